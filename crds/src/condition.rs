@@ -1,0 +1,87 @@
+//! The types and reasons of conditions: what a status can say.
+
+use std::fmt;
+
+/// The types of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The resource does what its spec asks for.
+    Ready,
+    /// kstatus: work is under way. Present only while true.
+    Reconciling,
+    /// kstatus: nothing will change until a person acts. Present only while true.
+    Stalled,
+    /// The spec could be carried out.
+    ConfigValid,
+    /// What the resource refers to exists and is ready.
+    DependenciesReady,
+    /// Workers run.
+    WorkersAvailable,
+    /// The gateways serve the route.
+    RouteAccepted,
+    /// Receivers run.
+    ReceiverAvailable,
+    /// The topic that holds the events is ready.
+    TopicReady,
+    /// `spec.paused` is true. Present only while true.
+    Paused,
+}
+
+/// Why a condition is as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Sluice has not looked yet.
+    Pending,
+    /// Everything is as declared.
+    InSync,
+    /// Records flow.
+    Running,
+    /// Requests are served.
+    Serving,
+    /// A condition that is true has nothing to explain.
+    Satisfied,
+    /// Something was changed and is not yet in effect.
+    Progressing,
+    /// `spec.paused` is true.
+    Paused,
+    /// A field of the spec cannot be carried out.
+    Invalid,
+    /// A change was asked for that is unsafe or impossible.
+    Withheld,
+    /// An object that the resource refers to does not exist.
+    NotFound,
+    /// An object that the resource refers to is not ready.
+    DependencyNotReady,
+    /// An object of that name exists and is not ours.
+    NameConflict,
+    /// Another Topic owns the Kafka topic.
+    Conflict,
+    /// Pods do not become available.
+    Unavailable,
+    /// The gateway has not answered.
+    RoutePending,
+    /// The gateway refused the route.
+    RouteRefused,
+    /// The Gateway API is not installed.
+    GatewayApiMissing,
+    /// Kafka cannot be reached.
+    KafkaUnreachable,
+    /// Kafka refused a request.
+    KafkaRefused,
+    /// The API server refused a request or cannot be reached.
+    KubernetesError,
+    /// A pass took longer than it may.
+    TimedOut,
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,141 @@
+//! Integration: records of a source are decoded, filtered, mapped and delivered to a sink.
+
+mod delivery;
+mod sink;
+mod source;
+mod step;
+
+use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use delivery::{Backoff, Delivery, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, Retry};
+pub use sink::{HttpMethod, HttpSink, Sink};
+pub use source::{KafkaSource, Source, StartFrom};
+pub use step::{Decode, Format, Step};
+
+use crate::DeadLetters;
+
+/// Records of a source are decoded, filtered, mapped and delivered to a sink; what cannot be delivered becomes a dead letter.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "sluice.dev",
+    version = "v1alpha1",
+    kind = "Integration",
+    namespaced,
+    doc = "Records of a source are decoded, filtered, mapped and delivered to a sink; what cannot be delivered becomes a dead letter.",
+    status = "IntegrationStatus",
+    derive = "PartialEq",
+    shortname = "intg",
+    category = "sluice",
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$')").message("metadata.name: use at most 45 lower-case letters, digits and '-', beginning with a letter, because the name of the Deployment is made from it"),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether records are delivered"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".status.source", description = "What records are read from"),
+    printcolumn(name = "Sink", type_ = "string", json_path = ".status.sink", description = "What records are delivered to"),
+    printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag", description = "Records that wait"),
+    printcolumn(name = "Dead", type_ = "string", json_path = ".status.deadLetters", description = "Records that are kept as dead letters"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Workers that are ready", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IntegrationSpec {
+    /// What records are read from. Exactly one kind of source.
+    pub source: Source,
+    /// How the bytes of a record become a value.
+    #[serde(default)]
+    pub decode: Decode,
+    /// What happens to a record before it is delivered, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.all(step, self.exists_one(other, other.name == step.name))").message("steps: give each step a name of its own; dead letters tell the step by it"))]
+    pub steps: Vec<Step>,
+    /// What records are delivered to. Exactly one kind of sink.
+    pub sink: Sink,
+    /// How records are delivered: order, concurrency, timeouts, retries.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Where records go that could not be processed or delivered. Default: a Topic of its own, `<name>-dead-letters`.
+    #[serde(default)]
+    pub dead_letters: DeadLetters,
+    /// Workers to run. More than the source has partitions are of no use.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// The worker's own settings.
+    #[serde(default)]
+    pub worker: Worker,
+    /// While true, no worker runs and records wait in the source.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+const fn one() -> i32 {
+    1
+}
+
+/// The worker's own settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Worker {
+    /// CPU and memory of the worker. Default: requests 50m and 64Mi, memory limit 256Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// How much the worker logs.
+    #[serde(default)]
+    pub log_level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Only what a person must act on.
+    Error,
+    /// And what will be tried again.
+    Warn,
+    /// And what changed.
+    #[default]
+    Info,
+    /// And what went well.
+    Debug,
+}
+
+/// What Sluice last saw of the integration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntegrationStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The generation whose configuration the workers run; older than `observedGeneration` while a bad spec is held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_generation: Option<i64>,
+    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, and `Reconciling`, `Stalled` or `Paused` while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What records are read from, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What records are delivered to, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+    /// Records that wait, for people: `0`, `1.2k`; `-` before the group has committed an offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<String>,
+    /// Records that the dead-letter topic holds, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
+    /// Workers that exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Workers that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Label selector of the workers, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+}

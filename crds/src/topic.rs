@@ -1,0 +1,134 @@
+//! Topic: a Kafka topic, declared.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared and never deletes it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "sluice.dev",
+    version = "v1alpha1",
+    kind = "Topic",
+    namespaced,
+    doc = "A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared and never deletes it.",
+    status = "TopicStatus",
+    derive = "PartialEq",
+    shortname = "ktopic",
+    category = "sluice",
+    validation = Rule::new("self.metadata.name.size() <= 185").message("metadata.name: use at most 185 characters, so that <namespace>.<name> fits a Kafka topic name"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether Kafka has the topic as declared"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster", description = "Kafka cluster, by its name in the operator's configuration"),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName", description = "Name in Kafka"),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions", description = "Partitions that Kafka reports"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas", description = "Copies of each partition that Kafka reports"),
+    printcolumn(name = "Pending", type_ = "string", json_path = ".status.pending.hash", description = "Changes that are asked for and held back"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = Rule::new("self.cluster == oldSelf.cluster").message("cluster is immutable; make a new Topic for another Kafka cluster"),
+    validation = Rule::new("has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)").message("topicName is immutable; make a new Topic for another Kafka topic"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicSpec {
+    /// Kafka cluster, by its name in the operator's configuration. Immutable.
+    #[serde(default = "default_cluster")]
+    #[schemars(length(min = 1, max = 63))]
+    pub cluster: String,
+    /// Name of the topic in Kafka. Default: `<namespace>.<name>`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    pub topic_name: Option<String>,
+    /// Number of partitions. Where absent: 1 at creation, and as found for a topic that exists. It may grow; Kafka cannot
+    /// remove partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub partitions: Option<i32>,
+    /// Copies of each partition. Where absent: the broker's default at creation, and as found for a topic that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub replicas: Option<i32>,
+    /// Kafka's own topic settings, such as `retention.ms`. Only the keys written here are Sluice's; a key that is removed
+    /// returns to the broker's default, and all others are left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub config: BTreeMap<String, String>,
+    /// How far Sluice may go: `Full` creates and changes, `CreateOnly` creates and then only reports, `Observe` only reports.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
+}
+
+fn default_cluster() -> String {
+    "default".to_owned()
+}
+
+/// How far Sluice may go with a Kafka topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    /// Create it and keep it as declared.
+    #[default]
+    Full,
+    /// Create it; afterwards report differences and change nothing.
+    CreateOnly,
+    /// Change nothing; report differences.
+    Observe,
+}
+
+/// What Sluice last saw of the topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, and `Reconciling` or `Stalled` while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Name of the topic in Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// Kafka's id of the topic (KIP-516); a topic that was deleted and made again has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+    /// Partitions that Kafka reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// Copies of each partition that Kafka reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// The keys of `spec.config` that Sluice has set in Kafka.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_keys: Vec<String>,
+    /// Changes that are asked for and held back, each with its reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingChanges>,
+}
+
+/// Changes that are asked for and held back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingChanges {
+    /// Names this very set of changes.
+    pub hash: String,
+    /// The changes, in the order in which they would be made.
+    pub changes: Vec<PendingChange>,
+}
+
+/// One change that is held back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingChange {
+    /// The field that asks for it.
+    pub field: String,
+    /// What Kafka has.
+    pub from: String,
+    /// What is asked for.
+    pub to: String,
+    /// Why it is held back.
+    pub reason: String,
+}

@@ -1,0 +1,164 @@
+//! Webhook: an HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
+
+mod event;
+mod route;
+mod verify;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use event::{Empty, Event, EventField, EventId};
+pub use route::{ParentReference, Route};
+pub use verify::{Encoding, Hmac, HmacAlgorithm, Preset, PresetName, Verify};
+
+use crate::{Duration, Size, TopicReference, TopicTemplate};
+
+/// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "sluice.dev",
+    version = "v1alpha1",
+    kind = "Webhook",
+    namespaced,
+    doc = "An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.",
+    status = "WebhookStatus",
+    derive = "PartialEq",
+    shortname = "whk",
+    category = "sluice",
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$')").message("metadata.name: use at most 45 lower-case letters, digits and '-', beginning with a letter, because the names of Deployment and Service are made from it"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether events are received"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where senders send"),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", description = "Kafka topic that holds the events", priority = 1),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Receivers that are ready", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("!(has(self.topicRef) && has(self.topic))")
+    .message("write topicRef (a Topic that exists) or topic (a template for one that Sluice makes), not both"))]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSpec {
+    /// Where the endpoint is reached: the gateways, host names and path of its HTTPRoute.
+    pub route: Route,
+    /// How a sender proves who it is. Exactly one scheme.
+    pub verify: Verify,
+    /// What the event's id, type and key are taken from.
+    #[serde(default)]
+    pub event: Event,
+    /// How events that were sent twice are found.
+    #[serde(default)]
+    pub deduplicate: Deduplicate,
+    /// What a request may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// A Topic in the same namespace that holds the events. Default: a Topic of its own, named like the Webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_ref: Option<TopicReference>,
+    /// Template of the Topic that Sluice makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicTemplate>,
+    /// The answer to an event that Kafka has confirmed, and to one that was received before.
+    #[serde(default)]
+    pub respond: Respond,
+    /// Receivers to run.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100))]
+    pub replicas: i32,
+    /// While true, every request is answered 503 with Retry-After, so that senders try again later.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+const fn one() -> i32 {
+    1
+}
+
+/// How events that were sent twice are found. The ids are kept in the receiver's memory: per replica, until it restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deduplicate {
+    /// How long an event's id is remembered.
+    #[serde(default = "Deduplicate::default_window")]
+    pub window: Duration,
+}
+
+impl Deduplicate {
+    const fn default_window() -> Duration {
+        Duration::from_secs(24 * 3600)
+    }
+}
+
+impl Default for Deduplicate {
+    fn default() -> Self {
+        Self { window: Self::default_window() }
+    }
+}
+
+/// What a request may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Largest body; a larger one is answered 413.
+    #[serde(default = "Limits::default_body")]
+    pub body: Size,
+}
+
+impl Limits {
+    const fn default_body() -> Size {
+        Size::from_mebibytes(1)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: Self::default_body() }
+    }
+}
+
+/// The answer to an accepted event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Respond {
+    /// HTTP status: 200, 201, 202 or 204.
+    #[serde(default = "Respond::default_status")]
+    #[schemars(range(min = 200, max = 204))]
+    pub status: u16,
+}
+
+impl Respond {
+    const fn default_status() -> u16 {
+        202
+    }
+}
+
+impl Default for Respond {
+    fn default() -> Self {
+        Self { status: Self::default_status() }
+    }
+}
+
+/// What Sluice last saw of the endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, and `Reconciling` or `Stalled` while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Where senders send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Kafka topic that holds the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Receivers that exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Receivers that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+}

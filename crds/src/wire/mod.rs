@@ -1,0 +1,25 @@
+//! What crosses a process boundary: the configuration that the operator writes and the data planes read, and what the
+//! data planes answer. The operator has judged it: unions are enums here, every default is filled in.
+
+mod receiver;
+mod worker;
+
+pub use receiver::{EventSources, FieldSource, IdSource, ReceiverConfig, Verification};
+pub use worker::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus};
+
+/// Folder in which a data plane finds its configuration, `config.json` and `generation`.
+pub const CONFIG_FOLDER: &str = "/etc/sluice/config";
+/// Folder in which a data plane finds the Secrets that its resource names, each in a folder of its own name.
+pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
+/// Folder in which a data plane finds its Kafka credentials.
+pub const KAFKA_CREDENTIALS_FOLDER: &str = "/etc/sluice/kafka/credentials";
+/// Folder in which a data plane finds the authorities that sign the brokers' certificates, as `ca.crt`.
+pub const KAFKA_CA_FOLDER: &str = "/etc/sluice/kafka/ca";
+/// Key of the configuration in its ConfigMap.
+pub const CONFIG_KEY: &str = "config.json";
+/// Key of the generation that the configuration was made for in its ConfigMap.
+pub const GENERATION_KEY: &str = "generation";
+/// Port of the receiver's endpoint.
+pub const RECEIVER_PORT: u16 = 8080;
+/// Port of `/healthz`, `/readyz`, `/status` and `/metrics`, of operator, receiver and worker alike.
+pub const STATUS_PORT: u16 = 9090;

@@ -1,0 +1,108 @@
+//! The receiver's configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName, Size};
+
+/// All that a receiver needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiverConfig {
+    /// The Webhook that the receiver works for.
+    pub webhook: NamespacedName,
+    /// Path of the endpoint, matched exactly.
+    pub path: String,
+    /// The Kafka cluster that holds the events.
+    pub connection: KafkaConnection,
+    /// Kafka topic that holds the events.
+    pub topic: String,
+    /// How senders are verified.
+    pub verification: Verification,
+    /// How far a sender's timestamp may lie from the clock, in both directions.
+    pub tolerance: Duration,
+    /// What the event's id, type and key are taken from.
+    pub event: EventSources,
+    /// How long an event's id is remembered.
+    pub deduplication_window: Duration,
+    /// Largest body.
+    pub body_limit: Size,
+    /// HTTP status of the answer to an accepted event.
+    pub respond: u16,
+    /// How long a sender waits for Kafka's confirmation before it is answered 503.
+    pub patience: Duration,
+    /// Answer 503 to every request.
+    pub paused: bool,
+}
+
+/// How senders are verified. Secrets are files: one that cannot be read is reported, and read again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verification {
+    /// A provider's scheme.
+    Preset {
+        /// The provider.
+        name: PresetName,
+        /// Files with the signing secrets.
+        secrets: Vec<PathBuf>,
+    },
+    /// An HMAC signature in a header.
+    #[serde(rename_all = "camelCase")]
+    Hmac {
+        /// Header that carries the signature.
+        header: String,
+        /// Hash function.
+        algorithm: HmacAlgorithm,
+        /// How the signature is written.
+        encoding: Encoding,
+        /// Text before the signature.
+        prefix: String,
+        /// What is signed: text with `{body}` and `{timestamp}`.
+        signed_content: String,
+        /// Header that carries the time of sending, in seconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timestamp_header: Option<String>,
+        /// Files with the signing secrets.
+        secrets: Vec<PathBuf>,
+    },
+    /// No verification.
+    None,
+}
+
+/// What the event's id, type and key are taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventSources {
+    /// The id; where absent, what the preset's provider uses, or the hash of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<IdSource>,
+    /// The type.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "type")]
+    pub event_type: Option<FieldSource>,
+    /// The Kafka key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<FieldSource>,
+}
+
+/// What an event's id is taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IdSource {
+    /// A header of the request.
+    Header(String),
+    /// A place in the JSON body (RFC 6901).
+    JsonPointer(String),
+    /// The SHA-256 of the body.
+    BodyHash,
+}
+
+/// What a field of an event is taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FieldSource {
+    /// A header of the request.
+    Header(String),
+    /// A place in the JSON body (RFC 6901).
+    JsonPointer(String),
+}

@@ -1,0 +1,107 @@
+//! The worker's configuration, and its answer to `GET /status`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Delivery, Format, HttpMethod, KafkaConnection, LogLevel, NamespacedName, StartFrom};
+
+/// All that a worker needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerConfig {
+    /// The Integration that the worker works for.
+    pub integration: NamespacedName,
+    /// What it reads.
+    pub source: SourceConfig,
+    /// How the bytes of a record become a value.
+    pub decode: Format,
+    /// What happens to a record, in order.
+    pub steps: Vec<StepConfig>,
+    /// What it delivers to.
+    pub sink: SinkConfig,
+    /// How it delivers.
+    pub delivery: Delivery,
+    /// Kafka topic of the dead letters, on the source's cluster.
+    pub dead_letters: String,
+    /// How much it logs.
+    pub log_level: LogLevel,
+}
+
+/// What a worker reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SourceConfig {
+    /// Kafka topics, as a member of a consumer group.
+    Kafka {
+        /// The Kafka cluster.
+        connection: KafkaConnection,
+        /// Names of the topics.
+        topics: Vec<String>,
+        /// The consumer group.
+        group: String,
+        /// Where the group begins in a partition without a committed offset.
+        #[serde(rename = "startFrom")]
+        start_from: StartFrom,
+    },
+}
+
+/// One step, its program not yet compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepConfig {
+    /// The step's name, unique in the pipeline.
+    pub name: String,
+    /// What it does.
+    pub operation: Operation,
+}
+
+/// What a step does: programs are in the Vector Remap Language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Operation {
+    /// Lets only those records through for which the program is true.
+    Filter(String),
+    /// Changes the record.
+    Map(String),
+}
+
+/// What a worker delivers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SinkConfig {
+    /// One HTTP request for each record.
+    Http {
+        /// Address of the API.
+        url: String,
+        /// Method of the request.
+        method: HttpMethod,
+        /// Headers of the request.
+        headers: BTreeMap<String, String>,
+    },
+}
+
+/// What a worker answers to `GET /status`: counts since its start. `received` is the sum of the four that follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// The generation of the Integration that its configuration was made for.
+    pub generation: i64,
+    /// Records read.
+    pub received: u64,
+    /// Records that the sink took.
+    pub delivered: u64,
+    /// Records that a filter held back or that were dropped.
+    pub skipped: u64,
+    /// Records whose dead letter Kafka confirmed.
+    pub dead_lettered: u64,
+    /// Records that are neither yet.
+    pub unsettled: u64,
+    /// Attempts that failed and are repeated.
+    pub retries: u64,
+    /// Partitions that are assigned to it.
+    pub partitions: u64,
+    /// Why nothing moves, where something keeps it from working; with what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
