@@ -1,0 +1,29 @@
+//! The narrow, safe Kafka interface of the project: admin calls, a producer whose answers are certain, and settings.
+//!
+//! - [`client_config`] turns a [`KafkaConnection`] and its mounted credentials into librdkafka's settings.
+//! - [`Admin`] describes and changes topics, configurations and consumer groups.
+//! - [`Producer`] writes records and says of each whether it is written, certainly not written, or unknown.
+//! - [`consumer`] holds the settings of a consumer whose offsets belong to its caller.
+//!
+//! `native` is the only module of the project with `unsafe`: what librdkafka has and the crate rdkafka does not wrap.
+
+mod admin;
+mod connection;
+pub mod consumer;
+mod error;
+mod log;
+mod native;
+mod producer;
+mod trouble;
+
+pub use admin::{
+    Admin, Broker, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupDescription,
+    GroupMember, GroupState, NewTopic, OffsetAt, PartitionDescription, PerPartition, PerTopic, TopicDescription,
+    TopicPartition,
+};
+pub use connection::client_config;
+pub use error::{Error, ErrorCode, KafkaError};
+pub use log::write_log_line;
+pub use producer::{Compression, Header, OutgoingRecord, Position, Producer, ProducerSettings, SendError};
+pub use rdkafka::ClientConfig;
+pub use sluice_crds::KafkaConnection;

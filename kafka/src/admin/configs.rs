@@ -1,0 +1,71 @@
+//! The configuration of topics: what holds and why, and changing single keys.
+
+use std::collections::BTreeMap;
+
+use super::{Admin, PerTopic, batch::Batch};
+use crate::{Error, native};
+
+/// The value of one key and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The value that holds; `None` where it is sensitive.
+    pub value: Option<String>,
+    /// Who set it.
+    pub source: ConfigSource,
+    /// Whether it cannot be changed while the broker runs.
+    pub read_only: bool,
+    /// Whether the broker hides the value.
+    pub sensitive: bool,
+}
+
+/// Who set a value, the strongest first. All but `Topic` are inherited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic itself.
+    Topic,
+    /// Set on one broker while it runs.
+    Broker,
+    /// Set on all brokers while they run.
+    AllBrokers,
+    /// Stands in the broker's configuration file.
+    BrokerFile,
+    /// Kafka's default.
+    Default,
+    /// A source that topics do not have today.
+    Other,
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Sets the key on the topic.
+    Set {
+        /// Such as `retention.ms`.
+        key: String,
+        /// Its new value.
+        value: String,
+    },
+    /// Takes the key from the topic, which inherits again.
+    Delete {
+        /// Such as `retention.ms`.
+        key: String,
+    },
+}
+
+impl Admin {
+    /// Describes the whole configuration of topics, inherited values too, by key. All of them are one request.
+    pub async fn describe_configs(&self, topics: &[&str]) -> Result<PerTopic<BTreeMap<String, ConfigEntry>>, Error> {
+        let batch = Batch::build(topics.iter().map(|topic| (*topic, native::config_resource(topic))));
+        self.ask("describe configurations", batch, native::describe_configs, native::topic_configs).await
+    }
+
+    /// Changes the named keys and no other (KIP-339). A topic's changes happen all or not at all.
+    pub async fn alter_configs_incrementally(
+        &self,
+        changes: &[(&str, Vec<ConfigChange>)],
+    ) -> Result<PerTopic<()>, Error> {
+        let build = |(topic, changes): &(&str, Vec<ConfigChange>)| native::changed_resource(topic, changes);
+        let batch = Batch::build(changes.iter().map(|change| (change.0, build(change))));
+        self.ask("change configurations", batch, native::alter_configs_incrementally, native::alterations).await
+    }
+}

@@ -1,0 +1,56 @@
+//! Consumer groups: their state and who is in them.
+
+use std::collections::BTreeMap;
+
+use super::{Admin, TopicPartition, batch::Batch};
+use crate::{Error, KafkaError, native};
+
+/// A consumer group, as its coordinator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// What the group is doing.
+    pub state: GroupState,
+    /// The consumers that are in it now.
+    pub members: Vec<GroupMember>,
+}
+
+/// Kafka's states of a consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// Members are joining.
+    PreparingRebalance,
+    /// Partitions are being handed out.
+    CompletingRebalance,
+    /// Every member has its partitions.
+    Stable,
+    /// No member, and no offsets either: what Kafka says of a group that does not exist.
+    Dead,
+    /// No member, but committed offsets.
+    Empty,
+    /// A state that this library has no name for.
+    Other,
+}
+
+/// A consumer in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Its `client.id`.
+    pub client_id: String,
+    /// Its address, as the broker sees it.
+    pub host: String,
+    /// What it reads.
+    pub partitions: Vec<TopicPartition>,
+}
+
+impl Admin {
+    /// Describes consumer groups by name: one request to each of their coordinators.
+    ///
+    /// A group that does not exist is `Dead`, or since Kafka 4 the error `GROUP_ID_NOT_FOUND`.
+    pub async fn describe_groups(
+        &self,
+        groups: &[&str],
+    ) -> Result<BTreeMap<String, Result<GroupDescription, KafkaError>>, Error> {
+        let batch = Batch::build(groups.iter().map(|group| (*group, native::name(group))));
+        self.ask("describe consumer groups", batch, native::describe_groups, native::group_descriptions).await
+    }
+}

@@ -1,0 +1,133 @@
+//! One thread per client that hands each answer of librdkafka to whoever waits for it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rdkafka::ClientConfig;
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, ErrorCode, KafkaError,
+    native::{Call, Client, Event, EventKind, Ticket},
+    trouble::Trouble,
+    write_log_line,
+};
+
+/// A client and the thread that empties its queue. When dropped, the thread destroys the client: that can take a moment.
+pub(super) struct Inbox {
+    /// `None` only while being dropped.
+    desk: Option<Arc<Desk>>,
+    farewell: Farewell,
+}
+
+/// Where the inbox leaves its share of the client when it goes.
+///
+/// The thread takes it from here, so that it is always the last to hold the client and destroys it, never a caller's thread.
+type Farewell = Arc<Mutex<Option<Arc<Desk>>>>;
+
+/// What the inbox shares with its thread.
+struct Desk {
+    client: Client,
+    waiting: Mutex<Waiting>,
+    trouble: Trouble,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last_ticket: usize,
+    senders: HashMap<Ticket, oneshot::Sender<Event>>,
+}
+
+impl Inbox {
+    pub(super) fn open(config: &ClientConfig) -> Result<Self, Error> {
+        let client = Client::new(config)?;
+        let desk = Arc::new(Desk { client, waiting: Mutex::default(), trouble: Trouble::default() });
+        let farewell = Farewell::default();
+        let (theirs, ours) = (Arc::clone(&desk), Arc::clone(&farewell));
+        thread::Builder::new()
+            .name("kafka-admin".into())
+            .spawn(move || empty_queue(&theirs, &ours))
+            .map_err(|error| Error::Settings(format!("the system allows no further thread: {error}")))?;
+        Ok(Self { desk: Some(desk), farewell })
+    }
+
+    /// Sends what `submit` asks for and waits for the answer. An error comes with the connection's latest trouble.
+    pub(super) async fn request(
+        &self,
+        timeout: Duration,
+        submit: impl FnOnce(Call<'_>),
+    ) -> Result<Event, (KafkaError, Option<KafkaError>)> {
+        let desk = self.desk.as_ref().expect("taken only by drop");
+        let (ticket, answer) = desk.expect_answer();
+        submit(Call { client: &desk.client, ticket, timeout });
+        let event = answer.await.map_err(|_| (closed(), None))?;
+        match event.whole_request() {
+            Ok(()) => Ok(event),
+            Err(error) => Err((error, desk.trouble.latest())),
+        }
+    }
+}
+
+fn closed() -> KafkaError {
+    KafkaError::local(ErrorCode::DESTROYED, "the client was closed")
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let mut farewell = locked(&self.farewell);
+        if let Some(desk) = self.desk.take() {
+            // Woken, the thread looks for the farewell and waits for this lock.
+            desk.client.wake();
+            *farewell = Some(desk);
+        }
+    }
+}
+
+/// The thread's whole life.
+fn empty_queue(desk: &Desk, farewell: &Farewell) {
+    loop {
+        match desk.client.next_event() {
+            Some(event) => desk.handle(event),
+            None if locked(farewell).take().is_some() => return,
+            None => {}
+        }
+    }
+}
+
+impl Desk {
+    fn expect_answer(&self) -> (Ticket, oneshot::Receiver<Event>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = locked(&self.waiting);
+        waiting.last_ticket += 1;
+        let ticket = Ticket(waiting.last_ticket);
+        waiting.senders.insert(ticket, sender);
+        (ticket, receiver)
+    }
+
+    fn handle(&self, event: Event) {
+        match event.kind() {
+            EventKind::Answer(ticket) => self.hand_over(ticket, event),
+            EventKind::Trouble(error) => self.trouble.remember(error),
+            EventKind::LogLine { level, facility, line } => write_log_line(level, &facility, &line),
+        }
+    }
+
+    fn hand_over(&self, ticket: Ticket, event: Event) {
+        if event.whole_request().is_ok() {
+            self.trouble.forget();
+        }
+        if let Some(sender) = locked(&self.waiting).senders.remove(&ticket) {
+            // Nobody waits any longer where the future was dropped.
+            drop(sender.send(event));
+        }
+    }
+}
+
+/// What the lock guards is whole after each statement, so a panic elsewhere does not spoil it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,81 @@
+//! Admin calls: what a Kafka cluster has and what is to change, many things in each request.
+//!
+//! - `inbox`: one thread per client that hands each answer to whoever waits for it.
+//! - `batch`: what every answer about many topics, groups or partitions has in common.
+//! - `cluster`, `topics`, `configs`, `offsets`, `groups`: the calls.
+
+mod batch;
+mod cluster;
+mod configs;
+mod groups;
+mod inbox;
+mod offsets;
+mod topics;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sluice_crds::KafkaConnection;
+
+pub use batch::{PerPartition, PerTopic, TopicPartition};
+pub use cluster::{Broker, ClusterDescription};
+pub use configs::{ConfigChange, ConfigEntry, ConfigSource};
+pub use groups::{GroupDescription, GroupMember, GroupState};
+pub use offsets::{CommittedOffset, OffsetAt};
+pub use topics::{NewTopic, PartitionDescription, TopicDescription};
+
+use self::{batch::Batch, inbox::Inbox};
+use crate::{
+    Error, KafkaError, client_config,
+    native::{Call, Event},
+};
+
+/// A client for admin calls. Clones share its connections; calls may run at the same time, as many as one likes.
+///
+/// A call gives [`Error`] when there is no answer as a whole; what a broker says about one topic, partition or group of
+/// many stands in the answer and holds up no other. A call whose future is dropped is carried out all the same.
+#[derive(Clone)]
+pub struct Admin {
+    inbox: Arc<Inbox>,
+    timeout: Duration,
+}
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Admin {
+    /// Makes a client. It connects in the background: an unreachable cluster is the first call's error, not this one's.
+    ///
+    /// Errors: [`Error::File`] and [`Error::Settings`], as [`client_config`].
+    pub fn connect(connection: &KafkaConnection) -> Result<Self, Error> {
+        let inbox = Inbox::open(&client_config(connection)?)?;
+        Ok(Self { inbox: Arc::new(inbox), timeout: DEFAULT_TIMEOUT })
+    }
+
+    /// The same client with another timeout for each call; 10 s by default.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Asks for a whole batch and adds what was refused before it was asked; `doing` names it in errors.
+    async fn ask<R, T>(
+        &self,
+        doing: &'static str,
+        batch: Batch<R>,
+        submit: fn(Call<'_>, &[R]),
+        read: fn(&Event) -> BTreeMap<String, Result<T, KafkaError>>,
+    ) -> Result<BTreeMap<String, Result<T, KafkaError>>, Error> {
+        let Batch { requests, refused } = batch;
+        let mut answers = BTreeMap::new();
+        if !requests.is_empty() {
+            answers = read(&self.request(doing, move |call| submit(call, &requests)).await?);
+        }
+        answers.extend(refused.into_iter().map(|(name, error)| (name, Err(error))));
+        Ok(answers)
+    }
+
+    /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors.
+    async fn request(&self, doing: &'static str, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
+        let answer = self.inbox.request(self.timeout, submit).await;
+        answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble))
+    }
+}

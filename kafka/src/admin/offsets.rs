@@ -1,0 +1,74 @@
+//! Offsets: where partitions begin and end, and how far a consumer group has come.
+
+use std::{collections::BTreeSet, ffi::CString};
+
+use super::{Admin, PerPartition, TopicPartition};
+use crate::{Error, ErrorCode, KafkaError, native};
+
+/// Which offset of a partition is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetAt {
+    /// The first record that still exists.
+    Earliest,
+    /// The end of what a consumer with `read_committed` can read: the first offset of an open transaction, else `Latest`.
+    LastStable,
+    /// The high watermark: one past the last record that all in-sync replicas have.
+    Latest,
+}
+
+/// How far a group has come in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The next record to be read.
+    pub offset: i64,
+    /// What the consumer noted with its commit; often empty.
+    pub metadata: String,
+}
+
+impl Admin {
+    /// Looks up offsets of partitions: one request to each broker that leads some of them.
+    ///
+    /// A partition or topic that does not exist is that partition's error.
+    pub async fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<PerPartition<i64>, Error> {
+        let (requests, refused) = distinct(partitions);
+        let mut answers = PerPartition::new();
+        if !requests.is_empty() {
+            let event = self.request("list offsets", move |call| native::list_offsets(call, &requests, at)).await?;
+            answers = native::listed_offsets(&event);
+        }
+        answers.extend(refused.into_iter().map(|(partition, error)| (partition, Err(error))));
+        Ok(answers)
+    }
+
+    /// The offsets that a group has committed, in all topics; empty for a group that does not exist or never committed.
+    ///
+    /// Errors of the group as a whole, such as a missing permission, are [`Error::Refused`].
+    pub async fn group_offsets(&self, group: &str) -> Result<PerPartition<CommittedOffset>, Error> {
+        const DOING: &str = "read the offsets of a consumer group";
+        let refused = |error| Error::Refused { doing: DOING, error };
+        let name = native::name(group).map_err(refused)?;
+        let event = self.request(DOING, |call| native::list_group_offsets(call, &name)).await?;
+        native::group_offsets(&event).map_err(refused)
+    }
+}
+
+type Refused = Vec<(TopicPartition, KafkaError)>;
+
+/// What can be asked of a broker, each once, and what cannot: librdkafka would fail the whole request for it.
+fn distinct(partitions: &[TopicPartition]) -> (Vec<(CString, i32)>, Refused) {
+    let (mut requests, mut refused) = (Vec::with_capacity(partitions.len()), Refused::new());
+    for partition in partitions.iter().collect::<BTreeSet<_>>() {
+        match said(partition) {
+            Ok(request) => requests.push(request),
+            Err(error) => refused.push((partition.clone(), error)),
+        }
+    }
+    (requests, refused)
+}
+
+fn said(partition: &TopicPartition) -> Result<(CString, i32), KafkaError> {
+    if partition.partition < 0 {
+        return Err(KafkaError::local(ErrorCode::INVALID_ARGUMENT, "partitions are numbered from 0"));
+    }
+    Ok((native::name(&partition.topic)?, partition.partition))
+}

@@ -1,0 +1,76 @@
+//! Topics: what they look like, making, growing and deleting them.
+
+use std::collections::BTreeMap;
+
+use super::{Admin, PerTopic, batch::Batch};
+use crate::{Error, ErrorCode, native};
+
+/// A topic as Kafka has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The topic's id in Kafka's own spelling (22 characters of URL-safe base64): another one after the topic was recreated.
+    pub id: String,
+    /// Whether it belongs to Kafka itself, as `__consumer_offsets` does.
+    pub internal: bool,
+    /// All partitions.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// A partition as Kafka has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Its number, from 0.
+    pub partition: i32,
+    /// The broker that takes its records; `None` while there is none.
+    pub leader: Option<i32>,
+    /// The brokers that hold it, the preferred leader first.
+    pub replicas: Vec<i32>,
+    /// Those of them that are up to date.
+    pub in_sync: Vec<i32>,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Kafka's rules: 1 to 249 of `a-z A-Z 0-9 . _ -`.
+    pub name: String,
+    /// How many partitions; 1 where absent.
+    pub partitions: Option<i32>,
+    /// How many replicas of each; the broker's `default.replication.factor` where absent.
+    pub replicas: Option<i16>,
+    /// Configuration that differs from the broker's.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Admin {
+    /// Describes topics by name; `None` for one that does not exist. All of them are one request to one broker.
+    ///
+    /// That broker may be a moment behind: a topic made just now can be unknown to it.
+    pub async fn describe_topics(&self, topics: &[&str]) -> Result<PerTopic<Option<TopicDescription>>, Error> {
+        let batch = Batch::build(topics.iter().map(|topic| (*topic, native::name(topic))));
+        let answers = self.ask("describe topics", batch, native::describe_topics, native::topic_descriptions).await?;
+        let existing = answers.into_iter().map(|(topic, answer)| match answer {
+            Err(error) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => (topic, Ok(None)),
+            answer => (topic, answer.map(Some)),
+        });
+        Ok(existing.collect())
+    }
+
+    /// Makes topics. `Ok` once the cluster's controller has them; what it refuses is the topic's own error.
+    pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<PerTopic<()>, Error> {
+        let batch = Batch::build(topics.iter().map(|topic| (topic.name.as_str(), native::new_topic(topic))));
+        self.ask("create topics", batch, native::create_topics, native::creations).await
+    }
+
+    /// Grows topics to a new total of partitions. Kafka cannot remove partitions: a smaller total is refused.
+    pub async fn create_partitions(&self, totals: &[(&str, i32)]) -> Result<PerTopic<()>, Error> {
+        let batch = Batch::build(totals.iter().map(|(topic, total)| (*topic, native::new_partitions(topic, *total))));
+        self.ask("add partitions", batch, native::create_partitions, native::growths).await
+    }
+
+    /// Deletes topics with all their records, by name: Kafka's request takes no precondition, so describe just before.
+    pub async fn delete_topics(&self, topics: &[&str]) -> Result<PerTopic<()>, Error> {
+        let batch = Batch::build(topics.iter().map(|topic| (*topic, native::deleted_topic(topic))));
+        self.ask("delete topics", batch, native::delete_topics, native::deletions).await
+    }
+}

@@ -1,0 +1,106 @@
+//! The settings of a consumer whose caller alone decides which offsets are committed, and the parts to run it.
+//!
+//! The consumer itself is rdkafka's [`BaseConsumer`], polled on a thread of its own (its `StreamConsumer` has an open stall).
+
+use std::time::Duration;
+
+use sluice_crds::KafkaConnection;
+
+pub use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    client::DefaultClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, RebalanceProtocol},
+    error::{KafkaError as ClientError, KafkaResult as ClientResult},
+    message::{BorrowedMessage, Headers, OwnedMessage, Timestamp},
+    topic_partition_list::TopicPartitionListElem,
+    types::RDKafkaErrorCode,
+};
+
+use crate::{ClientConfig, Error, client_config};
+
+/// What a user of a consumer may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// How much is fetched ahead, over all partitions together; 16 MiB by default.
+    pub prefetch_kib: u32,
+    /// Without a heartbeat for this long a member loses its partitions; 30 s by default, the broker allows 6 s to 30 min.
+    pub session_timeout: Duration,
+    /// Without a poll for this long a member leaves the group; 5 min by default.
+    pub poll_interval: Duration,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self {
+            prefetch_kib: 16 * 1024,
+            session_timeout: Duration::from_secs(30),
+            poll_interval: Duration::from_mins(5),
+        }
+    }
+}
+
+/// The settings of a consumer in `group`: nothing is committed or reset unless the caller does it.
+///
+/// A partition without a committed offset, or with one that no longer exists, is an error of the poll (`AutoOffsetReset`).
+/// Errors: [`Error::File`] and [`Error::Settings`], as [`client_config`].
+pub fn consumer_config(
+    connection: &KafkaConnection,
+    group: &str,
+    settings: &ConsumerSettings,
+) -> Result<ClientConfig, Error> {
+    let mut config = client_config(connection)?;
+    set_ownership(&mut config, group);
+    set_fetching(&mut config, settings);
+    config
+        .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", (settings.session_timeout / 10).as_millis().to_string())
+        .set("max.poll.interval.ms", settings.poll_interval.max(settings.session_timeout).as_millis().to_string());
+    Ok(config)
+}
+
+/// Offsets move only by the caller's hand, and partitions one by one.
+fn set_ownership(config: &mut ClientConfig, group: &str) {
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky");
+}
+
+/// librdkafka's default pause of 1 s after its queue was full makes the rate erratic; 5 ms keeps it steady (measured).
+fn set_fetching(config: &mut ClientConfig, settings: &ConsumerSettings) {
+    config
+        .set("queued.max.messages.kbytes", settings.prefetch_kib.to_string())
+        .set("fetch.queue.backoff.ms", "5")
+        .set("allow.auto.create.topics", "false");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_offset_moves_by_itself() {
+        let config = config(&ConsumerSettings::default());
+        assert_eq!(config.get("enable.auto.commit"), Some("false"));
+        assert_eq!(config.get("enable.auto.offset.store"), Some("false"));
+        assert_eq!(config.get("auto.offset.reset"), Some("error"));
+    }
+
+    #[test]
+    fn librdkafka_takes_the_settings() {
+        let short = ConsumerSettings { poll_interval: Duration::from_secs(1), ..ConsumerSettings::default() };
+        for settings in [ConsumerSettings::default(), short] {
+            config(&settings).create::<BaseConsumer>().unwrap();
+        }
+    }
+
+    fn config(settings: &ConsumerSettings) -> ClientConfig {
+        let connection =
+            KafkaConnection { bootstrap_servers: vec!["127.0.0.1:9".into()], ..KafkaConnection::default() };
+        consumer_config(&connection, "shop.orders", settings).unwrap()
+    }
+}

@@ -1,0 +1,264 @@
+//! What can go wrong with Kafka: what a broker said about one thing, and why a whole request failed.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use crate::native;
+
+/// One of Kafka's error codes, or of librdkafka's own, which are negative.
+///
+/// A number and not an enum: the set is open, a newer broker may send a code that this library has no name for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ErrorCode(i32);
+
+/// What a broker (or librdkafka, before it asked one) said about one topic, partition, group or request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct KafkaError {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// The broker's own words; empty where it sent none.
+    pub message: String,
+}
+
+/// Why there is no answer to a whole request. What a broker says about one topic of many is a [`KafkaError`] in the answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the connection's credentials cannot be read.
+    #[error("the Kafka connection needs {path}, which holds {purpose}, and cannot read it: {source}")]
+    File {
+        /// Whole path of the file.
+        path: PathBuf,
+        /// What the file is for.
+        purpose: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The settings of the connection contradict each other, or librdkafka refuses them.
+    #[error("the settings of the Kafka connection are wrong: {0}")]
+    Settings(String),
+    /// No broker answered in time.
+    #[error("{doing}: no answer from Kafka within {within:?}{}", last_error(.cause.as_ref()))]
+    Unreachable {
+        /// What was being done.
+        doing: &'static str,
+        /// How long an answer was waited for.
+        within: Duration,
+        /// The connection's latest trouble, where there was any.
+        cause: Option<KafkaError>,
+    },
+    /// The brokers do not accept our credentials, or we not their certificate.
+    #[error("{doing}: no connection is allowed between Kafka and us: {cause}")]
+    Unauthenticated {
+        /// What was being done.
+        doing: &'static str,
+        /// What the connection's attempt said.
+        cause: KafkaError,
+    },
+    /// The request was answered, and refused as a whole.
+    #[error("{doing}: {error}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// Kafka's answer.
+        error: KafkaError,
+    },
+}
+
+impl Error {
+    /// Whether the same request may succeed later without anybody doing anything.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { error, .. } => error.is_retriable(),
+            Self::File { .. } | Self::Settings(_) | Self::Unauthenticated { .. } => false,
+        }
+    }
+
+    /// Says why a request failed as a whole: `error` is its answer, `trouble` the connection's latest error.
+    pub(crate) fn of_request(
+        doing: &'static str,
+        within: Duration,
+        error: KafkaError,
+        trouble: Option<KafkaError>,
+    ) -> Self {
+        if error.code.is_authentication() {
+            return Self::Unauthenticated { doing, cause: error };
+        }
+        if !error.code.is_no_answer() {
+            return Self::Refused { doing, error };
+        }
+        match trouble {
+            Some(cause) if cause.code.is_authentication() => Self::Unauthenticated { doing, cause },
+            cause => Self::Unreachable { doing, within, cause },
+        }
+    }
+}
+
+impl From<rdkafka::error::KafkaError> for Error {
+    /// For the making of a client, which fails on its settings only.
+    fn from(error: rdkafka::error::KafkaError) -> Self {
+        Self::Settings(error.to_string())
+    }
+}
+
+fn last_error(cause: Option<&KafkaError>) -> String {
+    cause.map_or_else(String::new, |cause| format!("; the connection's last error: {}", cause.message))
+}
+
+impl KafkaError {
+    /// An error that was found before any broker was asked.
+    pub(crate) fn local(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Whether the same may succeed later without anybody doing anything.
+    pub fn is_retriable(&self) -> bool {
+        self.code.is_retriable()
+    }
+}
+
+impl fmt::Display for KafkaError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => write!(formatter, "{}", self.code),
+            message => write!(formatter, "{message} ({})", self.code),
+        }
+    }
+}
+
+/// The codes that the project tells apart, with the names and numbers of Kafka's protocol guide.
+#[allow(missing_docs, reason = "Kafka's protocol guide explains each name")]
+impl ErrorCode {
+    pub const NONE: Self = Self(0);
+    pub const UNKNOWN_SERVER_ERROR: Self = Self(-1);
+    pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    pub const LEADER_NOT_AVAILABLE: Self = Self(5);
+    pub const REQUEST_TIMED_OUT: Self = Self(7);
+    pub const MESSAGE_TOO_LARGE: Self = Self(10);
+    pub const INVALID_TOPIC: Self = Self(17);
+    pub const NOT_ENOUGH_REPLICAS: Self = Self(19);
+    pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    pub const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
+    pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
+    pub const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
+    pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
+    pub const INVALID_PARTITIONS: Self = Self(37);
+    pub const INVALID_REPLICATION_FACTOR: Self = Self(38);
+    pub const INVALID_CONFIG: Self = Self(40);
+    pub const INVALID_REQUEST: Self = Self(42);
+    pub const POLICY_VIOLATION: Self = Self(44);
+    pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
+    pub const TOPIC_DELETION_DISABLED: Self = Self(73);
+    pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);
+
+    pub(crate) const TIMED_OUT: Self = Self(-185);
+    pub(crate) const INVALID_ARGUMENT: Self = Self(-186);
+    pub(crate) const ALL_BROKERS_DOWN: Self = Self(-187);
+    pub(crate) const DESTROYED: Self = Self(-197);
+    pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
+    pub(crate) const FATAL: Self = Self(-150);
+
+    /// librdkafka could get no answer: `_TRANSPORT`, `_RESOLVE`, `_ALL_BROKERS_DOWN`, `_TIMED_OUT`, `_TIMED_OUT_QUEUE`, `_WAIT_COORD`.
+    const NO_ANSWER: [i32; 6] = [-195, -193, -187, -185, -166, -180];
+    /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
+    const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
+    /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_WAIT_CACHE`, `_RETRY`, `_IN_PROGRESS`.
+    const RETRIABLE: [i32; 27] =
+        [-164, -153, -178, 2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 60, 72, 74, 75, 78, 80, 88, 89];
+
+    /// The code with this number.
+    pub(crate) const fn from_number(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// Kafka's number of the code.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Kafka's name of the code, such as `TOPIC_ALREADY_EXISTS`; librdkafka's own begin with an underscore.
+    pub fn name(self) -> String {
+        native::code_name(self)
+    }
+
+    /// Whether the same may succeed later without anybody doing anything.
+    pub fn is_retriable(self) -> bool {
+        self.is_no_answer() || Self::RETRIABLE.contains(&self.0)
+    }
+
+    /// Whether brokers and client do not accept each other.
+    pub fn is_authentication(self) -> bool {
+        Self::AUTHENTICATION.contains(&self.0)
+    }
+
+    pub(crate) fn is_no_answer(self) -> bool {
+        Self::NO_ANSWER.contains(&self.0)
+    }
+}
+
+impl From<rdkafka::types::RDKafkaErrorCode> for ErrorCode {
+    fn from(code: rdkafka::types::RDKafkaErrorCode) -> Self {
+        Self(code as i32)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name())
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}({})", self.name(), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_code_has_the_name_of_kafkas_protocol() {
+        assert_eq!(ErrorCode::TOPIC_ALREADY_EXISTS.name(), "TOPIC_ALREADY_EXISTS");
+        assert_eq!(ErrorCode::TIMED_OUT.name(), "_TIMED_OUT");
+    }
+
+    #[test]
+    fn a_code_of_a_newer_broker_has_its_number() {
+        assert_eq!(ErrorCode::from_number(3000).name(), "ERROR_3000");
+    }
+
+    #[test]
+    fn a_timeout_says_what_the_connection_last_suffered() {
+        let refused = KafkaError::local(ErrorCode::from_number(-195), "kafka:9092: Connection refused");
+        let error = Error::of_request("describe topics", WITHIN, timed_out(), Some(refused));
+        assert!(error.is_retriable());
+        assert_eq!(
+            error.to_string(),
+            "describe topics: no answer from Kafka within 10s; the connection's last error: kafka:9092: Connection refused"
+        );
+    }
+
+    #[test]
+    fn a_timeout_after_a_failed_login_is_about_the_login() {
+        let login = KafkaError::local(ErrorCode::from_number(-169), "SASL authentication error");
+        let error = Error::of_request("describe topics", WITHIN, timed_out(), Some(login));
+        assert!(matches!(error, Error::Unauthenticated { .. }));
+        assert!(!error.is_retriable());
+    }
+
+    #[test]
+    fn an_answer_is_not_explained_by_old_trouble() {
+        let answer = KafkaError::local(ErrorCode::CLUSTER_AUTHORIZATION_FAILED, "");
+        let trouble = KafkaError::local(ErrorCode::from_number(-195), "Connection refused");
+        let error = Error::of_request("create topics", WITHIN, answer, Some(trouble));
+        assert_eq!(error.to_string(), "create topics: CLUSTER_AUTHORIZATION_FAILED");
+    }
+
+    fn timed_out() -> KafkaError {
+        KafkaError::local(ErrorCode::TIMED_OUT, "Failed while waiting for controller")
+    }
+}

@@ -1,0 +1,148 @@
+//! `DescribeConfigs` and `IncrementalAlterConfigs` of topics: how they are asked and how their answers are read.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, c_int},
+    ptr,
+};
+
+use rdkafka_sys as sys;
+use sys::{
+    rd_kafka_AlterConfigOpType_t::{RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET},
+    rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
+    rd_kafka_admin_op_t::{RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS},
+};
+
+use super::{Call, Event, Owned, name, read, value};
+use crate::{ConfigChange, ConfigEntry, ConfigSource, KafkaError, PerTopic};
+
+type Resource = Owned<sys::rd_kafka_ConfigResource_t>;
+
+// As numbers and not as rdkafka-sys' enums: see `read`.
+unsafe extern "C" {
+    fn rd_kafka_ConfigResource_error(resource: *const sys::rd_kafka_ConfigResource_t) -> c_int;
+    fn rd_kafka_ConfigEntry_source(entry: *const sys::rd_kafka_ConfigEntry_t) -> c_int;
+}
+
+/// A topic whose configuration is asked for.
+pub(crate) fn config_resource(topic: &str) -> Result<Resource, KafkaError> {
+    let name = name(topic)?;
+    // SAFETY: the name is a C string, which librdkafka copies; the object is ours to release.
+    let resource = unsafe { Owned::take(sys::rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())) };
+    Ok(resource.expect("given a name it makes one"))
+}
+
+/// A topic whose configuration is to change.
+pub(crate) fn changed_resource(topic: &str, changes: &[ConfigChange]) -> Result<Resource, KafkaError> {
+    let resource = config_resource(topic)?;
+    for change in changes {
+        add_change(&resource, change)?;
+    }
+    Ok(resource)
+}
+
+fn add_change(resource: &Resource, change: &ConfigChange) -> Result<(), KafkaError> {
+    let (key, operation, text) = match change {
+        ConfigChange::Set { key, value: text } => (key, RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, Some(value(text)?)),
+        ConfigChange::Delete { key } => (key, RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, None),
+    };
+    let key = name(key)?;
+    let text = text.as_ref().map_or(ptr::null(), |text: &CString| text.as_ptr());
+    // SAFETY: the resource is alive, the strings are copied; the error is ours to release.
+    unsafe {
+        read::result_of_owned(sys::rd_kafka_ConfigResource_add_incremental_config(
+            resource.pointer(),
+            key.as_ptr(),
+            operation,
+            text,
+        ))
+    }
+}
+
+pub(crate) fn describe_configs(call: Call<'_>, topics: &[Resource]) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    let mut array = Owned::array(topics);
+    // SAFETY: everything passed is alive during the call; librdkafka copies resources and options.
+    unsafe {
+        sys::rd_kafka_DescribeConfigs(call.client(), array.as_mut_ptr(), array.len(), options.pointer(), call.queue());
+    }
+}
+
+pub(crate) fn alter_configs_incrementally(call: Call<'_>, topics: &[Resource]) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS);
+    let (mut array, client, queue) = (Owned::array(topics), call.client(), call.queue());
+    // SAFETY: everything passed is alive during the call; librdkafka copies resources and options.
+    unsafe {
+        sys::rd_kafka_IncrementalAlterConfigs(client, array.as_mut_ptr(), array.len(), options.pointer(), queue);
+    }
+}
+
+pub(crate) fn alterations(event: &Event) -> PerTopic<()> {
+    // SAFETY: the event is alive and an answer to IncrementalAlterConfigs.
+    unsafe {
+        let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.pointer());
+        let topics = read::list(|length| sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, length));
+        topics.iter().map(|topic| outcome(*topic)).collect()
+    }
+}
+
+pub(crate) fn topic_configs(event: &Event) -> PerTopic<BTreeMap<String, ConfigEntry>> {
+    // SAFETY: the event is alive and an answer to DescribeConfigs, and everything read from it lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConfigs_result(event.pointer());
+        let topics = read::list(|length| sys::rd_kafka_DescribeConfigs_result_resources(result, length));
+        let described = |topic: &*const _| {
+            let (name, error) = outcome(*topic);
+            (name, error.map(|()| entries(*topic)))
+        };
+        topics.iter().map(described).collect()
+    }
+}
+
+/// # Safety
+/// `topic` is not null and lives during the call.
+unsafe fn outcome(topic: *const sys::rd_kafka_ConfigResource_t) -> (String, Result<(), KafkaError>) {
+    // SAFETY: the caller's promise; the strings live as long as the topic.
+    unsafe {
+        let message = sys::rd_kafka_ConfigResource_error_string(topic);
+        let error = read::result(rd_kafka_ConfigResource_error(topic), message);
+        (read::text(sys::rd_kafka_ConfigResource_name(topic)), error)
+    }
+}
+
+/// # Safety
+/// `topic` is not null and lives during the call.
+unsafe fn entries(topic: *const sys::rd_kafka_ConfigResource_t) -> BTreeMap<String, ConfigEntry> {
+    // SAFETY: the caller's promise; entries and strings live as long as the topic.
+    unsafe {
+        let entries = read::list(|length| sys::rd_kafka_ConfigResource_configs(topic, length));
+        let key = |entry| read::text(sys::rd_kafka_ConfigEntry_name(entry));
+        entries.iter().map(|entry| (key(*entry), config_entry(*entry))).collect()
+    }
+}
+
+/// # Safety
+/// `entry` is not null and lives during the call.
+unsafe fn config_entry(entry: *const sys::rd_kafka_ConfigEntry_t) -> ConfigEntry {
+    // SAFETY: the caller's promise.
+    unsafe {
+        ConfigEntry {
+            value: read::optional_text(sys::rd_kafka_ConfigEntry_value(entry)),
+            source: source(rd_kafka_ConfigEntry_source(entry)),
+            read_only: sys::rd_kafka_ConfigEntry_is_read_only(entry) > 0,
+            sensitive: sys::rd_kafka_ConfigEntry_is_sensitive(entry) > 0,
+        }
+    }
+}
+
+/// The numbers of `DescribeConfigsResponse.ConfigSource`.
+fn source(number: c_int) -> ConfigSource {
+    match number {
+        1 => ConfigSource::Topic,
+        2 => ConfigSource::Broker,
+        3 => ConfigSource::AllBrokers,
+        4 => ConfigSource::BrokerFile,
+        5 => ConfigSource::Default,
+        _ => ConfigSource::Other,
+    }
+}

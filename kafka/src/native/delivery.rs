@@ -1,0 +1,30 @@
+//! What became of a produced record: librdkafka knows whether the record may be in the log, rdkafka does not pass it on.
+
+use std::ffi::c_int;
+
+use rdkafka::message::BorrowedMessage;
+use rdkafka_sys as sys;
+
+// As a number and not as rdkafka-sys' enum: see `read`.
+unsafe extern "C" {
+    fn rd_kafka_message_status(message: *const sys::rd_kafka_message_t) -> c_int;
+}
+
+/// Whether a record that was not confirmed is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was never sent, or a broker refused it.
+    NotWritten,
+    /// It was sent, and no answer came.
+    Unknown,
+}
+
+/// The fate of a record whose delivery report is an error.
+pub(crate) fn fate(message: &BorrowedMessage<'_>) -> Fate {
+    const NOT_PERSISTED: c_int = 0;
+    // SAFETY: the message is alive as long as its borrow.
+    match unsafe { rd_kafka_message_status(message.ptr()) } {
+        NOT_PERSISTED => Fate::NotWritten,
+        _ => Fate::Unknown,
+    }
+}

@@ -1,0 +1,82 @@
+//! `DescribeConsumerGroups`: how it is asked and how its answer is read.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, c_int},
+};
+
+use rdkafka_sys as sys;
+use sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+
+use super::{Call, Event, read};
+use crate::{GroupDescription, GroupMember, GroupState, KafkaError};
+
+// As a number and not as rdkafka-sys' enum: see `read`.
+unsafe extern "C" {
+    fn rd_kafka_ConsumerGroupDescription_state(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> c_int;
+}
+
+pub(crate) fn describe_groups(call: Call<'_>, groups: &[CString]) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    let mut names: Vec<_> = groups.iter().map(|group| group.as_ptr()).collect();
+    let (client, queue) = (call.client(), call.queue());
+    // SAFETY: everything passed is alive during the call; librdkafka copies names and options.
+    unsafe {
+        sys::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), names.len(), options.pointer(), queue);
+    }
+}
+
+pub(crate) fn group_descriptions(event: &Event) -> BTreeMap<String, Result<GroupDescription, KafkaError>> {
+    // SAFETY: the event is alive and an answer to DescribeConsumerGroups, and all that is read lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.pointer());
+        let groups = read::list(|length| sys::rd_kafka_DescribeConsumerGroups_result_groups(result, length));
+        groups.iter().map(|group| group_description(*group)).collect()
+    }
+}
+
+/// # Safety
+/// `group` is not null and lives during the call.
+unsafe fn group_description(
+    group: *const sys::rd_kafka_ConsumerGroupDescription_t,
+) -> (String, Result<GroupDescription, KafkaError>) {
+    // SAFETY: the caller's promise; members and strings live as long as the group, and indices are below the count.
+    unsafe {
+        let name = read::text(sys::rd_kafka_ConsumerGroupDescription_group_id(group));
+        let error = read::result_of(sys::rd_kafka_ConsumerGroupDescription_error(group));
+        let members = 0..sys::rd_kafka_ConsumerGroupDescription_member_count(group);
+        let description = error.map(|()| GroupDescription {
+            state: state(rd_kafka_ConsumerGroupDescription_state(group)),
+            members: members.map(|index| member(sys::rd_kafka_ConsumerGroupDescription_member(group, index))).collect(),
+        });
+        (name, description)
+    }
+}
+
+/// # Safety
+/// `member` is not null and lives during the call.
+unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMember {
+    // SAFETY: the caller's promise; assignment and strings live as long as the member.
+    unsafe {
+        let assignment = sys::rd_kafka_MemberDescription_assignment(member);
+        let partitions =
+            if assignment.is_null() { std::ptr::null() } else { sys::rd_kafka_MemberAssignment_partitions(assignment) };
+        GroupMember {
+            client_id: read::text(sys::rd_kafka_MemberDescription_client_id(member)),
+            host: read::text(sys::rd_kafka_MemberDescription_host(member)),
+            partitions: read::partitions(partitions).map(|partition| read::partition(partition).0).collect(),
+        }
+    }
+}
+
+/// The numbers of `rd_kafka_consumer_group_state_t`.
+fn state(number: c_int) -> GroupState {
+    match number {
+        1 => GroupState::PreparingRebalance,
+        2 => GroupState::CompletingRebalance,
+        3 => GroupState::Stable,
+        4 => GroupState::Dead,
+        5 => GroupState::Empty,
+        _ => GroupState::Other,
+    }
+}

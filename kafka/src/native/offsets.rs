@@ -1,0 +1,102 @@
+//! `ListOffsets` and `ListConsumerGroupOffsets`: how they are asked and how their answers are read.
+
+use std::{ffi::CString, ptr, slice};
+
+use rdkafka_sys as sys;
+use sys::{
+    rd_kafka_IsolationLevel_t::{RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED},
+    rd_kafka_OffsetSpec_t::{RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST},
+    rd_kafka_admin_op_t::{RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, RD_KAFKA_ADMIN_OP_LISTOFFSETS},
+};
+
+use super::{Call, Event, Owned, read};
+use crate::{CommittedOffset, KafkaError, OffsetAt, PerPartition, TopicPartition};
+
+pub(crate) fn list_offsets(call: Call<'_>, partitions: &[(CString, i32)], at: OffsetAt) {
+    let (spec, isolation) = match at {
+        OffsetAt::Earliest => (RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        OffsetAt::LastStable => (RD_KAFKA_OFFSET_SPEC_LATEST, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
+        OffsetAt::Latest => (RD_KAFKA_OFFSET_SPEC_LATEST, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+    };
+    let options = call.options(RD_KAFKA_ADMIN_OP_LISTOFFSETS).with_isolation(isolation);
+    let list = partition_list(partitions, spec as i64);
+    // SAFETY: everything passed is alive during the call; librdkafka copies list and options.
+    unsafe { sys::rd_kafka_ListOffsets(call.client(), list.pointer(), options.pointer(), call.queue()) };
+}
+
+fn partition_list(partitions: &[(CString, i32)], offset: i64) -> Owned<sys::rd_kafka_topic_partition_list_t> {
+    let size = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+    // SAFETY: the list is ours to release; it grows where `size`, a hint, is too small.
+    let list = unsafe { Owned::take(sys::rd_kafka_topic_partition_list_new(size)) }.expect("librdkafka never fails it");
+    for (topic, partition) in partitions {
+        // SAFETY: the list is alive, the name is copied; the element lives until the list grows, after this line.
+        unsafe {
+            (*sys::rd_kafka_topic_partition_list_add(list.pointer(), topic.as_ptr(), *partition)).offset = offset;
+        }
+    }
+    list
+}
+
+pub(crate) fn listed_offsets(event: &Event) -> PerPartition<i64> {
+    // SAFETY: the event is alive and an answer to ListOffsets, and everything read from it lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_ListOffsets_result(event.pointer());
+        let infos = read::list(|length| sys::rd_kafka_ListOffsets_result_infos(result, length));
+        let offset = |info: &*const _| {
+            let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
+            let (name, error) = read::partition(partition);
+            (name, error.map(|()| (*partition).offset))
+        };
+        infos.iter().map(offset).collect()
+    }
+}
+
+/// Asks for all offsets that the group has committed.
+pub(crate) fn list_group_offsets(call: Call<'_>, group: &CString) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    // SAFETY: the name is a C string, which librdkafka copies; null means all partitions; the object is ours to release.
+    let groups = unsafe {
+        [Owned::take(sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null()))
+            .expect("given a name it makes one")]
+    };
+    let (mut array, client, queue) = (Owned::array(&groups), call.client(), call.queue());
+    // SAFETY: everything passed is alive during the call; librdkafka copies groups and options.
+    unsafe {
+        sys::rd_kafka_ListConsumerGroupOffsets(client, array.as_mut_ptr(), array.len(), options.pointer(), queue);
+    }
+}
+
+/// What the one group that was asked for has committed; an error is the group's, not a partition's.
+pub(crate) fn group_offsets(event: &Event) -> Result<PerPartition<CommittedOffset>, KafkaError> {
+    // SAFETY: the event is alive and an answer to ListConsumerGroupOffsets, and all that is read lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.pointer());
+        let groups = read::list(|length| sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, length));
+        let Some(group) = groups.first() else { return Ok(PerPartition::new()) };
+        read::result_of(sys::rd_kafka_group_result_error(*group))?;
+        let partitions = read::partitions(sys::rd_kafka_group_result_partitions(*group));
+        Ok(partitions.filter_map(|partition| committed(partition)).collect())
+    }
+}
+
+/// `None` for a partition without a commit.
+///
+/// # Safety
+/// `partition` is not null and lives during the call.
+unsafe fn committed(
+    partition: *const sys::rd_kafka_topic_partition_t,
+) -> Option<(TopicPartition, Result<CommittedOffset, KafkaError>)> {
+    // SAFETY: the caller's promise; the metadata is as long as its size says.
+    unsafe {
+        let (name, error) = read::partition(partition);
+        let offset = (*partition).offset;
+        if error.is_ok() && offset < 0 {
+            return None;
+        }
+        let metadata = match (*partition).metadata.cast::<u8>() {
+            bytes if bytes.is_null() => String::new(),
+            bytes => String::from_utf8_lossy(slice::from_raw_parts(bytes, (*partition).metadata_size)).into_owned(),
+        };
+        Some((name, error.map(|()| CommittedOffset { offset, metadata })))
+    }
+}

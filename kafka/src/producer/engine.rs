@@ -1,0 +1,148 @@
+//! librdkafka's producer, the thread that reads its delivery reports, and what the reports mean.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::KafkaError as ClientError,
+    producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    types::RDKafkaErrorCode,
+};
+use tokio::sync::oneshot;
+
+use super::{OutgoingRecord, Position, SendError};
+use crate::{
+    Error, ErrorCode, KafkaError,
+    native::{Fate, fate},
+    trouble::Trouble,
+    write_log_line,
+};
+
+/// Where a record's outcome goes.
+pub(super) type Report = oneshot::Sender<Result<Position, SendError>>;
+
+/// A running producer. Its end takes librdkafka up to a second and happens on a thread of its own.
+pub(super) struct Engine {
+    /// `None` only while being dropped.
+    producer: Option<ThreadedProducer<Reports>>,
+    trouble: Arc<Trouble>,
+}
+
+/// Why a record did not get into the queue.
+pub(super) enum NotQueued {
+    Refused(SendError),
+    /// The producer has had a fatal error and takes no more records; the record's report is given back.
+    Dead(Report),
+}
+
+/// Receives what librdkafka has to say.
+struct Reports {
+    trouble: Arc<Trouble>,
+}
+
+impl Engine {
+    pub(super) fn start(config: &ClientConfig) -> Result<Self, Error> {
+        let trouble = Arc::<Trouble>::default();
+        let reports = Reports { trouble: Arc::clone(&trouble) };
+        let producer = ThreadedProducer::from_config_and_context(config, reports)?;
+        Ok(Self { producer: Some(producer), trouble })
+    }
+
+    pub(super) fn queue(&self, record: &OutgoingRecord, report: Report) -> Result<(), NotQueued> {
+        let (error, refused) = match self.producer().send(record.to_base(Box::new(report))) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        Err(match error {
+            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(*refused.delivery_opaque),
+            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy),
+            error => NotQueued::Refused(SendError::NotWritten(described(&error))),
+        })
+    }
+
+    /// What to say of a record whose report did not come in time: it may still be on its way.
+    pub(super) fn out_of_patience(&self, patience: Duration) -> SendError {
+        let message = match self.trouble.latest() {
+            None => format!("no answer within {patience:?}"),
+            Some(trouble) => format!("no answer within {patience:?}; the connection's last error: {}", trouble.message),
+        };
+        SendError::Unknown(KafkaError::local(ErrorCode::TIMED_OUT, message))
+    }
+
+    /// Blocks until all records are reported or the deadline has passed.
+    pub(super) fn flush(&self, deadline: Duration) -> bool {
+        self.producer().flush(deadline).is_ok()
+    }
+
+    fn producer(&self) -> &ThreadedProducer<Reports> {
+        self.producer.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let producer = self.producer.take();
+        // Without a further thread it ends on this one.
+        drop(thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer)));
+    }
+}
+
+impl From<NotQueued> for SendError {
+    fn from(reason: NotQueued) -> Self {
+        match reason {
+            NotQueued::Refused(error) => error,
+            NotQueued::Dead(_) => {
+                Self::NotWritten(KafkaError::local(ErrorCode::FATAL, "a new producer failed at once"))
+            }
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        write_log_line(level, facility, line);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        self.trouble.remember(KafkaError::local(code(&error), reason));
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Report>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
+        let outcome = match result {
+            Ok(message) => {
+                self.trouble.forget();
+                Ok(Position { partition: message.partition(), offset: message.offset() })
+            }
+            Err((error, message)) => Err(self.failure(error, fate(message))),
+        };
+        // Nobody waits any longer where the future was dropped.
+        drop(report.send(outcome));
+    }
+}
+
+impl Reports {
+    fn failure(&self, error: &ClientError, fate: Fate) -> SendError {
+        let mut error = described(error);
+        if let (true, Some(trouble)) = (error.code == ErrorCode::MESSAGE_TIMED_OUT, self.trouble.latest()) {
+            error.message = format!("{}; the connection's last error: {}", error.message, trouble.message);
+        }
+        match fate {
+            Fate::NotWritten => SendError::NotWritten(error),
+            Fate::Unknown => SendError::Unknown(error),
+        }
+    }
+}
+
+fn described(error: &ClientError) -> KafkaError {
+    let message = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+    KafkaError::local(code(error), message)
+}
+
+fn code(error: &ClientError) -> ErrorCode {
+    error.rdkafka_error_code().map_or(ErrorCode::INVALID_ARGUMENT, ErrorCode::from)
+}

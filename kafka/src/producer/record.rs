@@ -1,0 +1,82 @@
+//! A record to be written, and where it landed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rdkafka::{
+    message::{self, OwnedHeaders},
+    producer::BaseRecord,
+    util::IntoOpaque,
+};
+
+/// A record to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingRecord {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition; where absent, Kafka's Java clients' choice: murmur2 of the key, a random one without a key.
+    pub partition: Option<i32>,
+    /// What belongs together; an empty key is not the same as none.
+    pub key: Option<Bytes>,
+    /// The content; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// In order; names may repeat.
+    pub headers: Vec<Header>,
+    /// Milliseconds since 1970; the time of sending where absent.
+    pub timestamp: Option<i64>,
+}
+
+/// A header of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value; null and empty differ.
+    pub value: Option<Bytes>,
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset in it.
+    pub offset: i64,
+}
+
+impl OutgoingRecord {
+    /// A record with only a value.
+    pub fn new(topic: impl Into<Arc<str>>, value: impl Into<Bytes>) -> Self {
+        let value = Some(value.into());
+        Self { topic: topic.into(), partition: None, key: None, value, headers: Vec::new(), timestamp: None }
+    }
+
+    /// The record as rdkafka takes it.
+    pub(super) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
+        let mut base = BaseRecord::with_opaque_to(&self.topic, opaque);
+        base.partition = self.partition;
+        base.key = self.key.as_deref();
+        base.payload = self.value.as_deref();
+        base.timestamp = self.timestamp;
+        base.headers = self.native_headers();
+        base
+    }
+
+    fn native_headers(&self) -> Option<OwnedHeaders> {
+        if self.headers.is_empty() {
+            return None;
+        }
+        let start = OwnedHeaders::new_with_capacity(self.headers.len());
+        let add = |headers: OwnedHeaders, header: &Header| {
+            headers.insert(message::Header { key: &header.name, value: header.value.as_deref() })
+        };
+        Some(self.headers.iter().fold(start, add))
+    }
+}
+
+impl Header {
+    /// A header with a value.
+    pub fn new(name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Self { name: name.into(), value: Some(value.into()) }
+    }
+}

@@ -1,0 +1,104 @@
+//! How librdkafka's producer is told to be durable and bounded.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use sluice_crds::KafkaConnection;
+
+use crate::{Error, client_config};
+
+/// What a user of a producer may choose. Durability is no choice: `acks=all` and idempotence always.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerSettings {
+    /// How long a record may take until it is confirmed; also how long librdkafka goes on trying. 2.5 s by default.
+    pub patience: Duration,
+    /// How long a record waits for others to share its request. 0 by default: those wait together that come together.
+    pub linger: Duration,
+    /// How batches are compressed; not at all by default.
+    pub compression: Compression,
+}
+
+/// Kafka's compression codecs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the codecs")]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Lz4,
+    Snappy,
+    Zstd,
+}
+
+/// What waits to be confirmed takes at most this much memory; librdkafka's default is 1 GiB.
+const BUFFER_KIB: u32 = 64 * 1024;
+
+/// The broker's own limit on a record decides, not librdkafka's of 1,000,000 bytes, which is below Kafka's default.
+const LARGEST_RECORD: u32 = 16 * 1024 * 1024;
+
+impl Default for ProducerSettings {
+    fn default() -> Self {
+        Self { patience: Duration::from_millis(2500), linger: Duration::ZERO, compression: Compression::None }
+    }
+}
+
+impl ProducerSettings {
+    pub(super) fn config(&self, connection: &KafkaConnection) -> Result<ClientConfig, Error> {
+        let mut config = client_config(connection)?;
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", self.timeout().as_millis().to_string())
+            .set("linger.ms", format!("{}", self.linger.as_secs_f64() * 1000.0))
+            .set("compression.type", self.compression.name())
+            .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
+            .set("message.max.bytes", LARGEST_RECORD.to_string());
+        Ok(config)
+    }
+
+    /// librdkafka takes 0 for "for ever", and refuses a linger that is longer than the timeout.
+    fn timeout(&self) -> Duration {
+        self.patience.max(self.linger).max(Duration::from_millis(1))
+    }
+}
+
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
+            Self::Snappy => "snappy",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_is_no_choice() {
+        let config = ProducerSettings::default().config(&connection()).unwrap();
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        assert_eq!(config.get("message.timeout.ms"), Some("2500"));
+    }
+
+    #[test]
+    fn librdkafka_takes_every_setting() {
+        for compression in
+            [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd]
+        {
+            let settings =
+                ProducerSettings { compression, linger: Duration::from_micros(500), ..ProducerSettings::default() };
+            settings.config(&connection()).unwrap().create_native_config().unwrap();
+        }
+    }
+
+    fn connection() -> KafkaConnection {
+        KafkaConnection { bootstrap_servers: vec!["a:9092".into()], ..KafkaConnection::default() }
+    }
+}
