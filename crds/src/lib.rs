@@ -2,13 +2,14 @@
 //!
 //! [`Topic`], [`Webhook`] and [`Integration`] are the custom resources: their doc comments are the manual that
 //! `kubectl explain` prints, their bounds and CEL rules are what the API server enforces. [`Settings`] is the operator's own
-//! configuration. [`wire`] is what the operator tells the data planes. `cargo run -p sluice-crds` writes the manifests and
+//! configuration. [`wire`] is what the operator tells the data planes. `make generate` writes the manifests and
 //! the API reference from these types.
 #![warn(missing_docs)]
 #![allow(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
 
 mod condition;
 mod connection;
+mod definition;
 mod duration;
 mod integration;
 mod reference;
@@ -20,6 +21,7 @@ pub mod wire;
 
 pub use condition::{ConditionType, Reason};
 pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
+pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
 pub use reference::{DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference};

@@ -4,7 +4,9 @@
 mod receiver;
 mod worker;
 
-pub use receiver::{EventSources, FieldSource, IdSource, ReceiverConfig, Verification};
+pub use receiver::{
+    DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverStatus, RejectedBecause, Verification,
+};
 pub use worker::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus};
 
 /// Folder in which a data plane finds its configuration, `config.json` and `generation`.

@@ -1,6 +1,6 @@
-//! The receiver's configuration.
+//! The receiver's configuration, and its answer to `GET /status`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,4 +105,68 @@ pub enum FieldSource {
     Header(String),
     /// A place in the JSON body (RFC 6901).
     JsonPointer(String),
+}
+
+/// What a receiver answers to `GET /status`: counts since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiverStatus {
+    /// The generation of the Webhook that its configuration was made for.
+    pub generation: i64,
+    /// Events that Kafka confirmed.
+    pub accepted: u64,
+    /// Events that had been received before: acknowledged, and not written again.
+    pub duplicates: u64,
+    /// Requests that sending again does not help, by cause. A cause that never occurred is absent.
+    pub rejected: BTreeMap<RejectedBecause, u64>,
+    /// Requests that were answered 503, so that the sender tries again, by cause. A cause that never occurred is absent.
+    pub deferred: BTreeMap<DeferredBecause, u64>,
+    /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
+    pub deduplication_window: Duration,
+    /// Files of signing secrets that cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable_secrets: Vec<PathBuf>,
+    /// Why nothing moves, where something keeps it from working; with what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Why a request was refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RejectedBecause {
+    /// The path is not the endpoint's.
+    Path,
+    /// The method is not POST.
+    Method,
+    /// More than 100 headers.
+    Headers,
+    /// The body is compressed.
+    Encoding,
+    /// The body is larger than the limit, or than what Kafka takes.
+    Size,
+    /// The body did not arrive whole, or not in time.
+    Body,
+    /// The signature is not that of a known secret.
+    Signature,
+    /// The event has no id where the Webhook says it is.
+    EventId,
+}
+
+/// Why a request was answered 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeferredBecause {
+    /// The Webhook is paused.
+    Paused,
+    /// A signing secret is missing, so the request may be genuine.
+    Secret,
+    /// The same event is being written.
+    InProgress,
+    /// As many events are on their way as fit in memory.
+    Busy,
+    /// Kafka did not confirm in time: the event may have been written.
+    Unconfirmed,
+    /// Kafka did not take the event.
+    NotWritten,
 }
