@@ -1,0 +1,25 @@
+//! What Sluice thinks: for each kind, what a resource asks for, what has to change, and what its status says.
+//!
+//! Everything here is pure and synchronous. The four words are functions of each kind's module:
+//!
+//! - `validate` judges a resource once: a type that cannot be wrong, or all complaints together.
+//! - `desire` computes the objects that should exist.
+//! - `plan` compares them with what was observed and returns the changes, in order.
+//! - `report` writes down what was observed, as the resource's status.
+//!
+//! The operator does the rest: it resolves, observes and applies.
+#![warn(missing_docs)]
+
+pub mod children;
+pub mod cluster;
+pub mod conditions;
+pub mod integration;
+mod number;
+mod references;
+pub mod rejection;
+pub mod topic;
+pub mod webhook;
+
+pub use cluster::Cluster;
+pub use conditions::Conditions;
+pub use rejection::Rejection;

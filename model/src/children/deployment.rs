@@ -1,0 +1,167 @@
+//! The Deployment of a data plane, and what its status says about it.
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ResourceRequirements};
+use serde_json::{Value, json};
+use sluice_crds::wire;
+
+use super::{Child, ChildKind, Owner};
+use crate::Cluster;
+
+/// The user and group of every container: `nonroot` of the distroless images.
+const NON_ROOT: i64 = 65_532;
+
+/// What is particular about a data plane's Deployment.
+#[derive(Debug)]
+pub struct DataPlane<'a> {
+    /// `worker` or `receiver`: names the container and the component.
+    pub component: &'static str,
+    /// Image of the container.
+    pub image: &'a str,
+    /// Pods to run.
+    pub replicas: i32,
+    /// Name of the ConfigMap with its configuration.
+    pub config_map: &'a str,
+    /// The Kafka cluster that it uses.
+    pub cluster: &'a Cluster,
+    /// Names of the Secrets that its resource names.
+    pub secrets: Vec<&'a str>,
+    /// Port of the endpoint that it serves, beside the status port.
+    pub port: Option<u16>,
+    /// CPU and memory, where the user said something about them.
+    pub resources: Option<&'a ResourceRequirements>,
+    /// `cpu` and `memory` to request, and `memory` as limit, where the user said nothing.
+    pub default_resources: (&'static str, &'static str, &'static str),
+}
+
+impl DataPlane<'_> {
+    /// The Deployment, named `<owner>-<component>`. It meets the Pod Security Standard `restricted`.
+    pub fn deployment(&self, owner: &Owner) -> Child {
+        let selector = owner.selector(self.component);
+        let body = json!({"spec": {
+            "replicas": self.replicas,
+            "selector": {"matchLabels": selector},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {"metadata": {"labels": selector}, "spec": self.pod()},
+        }});
+        owner.child(ChildKind::Deployment, self.component, &self.name(owner), body)
+    }
+
+    /// Name of the Deployment.
+    pub fn name(&self, owner: &Owner) -> String {
+        format!("{}-{}", owner.name.name, self.component)
+    }
+
+    fn pod(&self) -> Value {
+        let (volumes, mounts): (Vec<_>, Vec<_>) = self.volumes().into_iter().unzip();
+        json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": NON_ROOT,
+                "runAsGroup": NON_ROOT,
+                "fsGroup": NON_ROOT,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": self.component,
+                "image": self.image,
+                "imagePullPolicy": "IfNotPresent",
+                "env": [{"name": "SLUICE_LOG_FORMAT", "value": "json"}],
+                "ports": self.ports(),
+                "resources": self.resources(),
+                "livenessProbe": {
+                    "httpGet": {"path": "/healthz", "port": "status"},
+                    "periodSeconds": 10,
+                    "failureThreshold": 3,
+                },
+                "readinessProbe": {
+                    "httpGet": {"path": "/readyz", "port": "status"},
+                    "periodSeconds": 2,
+                    "failureThreshold": 2,
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        })
+    }
+
+    fn ports(&self) -> Value {
+        let status = json!({"name": "status", "containerPort": wire::STATUS_PORT, "protocol": "TCP"});
+        match self.port {
+            Some(port) => json!([{"name": "http", "containerPort": port, "protocol": "TCP"}, status]),
+            None => json!([status]),
+        }
+    }
+
+    fn resources(&self) -> Value {
+        let (cpu, memory, limit) = self.default_resources;
+        match self.resources {
+            Some(resources) => serde_json::to_value(resources).expect("requirements are plain data"),
+            None => json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}),
+        }
+    }
+
+    /// Volumes, each with its mount. Secrets are optional: the data plane says which one is missing, and starts to use it when it comes.
+    fn volumes(&self) -> Vec<(Value, Value)> {
+        let mut volumes = vec![volume("config", json!({"configMap": {"name": self.config_map}}), wire::CONFIG_FOLDER)];
+        if let Some(name) = &self.cluster.secret_name {
+            let source = json!({"secret": {"secretName": name, "optional": true}});
+            volumes.push(volume("kafka-credentials", source, wire::KAFKA_CREDENTIALS_FOLDER));
+        }
+        if let Some(name) = &self.cluster.ca_config_map_name {
+            let source = json!({"configMap": {"name": name, "optional": true}});
+            volumes.push(volume("kafka-ca", source, wire::KAFKA_CA_FOLDER));
+        }
+        for (index, name) in self.secrets.iter().enumerate() {
+            let source = json!({"secret": {"secretName": name, "optional": true}});
+            volumes.push(volume(&format!("secret-{index}"), source, &format!("{}/{name}", wire::SECRETS_FOLDER)));
+        }
+        volumes
+    }
+}
+
+fn volume(name: &str, mut source: Value, path: &str) -> (Value, Value) {
+    source["name"] = json!(name);
+    (source, json!({"name": name, "mountPath": path, "readOnly": true}))
+}
+
+/// What a Deployment's status says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Availability {
+    /// Pods that exist.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Whether every wanted pod is available and runs the newest template.
+    pub complete: bool,
+    /// What is going on, for people.
+    pub message: String,
+}
+
+/// What a Deployment's status says; an old status, from before the last change, says nothing about it.
+pub fn availability(deployment: &Deployment) -> Availability {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let is_current = status.observed_generation >= deployment.metadata.generation;
+    let [replicas, ready, updated, available] =
+        [status.replicas, status.ready_replicas, status.updated_replicas, status.available_replicas]
+            .map(Option::unwrap_or_default);
+    let trouble = status.conditions.iter().flatten().find(|condition| {
+        condition.status == "False" && condition.type_ == "Progressing"
+            || condition.status == "True" && condition.type_ == "ReplicaFailure"
+    });
+    let message = match trouble.and_then(|condition| condition.message.clone()) {
+        Some(message) => format!("{available} of {wanted} available; {message}"),
+        None => format!("{available} of {wanted} available"),
+    };
+    let complete = is_current && updated >= wanted && available >= wanted && replicas == wanted;
+    Availability { replicas, ready, complete, message }
+}

@@ -1,0 +1,183 @@
+//! The Kubernetes objects that a Webhook or an Integration owns: what they look like, and what has to change.
+
+mod deployment;
+mod difference;
+mod plan;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use sluice_crds::{NamespacedName, TopicTemplate};
+
+pub use deployment::{Availability, DataPlane, availability};
+pub use difference::{Difference, differences};
+pub use plan::{Change, Plan, Withheld, plan};
+
+/// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
+pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
+/// Label with the name of the component that an object belongs to.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+
+/// The kinds of objects that Sluice makes. RBAC grants exactly these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChildKind {
+    /// A Topic of Sluice.
+    Topic,
+    /// A configuration, named by its content.
+    ConfigMap,
+    /// Receivers or workers.
+    Deployment,
+    /// The address of receivers.
+    Service,
+    /// A route of the Gateway API.
+    HttpRoute,
+}
+
+impl ChildKind {
+    /// `apiVersion` and `kind` of the objects.
+    pub const fn api(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Topic => ("sluice.dev/v1alpha1", "Topic"),
+            Self::ConfigMap => ("v1", "ConfigMap"),
+            Self::Deployment => ("apps/v1", "Deployment"),
+            Self::Service => ("v1", "Service"),
+            Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        }
+    }
+}
+
+/// An object that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name, in its owner's namespace.
+    pub name: String,
+    /// All that Sluice says about it: what server-side apply sends.
+    pub manifest: Value,
+}
+
+/// An object that exists, under a name that is wanted or with its owner's label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: String,
+    /// The object, whole.
+    pub object: Value,
+}
+
+impl Live {
+    /// A text of its metadata, such as `uid`.
+    pub fn metadata(&self, key: &str) -> &str {
+        self.object["metadata"][key].as_str().unwrap_or_default()
+    }
+
+    fn is_owned_by(&self, owner: &Owner) -> bool {
+        let references = self.object["metadata"]["ownerReferences"].as_array();
+        references.into_iter().flatten().any(|r| r["uid"] == owner.uid.as_str() && r["controller"] == true)
+    }
+}
+
+/// The live object of that kind and name.
+pub fn find<'a>(live: &'a [Live], kind: ChildKind, name: &str) -> Option<&'a Live> {
+    live.iter().find(|object| object.kind == kind && object.name == name)
+}
+
+/// The live Deployment of that name.
+pub fn find_deployment(live: &[Live], name: &str) -> Option<Deployment> {
+    serde_json::from_value(find(live, ChildKind::Deployment, name)?.object.clone()).ok()
+}
+
+/// The Webhook or Integration that owns objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `Webhook` or `Integration`.
+    pub kind: &'static str,
+    /// Its namespace and name.
+    pub name: NamespacedName,
+    /// Its uid.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+}
+
+impl Owner {
+    /// The labels by which the objects of this owner are found, as selectors use them.
+    pub fn selector(&self, component: &str) -> Map<String, Value> {
+        let owner_label = format!("sluice.dev/{}", self.kind.to_lowercase());
+        Map::from_iter([
+            ("app.kubernetes.io/name".to_owned(), json!(format!("sluice-{component}"))),
+            (owner_label, json!(self.name.name)),
+        ])
+    }
+
+    /// The selector as text, `key=value,...`, as list requests and the scale subresource take it.
+    pub fn selector_text(&self, component: &str) -> String {
+        let selector = self.selector(component);
+        let parts = selector.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        parts.collect::<Vec<_>>().join(",")
+    }
+
+    /// A child of this owner: `body` holds what is not metadata.
+    pub fn child(&self, kind: ChildKind, component: &str, name: &str, body: Value) -> Child {
+        let (api_version, kind_name) = kind.api();
+        let mut labels = self.selector(component);
+        labels.insert(COMPONENT_LABEL.to_owned(), json!(component));
+        labels.insert("app.kubernetes.io/part-of".to_owned(), json!("sluice"));
+        labels.insert("app.kubernetes.io/managed-by".to_owned(), json!("sluice"));
+        let mut manifest = json!({
+            "apiVersion": api_version,
+            "kind": kind_name,
+            "metadata": {
+                "name": name,
+                "namespace": self.name.namespace,
+                "labels": labels,
+                "ownerReferences": [{
+                    "apiVersion": "sluice.dev/v1alpha1",
+                    "kind": self.kind,
+                    "name": self.name.name,
+                    "uid": self.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+        });
+        if let (Value::Object(manifest), Value::Object(body)) = (&mut manifest, body) {
+            manifest.extend(body);
+        }
+        let hash = short_hash(&to_bytes(&manifest));
+        manifest["metadata"]["annotations"] = json!({APPLIED_ANNOTATION: hash});
+        Child { kind, name: name.to_owned(), manifest }
+    }
+
+    /// A Topic of this owner, on a Kafka cluster.
+    pub fn topic(&self, component: &str, name: &str, cluster: &str, template: &TopicTemplate) -> Child {
+        let mut spec = serde_json::to_value(template).expect("a template is plain data");
+        spec["cluster"] = json!(cluster);
+        self.child(ChildKind::Topic, component, name, json!({"spec": spec}))
+    }
+
+    /// A configuration of this owner. Its name carries a hash of its content, so that a Deployment that names it changes
+    /// with it, all at once, and the one before stays as it is.
+    pub fn configuration(&self, component: &str, config: &impl serde::Serialize) -> Child {
+        let config = serde_json::to_string(config).expect("a configuration is plain data");
+        let name = format!("{}-{component}-{}", self.name.name, short_hash(config.as_bytes()));
+        let data = json!({
+            sluice_crds::wire::CONFIG_KEY: config,
+            sluice_crds::wire::GENERATION_KEY: self.generation.to_string(),
+        });
+        self.child(ChildKind::ConfigMap, component, &name, json!({"immutable": true, "data": data}))
+    }
+}
+
+/// The first eight hexadecimal digits of a SHA-256.
+pub(crate) fn short_hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a value always serializes")
+}

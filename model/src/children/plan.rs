@@ -1,0 +1,207 @@
+//! Compares the objects that should exist with those that do.
+
+use super::{Child, ChildKind, Difference, Live, Owner, differences, find};
+
+/// Everything that the operator can do to the objects that it owns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Create an object.
+    Create(Child),
+    /// Bring an object back to what it should be.
+    Update {
+        /// What it should be.
+        child: Child,
+        /// The uid of the one that was observed: no other is changed.
+        uid: String,
+        /// The fields that differ.
+        differences: Vec<Difference>,
+    },
+    /// Delete an object that is no longer wanted.
+    Delete {
+        /// Its kind.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
+        /// The uid of the one that was observed: no other is deleted.
+        uid: String,
+        /// Its resourceVersion: it is deleted only as it was observed.
+        resource_version: String,
+    },
+}
+
+/// An object that is wanted and cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Withheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, name) = (self.kind.api().1, &self.name);
+        write!(f, "there is a {kind} {name:?} that is not ours; rename this resource, or delete the {kind}")
+    }
+}
+
+/// What has to change, in order, and what is held back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Changes to make.
+    pub changes: Vec<Change>,
+    /// Names that objects of somebody else hold; they are never taken over.
+    pub withheld: Vec<Withheld>,
+}
+
+/// Configurations that are kept after they are no longer in use, so that a rollback finds them.
+const KEPT_CONFIGURATIONS: usize = 3;
+
+/// What turns `live` into `desired`. In a world where the plan was applied nothing is left to change.
+pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
+    let mut plan = Plan::default();
+    for child in desired {
+        match find(live, child.kind, &child.name) {
+            None => plan.changes.push(Change::Create(child.clone())),
+            Some(object) if !object.is_owned_by(owner) => {
+                plan.withheld.push(Withheld { kind: child.kind, name: child.name.clone() });
+            }
+            Some(object) => plan.changes.extend(update(child, object)),
+        }
+    }
+    plan.changes.extend(leftovers(owner, desired, live));
+    plan
+}
+
+fn update(child: &Child, live: &Live) -> Option<Change> {
+    // A configuration is immutable and named by its content: the one that exists is the one that is wanted.
+    if child.kind == ChildKind::ConfigMap {
+        return None;
+    }
+    let differences = differences(&child.manifest, &live.object);
+    let uid = live.metadata("uid").to_owned();
+    (!differences.is_empty()).then(|| Change::Update { child: child.clone(), uid, differences })
+}
+
+/// Of the objects that are ours and no longer wanted: all but the newest configurations.
+fn leftovers(owner: &Owner, desired: &[Child], live: &[Live]) -> Vec<Change> {
+    let is_wanted = |object: &Live| desired.iter().any(|child| child.kind == object.kind && child.name == object.name);
+    let ours = live.iter().filter(|object| object.is_owned_by(owner) && !is_wanted(object));
+    let (mut configurations, others): (Vec<_>, Vec<_>) = ours.partition(|object| object.kind == ChildKind::ConfigMap);
+    // RFC 3339 in UTC sorts as text.
+    configurations.sort_by(|a, b| b.metadata("creationTimestamp").cmp(a.metadata("creationTimestamp")));
+    others.into_iter().chain(configurations.into_iter().skip(KEPT_CONFIGURATIONS)).map(delete).collect()
+}
+
+fn delete(object: &Live) -> Change {
+    Change::Delete {
+        kind: object.kind,
+        name: object.name.clone(),
+        uid: object.metadata("uid").to_owned(),
+        resource_version: object.metadata("resourceVersion").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use serde_json::{Value, json};
+    use sluice_crds::NamespacedName;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        let name = NamespacedName { namespace: "shop".into(), name: "orders".into() };
+        Owner { kind: "Integration", name, uid: "owner-uid".into(), generation: 1 }
+    }
+
+    fn child(kind: ChildKind, name: &str, replicas: i64) -> Child {
+        owner().child(kind, "worker", name, json!({"spec": {"replicas": replicas}}))
+    }
+
+    fn live(child: &Child) -> Live {
+        let mut object = child.manifest.clone();
+        object["metadata"]["uid"] = json!("live-uid");
+        object["metadata"]["resourceVersion"] = json!("7");
+        object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["status"] = json!({"observedGeneration": 1});
+        Live { kind: child.kind, name: child.name.clone(), object }
+    }
+
+    fn merge(into: &mut Value, from: &Value) {
+        match (into, from) {
+            (Value::Object(into), Value::Object(from)) => {
+                for (key, value) in from {
+                    merge(into.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+            (into, from) => *into = from.clone(),
+        }
+    }
+
+    /// What the API server does with the changes.
+    fn apply(plan: &Plan, mut world: Vec<Live>) -> Vec<Live> {
+        for change in &plan.changes {
+            match change {
+                Change::Create(child) => world.push(live(child)),
+                Change::Update { child, .. } => {
+                    let object = world.iter_mut().find(|o| o.kind == child.kind && o.name == child.name).unwrap();
+                    merge(&mut object.object, &child.manifest);
+                }
+                Change::Delete { kind, name, .. } => world.retain(|o| !(o.kind == *kind && o.name == *name)),
+            }
+        }
+        world
+    }
+
+    fn any_child() -> impl Strategy<Value = Child> {
+        let kinds = vec![ChildKind::ConfigMap, ChildKind::Deployment, ChildKind::Topic];
+        (select(kinds), select(vec!["a", "b", "c", "d", "e"]), 0..3_i64)
+            .prop_map(|(kind, name, replicas)| child(kind, name, replicas))
+    }
+
+    fn distinct(children: Vec<Child>) -> Vec<Child> {
+        let mut seen = std::collections::BTreeSet::new();
+        children.into_iter().filter(|child| seen.insert((child.kind, child.name.clone()))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn after_a_plan_was_applied_nothing_is_left_to_change(
+            desired in vec(any_child(), 0..6).prop_map(distinct),
+            there in vec(any_child(), 0..8).prop_map(distinct),
+            foreign in vec(any::<bool>(), 8),
+        ) {
+            let world: Vec<Live> = there.iter().zip(foreign).map(|(child, foreign)| {
+                let mut live = live(child);
+                if foreign {
+                    live.object["metadata"]["ownerReferences"] = json!([]);
+                }
+                live
+            }).collect();
+            let first = plan(&owner(), &desired, &world);
+            let second = plan(&owner(), &desired, &apply(&first, world));
+            prop_assert_eq!(&second.changes, &vec![]);
+            prop_assert_eq!(second.withheld, first.withheld);
+        }
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_neither_taken_over_nor_deleted() {
+        let wanted = child(ChildKind::Deployment, "orders-worker", 1);
+        let mut foreign = live(&child(ChildKind::Deployment, "orders-worker", 9));
+        foreign.object["metadata"]["ownerReferences"][0]["uid"] = json!("another");
+        let plan = plan(&owner(), &[wanted], &[foreign]);
+        assert_eq!(plan.changes, []);
+        assert_eq!(plan.withheld, [Withheld { kind: ChildKind::Deployment, name: "orders-worker".into() }]);
+    }
+
+    #[test]
+    fn a_field_that_left_the_manifest_is_noticed_by_the_annotation() {
+        let before =
+            owner().child(ChildKind::Deployment, "worker", "w", json!({"spec": {"replicas": 1, "paused": true}}));
+        let plan = plan(&owner(), &[child(ChildKind::Deployment, "w", 1)], &[live(&before)]);
+        let Change::Update { differences, .. } = &plan.changes[0] else { panic!("{plan:?}") };
+        assert_eq!(differences[0].path, "metadata.annotations.sluice.dev/applied");
+    }
+}

@@ -1,0 +1,63 @@
+//! The objects that an Integration should have.
+
+use sluice_crds::{Images, TopicTemplate, wire};
+
+use super::{COMPONENT, DeadLetterTopic, Flow};
+use crate::children::{Child, DataPlane, Owner};
+
+/// Dead letters are kept 14 days unless their template says otherwise.
+const DEAD_LETTER_RETENTION: (&str, &str) = ("retention.ms", "1209600000");
+
+/// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
+pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
+    let configuration = flow.owner.configuration(COMPONENT, &configuration(flow));
+    let worker = DataPlane {
+        component: COMPONENT,
+        image: &images.worker,
+        replicas: flow.replicas,
+        config_map: &configuration.name,
+        cluster: &flow.cluster,
+        secrets: Vec::new(),
+        port: None,
+        resources: flow.resources.as_ref(),
+        default_resources: ("50m", "64Mi", "256Mi"),
+    };
+    let worker = worker.deployment(&flow.owner);
+    own_topic(flow).into_iter().chain([configuration, worker]).collect()
+}
+
+/// Name of the worker's Deployment.
+pub fn worker_name(owner: &Owner) -> String {
+    format!("{}-{COMPONENT}", owner.name.name)
+}
+
+/// Name of the Topic that the Integration owns for its dead letters.
+pub(super) fn own_dead_letters(flow: &Flow) -> String {
+    format!("{}-dead-letters", flow.owner.name.name)
+}
+
+fn own_topic(flow: &Flow) -> Option<Child> {
+    let DeadLetterTopic::Own(template) = &flow.dead_letters else { return None };
+    let (key, value) = DEAD_LETTER_RETENTION;
+    let mut template: TopicTemplate = template.clone();
+    template.config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    Some(flow.owner.topic(COMPONENT, &own_dead_letters(flow), &flow.cluster.name, &template))
+}
+
+fn configuration(flow: &Flow) -> wire::WorkerConfig {
+    wire::WorkerConfig {
+        integration: flow.owner.name.clone(),
+        source: wire::SourceConfig::Kafka {
+            connection: flow.cluster.connection.clone(),
+            topics: flow.topics.clone(),
+            group: flow.group.clone(),
+            start_from: flow.start_from,
+        },
+        decode: flow.format,
+        steps: flow.steps.clone(),
+        sink: flow.sink.clone(),
+        delivery: flow.delivery.clone(),
+        dead_letters: flow.dead_letter_topic(),
+        log_level: flow.log_level,
+    }
+}

@@ -1,0 +1,97 @@
+//! Integration: a worker between a source and a sink, and a Topic for what it cannot deliver.
+
+mod desire;
+mod measure;
+mod report;
+mod validate;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use sluice_crds::{Delivery, LogLevel, StartFrom, Topic, TopicTemplate, Webhook, wire};
+
+pub use desire::{desire, worker_name};
+pub use measure::{Measurement, PartitionOffsets};
+pub use report::{Outcome, report};
+pub use validate::validate;
+
+use crate::{Cluster, children::Owner};
+
+/// The component that an Integration's objects belong to.
+pub const COMPONENT: &str = "worker";
+
+/// What an Integration refers to, as it was found. What does not exist is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// The Webhook that `source.webhook` names.
+    pub webhook: Option<Webhook>,
+    /// The Topic that `source.topic` names, or that holds the Webhook's events.
+    pub source: Option<Topic>,
+    /// The Topic that `deadLetters.topicRef` names.
+    pub dead_letters: Option<Topic>,
+}
+
+/// An Integration that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// The Integration.
+    pub owner: Owner,
+    /// The Kafka cluster of source and dead letters.
+    pub cluster: Cluster,
+    /// Kafka topics to read, at least one.
+    pub topics: Vec<String>,
+    /// Kafka consumer group.
+    pub group: String,
+    /// Where the group begins.
+    pub start_from: StartFrom,
+    /// The steps, whose programs compile.
+    pub steps: Vec<wire::StepConfig>,
+    /// The format of the records.
+    pub format: sluice_crds::Format,
+    /// The sink, its address and headers well formed.
+    pub sink: wire::SinkConfig,
+    /// How to deliver.
+    pub delivery: Delivery,
+    /// Where dead letters go.
+    pub dead_letters: DeadLetterTopic,
+    /// Workers to run: none while the Integration is paused.
+    pub replicas: i32,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// CPU and memory of a worker.
+    pub resources: Option<ResourceRequirements>,
+    /// How much a worker logs.
+    pub log_level: LogLevel,
+    /// Topics that are referred to and not ready, each with its field and what it says.
+    pub waiting_for: Vec<crate::Rejection>,
+}
+
+/// Where dead letters go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetterTopic {
+    /// To a Topic that the Integration owns.
+    Own(TopicTemplate),
+    /// To a Kafka topic that a Topic of somebody else declares.
+    Named(String),
+}
+
+impl Flow {
+    /// Name of the Kafka topic of the dead letters.
+    pub fn dead_letter_topic(&self) -> String {
+        match &self.dead_letters {
+            DeadLetterTopic::Own(_) => format!("{}.{}", self.owner.name.namespace, desire::own_dead_letters(self)),
+            DeadLetterTopic::Named(name) => name.clone(),
+        }
+    }
+
+    /// What records are read from, for people.
+    pub fn source_title(&self) -> String {
+        self.topics.join(", ")
+    }
+
+    /// What records are delivered to, for people: method and host, never a query that may hold a secret.
+    pub fn sink_title(&self) -> String {
+        let wire::SinkConfig::Http { url, method, .. } = &self.sink;
+        let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let host = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{} {host}", method.as_str())
+    }
+}

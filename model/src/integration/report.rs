@@ -1,0 +1,169 @@
+//! Writes down what was observed of an Integration.
+
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::{ConditionType, Integration, IntegrationStatus, Reason, Topic};
+
+use super::{COMPONENT, DeadLetterTopic, Flow, Measurement, desire::own_dead_letters, worker_name};
+use crate::{
+    Conditions, Rejection,
+    children::{self, Availability, ChildKind, Live, Plan},
+    references, rejection,
+};
+
+/// What a pass came to.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// The Integration cannot be carried out, or not yet. What runs keeps running.
+    Rejected(&'a [Rejection]),
+    /// The Integration was compared with what exists; the plan's changes, if it has any, were applied after that.
+    Planned {
+        /// What should run.
+        flow: &'a Flow,
+        /// The objects that existed before the plan was applied.
+        live: &'a [Live],
+        /// What had to change.
+        plan: &'a Plan,
+        /// The newest measurement, where there is one.
+        measured: Option<Measurement>,
+    },
+    /// The world did not let the pass finish.
+    Failed {
+        /// Why, by class.
+        reason: Reason,
+        /// What was being done to what, and what came of it.
+        message: String,
+    },
+}
+
+/// The Integration's new status. What this pass did not observe stays as it was.
+pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) -> IntegrationStatus {
+    let previous = integration.status.clone().unwrap_or_default();
+    let generation = integration.metadata.generation;
+    let mut conditions = Conditions::new(&previous.conditions, generation, now);
+    let status = IntegrationStatus { observed_generation: generation, ..previous.clone() };
+    let status = match outcome {
+        Outcome::Rejected(rejections) => {
+            rejected(&mut conditions, rejections);
+            status
+        }
+        Outcome::Failed { reason, message } => {
+            failed(&mut conditions, *reason, message);
+            status
+        }
+        Outcome::Planned { flow, live, plan, measured } => {
+            let workers = workers(flow, live);
+            planned(&mut conditions, flow, &Seen { live, plan, workers: workers.as_ref() });
+            let active = workers.as_ref().filter(|workers| workers.complete && plan.changes.is_empty());
+            IntegrationStatus {
+                active_generation: active.map_or(previous.active_generation, |_| generation),
+                source: Some(flow.source_title()),
+                sink: Some(flow.sink_title()),
+                lag: measured.map_or(previous.lag.clone(), |measured| Some(measured.lag_text())),
+                dead_letters: measured
+                    .map_or(previous.dead_letters.clone(), |measured| Some(measured.dead_letters_text())),
+                replicas: workers.as_ref().map(|workers| workers.replicas),
+                ready_replicas: workers.as_ref().map(|workers| workers.ready),
+                selector: Some(flow.owner.selector_text(COMPONENT)),
+                ..status
+            }
+        }
+    };
+    IntegrationStatus { conditions: conditions.finish(), ..status }
+}
+
+fn workers(flow: &Flow, live: &[Live]) -> Option<Availability> {
+    children::find_deployment(live, &worker_name(&flow.owner)).as_ref().map(children::availability)
+}
+
+fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
+    let (invalid, waiting): (Vec<_>, Vec<_>) = rejections.iter().cloned().partition(Rejection::needs_a_person);
+    let first = invalid.first().or(waiting.first()).map_or(Reason::Invalid, |rejection| rejection.reason);
+    let message = rejection::summary(rejections);
+    conditions.no(ConditionType::Ready, first, &message);
+    if invalid.is_empty() {
+        conditions.yes(ConditionType::Reconciling, first, message);
+        conditions.yes(ConditionType::ConfigValid, Reason::Satisfied, "");
+    } else {
+        conditions.yes(ConditionType::Stalled, first, message);
+        conditions.no(ConditionType::ConfigValid, Reason::Invalid, rejection::summary(&invalid));
+    }
+    match waiting.first() {
+        Some(missing) => {
+            conditions.no(ConditionType::DependenciesReady, missing.reason, rejection::summary(&waiting));
+        }
+        None => conditions.keep(ConditionType::DependenciesReady),
+    }
+    conditions.keep(ConditionType::WorkersAvailable);
+}
+
+fn failed(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
+    conditions.no(ConditionType::Ready, reason, message);
+    conditions.yes(ConditionType::Reconciling, reason, message);
+    for kept in [ConditionType::ConfigValid, ConditionType::DependenciesReady, ConditionType::WorkersAvailable] {
+        conditions.keep(kept);
+    }
+}
+
+/// What a pass observed.
+struct Seen<'a> {
+    live: &'a [Live],
+    plan: &'a Plan,
+    workers: Option<&'a Availability>,
+}
+
+fn planned(conditions: &mut Conditions<'_>, flow: &Flow, seen: &Seen<'_>) {
+    let waiting = waiting_for(flow, seen.live);
+    let (ready, reason, message) = verdict(flow, seen, &waiting);
+    if ready {
+        conditions.yes(ConditionType::Ready, reason, message);
+    } else {
+        conditions.no(ConditionType::Ready, reason, &message);
+        let progress = if reason == Reason::NameConflict { ConditionType::Stalled } else { ConditionType::Reconciling };
+        conditions.yes(progress, reason, message);
+    }
+    conditions.yes(ConditionType::ConfigValid, Reason::Satisfied, "");
+    match waiting.first() {
+        Some(first) => conditions.no(ConditionType::DependenciesReady, first.reason, rejection::summary(&waiting)),
+        None => conditions.yes(ConditionType::DependenciesReady, Reason::Satisfied, ""),
+    }
+    match seen.workers {
+        Some(workers) if workers.complete => {
+            conditions.yes(ConditionType::WorkersAvailable, Reason::Satisfied, &workers.message);
+        }
+        Some(workers) => conditions.no(ConditionType::WorkersAvailable, Reason::Unavailable, &workers.message),
+        None => conditions.no(ConditionType::WorkersAvailable, Reason::Progressing, "no worker exists yet"),
+    }
+    if flow.paused {
+        conditions.yes(ConditionType::Paused, Reason::Paused, "spec.paused is true; records wait in the source");
+    }
+}
+
+fn verdict(flow: &Flow, seen: &Seen<'_>, waiting: &[Rejection]) -> (bool, Reason, String) {
+    if let Some(conflict) = seen.plan.withheld.first() {
+        return (false, Reason::NameConflict, conflict.to_string());
+    }
+    if !seen.plan.changes.is_empty() {
+        return (false, Reason::Progressing, format!("{} object(s) were changed", seen.plan.changes.len()));
+    }
+    if let Some(first) = waiting.first() {
+        return (false, first.reason, rejection::summary(waiting));
+    }
+    match seen.workers {
+        Some(workers) if !workers.complete => (false, Reason::Unavailable, format!("workers: {}", workers.message)),
+        None => (false, Reason::Progressing, "no worker exists yet".to_owned()),
+        Some(_) if flow.paused => (true, Reason::Paused, "spec.paused is true; records wait in the source".to_owned()),
+        Some(workers) => (true, Reason::Running, format!("workers: {}", workers.message)),
+    }
+}
+
+/// Topics that are not ready: those that are referred to, and the Integration's own for dead letters.
+fn waiting_for(flow: &Flow, live: &[Live]) -> Vec<Rejection> {
+    let mut waiting = flow.waiting_for.clone();
+    if let DeadLetterTopic::Own(_) = flow.dead_letters {
+        let name = own_dead_letters(flow);
+        let topic = children::find(live, ChildKind::Topic, &name)
+            .and_then(|live| serde_json::from_value::<Topic>(live.object.clone()).ok());
+        waiting.extend(topic.and_then(|topic| references::not_ready("spec.deadLetters", &topic)));
+    }
+    waiting
+}

@@ -1,0 +1,283 @@
+//! Judges an Integration and what it refers to.
+
+use http::{HeaderName, HeaderValue, Uri};
+use sluice_crds::{HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Step, Topic, wire};
+use sluice_pipeline::Pipeline;
+
+use super::{DeadLetterTopic, Flow, References};
+use crate::{Cluster, Rejection, children::Owner, references};
+
+/// What should run, or all that is wrong with the Integration.
+pub fn validate(
+    integration: &Integration,
+    references: &References,
+    settings: &Settings,
+) -> Result<Flow, Vec<Rejection>> {
+    let spec = &integration.spec;
+    let mut rejections = Vec::new();
+    let source = source(integration, references, settings).map_err(|found| rejections.push(found)).ok();
+    let steps = steps(spec).map_err(|found| rejections.extend(found)).ok();
+    let sink = sink(spec).map_err(|found| rejections.extend(found)).ok();
+    let dead_letters = dead_letters(spec, references, source.as_ref()).map_err(|found| rejections.push(found)).ok();
+    let (Some(source), Some(steps), Some(sink), Some(dead_letters), true) =
+        (source, steps, sink, dead_letters, rejections.is_empty())
+    else {
+        return Err(rejections);
+    };
+    let owner = owner(integration);
+    Ok(Flow {
+        group: spec.source.group.clone().unwrap_or_else(|| format!("{}.{}", owner.name.namespace, owner.name.name)),
+        owner,
+        cluster: source.cluster,
+        topics: source.topics,
+        start_from: spec.source.start_from,
+        steps,
+        format: spec.decode.format,
+        sink,
+        delivery: spec.delivery.clone(),
+        dead_letters,
+        replicas: if spec.paused { 0 } else { spec.replicas },
+        paused: spec.paused,
+        resources: spec.worker.resources.clone(),
+        log_level: spec.worker.log_level,
+        waiting_for: waiting_for(spec, references),
+    })
+}
+
+fn owner(integration: &Integration) -> Owner {
+    let metadata = &integration.metadata;
+    let [namespace, name, uid] =
+        [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.clone().unwrap_or_default());
+    let generation = metadata.generation.unwrap_or_default();
+    Owner { kind: "Integration", name: NamespacedName { namespace, name }, uid, generation }
+}
+
+/// The Kafka topics that are read, and their cluster.
+struct Source {
+    cluster: Cluster,
+    topics: Vec<String>,
+}
+
+fn source(integration: &Integration, references: &References, settings: &Settings) -> Result<Source, Rejection> {
+    let source = &integration.spec.source;
+    if let Some(kafka) = &source.kafka {
+        let cluster = Cluster::find(settings, &kafka.cluster, "spec.source.kafka.cluster")?;
+        return Ok(Source { cluster, topics: kafka.topics.clone() });
+    }
+    let (field, topic) = source_topic(source, references)?;
+    let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
+    Ok(Source { cluster, topics: vec![references::created(field, topic)?] })
+}
+
+/// The Topic that is read, with the field that names it.
+fn source_topic<'a>(
+    source: &sluice_crds::Source,
+    references: &'a References,
+) -> Result<(&'static str, &'a Topic), Rejection> {
+    if let Some(webhook) = &source.webhook {
+        let field = "spec.source.webhook.name";
+        if references.webhook.is_none() {
+            let message = format!("there is no Webhook {:?} in this namespace; create it", webhook.name);
+            return Err(Rejection::not_found(field, message));
+        }
+        let no_topic = || Rejection::not_ready(field, format!("the Webhook {:?} has no Topic yet", webhook.name));
+        return Ok((field, references.source.as_ref().ok_or_else(no_topic)?));
+    }
+    let field = "spec.source.topic.name";
+    let reference = source.topic.as_ref();
+    let reference =
+        reference.ok_or_else(|| Rejection::invalid("spec.source", "write exactly one of topic, webhook, kafka"))?;
+    Ok((field, references::existing(field, references.source.as_ref(), reference)?))
+}
+
+fn waiting_for(spec: &IntegrationSpec, references: &References) -> Vec<Rejection> {
+    let source = if spec.source.webhook.is_some() { "spec.source.webhook.name" } else { "spec.source.topic.name" };
+    let named = [(source, &references.source), ("spec.deadLetters.topicRef.name", &references.dead_letters)];
+    named.into_iter().filter_map(|(field, topic)| references::not_ready(field, topic.as_ref()?)).collect()
+}
+
+fn steps(spec: &IntegrationSpec) -> Result<Vec<wire::StepConfig>, Vec<Rejection>> {
+    let mut rejections = Vec::new();
+    let mut steps = Vec::new();
+    for (index, step) in spec.steps.iter().enumerate() {
+        match operation(step) {
+            Some(operation) => steps.push(wire::StepConfig { name: step.name.clone(), operation }),
+            None => rejections.push(Rejection::invalid(
+                format!("spec.steps[{index}]"),
+                format!("step {:?} must be exactly one of filter, map", step.name),
+            )),
+        }
+    }
+    if rejections.is_empty() {
+        compile(spec, &steps)?;
+        return Ok(steps);
+    }
+    Err(rejections)
+}
+
+fn operation(step: &Step) -> Option<wire::Operation> {
+    match (&step.filter, &step.map) {
+        (Some(program), None) => Some(wire::Operation::Filter(program.clone())),
+        (None, Some(program)) => Some(wire::Operation::Map(program.clone())),
+        _ => None,
+    }
+}
+
+/// The worker's own compiler says here what it would say there.
+fn compile(spec: &IntegrationSpec, steps: &[wire::StepConfig]) -> Result<(), Vec<Rejection>> {
+    let field = |name: &str| {
+        let index = steps.iter().position(|step| step.name == name).unwrap_or_default();
+        match steps[index].operation {
+            wire::Operation::Filter(_) => format!("spec.steps[{index}].filter"),
+            wire::Operation::Map(_) => format!("spec.steps[{index}].map"),
+        }
+    };
+    Pipeline::compile(spec.decode.format, steps).map(drop).map_err(|errors| {
+        errors.iter().map(|error| Rejection::invalid(field(&error.step), error.to_string())).collect()
+    })
+}
+
+fn sink(spec: &IntegrationSpec) -> Result<wire::SinkConfig, Vec<Rejection>> {
+    let Some(http) = &spec.sink.http else {
+        return Err(vec![Rejection::invalid("spec.sink", "write http")]);
+    };
+    let rejections: Vec<Rejection> =
+        bad_address(http).into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
+    if !rejections.is_empty() {
+        return Err(rejections);
+    }
+    Ok(wire::SinkConfig::Http { url: http.url.clone(), method: http.method, headers: http.headers.clone() })
+}
+
+fn bad_address(http: &HttpSink) -> Option<Rejection> {
+    let field = "spec.sink.http.url";
+    match http.url.parse::<Uri>() {
+        Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            Some(Rejection::invalid(field, "an address must not carry a user or a password"))
+        }
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => None,
+        Ok(_) => Some(Rejection::invalid(field, format!("{:?} names no host", http.url))),
+        Err(error) => Some(Rejection::invalid(field, format!("{:?} is no address: {error}", http.url))),
+    }
+}
+
+/// Headers that the request has anyway: a second one would contradict it.
+const RESERVED_HEADERS: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
+
+fn bad_headers(http: &HttpSink) -> Vec<Rejection> {
+    let complaint = |(name, value): (&String, &String)| {
+        let field = format!("spec.sink.http.headers[{name}]");
+        if HeaderName::try_from(name.as_str()).is_err() {
+            return Some(Rejection::invalid(field, format!("{name:?} is no name of a header")));
+        }
+        if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Some(Rejection::invalid(field, "this header is set by the HTTP client itself; remove it"));
+        }
+        let is_value = HeaderValue::try_from(value.as_str()).is_ok();
+        (!is_value).then(|| Rejection::invalid(field, "a header's value cannot hold control characters"))
+    };
+    http.headers.iter().filter_map(complaint).collect()
+}
+
+fn bad_idempotency_header(spec: &IntegrationSpec) -> Option<Rejection> {
+    let name = &spec.delivery.idempotency_key.header;
+    let message = || format!("{name:?} is no name of a header");
+    HeaderName::try_from(name.as_str())
+        .is_err()
+        .then(|| Rejection::invalid("spec.delivery.idempotencyKey.header", message()))
+}
+
+fn dead_letters(
+    spec: &IntegrationSpec,
+    references: &References,
+    source: Option<&Source>,
+) -> Result<DeadLetterTopic, Rejection> {
+    let field = "spec.deadLetters.topicRef.name";
+    let Some(reference) = &spec.dead_letters.topic_ref else {
+        return Ok(DeadLetterTopic::Own(spec.dead_letters.topic.clone().unwrap_or_default()));
+    };
+    let topic = references::existing(field, references.dead_letters.as_ref(), reference)?;
+    if let Some(source) = source.filter(|source| source.cluster.name != topic.spec.cluster) {
+        let (there, here) = (&topic.spec.cluster, &source.cluster.name);
+        let message =
+            format!("this Topic is on the Kafka cluster {there:?} and the source on {here:?}; use one on {here:?}");
+        return Err(Rejection::invalid(field, message));
+    }
+    references::created(field, topic).map(DeadLetterTopic::Named)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::{Integration, Reason, Settings, Topic};
+
+    use super::{Flow, References, Rejection, validate};
+
+    fn settings() -> Settings {
+        let yaml = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    fn judge(spec: &str, references: &References) -> Result<Flow, Vec<Rejection>> {
+        let metadata = "{name: to-ledger, namespace: shop, uid: u, generation: 3}";
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+        validate(&serde_saphyr::from_str::<Integration>(&yaml).unwrap(), references, &settings())
+    }
+
+    fn orders(status: &str) -> References {
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders}}, spec: {{}}, status: {status}}}"
+        );
+        let source = serde_saphyr::from_str::<Topic>(&yaml).unwrap();
+        References { source: Some(source), ..References::default() }
+    }
+
+    fn complaints(spec: &str, references: &References) -> Vec<(String, Reason)> {
+        judge(spec, references).unwrap_err().into_iter().map(|r| (r.field, r.reason)).collect()
+    }
+
+    const READY: &str = "{topicName: shop.orders, topicId: id}";
+    const SINK: &str = "sink: {http: {url: 'https://ledger.example/v2?token=1'}}";
+
+    #[test]
+    fn what_is_left_out_gets_its_default() {
+        let flow = judge(&format!("{{source: {{topic: {{name: orders}}}}, {SINK}}}"), &orders(READY)).unwrap();
+        assert_eq!((flow.topics.as_slice(), flow.group.as_str()), (&["shop.orders".to_owned()][..], "shop.to-ledger"));
+        assert_eq!(flow.dead_letter_topic(), "shop.to-ledger-dead-letters");
+        assert_eq!(flow.sink_title(), "POST ledger.example");
+        assert_eq!(flow.replicas, 1);
+    }
+
+    #[test]
+    fn a_paused_integration_runs_no_worker() {
+        let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}, paused: true, replicas: 3}}");
+        assert_eq!(judge(&spec, &orders(READY)).unwrap().replicas, 0);
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_is_waited_for() {
+        let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}}}");
+        assert_eq!(complaints(&spec, &References::default()), [("spec.source.topic.name".into(), Reason::NotFound)]);
+        assert_eq!(complaints(&spec, &orders("{}")), [("spec.source.topic.name".into(), Reason::DependencyNotReady)]);
+        let spec = format!("{{source: {{webhook: {{name: stripe}}}}, {SINK}}}");
+        assert_eq!(complaints(&spec, &References::default()), [("spec.source.webhook.name".into(), Reason::NotFound)]);
+    }
+
+    #[test]
+    fn all_complaints_come_together() {
+        let spec = "{source: {kafka: {cluster: east, topics: [a]}}, steps: [{name: one, filter: '.a =='}, {name: two, map: '.b = upcase('}],
+            sink: {http: {url: 'http://user:pw@host/', headers: {Host: x, 'a b': y}}}}";
+        let fields: Vec<_> = complaints(spec, &References::default()).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.source.kafka.cluster",
+                "spec.steps[0].filter",
+                "spec.steps[1].map",
+                "spec.sink.http.url",
+                "spec.sink.http.headers[Host]",
+                "spec.sink.http.headers[a b]",
+            ]
+        );
+    }
+}

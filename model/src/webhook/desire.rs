@@ -1,0 +1,94 @@
+//! The objects that a Webhook should have.
+
+use serde_json::{Value, json};
+use sluice_crds::{Duration, Images, wire};
+
+use super::{COMPONENT, Endpoint, EventTopic};
+use crate::children::{Child, ChildKind, DataPlane, Owner};
+
+/// How long a sender waits for Kafka's confirmation. Providers give up after 5 to 10 s.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// The Topic where it is the Webhook's own, the configuration, the receiver, its Service and its HTTPRoute.
+pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
+    let owner = &endpoint.owner;
+    let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
+    let receiver = DataPlane {
+        component: COMPONENT,
+        image: &images.receiver,
+        replicas: endpoint.replicas,
+        config_map: &configuration.name,
+        cluster: &endpoint.cluster,
+        secrets: secrets(endpoint),
+        port: Some(wire::RECEIVER_PORT),
+        resources: None,
+        default_resources: ("50m", "32Mi", "128Mi"),
+    };
+    let receiver = receiver.deployment(owner);
+    own_topic(endpoint).into_iter().chain([configuration, receiver, service(endpoint), route(endpoint)]).collect()
+}
+
+/// Name of the receiver's Deployment, Service and HTTPRoute.
+pub fn receiver_name(owner: &Owner) -> String {
+    format!("{}-{COMPONENT}", owner.name.name)
+}
+
+fn own_topic(endpoint: &Endpoint) -> Option<Child> {
+    let EventTopic::Own(template) = &endpoint.topic else { return None };
+    Some(endpoint.owner.topic(COMPONENT, &endpoint.owner.name.name, &endpoint.cluster.name, template))
+}
+
+fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
+    wire::ReceiverConfig {
+        webhook: endpoint.owner.name.clone(),
+        path: endpoint.path.clone(),
+        connection: endpoint.cluster.connection.clone(),
+        topic: endpoint.kafka_topic(),
+        verification: endpoint.verification.clone(),
+        tolerance: endpoint.tolerance,
+        event: endpoint.event.clone(),
+        deduplication_window: endpoint.deduplication_window,
+        body_limit: endpoint.body_limit,
+        respond: endpoint.respond,
+        patience: PATIENCE,
+        paused: endpoint.paused,
+    }
+}
+
+/// The Secrets that hold the signing secrets, each once.
+fn secrets(endpoint: &Endpoint) -> Vec<&str> {
+    let files = match &endpoint.verification {
+        wire::Verification::Preset { secrets, .. } | wire::Verification::Hmac { secrets, .. } => secrets.as_slice(),
+        wire::Verification::None => &[],
+    };
+    let mut names: Vec<&str> = files.iter().filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn service(endpoint: &Endpoint) -> Child {
+    let owner = &endpoint.owner;
+    let body = json!({"spec": {
+        "selector": owner.selector(COMPONENT),
+        "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+    }});
+    owner.child(ChildKind::Service, COMPONENT, &receiver_name(owner), body)
+}
+
+fn route(endpoint: &Endpoint) -> Child {
+    let owner = &endpoint.owner;
+    let parents: Vec<Value> =
+        endpoint.parents.iter().map(|parent| serde_json::to_value(parent).expect("plain data")).collect();
+    let mut spec = json!({
+        "parentRefs": parents,
+        "rules": [{
+            "matches": [{"path": {"type": "Exact", "value": endpoint.path}}],
+            "backendRefs": [{"name": receiver_name(owner), "port": 80}],
+        }],
+    });
+    if !endpoint.hostnames.is_empty() {
+        spec["hostnames"] = json!(endpoint.hostnames);
+    }
+    owner.child(ChildKind::HttpRoute, COMPONENT, &receiver_name(owner), json!({"spec": spec}))
+}

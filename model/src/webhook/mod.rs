@@ -1,0 +1,84 @@
+//! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
+
+mod desire;
+mod report;
+mod url;
+mod validate;
+
+use sluice_crds::{Duration, ParentReference, Topic, TopicTemplate, wire};
+
+pub use desire::{desire, receiver_name};
+pub use report::{GatewayApi, Outcome, Seen, report};
+pub use url::Listener;
+pub use validate::validate;
+
+use crate::{Cluster, children::Owner};
+
+/// The component that a Webhook's objects belong to.
+pub const COMPONENT: &str = "receiver";
+
+/// What a Webhook refers to, as it was found. What does not exist is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// The Topic that `topicRef` names.
+    pub topic: Option<Topic>,
+    /// The listeners of the Gateways that `route.parentRefs` names, those that exist.
+    pub listeners: Vec<Listener>,
+}
+
+/// A Webhook that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// The Webhook.
+    pub owner: Owner,
+    /// The Kafka cluster that holds the events.
+    pub cluster: Cluster,
+    /// The topic that holds the events.
+    pub topic: EventTopic,
+    /// The gateways that serve it, at least one.
+    pub parents: Vec<ParentReference>,
+    /// The host names that senders use; none means those of the listeners.
+    pub hostnames: Vec<String>,
+    /// The path that senders use.
+    pub path: String,
+    /// How senders are verified.
+    pub verification: wire::Verification,
+    /// How far a sender's timestamp may lie from the clock.
+    pub tolerance: Duration,
+    /// What the event's id, type and key are taken from.
+    pub event: wire::EventSources,
+    /// How long an event's id is remembered.
+    pub deduplication_window: Duration,
+    /// Largest body.
+    pub body_limit: sluice_crds::Size,
+    /// HTTP status of the answer to an accepted event.
+    pub respond: u16,
+    /// Receivers to run.
+    pub replicas: i32,
+    /// Whether every request is answered 503.
+    pub paused: bool,
+}
+
+/// The topic that holds a Webhook's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventTopic {
+    /// A Topic that the Webhook owns, named like it.
+    Own(TopicTemplate),
+    /// A Topic of somebody else.
+    Named {
+        /// The Kafka topic that it declares.
+        kafka: String,
+        /// Why it is not ready, where it is not.
+        not_ready: Option<crate::Rejection>,
+    },
+}
+
+impl Endpoint {
+    /// Name of the Kafka topic that holds the events.
+    pub fn kafka_topic(&self) -> String {
+        match &self.topic {
+            EventTopic::Own(_) => format!("{}.{}", self.owner.name.namespace, self.owner.name.name),
+            EventTopic::Named { kafka, .. } => kafka.clone(),
+        }
+    }
+}
