@@ -5,7 +5,6 @@
 //! configuration. [`wire`] is what the operator tells the data planes. `make generate` writes the manifests and
 //! the API reference from these types.
 #![warn(missing_docs)]
-#![allow(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
 
 mod condition;
 mod connection;

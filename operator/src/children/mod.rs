@@ -1,0 +1,40 @@
+//! The Kubernetes objects that a Webhook or an Integration owns: how they are read and changed.
+
+mod apply;
+mod observe;
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+};
+use sluice_model::children::ChildKind;
+
+pub use apply::apply;
+pub use observe::{Existence, get, observe};
+
+/// The name by which the API server knows what is ours in an object.
+pub const FIELD_MANAGER: &str = "sluice";
+
+/// The objects of a kind in a namespace.
+fn api(client: &Client, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
+    let (api_version, name) = kind.api();
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: api_version.to_owned(),
+        kind: name.to_owned(),
+        plural: plural(kind).to_owned(),
+    };
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+const fn plural(kind: ChildKind) -> &'static str {
+    match kind {
+        ChildKind::Topic => "topics",
+        ChildKind::ConfigMap => "configmaps",
+        ChildKind::Deployment => "deployments",
+        ChildKind::Service => "services",
+        ChildKind::HttpRoute => "httproutes",
+    }
+}

@@ -1,0 +1,71 @@
+//! Reads the objects that a plan is about: those with a wanted name, and those with the owner's labels.
+
+use futures::future::try_join_all;
+use kube::{
+    Client, ResourceExt,
+    api::{DynamicObject, ListParams},
+};
+use sluice_model::children::{Child, ChildKind, Live, Owner};
+
+use super::api;
+use crate::error::{Doing, Error};
+
+/// Whether an object exists, and whether it could.
+#[derive(Debug)]
+pub enum Existence {
+    /// It exists.
+    There(Box<Live>),
+    /// It does not.
+    Absent,
+    /// The API server does not know its kind.
+    KindUnknown,
+}
+
+/// Reads one object.
+pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) -> Result<Existence, Error> {
+    match api(client, kind, namespace).get(name).await {
+        Ok(object) => Ok(Existence::There(Box::new(live(kind, object)))),
+        // An unknown kind is answered by the server's router, which knows nothing of names.
+        Err(kube::Error::Api(status)) if status.is_not_found() => {
+            let names_object = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            Ok(if names_object { Existence::Absent } else { Existence::KindUnknown })
+        }
+        Err(error) => Err(error).doing(|| format!("read {} \"{namespace}/{name}\"", kind.api().1)),
+    }
+}
+
+/// Reads what exists under the names of `desired`, and what else carries the owner's labels and may be left over.
+pub async fn observe(client: &Client, owner: &Owner, component: &str, desired: &[Child]) -> Result<Vec<Live>, Error> {
+    let namespace = &owner.name.namespace;
+    let wanted = try_join_all(desired.iter().map(|child| get(client, child.kind, namespace, &child.name)));
+    let labelled = try_join_all(
+        [ChildKind::ConfigMap, ChildKind::Topic]
+            .map(|kind| list(client, kind, namespace, owner.selector_text(component))),
+    );
+    let (wanted, labelled) = futures::try_join!(wanted, labelled)?;
+    let mut found: Vec<Live> = wanted
+        .into_iter()
+        .filter_map(|existence| match existence {
+            Existence::There(live) => Some(*live),
+            Existence::Absent | Existence::KindUnknown => None,
+        })
+        .collect();
+    for live in labelled.into_iter().flatten() {
+        if !found.iter().any(|known| known.kind == live.kind && known.name == live.name) {
+            found.push(live);
+        }
+    }
+    Ok(found)
+}
+
+async fn list(client: &Client, kind: ChildKind, namespace: &str, selector: String) -> Result<Vec<Live>, Error> {
+    let parameters = ListParams::default().labels(&selector);
+    let list = api(client, kind, namespace).list(&parameters).await;
+    let list = list.doing(|| format!("list {} in {namespace:?}", super::plural(kind)))?;
+    Ok(list.items.into_iter().map(|object| live(kind, object)).collect())
+}
+
+fn live(kind: ChildKind, object: DynamicObject) -> Live {
+    let name = object.name_any();
+    Live { kind, name, object: serde_json::to_value(object).expect("an object that was read can be written") }
+}

@@ -1,0 +1,88 @@
+//! What the world did that a pass could not go on.
+
+use sluice_crds::Reason;
+
+/// What the world did, each with what was being done to what.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or cannot be reached.
+    #[error("could not {doing}: {source}")]
+    Kube {
+        /// What was being done to what.
+        doing: String,
+        /// What came of it.
+        source: Box<kube::Error>,
+    },
+    /// No answer came from a Kafka cluster.
+    #[error("Kafka cluster {cluster:?}: {source}")]
+    Kafka {
+        /// Name of the cluster in the operator's configuration.
+        cluster: String,
+        /// What came of it.
+        source: sluice_kafka::Error,
+    },
+    /// Kafka answered, and refused.
+    #[error("Kafka refused to {doing}: {source}")]
+    Refused {
+        /// What was being done to what.
+        doing: String,
+        /// The broker's own words.
+        source: sluice_kafka::KafkaError,
+    },
+    /// The object changed while it was looked at.
+    #[error("the resource changed during the pass")]
+    Stale,
+    /// The pass took longer than it may.
+    #[error("the pass did not finish within {0:?}")]
+    TimedOut(std::time::Duration),
+}
+
+/// When a failed pass is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// At once: the newer object is on its way.
+    Soon,
+    /// After the object's backoff.
+    Later,
+}
+
+impl Error {
+    /// The class of the error, for the status.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Kube { .. } | Self::Stale => Reason::KubernetesError,
+            Self::Kafka { .. } => Reason::KafkaUnreachable,
+            Self::Refused { .. } => Reason::KafkaRefused,
+            Self::TimedOut(_) => Reason::TimedOut,
+        }
+    }
+
+    /// When to try again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Stale => Retry::Soon,
+            Self::Kube { .. } | Self::Kafka { .. } | Self::Refused { .. } | Self::TimedOut(_) => Retry::Later,
+        }
+    }
+}
+
+/// Says what was being done when an error came.
+pub trait Doing<T> {
+    /// `doing` completes "could not ...": `apply Deployment "shop/orders-worker"`.
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, kube::Error> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| match source {
+            kube::Error::Api(status) if status.is_conflict() => Error::Stale,
+            source => Error::Kube { doing: doing(), source: Box::new(source) },
+        })
+    }
+}
+
+impl<T> Doing<T> for Result<T, sluice_kafka::KafkaError> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Refused { doing: doing(), source })
+    }
+}

@@ -1,0 +1,58 @@
+//! One pass over an Integration.
+
+mod resolve;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::{Integration, IntegrationStatus};
+use sluice_model::{
+    children::plan,
+    integration::{COMPONENT, Outcome, desire, report, validate},
+};
+
+use self::resolve::resolve;
+use crate::{
+    children,
+    context::Context,
+    controller::{Kind, Next, Pass},
+    error::Error,
+};
+
+pub(crate) use resolve::topic;
+
+/// Everything that matters is watched; this is for an event that was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+impl Kind for Integration {
+    type Status = IntegrationStatus;
+
+    const NAME: &'static str = "Integration";
+
+    fn status(&self) -> Option<&IntegrationStatus> {
+        self.status.as_ref()
+    }
+
+    async fn reconcile(&self, context: &Context) -> Result<Pass<IntegrationStatus>, Error> {
+        let now = Timestamp::now();
+        let next = Next::Within(LOOK_AGAIN);
+        let references = resolve(&context.client, self).await?;
+        let flow = match validate(self, &references, &context.settings) {
+            Ok(flow) => flow,
+            Err(rejections) => {
+                return Ok(Pass { status: report(self, &Outcome::Rejected(&rejections), now), next });
+            }
+        };
+        let measured = context.measurements.follow(&flow);
+        let desired = desire(&flow, &context.settings.images);
+        let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
+        let plan = plan(&flow.owner, &desired, &live);
+        children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
+        let outcome = Outcome::Planned { flow: &flow, live: &live, plan: &plan, measured };
+        Ok(Pass { status: report(self, &outcome, now), next })
+    }
+
+    fn failed(&self, error: &Error, now: Timestamp) -> IntegrationStatus {
+        report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+    }
+}

@@ -1,0 +1,46 @@
+//! Fetches what an Integration refers to.
+
+use kube::{Api, Client, ResourceExt};
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_model::integration::References;
+
+use crate::error::{Doing, Error};
+
+/// The Webhook and the Topics; what does not exist is `None`. Read from the API server and not from a cache: the watch that
+/// wakes the pass and the cache are two streams, and the cache may not have seen yet what the watch tells.
+pub async fn resolve(client: &Client, integration: &Integration) -> Result<References, Error> {
+    let namespace = integration.namespace().unwrap_or_default();
+    let source = &integration.spec.source;
+    let webhook = match &source.webhook {
+        Some(reference) => webhook(client, &namespace, &reference.name).await?,
+        None => None,
+    };
+    let source = source.topic.as_ref().map(|topic| topic.name.clone()).or_else(|| Some(topic_of(webhook.as_ref()?)));
+    let dead_letters = integration.spec.dead_letters.topic_ref.as_ref().map(|topic| topic.name.clone());
+    let (source, dead_letters) =
+        futures::try_join!(named(client, &namespace, source), named(client, &namespace, dead_letters))?;
+    Ok(References { webhook, source, dead_letters })
+}
+
+/// The Topic that holds a Webhook's events: the one that it names, or its own, which is named like it.
+fn topic_of(webhook: &Webhook) -> String {
+    webhook.spec.topic_ref.as_ref().map_or_else(|| webhook.name_any(), |topic| topic.name.clone())
+}
+
+async fn named(client: &Client, namespace: &str, name: Option<String>) -> Result<Option<Topic>, Error> {
+    match name {
+        Some(name) => topic(client, namespace, &name).await,
+        None => Ok(None),
+    }
+}
+
+/// The Topic of that name, where there is one.
+pub(crate) async fn topic(client: &Client, namespace: &str, name: &str) -> Result<Option<Topic>, Error> {
+    let api = Api::<Topic>::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.doing(|| format!("read Topic \"{namespace}/{name}\""))
+}
+
+async fn webhook(client: &Client, namespace: &str, name: &str) -> Result<Option<Webhook>, Error> {
+    let api = Api::<Webhook>::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.doing(|| format!("read Webhook \"{namespace}/{name}\""))
+}

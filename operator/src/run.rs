@@ -1,0 +1,104 @@
+//! Puts the operator together and runs it until SIGTERM or SIGINT.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::Context as _;
+use kube::{Client, runtime::reflector::ObjectRef};
+use sluice_crds::{Integration, Settings, Topic, Webhook};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch as channel},
+};
+use tracing::info;
+
+use crate::{
+    arguments::Arguments, clusters::Clusters, context::Context, controller, health, measure, measure::Measurements,
+    metrics::Metrics, watch,
+};
+
+/// Runs until SIGTERM or SIGINT; passes that have begun are finished. Errors: what keeps it from starting.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = read(&arguments)?;
+    let client = Client::try_default().await.context("cannot reach a Kubernetes cluster")?;
+    let connections = settings.clusters.iter().map(|(name, entry)| (name.clone(), entry.connection.clone())).collect();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        settings,
+        clusters: Clusters::new(connections),
+        measurements: Measurements::default(),
+        metrics: Metrics::default(),
+    });
+    let stop = stop_signal()?;
+    let ready = Arc::new(AtomicBool::new(false));
+
+    let (topics, topic_store) = watch::controller::<Topic>(&client);
+    let (webhooks, webhook_store) = watch::controller::<Webhook>(&client);
+    let (integrations, integration_store) = watch::controller::<Integration>(&client);
+    let (changed, measured) = mpsc::channel(64);
+    let webhooks = watch::of_webhooks(webhooks, webhook_store.clone(), &client);
+    let integrations =
+        watch::of_integrations(integrations, integration_store.clone(), &client)
+            .reconcile_on(futures::stream::unfold(measured, |mut measured| async {
+                Some((measured.recv().await?, measured))
+            }));
+
+    let listed = {
+        let (ready, integrations) = (Arc::clone(&ready), integration_store.clone());
+        async move {
+            let _ = futures::join!(
+                topic_store.wait_until_ready(),
+                webhook_store.wait_until_ready(),
+                integrations.wait_until_ready()
+            );
+            ready.store(true, Ordering::Release);
+            info!("Every resource was listed; the operator is ready");
+        }
+    };
+    tokio::spawn(listed);
+    let exists = move |name: &sluice_crds::NamespacedName| {
+        integration_store.get(&ObjectRef::new(&name.name).within(&name.namespace)).is_some()
+    };
+    tokio::spawn(measure::run(Arc::clone(&context), exists, changed));
+
+    info!(clusters = context.settings.clusters.len(), "Operator started");
+    let (served, (), (), ()) = futures::join!(
+        health::serve(arguments.status_listen, Arc::clone(&context), ready, stopped(stop.clone())),
+        controller::run(topics, Arc::clone(&context), stopped(stop.clone())),
+        controller::run(webhooks, Arc::clone(&context), stopped(stop.clone())),
+        controller::run(integrations, context, stopped(stop)),
+    );
+    info!("Operator stopped");
+    served
+}
+
+fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
+    let path = arguments.config.display();
+    let text =
+        std::fs::read_to_string(&arguments.config).with_context(|| format!("cannot read the configuration {path}"))?;
+    serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("the configuration {path} is not valid: {error}"))
+}
+
+/// Becomes true at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<channel::Receiver<bool>> {
+    let (send, receive) = channel::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        futures::future::select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+        info!("Asked to stop; passes that have begun are finished");
+        let _ = send.send(true);
+    });
+    Ok(receive)
+}
+
+fn stopped(mut stop: channel::Receiver<bool>) -> impl Future<Output = ()> + Send + Sync + 'static {
+    async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}

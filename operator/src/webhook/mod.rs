@@ -1,0 +1,63 @@
+//! One pass over a Webhook.
+
+mod observe;
+mod resolve;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::{Webhook, WebhookStatus};
+use sluice_model::{
+    children::plan,
+    webhook::{GatewayApi, Outcome, Seen, desire, report, validate},
+};
+
+use self::{observe::observe, resolve::resolve};
+use crate::{
+    children,
+    context::Context,
+    controller::{Kind, Next, Pass},
+    error::Error,
+};
+
+/// Everything that matters is watched; this is for an event that was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// A Gateway API that is installed later is noticed within this time.
+const LOOK_FOR_GATEWAY_API: Duration = Duration::from_secs(60);
+
+impl Kind for Webhook {
+    type Status = WebhookStatus;
+
+    const NAME: &'static str = "Webhook";
+
+    fn status(&self) -> Option<&WebhookStatus> {
+        self.status.as_ref()
+    }
+
+    async fn reconcile(&self, context: &Context) -> Result<Pass<WebhookStatus>, Error> {
+        let now = Timestamp::now();
+        let references = resolve(&context.client, self).await?;
+        let endpoint = match validate(self, &references, &context.settings) {
+            Ok(endpoint) => endpoint,
+            Err(rejections) => {
+                let status = report(self, &Outcome::Rejected(&rejections), now);
+                return Ok(Pass { status, next: Next::Within(LOOK_AGAIN) });
+            }
+        };
+        let desired = desire(&endpoint, &context.settings.images);
+        let (desired, live, gateway_api) = observe(&context.client, &endpoint, desired).await?;
+        let plan = plan(&endpoint.owner, &desired, &live);
+        children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
+        let seen = Seen { live: &live, plan: &plan, listeners: &references.listeners, gateway_api };
+        let status = report(self, &Outcome::Planned(&endpoint, seen), now);
+        let next = match gateway_api {
+            GatewayApi::Installed => LOOK_AGAIN,
+            GatewayApi::Missing => LOOK_FOR_GATEWAY_API,
+        };
+        Ok(Pass { status, next: Next::Within(next) })
+    }
+
+    fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
+        report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+    }
+}

@@ -1,0 +1,54 @@
+//! Fetches what a Webhook refers to.
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::Value;
+use sluice_crds::{ParentReference, Webhook};
+use sluice_model::webhook::{Listener, References};
+
+use crate::{
+    error::{Doing, Error},
+    integration::topic,
+};
+
+/// The Topic and the gateways' listeners; what does not exist is left out.
+pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, Error> {
+    let namespace = webhook.namespace().unwrap_or_default();
+    let topic = match &webhook.spec.topic_ref {
+        Some(reference) => topic(client, &namespace, &reference.name).await?,
+        None => None,
+    };
+    let mut listeners = Vec::new();
+    for parent in &webhook.spec.route.parent_refs {
+        let gateway_namespace = parent.namespace.as_deref().unwrap_or(&namespace);
+        listeners.extend(listeners_of(client, gateway_namespace, parent).await?);
+    }
+    Ok(References { topic, listeners })
+}
+
+async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference) -> Result<Vec<Listener>, Error> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway"));
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+    let gateway = match api.get(&parent.name).await {
+        // The Gateway, or the Gateway API itself, is not there: the route's condition says so.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Vec::new()),
+        gateway => gateway.doing(|| format!("read Gateway \"{namespace}/{}\"", parent.name))?,
+    };
+    let address = gateway.data["status"]["addresses"][0]["value"].as_str().map(str::to_owned);
+    let listeners = gateway.data["spec"]["listeners"].as_array().cloned().unwrap_or_default();
+    let listener = |listener: &Value| {
+        let text = |key: &str| listener[key].as_str().map(str::to_owned);
+        Some(Listener {
+            namespace: namespace.to_owned(),
+            gateway: parent.name.clone(),
+            name: text("name")?,
+            protocol: text("protocol")?,
+            port: listener["port"].as_u64()?.try_into().ok()?,
+            hostname: text("hostname"),
+            address: address.clone(),
+        })
+    };
+    Ok(listeners.iter().filter_map(listener).collect())
+}
