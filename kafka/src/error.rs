@@ -36,14 +36,14 @@ pub enum Error {
     #[error("the settings of the Kafka connection are wrong: {0}")]
     Settings(String),
     /// No broker answered in time.
-    #[error("{doing}: no answer from Kafka within {within:?}{}", last_error(.cause.as_ref()))]
+    #[error("{doing}: no answer from Kafka within {within:?}: {}", .cause.message)]
     Unreachable {
         /// What was being done.
         doing: &'static str,
         /// How long an answer was waited for.
         within: Duration,
-        /// The connection's latest trouble, where there was any.
-        cause: Option<KafkaError>,
+        /// The connection's latest trouble; without any, what was being waited for.
+        cause: KafkaError,
     },
     /// The brokers do not accept our credentials, or we not their certificate.
     #[error("{doing}: no connection is allowed between Kafka and us: {cause}")]
@@ -88,7 +88,7 @@ impl Error {
         }
         match trouble {
             Some(cause) if cause.code.is_authentication() => Self::Unauthenticated { doing, cause },
-            cause => Self::Unreachable { doing, within, cause },
+            trouble => Self::Unreachable { doing, within, cause: trouble.unwrap_or(error) },
         }
     }
 }
@@ -98,10 +98,6 @@ impl From<rdkafka::error::KafkaError> for Error {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         Self::Settings(error.to_string())
     }
-}
-
-fn last_error(cause: Option<&KafkaError>) -> String {
-    cause.map_or_else(String::new, |cause| format!("; the connection's last error: {}", cause.message))
 }
 
 impl KafkaError {
@@ -158,8 +154,9 @@ impl ErrorCode {
     pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
     pub(crate) const FATAL: Self = Self(-150);
 
-    /// librdkafka could get no answer: `_TRANSPORT`, `_RESOLVE`, `_ALL_BROKERS_DOWN`, `_TIMED_OUT`, `_TIMED_OUT_QUEUE`, `_WAIT_COORD`.
-    const NO_ANSWER: [i32; 6] = [-195, -193, -187, -185, -166, -180];
+    /// librdkafka could get no answer: `_TRANSPORT`, `_RESOLVE`, `_MSG_TIMED_OUT`, `_ALL_BROKERS_DOWN`, `_TIMED_OUT`,
+    /// `_WAIT_COORD`, `_TIMED_OUT_QUEUE`.
+    const NO_ANSWER: [i32; 7] = [-195, -193, -192, -187, -185, -180, -166];
     /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_WAIT_CACHE`, `_RETRY`, `_IN_PROGRESS`.
@@ -178,7 +175,14 @@ impl ErrorCode {
 
     /// Kafka's name of the code, such as `TOPIC_ALREADY_EXISTS`; librdkafka's own begin with an underscore.
     pub fn name(self) -> String {
-        native::code_name(self)
+        match self.0 {
+            // librdkafka has other names for these.
+            3 => "UNKNOWN_TOPIC_OR_PARTITION".into(),
+            6 => "NOT_LEADER_OR_FOLLOWER".into(),
+            10 => "MESSAGE_TOO_LARGE".into(),
+            17 => "INVALID_TOPIC_EXCEPTION".into(),
+            _ => native::code_name(self),
+        }
     }
 
     /// Whether the same may succeed later without anybody doing anything.
@@ -238,7 +242,7 @@ mod tests {
         assert!(error.is_retriable());
         assert_eq!(
             error.to_string(),
-            "describe topics: no answer from Kafka within 10s; the connection's last error: kafka:9092: Connection refused"
+            "describe topics: no answer from Kafka within 10s: kafka:9092: Connection refused"
         );
     }
 

@@ -8,7 +8,7 @@ use crate::{Error, native};
 pub struct ClusterDescription {
     /// The id that the cluster got when it was formatted; the same under every name and address.
     pub id: String,
-    /// A broker that takes admin requests. With KRaft any broker does, and this may be a different one each time.
+    /// A broker that takes admin requests. Without `ZooKeeper` any broker does, and this may be a different one each time.
     pub controller: Option<i32>,
     /// The brokers that are up.
     pub brokers: Vec<Broker>,

@@ -45,7 +45,8 @@ pub struct NewTopic {
 impl Admin {
     /// Describes topics by name; `None` for one that does not exist. All of them are one request to one broker.
     ///
-    /// That broker may be a moment behind: a topic made just now can be unknown to it.
+    /// Brokers learn of a change a moment after it is confirmed: a topic made just now can be missing here, one deleted just
+    /// now can still be seen. Look again before concluding anything from `None` after a change.
     pub async fn describe_topics(&self, topics: &[&str]) -> Result<PerTopic<Option<TopicDescription>>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (*topic, native::name(topic))));
         let answers = self.ask("describe topics", batch, native::describe_topics, native::topic_descriptions).await?;

@@ -3,6 +3,8 @@
 use std::ffi::c_int;
 
 use rdkafka::message::BorrowedMessage;
+#[cfg(test)]
+use rdkafka::{ClientContext, client::Client};
 use rdkafka_sys as sys;
 
 // As a number and not as rdkafka-sys' enum: see `read`.
@@ -27,4 +29,12 @@ pub(crate) fn fate(message: &BorrowedMessage<'_>) -> Fate {
         NOT_PERSISTED => Fate::NotWritten,
         _ => Fate::Unknown,
     }
+}
+
+/// Makes a producer fail for good, as if its own state and the broker's contradicted each other.
+#[cfg(test)]
+pub(crate) fn fail_for_good<C: ClientContext>(client: &Client<C>) {
+    let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the client is alive and the reason a C string; the function is librdkafka's own for tests.
+    unsafe { sys::rd_kafka_test_fatal_error(client.native_ptr(), code, c"on purpose".as_ptr()) };
 }

@@ -24,6 +24,8 @@ use std::ffi::CString;
 pub(crate) use client::{Call, Client, Ticket};
 pub(crate) use cluster::*;
 pub(crate) use configs::*;
+#[cfg(test)]
+pub(crate) use delivery::fail_for_good;
 pub(crate) use delivery::{Fate, fate};
 pub(crate) use event::{Event, EventKind};
 pub(crate) use groups::*;

@@ -174,14 +174,17 @@ unsafe fn topic_description(
     }
 }
 
-/// Kafka's own spelling, made from the bits: librdkafka's `rd_kafka_Uuid_base64str` writes `+` and `/` where Kafka has `-` and `_`.
-///
 /// # Safety
 /// `id` is not null and lives during the call.
 unsafe fn topic_id(id: *const sys::rd_kafka_Uuid_t) -> String {
     // SAFETY: the caller's promise.
     let (most, least) =
         unsafe { (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id)) };
+    spelt(most, least)
+}
+
+/// Kafka's own spelling of an id: librdkafka's `rd_kafka_Uuid_base64str` writes `+` and `/` where Kafka has `-` and `_`.
+fn spelt(most: i64, least: i64) -> String {
     BASE64_URL_SAFE_NO_PAD.encode([most.to_be_bytes(), least.to_be_bytes()].as_flattened())
 }
 
@@ -199,5 +202,16 @@ unsafe fn partition_description(partition: *const sys::rd_kafka_TopicPartitionIn
             replicas: ids(read::list(|length| sys::rd_kafka_TopicPartitionInfo_replicas(partition, length))),
             in_sync: ids(read::list(|length| sys::rd_kafka_TopicPartitionInfo_isr(partition, length))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_spelt_as_kafka_spells_it() {
+        assert_eq!(spelt(-6_181_492_265_944_071_381, -8_441_531_898_739_834_060), "qjbtiPqUQyuK2ad2l3vDNA");
+        assert_eq!(spelt(-1, -1), "_____________________w");
     }
 }

@@ -63,16 +63,18 @@ impl Engine {
 
     /// What to say of a record whose report did not come in time: it may still be on its way.
     pub(super) fn out_of_patience(&self, patience: Duration) -> SendError {
-        let message = match self.trouble.latest() {
-            None => format!("no answer within {patience:?}"),
-            Some(trouble) => format!("no answer within {patience:?}; the connection's last error: {}", trouble.message),
-        };
+        let message = with_cause(format!("no answer within {patience:?}"), self.trouble.latest());
         SendError::Unknown(KafkaError::local(ErrorCode::TIMED_OUT, message))
     }
 
     /// Blocks until all records are reported or the deadline has passed.
     pub(super) fn flush(&self, deadline: Duration) -> bool {
         self.producer().flush(deadline).is_ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_for_good(&self) {
+        crate::native::fail_for_good(self.producer().client());
     }
 
     fn producer(&self) -> &ThreadedProducer<Reports> {
@@ -128,13 +130,20 @@ impl ProducerContext for Reports {
 impl Reports {
     fn failure(&self, error: &ClientError, fate: Fate) -> SendError {
         let mut error = described(error);
-        if let (true, Some(trouble)) = (error.code == ErrorCode::MESSAGE_TIMED_OUT, self.trouble.latest()) {
-            error.message = format!("{}; the connection's last error: {}", error.message, trouble.message);
+        if error.code == ErrorCode::MESSAGE_TIMED_OUT {
+            error.message = with_cause(error.message, self.trouble.latest());
         }
         match fate {
             Fate::NotWritten => SendError::NotWritten(error),
             Fate::Unknown => SendError::Unknown(error),
         }
+    }
+}
+
+fn with_cause(message: String, trouble: Option<KafkaError>) -> String {
+    match trouble {
+        None => message,
+        Some(trouble) => format!("{message}; the connection's last error: {}", trouble.message),
     }
 }
 

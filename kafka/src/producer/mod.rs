@@ -59,7 +59,7 @@ impl SendError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Busy | Self::Unknown(_) => true,
-            Self::NotWritten(error) => error.is_retriable() || error.code == ErrorCode::MESSAGE_TIMED_OUT,
+            Self::NotWritten(error) => error.is_retriable(),
         }
     }
 }
@@ -125,5 +125,25 @@ impl Shared {
             drop(mem::replace(&mut *place, Arc::new(engine)));
         }
         Ok(Arc::clone(&place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_fatal_error_the_next_record_is_given_to_a_new_producer() {
+        let connection =
+            KafkaConnection { bootstrap_servers: vec!["127.0.0.1:9".into()], ..KafkaConnection::default() };
+        let settings = ProducerSettings { patience: Duration::from_millis(200), ..ProducerSettings::default() };
+        let producer = Producer::connect(&connection, &settings).unwrap();
+        let first = producer.shared.engine();
+        first.fail_for_good();
+
+        let outcome = producer.send(OutgoingRecord::new("orders", "value")).await;
+        assert!(!Arc::ptr_eq(&first, &producer.shared.engine()));
+        let Err(SendError::Unknown(error) | SendError::NotWritten(error)) = outcome else { panic!("{outcome:?}") };
+        assert!(error.code.is_retriable(), "the new producer found no broker, and nothing worse: {error:?}");
     }
 }

@@ -10,7 +10,10 @@ use crate::{Error, client_config};
 /// What a user of a producer may choose. Durability is no choice: `acks=all` and idempotence always.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerSettings {
-    /// How long a record may take until it is confirmed; also how long librdkafka goes on trying. 2.5 s by default.
+    /// How long a record may take until its fate is told. 2.5 s by default.
+    ///
+    /// librdkafka itself gives up about a second earlier, because it looks for what has timed out once a second: its answer,
+    /// which knows whether the record was sent, is then there in time.
     pub patience: Duration,
     /// How long a record waits for others to share its request. 0 by default: those wait together that come together.
     pub linger: Duration,
@@ -36,6 +39,9 @@ const BUFFER_KIB: u32 = 64 * 1024;
 /// The broker's own limit on a record decides, not librdkafka's of 1,000,000 bytes, which is below Kafka's default.
 const LARGEST_RECORD: u32 = 16 * 1024 * 1024;
 
+/// How often librdkafka looks for records that have timed out, and a little more.
+const TIMEOUT_CHECKS: Duration = Duration::from_millis(1100);
+
 impl Default for ProducerSettings {
     fn default() -> Self {
         Self { patience: Duration::from_millis(2500), linger: Duration::ZERO, compression: Compression::None }
@@ -57,9 +63,10 @@ impl ProducerSettings {
         Ok(config)
     }
 
-    /// librdkafka takes 0 for "for ever", and refuses a linger that is longer than the timeout.
+    /// How long librdkafka goes on trying. It takes 0 for "for ever", and refuses a linger that is longer.
     fn timeout(&self) -> Duration {
-        self.patience.max(self.linger).max(Duration::from_millis(1))
+        let in_time = self.patience.saturating_sub(TIMEOUT_CHECKS).max(self.patience / 2);
+        in_time.max(self.linger).max(Duration::from_millis(1))
     }
 }
 
@@ -84,7 +91,7 @@ mod tests {
         let config = ProducerSettings::default().config(&connection()).unwrap();
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("enable.idempotence"), Some("true"));
-        assert_eq!(config.get("message.timeout.ms"), Some("2500"));
+        assert_eq!(config.get("message.timeout.ms"), Some("1400"));
     }
 
     #[test]
@@ -96,6 +103,14 @@ mod tests {
                 ProducerSettings { compression, linger: Duration::from_micros(500), ..ProducerSettings::default() };
             settings.config(&connection()).unwrap().create_native_config().unwrap();
         }
+    }
+
+    #[test]
+    fn librdkafka_never_waits_for_ever() {
+        let timeout = |patience| ProducerSettings { patience, ..ProducerSettings::default() }.timeout();
+        assert_eq!(timeout(Duration::from_secs(30)), Duration::from_millis(28_900));
+        assert_eq!(timeout(Duration::from_secs(1)), Duration::from_millis(500));
+        assert_eq!(timeout(Duration::ZERO), Duration::from_millis(1));
     }
 
     fn connection() -> KafkaConnection {

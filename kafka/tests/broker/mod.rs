@@ -1,0 +1,71 @@
+//! The real broker that the tests of this folder talk to, and names that no other run uses.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::{
+    env,
+    fmt::Debug,
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use sluice_kafka::{Admin, KafkaConnection, NewTopic, Producer, ProducerSettings, TopicDescription};
+
+/// How to reach the broker.
+pub(crate) fn connection() -> KafkaConnection {
+    let address = env::var("SLUICE_TEST_KAFKA").expect("SLUICE_TEST_KAFKA names a broker as host:port");
+    connection_to(&address)
+}
+
+/// A connection to any address.
+pub(crate) fn connection_to(address: &str) -> KafkaConnection {
+    KafkaConnection { bootstrap_servers: vec![address.to_owned()], ..KafkaConnection::default() }
+}
+
+pub(crate) fn admin() -> Admin {
+    Admin::connect(&connection()).unwrap()
+}
+
+pub(crate) fn producer() -> Producer {
+    Producer::connect(&connection(), &ProducerSettings::default()).unwrap()
+}
+
+/// A name that is new in every run and every call.
+pub(crate) fn fresh(purpose: &str) -> String {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    format!("kafka-test.{purpose}.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A topic to be made, with a fresh name and nothing else said.
+pub(crate) fn plain_topic(purpose: &str) -> NewTopic {
+    NewTopic { name: fresh(purpose), partitions: None, replicas: None, config: [].into() }
+}
+
+/// Makes a topic, waits until it can be described, and gives its name back.
+pub(crate) async fn created(admin: &Admin, topic: NewTopic) -> String {
+    let name = topic.name.clone();
+    assert_eq!(admin.create_topics(&[topic]).await.unwrap(), [(name.clone(), Ok(()))].into());
+    until(async || described(admin, &name).await, Option::is_some).await;
+    name
+}
+
+/// The topic as it is described now.
+pub(crate) async fn described(admin: &Admin, topic: &str) -> Option<TopicDescription> {
+    admin.describe_topics(&[topic]).await.unwrap().remove(topic).unwrap().unwrap()
+}
+
+/// Looks again and again until what is seen is as wanted: brokers learn of a change a moment after it is confirmed.
+pub(crate) async fn until<T: Debug>(look: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    const DEADLINE: Duration = Duration::from_secs(20);
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let start = Instant::now();
+    loop {
+        pace.tick().await;
+        let seen = look().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}; last seen: {seen:?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Offsets and consumer groups on a real broker.
+#![allow(clippy::unwrap_used, reason = "test code, also outside the functions that clippy knows as tests")]
+
+mod broker;
+
+use std::time::Duration;
+
+use broker::{admin, connection, created, fresh, plain_topic, producer, until};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use sluice_kafka::{
+    Admin, CommittedOffset, ErrorCode, GroupState, NewTopic, OffsetAt, OutgoingRecord, TopicPartition, client_config,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerSettings, Offset, TopicPartitionList, consumer_config},
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_partition_begins_and_ends_where_its_records_do() {
+    let admin = admin();
+    let topic = created(&admin, NewTopic { partitions: Some(2), ..plain_topic("offsets") }).await;
+    for value in ["a", "b", "c"] {
+        let record = OutgoingRecord { partition: Some(1), ..OutgoingRecord::new(topic.as_str(), value) };
+        producer().send(record).await.unwrap();
+    }
+    let asked = [partition(&topic, 0), partition(&topic, 1)];
+    let expected = |second| [(asked[0].clone(), Ok(0)), (asked[1].clone(), Ok(second))].into();
+    assert_eq!(admin.list_offsets(&asked, OffsetAt::Earliest).await.unwrap(), expected(0));
+    assert_eq!(admin.list_offsets(&asked, OffsetAt::Latest).await.unwrap(), expected(3));
+    assert_eq!(admin.list_offsets(&asked, OffsetAt::LastStable).await.unwrap(), expected(3));
+}
+
+#[tokio::test]
+async fn a_missing_partition_holds_up_no_other() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("offsets")).await;
+    let (there, beyond, missing) = (partition(&topic, 0), partition(&topic, 7), partition(&fresh("missing"), 0));
+    let impossible = partition(&topic, -1);
+    let asked = [there.clone(), there.clone(), beyond.clone(), missing.clone(), impossible.clone()];
+    let answers = admin.list_offsets(&asked, OffsetAt::Latest).await.unwrap();
+    assert_eq!(answers[&there], Ok(0));
+    for partition in [&beyond, &missing, &impossible] {
+        assert!(answers[partition].is_err(), "{partition}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_transaction_holds_back_the_last_stable_offset() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("transaction")).await;
+    let transactional = transactional_producer();
+    transactional.begin_transaction().unwrap();
+    transactional.send(BaseRecord::<(), _>::to(&topic).payload("a")).unwrap();
+    transactional.flush(DEADLINE).unwrap();
+    assert_eq!(end(&admin, &topic, OffsetAt::Latest).await, 1);
+    assert_eq!(end(&admin, &topic, OffsetAt::LastStable).await, 0);
+
+    transactional.commit_transaction(DEADLINE).unwrap();
+    // The transaction's marker takes an offset too.
+    until(async || end(&admin, &topic, OffsetAt::LastStable).await, |end| *end == 2).await;
+}
+
+#[tokio::test]
+async fn committed_offsets_come_with_their_metadata_and_only_where_there_are_some() {
+    let admin = admin();
+    let topic = created(&admin, NewTopic { partitions: Some(3), ..plain_topic("group") }).await;
+    let group = fresh("group");
+    commit(&group, &topic, &[(0, 41, ""), (2, 7, "settled 9-12, attempts 3")]);
+    let committed = |offset, metadata: &str| Ok(CommittedOffset { offset, metadata: metadata.into() });
+    let expected =
+        [(partition(&topic, 0), committed(41, "")), (partition(&topic, 2), committed(7, "settled 9-12, attempts 3"))];
+    assert_eq!(admin.group_offsets(&group).await.unwrap(), expected.into());
+}
+
+#[tokio::test]
+async fn a_group_that_never_was_has_no_offsets() {
+    assert_eq!(admin().group_offsets(&fresh("nobody")).await.unwrap(), [].into());
+}
+
+#[tokio::test]
+async fn a_group_without_members_is_empty_and_one_that_never_was_is_dead_or_unknown() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("group")).await;
+    let (group, nobody) = (fresh("group"), fresh("nobody"));
+    commit(&group, &topic, &[(0, 0, "")]);
+    let groups = admin.describe_groups(&[&group, &nobody]).await.unwrap();
+    let described = groups[&group].as_ref().unwrap();
+    assert_eq!((described.state, described.members.len()), (GroupState::Empty, 0));
+    match &groups[&nobody] {
+        Ok(group) => assert_eq!(group.state, GroupState::Dead),
+        Err(error) => assert_eq!(error.code, ErrorCode::GROUP_ID_NOT_FOUND),
+    }
+}
+
+#[tokio::test]
+async fn a_member_is_described_with_its_partitions() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("member")).await;
+    let group = fresh("group");
+    let consumer = consumer(&group);
+    consumer.subscribe(&[&topic]).unwrap();
+    poll_until_assigned(&consumer);
+    let groups = admin.describe_groups(&[&group]).await.unwrap();
+    let described = groups[&group].as_ref().unwrap();
+    assert_eq!(described.state, GroupState::Stable);
+    let [member] = described.members.as_slice() else { panic!("{described:?}") };
+    assert_eq!((member.client_id.as_str(), &member.partitions), ("sluice", &vec![partition(&topic, 0)]));
+}
+
+fn partition(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition { topic: topic.into(), partition }
+}
+
+async fn end(admin: &Admin, topic: &str, at: OffsetAt) -> i64 {
+    let partition = partition(topic, 0);
+    admin.list_offsets(std::slice::from_ref(&partition), at).await.unwrap()[&partition].clone().unwrap()
+}
+
+fn transactional_producer() -> BaseProducer {
+    let mut config = client_config(&connection()).unwrap();
+    let producer: BaseProducer = config.set("transactional.id", fresh("transaction")).create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    producer
+}
+
+fn consumer(group: &str) -> BaseConsumer {
+    consumer_config(&connection(), group, &ConsumerSettings::default()).unwrap().create().unwrap()
+}
+
+fn commit(group: &str, topic: &str, offsets: &[(i32, i64, &str)]) {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset, metadata) in offsets {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(*offset)).unwrap();
+        element.set_metadata(*metadata);
+    }
+    consumer(group).commit(&list, CommitMode::Sync).unwrap();
+}
+
+fn poll_until_assigned(consumer: &BaseConsumer) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while consumer.assignment().unwrap().count() == 0 {
+        assert!(std::time::Instant::now() < deadline, "no partition assigned within {DEADLINE:?}");
+        drop(consumer.poll(Duration::from_millis(50)));
+    }
+}

@@ -1,0 +1,148 @@
+//! The producer on a real broker: every record's fate is told, in time.
+#![allow(clippy::unwrap_used, reason = "test code, also outside the functions that clippy knows as tests")]
+
+mod broker;
+
+use std::time::{Duration, Instant};
+
+use broker::{admin, connection, connection_to, created, fresh, plain_topic, producer};
+use bytes::Bytes;
+use futures::future::join_all;
+use sluice_kafka::{
+    ErrorCode, Header, NewTopic, OutgoingRecord, Position, Producer, ProducerSettings, SendError,
+    consumer::{
+        BaseConsumer, Consumer, ConsumerSettings, Headers, Message, Offset, OwnedMessage, TopicPartitionList,
+        consumer_config,
+    },
+};
+
+#[tokio::test]
+async fn a_confirmed_record_is_where_its_position_says_byte_for_byte() {
+    let topic = created(&admin(), plain_topic("confirmed")).await;
+    let sent = OutgoingRecord {
+        key: Some(Bytes::from_static(b"key \xff")),
+        headers: vec![Header::new("a", "1"), Header::new("a", ""), Header { name: "b".into(), value: None }],
+        timestamp: Some(1_700_000_000_000),
+        ..OutgoingRecord::new(topic.as_str(), &b"value \x00\xfe"[..])
+    };
+    let position = producer().send(sent.clone()).await.unwrap();
+    assert_eq!(position, Position { partition: 0, offset: 0 });
+    assert_eq!(as_sent(&read(&topic, position)), OutgoingRecord { partition: Some(0), ..sent });
+}
+
+#[tokio::test]
+async fn a_tombstone_has_no_value() {
+    let topic = created(&admin(), plain_topic("tombstone")).await;
+    let tombstone = OutgoingRecord { key: Some("gone".into()), value: None, ..OutgoingRecord::new(topic.as_str(), "") };
+    let position = producer().send(tombstone).await.unwrap();
+    assert!(read(&topic, position).payload().is_none());
+}
+
+#[tokio::test]
+async fn a_key_goes_where_kafkas_java_clients_put_it() {
+    let topic = created(&admin(), NewTopic { partitions: Some(12), ..plain_topic("keys") }).await;
+    let producer = producer();
+    for (key, partition) in [("21", 0), ("foobar", 6), ("a-little-bit-long-string", 8), ("customer-1", 9)] {
+        let record = OutgoingRecord { key: Some(key.into()), ..OutgoingRecord::new(topic.as_str(), "value") };
+        assert_eq!(producer.send(record).await.unwrap().partition, partition, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_one_key_keep_the_order_in_which_they_were_sent() {
+    const RECORDS: usize = 20_000;
+    let topic = created(&admin(), plain_topic("order")).await;
+    let producer = producer();
+    let start = Instant::now();
+    let sends = (0..RECORDS).map(|number| producer.send(OutgoingRecord::new(topic.as_str(), number.to_string())));
+    let positions: Vec<_> = join_all(sends).await.into_iter().map(|position| position.unwrap().offset).collect();
+    println!("{RECORDS} records confirmed in {:?}", start.elapsed());
+    assert_eq!(positions, (0..i64::try_from(RECORDS).unwrap()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_record_for_a_missing_topic_is_not_written() {
+    let error = producer().send(OutgoingRecord::new(fresh("missing"), "value")).await.unwrap_err();
+    assert!(matches!(error, SendError::NotWritten(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_for_the_topic_is_not_written() {
+    let config = [("max.message.bytes".to_owned(), "1000".to_owned())].into();
+    let topic = created(&admin(), NewTopic { config, ..plain_topic("large") }).await;
+    let producer = producer();
+    let large = OutgoingRecord::new(topic.as_str(), vec![b'x'; 5000]);
+    let Err(SendError::NotWritten(error)) = producer.send(large).await else { panic!("it was written") };
+    assert_eq!(error.code, ErrorCode::MESSAGE_TOO_LARGE);
+    assert!(!error.is_retriable());
+    producer.send(OutgoingRecord::new(topic.as_str(), "small")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_of_more_than_librdkafkas_own_limit_is_written() {
+    let config = [("max.message.bytes".to_owned(), "3000000".to_owned())].into();
+    let topic = created(&admin(), NewTopic { config, ..plain_topic("large") }).await;
+    producer().send(OutgoingRecord::new(topic.as_str(), vec![b'x'; 2_000_000])).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_broker_a_record_is_certainly_not_written_within_the_patience() {
+    let settings = ProducerSettings::default();
+    let producer = Producer::connect(&connection_to("127.0.0.1:9"), &settings).unwrap();
+    let start = Instant::now();
+    let error = producer.send(OutgoingRecord::new("orders", "value")).await.unwrap_err();
+    assert!(start.elapsed() <= settings.patience + Duration::from_millis(200), "it took {:?}", start.elapsed());
+    assert!(matches!(error, SendError::NotWritten(_)) && error.is_retriable(), "{error:?}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_buffer_refuses_at_once() {
+    let settings = ProducerSettings::default();
+    let producer = Producer::connect(&connection_to("127.0.0.1:9"), &settings).unwrap();
+    let record = || OutgoingRecord::new("orders", vec![b'x'; 1024 * 1024]);
+    let outcomes = join_all((0..80).map(|_| producer.send(record()))).await;
+    let busy = outcomes.iter().filter(|outcome| **outcome == Err(SendError::Busy)).count();
+    assert!((10..=20).contains(&busy), "{busy} of 80 MiB did not fit into 64 MiB");
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_every_report() {
+    let topic = created(&admin(), plain_topic("flush")).await;
+    let producer = producer();
+    let sends: Vec<_> = (0..100)
+        .map(|_| {
+            let producer = producer.clone();
+            let record = OutgoingRecord::new(topic.as_str(), "value");
+            tokio::spawn(async move { producer.send(record).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert!(producer.flush(Duration::from_secs(10)).await);
+    for outcome in join_all(sends).await {
+        outcome.unwrap().unwrap();
+    }
+}
+
+fn read(topic: &str, position: Position) -> OwnedMessage {
+    let consumer: BaseConsumer =
+        consumer_config(&connection(), &fresh("reader"), &ConsumerSettings::default()).unwrap().create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, position.partition, Offset::Offset(position.offset)).unwrap();
+    consumer.assign(&list).unwrap();
+    consumer.poll(Duration::from_secs(20)).expect("a record within 20 s").unwrap().detach()
+}
+
+fn as_sent(message: &OwnedMessage) -> OutgoingRecord {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    OutgoingRecord {
+        topic: message.topic().into(),
+        partition: Some(message.partition()),
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: headers
+            .map(|header| Header { name: header.key.into(), value: header.value.map(Bytes::copy_from_slice) })
+            .collect(),
+        timestamp: message.timestamp().to_millis(),
+    }
+}
