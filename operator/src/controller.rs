@@ -24,7 +24,7 @@ use crate::{
 
 /// No pass may hold its object longer.
 const PASS_LIMIT: Duration = Duration::from_secs(30);
-/// Wait for the newer object, which the watch is about to bring.
+/// Wait for the newer object, which the watch is about to bring: our own status write or somebody else's change.
 const STALE_WAIT: Duration = Duration::from_millis(100);
 /// Passes of one kind at the same time.
 const CONCURRENCY: u16 = 32;
@@ -130,7 +130,7 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Err
         Ok(pass) => {
             status::write(&context.client, object, &pass.status).await?;
             Ok(match pass.next {
-                Next::Again => Action::requeue(Duration::ZERO),
+                Next::Again => Action::requeue(STALE_WAIT),
                 Next::Within(time) => Action::requeue(time),
             })
         }

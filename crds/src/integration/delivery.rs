@@ -16,7 +16,7 @@ pub struct Delivery {
     pub ordering: Ordering,
     /// Most records that one worker delivers at the same time.
     #[serde(default = "Delivery::default_max_in_flight")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 10_000), extend("format" = "int32"))]
     pub max_in_flight: u32,
     /// Longest time that one attempt may take.
     #[serde(default = "Delivery::default_timeout")]
@@ -78,7 +78,7 @@ pub enum Ordering {
 pub struct Retry {
     /// Most attempts for a record, the first one included.
     #[serde(default = "Retry::default_max_attempts")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
     pub max_attempts: u32,
     /// The wait between two attempts.
     #[serde(default)]
@@ -117,7 +117,7 @@ pub struct Backoff {
     pub initial: Duration,
     /// How much the upper bound grows with each attempt.
     #[serde(default = "Backoff::default_factor")]
-    #[schemars(range(min = 1, max = 10))]
+    #[schemars(range(min = 1, max = 10), extend("format" = "int32"))]
     pub factor: u32,
     /// Largest upper bound.
     #[serde(default = "Backoff::default_max")]

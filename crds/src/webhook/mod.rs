@@ -122,7 +122,7 @@ impl Default for Limits {
 pub struct Respond {
     /// HTTP status: 200, 201, 202 or 204.
     #[serde(default = "Respond::default_status")]
-    #[schemars(range(min = 200, max = 204))]
+    #[schemars(range(min = 200, max = 204), extend("format" = "int32"))]
     pub status: u16,
 }
 

@@ -153,6 +153,20 @@ pub enum RejectedBecause {
     EventId,
 }
 
+impl RejectedBecause {
+    /// Every cause.
+    pub const ALL: [Self; 8] = [
+        Self::Path,
+        Self::Method,
+        Self::Headers,
+        Self::Encoding,
+        Self::Size,
+        Self::Body,
+        Self::Signature,
+        Self::EventId,
+    ];
+}
+
 /// Why a request was answered 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,4 +183,10 @@ pub enum DeferredBecause {
     Unconfirmed,
     /// Kafka did not take the event.
     NotWritten,
+}
+
+impl DeferredBecause {
+    /// Every cause.
+    pub const ALL: [Self; 6] =
+        [Self::Paused, Self::Secret, Self::InProgress, Self::Busy, Self::Unconfirmed, Self::NotWritten];
 }

@@ -25,11 +25,9 @@ pub enum Existence {
 pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) -> Result<Existence, Error> {
     match api(client, kind, namespace).get(name).await {
         Ok(object) => Ok(Existence::There(Box::new(live(kind, object)))),
-        // An unknown kind is answered by the server's router, which knows nothing of names.
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
-            let names_object = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
-            Ok(if names_object { Existence::Absent } else { Existence::KindUnknown })
-        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Existence::Absent),
+        // An unknown kind is answered by the server's router, in plain text and without a reason.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Existence::KindUnknown),
         Err(error) => Err(error).doing(|| format!("read {} \"{namespace}/{name}\"", kind.api().1)),
     }
 }

@@ -33,7 +33,7 @@ async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
     let gateway = match api.get(&parent.name).await {
         // The Gateway, or the Gateway API itself, is not there: the route's condition says so.
-        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Vec::new()),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
         gateway => gateway.doing(|| format!("read Gateway \"{namespace}/{}\"", parent.name))?,
     };
     let address = gateway.data["status"]["addresses"][0]["value"].as_str().map(str::to_owned);
