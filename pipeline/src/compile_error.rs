@@ -1,0 +1,75 @@
+//! What is wrong with a step's program, in one line.
+
+use std::fmt;
+
+use vrl::diagnostic::Diagnostic;
+
+use crate::functions;
+
+/// One complaint about one step's program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct CompileError {
+    /// Name of the step.
+    pub step: String,
+    /// Line in the program, from 1.
+    pub line: usize,
+    /// Column in the line, from 1, in characters.
+    pub column: usize,
+    /// What is wrong: one line, without colours.
+    pub message: String,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {:?}, line {}, column {}: {}", self.step, self.line, self.column, self.message)
+    }
+}
+
+impl CompileError {
+    /// A complaint about the program as a whole.
+    pub(crate) fn at_start(step: &str, message: impl Into<String>) -> Self {
+        Self { step: step.to_owned(), line: 1, column: 1, message: message.into() }
+    }
+
+    /// A complaint about a program that must not reach the compiler.
+    pub(crate) fn too_deep(step: &str, program: &str, offset: usize) -> Self {
+        let (line, column) = place(program, offset);
+        let message = "the program is nested or chained too deeply here; divide it into statements or steps".to_owned();
+        Self { step: step.to_owned(), line, column, message }
+    }
+
+    /// The compiler's complaint in one line: its message, then what it says about places.
+    pub(crate) fn of(step: &str, program: &str, diagnostic: &Diagnostic) -> Self {
+        let labels = || diagnostic.labels.iter();
+        let offset =
+            labels().find(|label| label.primary).or_else(|| labels().next()).map_or(0, |label| label.span.start());
+        let (line, column) = place(program, offset);
+        let message = withheld_function(program, diagnostic).unwrap_or_else(|| in_one_line(diagnostic));
+        Self { step: step.to_owned(), line, column, message }
+    }
+}
+
+fn place(program: &str, offset: usize) -> (usize, usize) {
+    let before = program.get(..offset).unwrap_or(program);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+fn withheld_function(program: &str, diagnostic: &Diagnostic) -> Option<String> {
+    let label = diagnostic.labels.iter().find(|label| label.message == "undefined function")?;
+    let name = program.get(label.span.range())?;
+    functions::is_withheld(name).then(|| {
+        format!(
+            "the function {name} is not for steps: a record must get the same answer on every attempt, within bounds, without \
+             reaching outside"
+        )
+    })
+}
+
+fn in_one_line(diagnostic: &Diagnostic) -> String {
+    let labels = diagnostic.labels.iter().map(|label| label.message.as_str());
+    let parts = std::iter::once(diagnostic.message.as_str()).chain(labels).filter(|part| !part.is_empty());
+    let words: Vec<_> = parts.flat_map(|part| [part, ";"]).collect();
+    let text = words[..words.len().saturating_sub(1)].join(" ").replace(" ;", ";").replace(":;", ":");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

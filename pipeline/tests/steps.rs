@@ -1,0 +1,155 @@
+//! Tables of records and what pipelines say about them; of programs and what the compiler says about them.
+
+use bytes::Bytes;
+use sluice_crds::{
+    Format,
+    wire::{Operation, StepConfig},
+};
+use sluice_pipeline::{Code, Header, Pipeline, Record, Verdict};
+
+#[test]
+fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
+    let body = r#"{ "b" : 1.50, "a" : [ 18446744073709551615 ] , "a" : "\u0041" }"#;
+    for steps in
+        [vec![], vec![filter(".b > 1.0 ?? false")], vec![map("if .b == 7 { .b = 8 }")], vec![map("del(.missing)")]]
+    {
+        assert_eq!(apply(&steps, body), deliver(body), "{steps:?}");
+    }
+}
+
+#[test]
+fn maps_and_filters_work_in_order() {
+    let steps = [
+        filter(r#".type == "payment""#),
+        map(r#". = {"id": .id, "currency": upcase(string!(.currency)), "amount": .data.amount}"#),
+        filter("int!(.amount) > 100"),
+        map("del(.currency)"),
+    ];
+    assert_eq!(
+        apply(&steps, r#"{"type": "payment", "id": "a", "currency": "eur", "data": {"amount": 101}}"#),
+        deliver(r#"{"amount":101,"id":"a"}"#)
+    );
+    assert_eq!(apply(&steps, r#"{"type": "refund"}"#), Verdict::Skip { step: "filter".into() });
+}
+
+#[test]
+fn steps_see_key_headers_and_place() {
+    let steps = [map(
+        ". = [%key, %headers.trace, %headers.none, %topic, %partition, %offset, format_timestamp!(%timestamp, \"%+\")]",
+    )];
+    let written = r#"["k","last",null,"shop.orders",3,42,"2026-11-24T00:00:00+00:00"]"#;
+    assert_eq!(apply(&steps, "{}"), deliver(written));
+}
+
+#[test]
+fn what_cannot_be_processed_is_rejected_with_stage_code_and_reason() {
+    for (steps, body, stage, code, message) in [
+        (
+            vec![],
+            "{",
+            "decode",
+            Code::InvalidJson,
+            "the value is no JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (vec![map(".a = int!(.a)")], r#"{"a": "x"}"#, "map", Code::StepFailed, "expected integer, got string"),
+        (vec![map("if .a == 1 { abort \"no ones\" }\n.b = 1")], r#"{"a": 1}"#, "map", Code::Aborted, "no ones"),
+        (vec![filter("bool!(.a)")], r#"{"a": 1}"#, "filter", Code::StepFailed, "expected boolean, got integer"),
+        (vec![map(".a = decode_base64!(.a)")], r#"{"a": "/w=="}"#, "map", Code::Unencodable, ".a holds bytes"),
+        (vec![map(".b = 1")], r#"{"a": 18446744073709551615}"#, "map", Code::Unencodable, ".a is an integer of more"),
+    ] {
+        match apply(&steps, body) {
+            Verdict::Reject(rejection) => {
+                assert_eq!((rejection.stage.as_str(), rejection.code), (stage, code), "{rejection:?}");
+                assert!(rejection.message.contains(message), "{}", rejection.message);
+            }
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tombstone_can_be_held_back_given_a_value_or_is_rejected() {
+    let tombstone = Record { value: None, ..record("") };
+    let verdict = |steps: &[StepConfig]| compiled(steps).apply(&tombstone);
+    assert_eq!(verdict(&[filter(". != null")]), Verdict::Skip { step: "filter".into() });
+    assert_eq!(verdict(&[map(". = {\"deleted\": %key}")]), deliver(r#"{"deleted":"k"}"#));
+    assert!(matches!(verdict(&[]), Verdict::Reject(rejection) if rejection.code == Code::NoValue));
+}
+
+#[test]
+fn a_step_is_stopped_when_it_works_too_long() {
+    let program = "total = 0\nitems = array!(.items)\nfor_each(items) -> |_i, _a| { for_each(items) -> |_j, _b| { total = total + 1 } }\n.total = total";
+    let body = format!(r#"{{"items": [{}0]}}"#, "0,".repeat(5_000));
+    let begin = std::time::Instant::now();
+    let verdict = apply(&[map(program)], &body);
+    assert!(matches!(verdict, Verdict::Reject(rejection) if rejection.code == Code::TooMuchWork));
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn the_compiler_names_step_line_and_column() {
+    for (step, message) in [
+        (map(".a = 1\n.b = upcase(.c)"), "step \"map\", line 2, column 6: unhandled fallible assignment; this"),
+        (
+            map(".a = nwo()"),
+            "step \"map\", line 1, column 6: call to undefined function; undefined function; did you mean",
+        ),
+        (map(".a = now()"), "step \"map\", line 1, column 6: the function now is not for steps"),
+        (map(". = {\"a\": "), "step \"map\", line 1, column 10: syntax error; unexpected end of program"),
+        (map("{\"a\": .a}"), "step \"map\", line 1, column 1: this map changes nothing"),
+        (map("%topic = \"x\"\n.a = 1"), "step \"map\", line 1, column 1: mutation of read-only value"),
+        (map(".a = %headrs.x"), "step \"map\", line 1, column 1: %headrs is no metadata of a record; there are %key"),
+        (
+            map(&format!(".a = 1{}", " + 1".repeat(5_000))),
+            "step \"map\", line 1, column 804: the program is nested or chained",
+        ),
+        (filter(".a"), "step \"filter\", line 1, column 1: a filter must be true or false; this one gives"),
+        (filter(".a = true"), "step \"filter\", line 1, column 1: mutation of read-only value"),
+        (filter("if .a == 1 { return 5 }\ntrue"), "step \"filter\", line 1, column 1: a filter must be true or false"),
+        (filter("bool(.a)"), "step \"filter\", line 1, column 1: unhandled error; expression can result in"),
+    ] {
+        let errors = Pipeline::compile(Format::Json, &[step]).unwrap_err();
+        let text = errors[0].to_string();
+        assert!(text.starts_with(message), "{text}");
+        assert!(!text.contains(['\n', '\u{1b}']), "{text}");
+    }
+}
+
+#[test]
+fn all_wrong_steps_are_named_together() {
+    let errors = Pipeline::compile(Format::Json, &[filter("("), map(".a = 1"), map(")")]).unwrap_err();
+    assert_eq!(errors.iter().map(|error| error.step.as_str()).collect::<Vec<_>>(), ["filter", "map"]);
+}
+
+fn apply(steps: &[StepConfig], body: &str) -> Verdict {
+    compiled(steps).apply(&record(body))
+}
+
+fn compiled(steps: &[StepConfig]) -> Pipeline {
+    Pipeline::compile(Format::Json, steps).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn deliver(body: &str) -> Verdict {
+    Verdict::Deliver(Bytes::copy_from_slice(body.as_bytes()))
+}
+
+fn filter(program: &str) -> StepConfig {
+    StepConfig { name: "filter".into(), operation: Operation::Filter(program.into()) }
+}
+
+fn map(program: &str) -> StepConfig {
+    StepConfig { name: "map".into(), operation: Operation::Map(program.into()) }
+}
+
+fn record(body: &str) -> Record {
+    let header = |value: &'static str| Header { name: "trace".into(), value: Some(value.into()) };
+    Record {
+        topic: "shop.orders".into(),
+        partition: 3,
+        offset: 42,
+        timestamp: Some(1_795_478_400_000),
+        key: Some("k".into()),
+        value: Some(Bytes::copy_from_slice(body.as_bytes())),
+        headers: vec![header("first"), header("last")],
+    }
+}
