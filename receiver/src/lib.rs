@@ -1,0 +1,23 @@
+//! The receiver: HTTP in, verified, deduplicated, written to Kafka before it is acknowledged.
+//!
+//! A request goes through `server` (connections), `receive` (the order of the checks), `verify` (who sent it), `event` (what
+//! it is called), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
+//! `verify`, `event`, `deduplicate` and `record` do no I/O. `secrets` keeps the signing secrets current, `status` tells how
+//! it goes, `config` says what to do, and `run` puts it all together.
+
+mod config;
+mod deduplicate;
+mod event;
+mod link;
+mod options;
+mod receive;
+mod record;
+mod run;
+mod secrets;
+mod server;
+mod status;
+mod throttle;
+mod verify;
+
+pub use options::{LogFormat, Options};
+pub use run::run;

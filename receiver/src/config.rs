@@ -1,0 +1,202 @@
+//! Reads the configuration that the operator mounted, and judges it once.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http::StatusCode;
+use sluice_crds::{
+    KafkaConnection, NamespacedName,
+    wire::{CONFIG_KEY, GENERATION_KEY, ReceiverConfig, Verification},
+};
+
+use crate::{event::Sources, record::Envelope, verify::Scheme};
+
+/// An endpoint that can be served.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// The generation of the Webhook that it was made for.
+    pub(crate) generation: i64,
+    pub(crate) webhook: NamespacedName,
+    pub(crate) path: String,
+    pub(crate) connection: KafkaConnection,
+    pub(crate) topic: String,
+    pub(crate) scheme: Scheme,
+    /// Files of the signing secrets; none where nothing is verified.
+    pub(crate) secrets: Vec<PathBuf>,
+    pub(crate) tolerance: Duration,
+    pub(crate) sources: Sources,
+    pub(crate) envelope: Envelope,
+    pub(crate) window: Duration,
+    /// In bytes.
+    pub(crate) body_limit: usize,
+    /// The answer to an event that was taken.
+    pub(crate) respond: StatusCode,
+    /// How long Kafka may take to confirm an event.
+    pub(crate) patience: Duration,
+    pub(crate) paused: bool,
+}
+
+/// Why there is nothing to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file of the folder cannot be read.
+    #[error("cannot read {path}: {source}; it is a key of the ConfigMap that the operator mounts")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file of the folder is not what this version of the receiver reads.
+    #[error("{path} is not what this receiver reads: {reason}; do operator and receiver have the same version?")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The endpoint cannot be served as it is configured.
+    #[error("{path} cannot be served: {}", .complaints.join("; "))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it.
+        complaints: Vec<String>,
+    },
+}
+
+/// The answers that tell a sender that its event was taken.
+const TAKEN: [u16; 4] = [200, 201, 202, 204];
+
+/// Reads `config.json` and `generation` of a folder.
+pub(crate) fn read(folder: &Path) -> Result<Endpoint, ConfigError> {
+    let path = folder.join(CONFIG_KEY);
+    let config: ReceiverConfig =
+        serde_json::from_str(&text(&path)?).map_err(|error| malformed(&path, error.to_string()))?;
+    let generation = folder.join(GENERATION_KEY);
+    let generation = text(&generation)?.trim().parse().map_err(|_| malformed(&generation, "it is no number".into()))?;
+    validate(config, generation).map_err(|complaints| ConfigError::Invalid { path, complaints })
+}
+
+fn text(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.into(), source })
+}
+
+fn malformed(path: &Path, reason: String) -> ConfigError {
+    ConfigError::Malformed { path: path.into(), reason }
+}
+
+/// Gives an endpoint that can be served, or all complaints.
+fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<String>> {
+    let mut complaints = missing(&config);
+    let respond = StatusCode::from_u16(config.respond).ok().filter(|status| TAKEN.contains(&status.as_u16()));
+    if respond.is_none() {
+        complaints
+            .push(format!("respond: {} does not say that the event was taken; use one of {TAKEN:?}", config.respond));
+    }
+    let scheme =
+        Scheme::of(&config.verification).map_err(|error| complaints.push(format!("verification: {error}"))).ok();
+    let id_header = scheme.as_ref().and_then(Scheme::id_header);
+    let sources =
+        Sources::of(&config.event, id_header).map_err(|error| complaints.push(format!("event: {error}"))).ok();
+    let (Some(respond), Some(scheme), Some(sources), []) = (respond, scheme, sources, complaints.as_slice()) else {
+        return Err(complaints);
+    };
+    Ok(Endpoint {
+        generation,
+        envelope: Envelope::new(&config.webhook, &config.topic, scheme.kept_headers()),
+        webhook: config.webhook,
+        path: config.path,
+        connection: config.connection,
+        topic: config.topic,
+        scheme,
+        secrets: secrets(config.verification),
+        tolerance: config.tolerance.get(),
+        sources,
+        window: config.deduplication_window.get(),
+        body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
+        respond,
+        patience: config.patience.get(),
+        paused: config.paused,
+    })
+}
+
+/// What every endpoint needs and this one does not have.
+fn missing(config: &ReceiverConfig) -> Vec<String> {
+    let signed = !matches!(config.verification, Verification::None);
+    let checks = [
+        (!config.path.starts_with('/'), "path: begins with '/'"),
+        (config.topic.is_empty(), "topic: is empty"),
+        (config.connection.bootstrap_servers.is_empty(), "connection.bootstrapServers: is empty"),
+        (signed && secrets(config.verification.clone()).is_empty(), "verification.secrets: is empty"),
+        (config.patience.get().is_zero(), "patience: is zero, so that no event could be confirmed"),
+    ];
+    checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, complaint)| complaint.to_owned()).collect()
+}
+
+fn secrets(verification: Verification) -> Vec<PathBuf> {
+    match verification {
+        Verification::Preset { secrets, .. } | Verification::Hmac { secrets, .. } => secrets,
+        Verification::None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{
+        "webhook": {"namespace": "shop", "name": "github"}, "path": "/shop/github", "topic": "shop.github",
+        "connection": {"bootstrapServers": ["kafka:9092"]},
+        "verification": {"preset": {"name": "GitHub", "secrets": ["/etc/sluice/secrets/github/key"]}},
+        "tolerance": "5m", "event": {}, "deduplicationWindow": "24h", "bodyLimit": "1Mi", "respond": 202,
+        "patience": "2500ms", "paused": false
+    }"#;
+
+    /// An endpoint for the tests of other modules: GitHub's, at `/shop/github`.
+    pub(crate) fn endpoint() -> Endpoint {
+        validate(serde_json::from_str(GOOD).unwrap(), 1).unwrap()
+    }
+
+    fn folder(config: &str, generation: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        fs::write(folder.path().join("generation"), generation).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_configuration_becomes_an_endpoint() {
+        let endpoint = read(folder(GOOD, "7\n").path()).unwrap();
+        assert_eq!(
+            (endpoint.generation, endpoint.path.as_str(), endpoint.respond),
+            (7, "/shop/github", StatusCode::ACCEPTED)
+        );
+        assert_eq!((endpoint.body_limit, endpoint.patience), (1 << 20, Duration::from_millis(2500)));
+        assert_eq!(endpoint.secrets, [PathBuf::from("/etc/sluice/secrets/github/key")]);
+    }
+
+    #[test]
+    fn all_complaints_come_together() {
+        let bad = GOOD
+            .replace("/shop/github", "shop")
+            .replace("202", "500")
+            .replace("2500ms", "0s")
+            .replace(r#"["/etc/sluice/secrets/github/key"]"#, "[]")
+            .replace(r#""event": {}"#, r#""event": {"id": {"header": "a b"}}"#);
+        let Err(ConfigError::Invalid { complaints, .. }) = read(folder(&bad, "1").path()) else { panic!("accepted") };
+        let fields: Vec<_> = complaints.iter().map(|complaint| complaint.split(':').next().unwrap()).collect();
+        assert_eq!(fields, ["path", "verification.secrets", "patience", "respond", "event"]);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_malformed_is_named() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(read(empty.path()).unwrap_err().to_string().contains("config.json"));
+        assert!(read(folder("{}", "1").path()).unwrap_err().to_string().contains("config.json is not what"));
+        assert!(read(folder(GOOD, "x").path()).unwrap_err().to_string().contains("generation is not what"));
+    }
+}

@@ -1,0 +1,189 @@
+//! Remembers the ids of events, so that one that is sent twice is written once. Pure: the time is an argument.
+//!
+//! An id is reserved, the event is written, the id is confirmed. Between the two, a second request with the same id is
+//! neither written nor acknowledged: whether the first one arrives is not known yet. A reservation that nobody confirms or
+//! releases, because the outcome of its write is unknown, ends with its time to live, which outlasts every write.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest;
+
+/// An event's id, in a form of fixed size: the first half of its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+/// The right to write an event. Only its owner can confirm or release it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "an event that is reserved is to be written, then confirmed or released"]
+pub struct Reservation {
+    fingerprint: Fingerprint,
+    token: u64,
+}
+
+/// What to do with an event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Write it.
+    Reserved(Reservation),
+    /// It is being written: it may yet fail, so it is no duplicate.
+    InProgress,
+    /// It was written.
+    Duplicate,
+    /// As many events are being written as fit in memory.
+    Full,
+}
+
+/// What is remembered, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a confirmed id is remembered.
+    pub window: Duration,
+    /// How long an id stays reserved that is neither confirmed nor released.
+    pub reservation: Duration,
+    /// How many ids are remembered at most; more make the oldest confirmed ones be forgotten.
+    pub capacity: usize,
+}
+
+/// The ids that are remembered.
+#[derive(Debug)]
+pub struct Deduplicator {
+    limits: Limits,
+    entries: HashMap<Fingerprint, Entry>,
+    /// By deadline: every reservation lives as long as any other. An item whose token is not its entry's is out of date.
+    reserved: VecDeque<Item>,
+    /// By deadline, for the same reason.
+    confirmed: VecDeque<Item>,
+    next_token: u64,
+    /// When the youngest event was confirmed that had to be forgotten before its time.
+    forgotten: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    token: u64,
+    deadline: Instant,
+    confirmed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    fingerprint: Fingerprint,
+    token: u64,
+    deadline: Instant,
+}
+
+/// Each reservation adds at most two items, so forgetting more than two at a time keeps up, and none takes long.
+const FORGOTTEN_AT_A_TIME: usize = 4;
+
+impl Fingerprint {
+    /// The fingerprint of an id.
+    pub fn of(id: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, id.as_bytes());
+        Self(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
+    }
+}
+
+impl Deduplicator {
+    /// Remembers nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            entries: HashMap::new(),
+            reserved: VecDeque::new(),
+            confirmed: VecDeque::new(),
+            next_token: 0,
+            forgotten: None,
+        }
+    }
+
+    /// Says what to do with an event that has just come in.
+    pub fn reserve(&mut self, fingerprint: Fingerprint, now: Instant) -> Admission {
+        self.forget_expired(now);
+        match self.entries.get(&fingerprint).filter(|entry| entry.deadline > now) {
+            Some(Entry { confirmed: true, .. }) => return Admission::Duplicate,
+            Some(Entry { confirmed: false, .. }) => return Admission::InProgress,
+            None => drop(self.entries.remove(&fingerprint)),
+        }
+        if self.entries.len() >= self.limits.capacity && !self.forget_oldest_confirmed(now) {
+            return Admission::Full;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        let deadline = now + self.limits.reservation;
+        self.entries.insert(fingerprint, Entry { token, deadline, confirmed: false });
+        self.reserved.push_back(Item { fingerprint, token, deadline });
+        Admission::Reserved(Reservation { fingerprint, token })
+    }
+
+    /// The event was written: from now on it is a duplicate. Without effect where the reservation expired and is another's now.
+    pub fn confirm(&mut self, reservation: &Reservation, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&reservation.fingerprint).filter(|entry| entry.is(reservation)) else {
+            return;
+        };
+        entry.deadline = now + self.limits.window;
+        entry.confirmed = true;
+        let &Reservation { fingerprint, token } = reservation;
+        self.confirmed.push_back(Item { fingerprint, token, deadline: entry.deadline });
+    }
+
+    /// The event was certainly not written: the next request with its id may write it.
+    pub fn release(&mut self, reservation: &Reservation) {
+        if self.entries.get(&reservation.fingerprint).is_some_and(|entry| entry.is(reservation)) {
+            self.entries.remove(&reservation.fingerprint);
+        }
+    }
+
+    /// How many ids are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How far back every confirmed id is remembered: the window, unless ids had to be forgotten before their time.
+    pub fn effective_window(&self, now: Instant) -> Duration {
+        let since = self.forgotten.map_or(Duration::MAX, |forgotten| now.saturating_duration_since(forgotten));
+        since.min(self.limits.window)
+    }
+
+    fn forget_expired(&mut self, now: Instant) {
+        for queue in [&mut self.reserved, &mut self.confirmed] {
+            for _ in 0..FORGOTTEN_AT_A_TIME {
+                let Some(item) = queue.pop_front_if(|item| item.deadline <= now) else { break };
+                if self.entries.get(&item.fingerprint).is_some_and(|entry| entry.expires_as(&item)) {
+                    self.entries.remove(&item.fingerprint);
+                }
+            }
+        }
+    }
+
+    /// Makes room. Reservations are never given up: their events are on the way.
+    fn forget_oldest_confirmed(&mut self, now: Instant) -> bool {
+        while let Some(item) = self.confirmed.pop_front() {
+            if self.entries.get(&item.fingerprint).is_some_and(|entry| entry.expires_as(&item)) {
+                self.entries.remove(&item.fingerprint);
+                if item.deadline > now {
+                    self.forgotten = item.deadline.checked_sub(self.limits.window);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Entry {
+    /// Whether the reservation still stands. One that has been confirmed does not.
+    fn is(&self, reservation: &Reservation) -> bool {
+        self.token == reservation.token && !self.confirmed
+    }
+
+    /// Whether the item says when the entry ends.
+    fn expires_as(&self, item: &Item) -> bool {
+        self.token == item.token && self.deadline == item.deadline
+    }
+}
+
+#[cfg(test)]
+mod tests;

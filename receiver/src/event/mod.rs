@@ -1,0 +1,159 @@
+//! What an event is called: its id, type and key, taken from where the Webhook says.
+//!
+//! - `sources`: where to look, in a form that cannot be wrong.
+//! - `body`: the body, parsed at most once, and only when something is to be found in it.
+
+mod body;
+mod sources;
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest;
+
+use self::body::LazyJson;
+pub use self::sources::Sources;
+use self::sources::{Field, Id};
+use crate::verify::Signed;
+
+/// What an event is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Tells it from every other event of the Webhook.
+    pub id: String,
+    pub event_type: Option<String>,
+    /// Events with the same key stay in order.
+    pub key: Option<String>,
+}
+
+/// An event without a usable id. Its signature was right, so the sender is told where it was looked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event has no id: {place} {complaint}")]
+pub struct MissingId {
+    place: String,
+    complaint: &'static str,
+}
+
+/// Longer ids are refused: an id is a name, and becomes a header of the record.
+const LONGEST_ID: usize = 1024;
+
+impl Sources {
+    /// Reads the names of an event. A type or key that is not there is `None`; an id that is not there is an error.
+    pub fn names(&self, request: Signed<'_>) -> Result<Names, MissingId> {
+        let mut json = LazyJson::new(request.body);
+        Ok(Names {
+            id: self.id(request, &mut json)?,
+            event_type: self.event_type.as_ref().and_then(|field| field.find(request, &mut json)),
+            key: self.key.as_ref().and_then(|field| field.find(request, &mut json)),
+        })
+    }
+
+    fn id(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Result<String, MissingId> {
+        let field = match &self.id {
+            Id::BodyHash => return Ok(hex::encode(digest::digest(&digest::SHA256, request.body))),
+            Id::Field(field) => field,
+        };
+        let missing = |complaint| MissingId { place: field.to_string(), complaint };
+        match field.find(request, json) {
+            None => Err(missing("is missing, repeated, or neither text nor a whole number")),
+            Some(id) if id.is_empty() => Err(missing("is empty")),
+            Some(id) if id.len() > LONGEST_ID => Err(missing("is longer than 1,024 bytes")),
+            Some(id) => Ok(id),
+        }
+    }
+}
+
+impl Field {
+    fn find(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Option<String> {
+        match self {
+            Self::Header(name) => {
+                let mut values = request.headers.get_all(name).iter();
+                let value = values.next()?.to_str().ok()?;
+                values.next().is_none().then(|| value.to_owned())
+            }
+            Self::JsonPointer(pointer) => json.text_at(pointer).map(Cow::into_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use sluice_crds::wire::{EventSources, FieldSource, IdSource};
+
+    use super::*;
+
+    fn names(sources: &EventSources, headers: &[(&'static str, &str)], body: &str) -> Result<Names, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let sources = Sources::of(sources, None).unwrap();
+        sources.names(Signed { headers: &map, body: body.as_bytes() }).map_err(|error| error.to_string())
+    }
+
+    fn id_at(pointer: &str) -> EventSources {
+        EventSources { id: Some(IdSource::JsonPointer(pointer.into())), ..EventSources::default() }
+    }
+
+    #[test]
+    fn names_are_taken_from_headers_and_body() {
+        let sources = EventSources {
+            id: Some(IdSource::Header("X-Id".into())),
+            event_type: Some(FieldSource::JsonPointer("/type".into())),
+            key: Some(FieldSource::JsonPointer("/data/customer".into())),
+        };
+        let body = r#"{"type": "paid", "data": {"customer": 17}}"#;
+        let expected = Names { id: "e1".into(), event_type: Some("paid".into()), key: Some("17".into()) };
+        assert_eq!(names(&sources, &[("x-id", "e1")], body), Ok(expected));
+    }
+
+    #[test]
+    fn without_a_source_the_body_is_the_id() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(names(&EventSources::default(), &[], "abc").unwrap().id, expected);
+    }
+
+    #[test]
+    fn an_id_is_text_or_a_whole_number() {
+        for (body, expected) in [
+            (r#"{"id": "a"}"#, Some("a")),
+            (r#"{"id": "\u00e9\n"}"#, Some("é\n")),
+            (r#"{"id": -7}"#, Some("-7")),
+            (r#"{"id": 18446744073709551615}"#, Some("18446744073709551615")),
+            // As a floating point number it would be equal to its neighbours, and one of two events be lost.
+            (r#"{"id": 18446744073709551616}"#, None),
+            (r#"{"id": 1.5}"#, None),
+            (r#"{"id": ""}"#, None),
+            (r#"{"id": null}"#, None),
+            (r#"{"id": ["a"]}"#, None),
+            (r#"{"name": "a"}"#, None),
+            (r#"{"id": "a""#, None),
+            ("", None),
+        ] {
+            let found = names(&id_at("/id"), &[], body);
+            assert_eq!(found.as_ref().ok().map(|names| names.id.as_str()), expected, "{body}");
+            assert!(expected.is_some() || found.unwrap_err().contains("/id"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_no_name_is_refused() {
+        let long = format!(r#"{{"id": "{}"}}"#, "a".repeat(1025));
+        assert!(names(&id_at("/id"), &[], &long).unwrap_err().contains("1,024"));
+        let header = EventSources { id: Some(IdSource::Header("x-id".into())), ..EventSources::default() };
+        assert!(names(&header, &[("x-id", "a"), ("x-id", "b")], "").unwrap_err().contains("x-id"));
+    }
+
+    #[test]
+    fn an_event_without_type_or_key_is_an_event() {
+        let sources = EventSources {
+            id: None,
+            event_type: Some(FieldSource::Header("x-type".into())),
+            key: Some(FieldSource::JsonPointer("/customer".into())),
+        };
+        for body in ["{}", "no json", &"[".repeat(100_000)] {
+            let found = names(&sources, &[], body).unwrap();
+            assert_eq!((found.event_type, found.key), (None, None));
+        }
+    }
+}

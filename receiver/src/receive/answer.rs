@@ -1,0 +1,173 @@
+//! What the sender is told. Pure.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use sluice_crds::wire::{DeferredBecause, RejectedBecause};
+
+use crate::{event::MissingId, verify::Refusal};
+
+/// An event that is safe. The sender is told the same either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Kafka confirmed it.
+    Written,
+    /// It was received before.
+    Duplicate,
+}
+
+/// A request that was not taken, and why: for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("its path is not the endpoint's")]
+    Path,
+    #[error("its method is not POST")]
+    Method,
+    #[error("it has more than 100 headers")]
+    Headers,
+    #[error("its body is compressed")]
+    Encoding,
+    #[error("its body is larger than the limit, or than what the Kafka topic takes")]
+    Size,
+    #[error("its body did not come within 10 s")]
+    BodyLate,
+    #[error("its body did not come whole")]
+    BodyBroken,
+    #[error("it is not genuine: {0}")]
+    Signature(Refusal),
+    #[error("{0}")]
+    EventId(MissingId),
+    #[error("it is to come again: {0:?}")]
+    Deferred(DeferredBecause),
+}
+
+/// What a refusal is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// Sending again does not help.
+    Rejected(RejectedBecause),
+    /// Sending again helps.
+    Deferred(DeferredBecause),
+}
+
+/// The answer to a request; `respond` is that to an event that was taken.
+pub(super) fn response(outcome: &Result<Taken, Refused>, respond: StatusCode) -> Response {
+    match outcome {
+        Ok(Taken::Written | Taken::Duplicate) => answer(respond, Body::empty(), None),
+        Err(refused) => answer(refused.status(), Body::from(refused.text() + "\n"), refused.header()),
+    }
+}
+
+fn answer(status: StatusCode, body: Body, header: Option<(HeaderName, HeaderValue)>) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().extend(header);
+    response
+}
+
+impl Refused {
+    pub(crate) fn because(&self) -> Because {
+        Because::Rejected(match self {
+            Self::Path => RejectedBecause::Path,
+            Self::Method => RejectedBecause::Method,
+            Self::Headers => RejectedBecause::Headers,
+            Self::Encoding => RejectedBecause::Encoding,
+            Self::Size => RejectedBecause::Size,
+            Self::BodyLate | Self::BodyBroken => RejectedBecause::Body,
+            Self::Signature(_) => RejectedBecause::Signature,
+            Self::EventId(_) => RejectedBecause::EventId,
+            Self::Deferred(because) => return Because::Deferred(*because),
+        })
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Size => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Signature(_) => StatusCode::UNAUTHORIZED,
+            Self::EventId(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Deferred(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// A forger is not told what is wrong, nor anybody what is wrong with us; a genuine sender is told about its event.
+    fn text(&self) -> String {
+        match self {
+            Self::Path => "there is nothing here".into(),
+            Self::Method => "send events with POST".into(),
+            Self::Headers => "at most 100 headers".into(),
+            Self::Encoding => "send the body uncompressed".into(),
+            Self::Size => "the body is too large".into(),
+            Self::BodyLate => "the body did not come in time".into(),
+            Self::BodyBroken => "the body did not come whole".into(),
+            Self::Signature(_) => "unauthorized".into(),
+            Self::EventId(missing) => missing.to_string(),
+            Self::Deferred(_) => "try again later".into(),
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Method => Some((header::ALLOW, HeaderValue::from_static("POST"))),
+            Self::Encoding => Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+            Self::Deferred(because) => Some((header::RETRY_AFTER, HeaderValue::from_static(retry_after(*because)))),
+            _ => None,
+        }
+    }
+}
+
+/// Seconds until another attempt is worth while.
+fn retry_after(because: DeferredBecause) -> &'static str {
+    match because {
+        DeferredBecause::Busy => "1",
+        DeferredBecause::InProgress | DeferredBecause::Unconfirmed | DeferredBecause::NotWritten => "5",
+        DeferredBecause::Secret => "30",
+        DeferredBecause::Paused => "60",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn told(outcome: Result<Taken, Refused>) -> (u16, Vec<(String, String)>, String) {
+        let (head, body) = response(&outcome, StatusCode::ACCEPTED).into_parts();
+        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), headers.collect(), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_is_answered_like_the_original() {
+        assert_eq!(told(Ok(Taken::Duplicate)).await, told(Ok(Taken::Written)).await);
+        assert_eq!(told(Ok(Taken::Written)).await, (202, vec![], String::new()));
+    }
+
+    #[tokio::test]
+    async fn a_forger_is_told_the_same_whatever_is_wrong() {
+        let missing = told(Err(Refused::Signature(Refusal::HeaderMissing))).await;
+        assert_eq!(missing, (401, vec![], "unauthorized\n".into()));
+        for refusal in [Refusal::SignatureWrong, Refusal::SignatureMalformed, Refusal::TimestampTooOld] {
+            assert_eq!(told(Err(Refused::Signature(refusal))).await, missing);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_to_try_again_is_told_when() {
+        for because in DeferredBecause::ALL {
+            let (status, headers, _) = told(Err(Refused::Deferred(because))).await;
+            assert_eq!((status, headers[0].0.as_str()), (503, "retry-after"), "{because:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_method_is_told_the_right_one() {
+        assert_eq!(told(Err(Refused::Method)).await.1, [("allow".to_owned(), "POST".to_owned())]);
+    }
+}

@@ -1,0 +1,121 @@
+//! What happens to a request: the order of the checks, the write, the answer.
+//!
+//! - `gate`: what a request's head says, before its body is read.
+//! - `body`: reads a body into bounded memory, in bounded time.
+//! - `write`: writes an event once.
+//! - `answer`: what the sender is told.
+
+mod answer;
+mod body;
+mod gate;
+mod write;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+};
+use jiff::Timestamp;
+use sluice_crds::wire::DeferredBecause;
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use self::answer::{Because, Refused, Taken};
+use crate::{
+    config::Endpoint,
+    deduplicate::{Deduplicator, Limits},
+    link::Link,
+    record::Received,
+    secrets::KeyRing,
+    status::Counters,
+    throttle::Throttle,
+    verify::{Freshness, Signed},
+};
+
+/// All that serves the endpoint.
+pub(crate) struct Receiver {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) keys: watch::Receiver<Arc<KeyRing>>,
+    pub(crate) link: watch::Receiver<Link>,
+    pub(crate) counters: Counters,
+    deduplicator: Mutex<Deduplicator>,
+    /// What the events that are on their way may take, in bytes.
+    memory: Arc<Semaphore>,
+    /// Anybody can cause a line in the log.
+    log: Throttle,
+}
+
+/// Events on their way take at most this much, twice: here and in the producer. Four of the largest fit in any case.
+const MEMORY: usize = 16 * 1024 * 1024;
+/// Each takes about 100 bytes.
+const REMEMBERED: usize = 100_000;
+
+impl Receiver {
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        keys: watch::Receiver<Arc<KeyRing>>,
+        link: watch::Receiver<Link>,
+    ) -> Self {
+        let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4)).min(Semaphore::MAX_PERMITS);
+        let reservation = write::longest(endpoint.patience);
+        let limits = Limits { window: endpoint.window, reservation, capacity: REMEMBERED };
+        Self {
+            keys,
+            link,
+            counters: Counters::default(),
+            deduplicator: Mutex::new(Deduplicator::new(limits)),
+            memory: Arc::new(Semaphore::new(memory)),
+            log: Throttle::default(),
+            endpoint,
+        }
+    }
+
+    /// The endpoint. Its path is compared as it was sent: a router would decode it.
+    pub(crate) fn router(self: &Arc<Self>) -> Router {
+        Router::new().fallback(receive).with_state(Arc::clone(self))
+    }
+
+    /// What is remembered. A panic cannot have left it half changed: nothing in it panics between two changes.
+    pub(crate) fn deduplicator(&self) -> MutexGuard<'_, Deduplicator> {
+        self.deduplicator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let begin = Instant::now();
+    let outcome = receiver.take(request).await;
+    receiver.counters.count(&outcome, begin.elapsed());
+    if let Err(refused) = &outcome {
+        receiver.log.refused(refused);
+    }
+    answer::response(&outcome, receiver.endpoint.respond)
+}
+
+impl Receiver {
+    async fn take(self: &Arc<Self>, request: Request) -> Result<Taken, Refused> {
+        let (head, body) = request.into_parts();
+        gate::check(&self.endpoint, &head)?;
+        let kept = body::read(body, self.endpoint.body_limit, &self.memory).await?;
+        let at = Timestamp::now();
+        let request = Signed { headers: &head.headers, body: &kept.bytes };
+        self.verify(request, at)?;
+        let names = self.endpoint.sources.names(request).map_err(Refused::EventId)?;
+        let event = Received { names, headers: head.headers, body: kept.bytes.clone(), at };
+        self.write_once(event, kept).await
+    }
+
+    /// While a secret is missing, a request that no other one signed may be genuine: its sender is to try again.
+    fn verify(&self, request: Signed<'_>, now: Timestamp) -> Result<(), Refused> {
+        let ring = Arc::clone(&self.keys.borrow());
+        let freshness = Freshness { now, tolerance: self.endpoint.tolerance };
+        match self.endpoint.scheme.verify(request, &ring.keys, &freshness) {
+            Ok(()) => Ok(()),
+            Err(_) if !ring.unusable.is_empty() => Err(Refused::Deferred(DeferredBecause::Secret)),
+            Err(refusal) => Err(Refused::Signature(refusal)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Writes an event once: reserved, written, then confirmed or released.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sluice_crds::wire::DeferredBecause;
+use sluice_kafka::{ErrorCode, OutgoingRecord, SendError};
+
+use super::{
+    Receiver,
+    answer::{Refused, Taken},
+    body::Held,
+};
+use crate::{
+    deduplicate::{Admission, Fingerprint, Reservation},
+    record::Received,
+};
+
+/// What became of a write.
+#[derive(Debug)]
+enum Fate {
+    Written,
+    /// Certainly not written.
+    Failed(Refused),
+    /// Perhaps written, perhaps yet to be written.
+    Unknown,
+}
+
+/// How long a write may take at most: until it is given up, and as long again until nothing of it is on its way any more.
+pub(super) fn longest(patience: Duration) -> Duration {
+    patience * 2 + Duration::from_secs(1)
+}
+
+impl Receiver {
+    /// Writes an event unless it was written before. It is safe only when this is `Ok`.
+    pub(super) async fn write_once(self: &Arc<Self>, event: Received, held: Held) -> Result<Taken, Refused> {
+        let admission = self.deduplicator().reserve(Fingerprint::of(&event.names.id), Instant::now());
+        let reservation = match admission {
+            Admission::Reserved(reservation) => reservation,
+            Admission::Duplicate => return Ok(Taken::Duplicate),
+            Admission::InProgress => return Err(Refused::Deferred(DeferredBecause::InProgress)),
+            Admission::Full => return Err(Refused::Deferred(DeferredBecause::Busy)),
+        };
+        let record = self.endpoint.envelope.record(event);
+        let receiver = Arc::clone(self);
+        // A sender that hangs up ends its request, but not this task: the event's fate is to be remembered.
+        let write = tokio::spawn(async move {
+            let fate = receiver.write(record).await;
+            receiver.settle(&reservation, &fate);
+            drop(held);
+            fate
+        });
+        match write.await.unwrap_or(Fate::Unknown) {
+            Fate::Written => Ok(Taken::Written),
+            Fate::Failed(refused) => Err(refused),
+            Fate::Unknown => Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
+        }
+    }
+
+    async fn write(&self, record: OutgoingRecord) -> Fate {
+        let Some(producer) = self.link.borrow().producer.clone() else {
+            return Fate::Failed(Refused::Deferred(DeferredBecause::NotWritten));
+        };
+        match producer.send(record).await {
+            Ok(_) => Fate::Written,
+            Err(error) => {
+                self.log.write_failed(&error);
+                fate(&error)
+            }
+        }
+    }
+
+    fn settle(&self, reservation: &Reservation, fate: &Fate) {
+        match fate {
+            Fate::Written => self.deduplicator().confirm(reservation, Instant::now()),
+            Fate::Failed(_) => self.deduplicator().release(reservation),
+            // The reservation stays until no part of the write can be on its way any more.
+            Fate::Unknown => {}
+        }
+    }
+}
+
+fn fate(error: &SendError) -> Fate {
+    match error {
+        SendError::Busy => Fate::Failed(Refused::Deferred(DeferredBecause::Busy)),
+        // The topic takes no records of this size: sending again would not help.
+        SendError::NotWritten(error) if error.code == ErrorCode::MESSAGE_TOO_LARGE => Fate::Failed(Refused::Size),
+        SendError::NotWritten(_) => Fate::Failed(Refused::Deferred(DeferredBecause::NotWritten)),
+        SendError::Unknown(_) => Fate::Unknown,
+    }
+}

@@ -1,0 +1,86 @@
+//! From the configuration to the last answer: puts the parts together, and takes them apart without failing a request.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use crate::{
+    Options, config, link,
+    receive::Receiver,
+    secrets,
+    server::{Ending, serve},
+    status,
+};
+
+/// Longer than Kafka may take to confirm what senders no longer wait for.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// Serves until SIGTERM or SIGINT, and a second one cuts the wait short. Errors are such that a person must act: the
+/// configuration is wrong, or an address is taken.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let endpoint = Arc::new(config::read(&options.config)?);
+    let signals = Signals::new().context("cannot listen for signals")?;
+    let listener = bind(options.listen).await?;
+    let status_listener = bind(options.status_listen).await?;
+    let keys = secrets::watch(Arc::clone(&endpoint));
+    let link = link::watch(Arc::clone(&endpoint));
+    info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
+
+    let receiver = Arc::new(Receiver::new(endpoint, keys, link.clone()));
+    let ending = Ending::default();
+    let status_ending = Ending::default();
+    let status = tokio::spawn(serve(status_listener, status::router(&receiver, &ending), status_ending.clone()));
+    let ended = serve(listener, receiver.router(), ending.clone());
+    let ((), ()) = tokio::join!(ended, end(signals, &ending, options.drain_delay.get()));
+
+    let producer = link.borrow().producer.clone();
+    if let Some(producer) = producer
+        && !producer.flush(LAST_WRITES).await
+    {
+        warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
+    }
+    status_ending.begun.cancel();
+    status.await.context("the status endpoints failed")?;
+    info!("Receiver ended");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Waits for a signal, then lets the gateways look elsewhere before the first connection is refused.
+async fn end(mut signals: Signals, ending: &Ending, delay: Duration) {
+    signals.next().await;
+    info!("Ending: no longer ready, requests are taken for another {delay:?}");
+    ending.announced.cancel();
+    if timeout(delay, signals.next()).await.is_ok() {
+        info!("Second signal: ending at once");
+    }
+    ending.begun.cancel();
+}
+
+/// The signals that end the receiver.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The signing secrets: mounted files, read again when they change.
+
+mod stamp;
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+pub(crate) use self::stamp::Stamp;
+use crate::{
+    config::Endpoint,
+    verify::{Key, Scheme},
+};
+
+/// The secrets as they were last read.
+#[derive(Debug, Default)]
+pub(crate) struct KeyRing {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) unusable: Vec<Unusable>,
+}
+
+/// A file that is no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    pub(crate) file: PathBuf,
+    /// A sentence about the file.
+    pub(crate) reason: String,
+}
+
+/// Secrets are rotated by hand or once a month; a second is soon, and costs one look at each file.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl KeyRing {
+    /// Reads all files. What cannot be used is part of the answer: one secret of two is enough to verify some requests.
+    pub(crate) fn read(scheme: &Scheme, files: &[PathBuf]) -> Self {
+        let mut ring = Self::default();
+        for file in files {
+            match read_key(scheme, file) {
+                Ok(key) => ring.keys.push(key),
+                Err(reason) => ring.unusable.push(Unusable { file: file.clone(), reason }),
+            }
+        }
+        ring
+    }
+
+    /// Whether requests can be verified.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.keys.is_empty() || self.unusable.is_empty()
+    }
+}
+
+fn read_key(scheme: &Scheme, file: &PathBuf) -> Result<Key, String> {
+    let secret =
+        fs::read(file).map_err(|error| format!("the signing secret {} cannot be read: {error}", file.display()))?;
+    scheme.key(&secret).map_err(|error| format!("the signing secret {} {error}", file.display()))
+}
+
+/// Reads the secrets and keeps them current, for as long as anybody looks at them.
+///
+/// The files are in memory, as mounted Secrets are: looking at them does not block.
+pub(crate) fn watch(endpoint: Arc<Endpoint>) -> watch::Receiver<Arc<KeyRing>> {
+    let (sender, receiver) = watch::channel(Arc::new(KeyRing::read(&endpoint.scheme, &endpoint.secrets)));
+    tokio::spawn(keep_current(endpoint, sender));
+    receiver
+}
+
+async fn keep_current(endpoint: Arc<Endpoint>, sender: watch::Sender<Arc<KeyRing>>) {
+    // No stamp belongs to the first reading: what changed since then is read with the first tick, which comes at once.
+    let mut stamp = None;
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !sender.is_closed() {
+        ticks.tick().await;
+        let current = Some(Stamp::of(&endpoint.secrets));
+        if current != stamp {
+            stamp = current;
+            let ring = KeyRing::read(&endpoint.scheme, &endpoint.secrets);
+            tell(&ring, &endpoint);
+            sender.send_replace(Arc::new(ring));
+        }
+    }
+}
+
+fn tell(ring: &KeyRing, endpoint: &Endpoint) {
+    for unusable in &ring.unusable {
+        warn!(file = %unusable.file.display(), "Signing secret unusable: {}", unusable.reason);
+    }
+    if !endpoint.secrets.is_empty() {
+        info!(usable = ring.keys.len(), of = endpoint.secrets.len(), "Signing secrets read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_secret_of_two_is_enough_and_the_other_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["current", "next", "empty"].map(|name| folder.path().join(name));
+        fs::write(&files[0], "secret").unwrap();
+        fs::write(&files[2], "").unwrap();
+        let ring = KeyRing::read(&Scheme::GitHub, &files);
+        assert_eq!((ring.keys.len(), ring.is_usable()), (1, true));
+        let reasons: Vec<_> = ring.unusable.iter().map(|unusable| unusable.reason.as_str()).collect();
+        assert!(reasons[0].contains("next cannot be read"), "{reasons:?}");
+        assert!(reasons[1].contains("empty is empty"), "{reasons:?}");
+    }
+
+    #[test]
+    fn without_any_secret_nothing_can_be_verified_unless_nothing_is_to_be() {
+        assert!(!KeyRing::read(&Scheme::GitHub, &["/nowhere/secret".into()]).is_usable());
+        assert!(KeyRing::read(&Scheme::None, &[]).is_usable());
+    }
+}

@@ -1,0 +1,156 @@
+//! What is counted: every request once, by what became of it.
+
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelValue, LabelValueEncoder},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use sluice_crds::wire::{DeferredBecause, ReceiverStatus, RejectedBecause};
+
+use crate::{
+    receive::{Because, Refused, Taken},
+    verify::Refusal,
+};
+
+/// The counts since the start.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    accepted: Counter,
+    duplicates: Counter,
+    rejected: ByCause<RejectedBecause>,
+    deferred: ByCause<DeferredBecause>,
+    refusals: ByCause<Refusal>,
+    confirmation: Histogram,
+}
+
+/// One count for each cause.
+type ByCause<T> = Family<[(&'static str, Cause<T>); 1], Counter>;
+
+/// A value of the label `because`: the name of an enum's variant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Cause<T>(T);
+
+impl<T: fmt::Debug> EncodeLabelValue for Cause<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_fmt(format_args!("{:?}", self.0))
+    }
+}
+
+fn label<T>(because: T) -> [(&'static str, Cause<T>); 1] {
+    [("because", Cause(because))]
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        // 1 ms to 8 s: from a broker next door to the longest patience that makes sense.
+        let confirmation = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let counters = Self {
+            accepted: Counter::default(),
+            duplicates: Counter::default(),
+            rejected: Family::default(),
+            deferred: Family::default(),
+            refusals: Family::default(),
+            confirmation,
+        };
+        // A series that begins with 0 has a rate from its first event on.
+        for because in RejectedBecause::ALL {
+            drop(counters.rejected.get_or_create(&label(because)));
+        }
+        for because in DeferredBecause::ALL {
+            drop(counters.deferred.get_or_create(&label(because)));
+        }
+        counters
+    }
+}
+
+impl Counters {
+    /// Counts a request and, where it was written, the time that it took.
+    pub(crate) fn count(&self, outcome: &Result<Taken, Refused>, took: Duration) {
+        match outcome {
+            Ok(Taken::Written) => {
+                self.accepted.inc();
+                self.confirmation.observe(took.as_secs_f64());
+            }
+            Ok(Taken::Duplicate) => drop(self.duplicates.inc()),
+            Err(refused) => self.count_refused(refused),
+        }
+    }
+
+    fn count_refused(&self, refused: &Refused) {
+        match refused.because() {
+            Because::Rejected(because) => self.rejected.get_or_create(&label(because)).inc(),
+            Because::Deferred(because) => self.deferred.get_or_create(&label(because)).inc(),
+        };
+        if let Refused::Signature(refusal) = refused {
+            self.refusals.get_or_create(&label(*refusal)).inc();
+        }
+    }
+
+    /// The counts as the operator reads them.
+    pub(super) fn status(&self) -> ReceiverStatus {
+        let rejected =
+            RejectedBecause::ALL.map(|because| (because, self.rejected.get_or_create(&label(because)).get()));
+        let deferred =
+            DeferredBecause::ALL.map(|because| (because, self.deferred.get_or_create(&label(because)).get()));
+        ReceiverStatus {
+            accepted: self.accepted.get(),
+            duplicates: self.duplicates.get(),
+            rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
+            deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
+            ..ReceiverStatus::default()
+        }
+    }
+
+    /// Makes the counts part of what Prometheus reads.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let Self { accepted, duplicates, rejected, deferred, refusals, confirmation } = self;
+        registry.register("events_accepted", "Events that Kafka confirmed", accepted.clone());
+        registry.register("events_duplicate", "Events that had been received before", duplicates.clone());
+        registry.register("requests_rejected", "Requests that sending again does not help", rejected.clone());
+        registry.register("requests_deferred", "Requests that were answered 503", deferred.clone());
+        registry.register("signatures_refused", "Requests that were not genuine, by what was wrong", refusals.clone());
+        registry.register(
+            "confirmation_seconds",
+            "From an accepted request's head to its answer",
+            confirmation.clone(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_is_counted_once_by_what_became_of_it() {
+        let counters = Counters::default();
+        let outcomes = [
+            Ok(Taken::Written),
+            Ok(Taken::Written),
+            Ok(Taken::Duplicate),
+            Err(Refused::BodyLate),
+            Err(Refused::Signature(Refusal::SignatureWrong)),
+            Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
+        ];
+        for outcome in &outcomes {
+            counters.count(outcome, Duration::from_millis(3));
+        }
+        let expected = ReceiverStatus {
+            accepted: 2,
+            duplicates: 1,
+            rejected: [(RejectedBecause::Body, 1), (RejectedBecause::Signature, 1)].into(),
+            deferred: [(DeferredBecause::Unconfirmed, 1)].into(),
+            ..ReceiverStatus::default()
+        };
+        assert_eq!(counters.status(), expected);
+    }
+}

@@ -1,0 +1,123 @@
+//! What the receiver says about itself: `/healthz`, `/readyz`, `/status`, `/metrics`.
+//!
+//! - `counters`: what is counted.
+//! - `metrics`: the counts and the moment's numbers as Prometheus reads them.
+
+mod counters;
+mod metrics;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use axum::{Json, Router, extract::State, routing::get};
+use http::StatusCode;
+use sluice_crds::{Duration, wire::ReceiverStatus};
+
+pub(crate) use self::counters::Counters;
+use self::metrics::Metrics;
+use crate::{link::Link, receive::Receiver, secrets::KeyRing, server::Ending};
+
+/// What the answers are made of.
+struct Observed {
+    receiver: Arc<Receiver>,
+    metrics: Metrics,
+    ending: Ending,
+}
+
+/// The status endpoints of a receiver.
+pub(crate) fn router(receiver: &Arc<Receiver>, ending: &Ending) -> Router {
+    let observed = Observed { metrics: Metrics::of(receiver), receiver: Arc::clone(receiver), ending: ending.clone() };
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(observed))
+}
+
+async fn ready(State(observed): State<Arc<Observed>>) -> (StatusCode, String) {
+    let ring = Arc::clone(&observed.receiver.keys.borrow());
+    let mut obstacles = obstacles(&ring, &observed.receiver.link.borrow());
+    if observed.ending.announced.is_cancelled() {
+        obstacles.push("the receiver is ending".to_owned());
+    }
+    match obstacles.as_slice() {
+        [] => (StatusCode::OK, "ok\n".to_owned()),
+        obstacles => (StatusCode::SERVICE_UNAVAILABLE, obstacles.join("\n") + "\n"),
+    }
+}
+
+/// What keeps a receiver from taking any event. One secret of two is enough; Kafka has been met once.
+fn obstacles(ring: &KeyRing, link: &Link) -> Vec<String> {
+    let mut obstacles = Vec::new();
+    if !ring.is_usable() {
+        obstacles.extend(ring.unusable.iter().map(|unusable| unusable.reason.clone()));
+    }
+    if !link.topic_seen {
+        obstacles.push(link.trouble.clone().unwrap_or_else(|| "Kafka has not answered yet".to_owned()));
+    }
+    obstacles
+}
+
+async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
+    let receiver = &observed.receiver;
+    let ring = Arc::clone(&receiver.keys.borrow());
+    let unusable_secrets: Vec<PathBuf> = ring.unusable.iter().map(|unusable| unusable.file.clone()).collect();
+    let window = receiver.deduplicator().effective_window(Instant::now());
+    Json(ReceiverStatus {
+        generation: receiver.endpoint.generation,
+        deduplication_window: Duration::from_millis(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
+        unusable_secrets,
+        trouble: trouble(&ring, &receiver.link.borrow()),
+        ..receiver.counters.status()
+    })
+}
+
+/// All that a person should look at, in one sentence each.
+fn trouble(ring: &KeyRing, link: &Link) -> Option<String> {
+    let troubles: Vec<_> =
+        ring.unusable.iter().map(|unusable| unusable.reason.as_str()).chain(link.trouble.as_deref()).collect();
+    (!troubles.is_empty()).then(|| troubles.join("; "))
+}
+
+async fn metrics(State(observed): State<Arc<Observed>>) -> ([(&'static str, &'static str); 1], String) {
+    ([("content-type", metrics::CONTENT_TYPE)], observed.metrics.text(&observed.receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{secrets::Unusable, verify::Scheme};
+
+    fn link(topic_seen: bool, trouble: Option<&str>) -> Link {
+        Link { producer: None, topic_seen, trouble: trouble.map(str::to_owned) }
+    }
+
+    fn ring(usable: usize, unusable: usize) -> KeyRing {
+        KeyRing {
+            keys: (0..usable).map(|_| Scheme::GitHub.key(b"secret").unwrap()).collect(),
+            unusable: vec![Unusable { file: "key".into(), reason: "key cannot be read".into() }; unusable],
+        }
+    }
+
+    #[test]
+    fn a_receiver_is_ready_when_it_has_met_kafka_and_has_a_secret() {
+        let cases = [
+            (ring(1, 0), link(true, None), vec![]),
+            (ring(1, 1), link(true, Some("no answer")), vec![]),
+            (ring(0, 0), link(true, None), vec![]),
+            (ring(0, 1), link(true, None), vec!["key cannot be read"]),
+            (ring(1, 0), link(false, None), vec!["Kafka has not answered yet"]),
+            (ring(0, 1), link(false, Some("no answer")), vec!["key cannot be read", "no answer"]),
+        ];
+        for (ring, link, expected) in cases {
+            assert_eq!(obstacles(&ring, &link), expected);
+        }
+    }
+
+    #[test]
+    fn trouble_is_told_even_where_it_is_no_obstacle() {
+        assert_eq!(trouble(&ring(1, 0), &link(true, None)), None);
+        let told = trouble(&ring(1, 1), &link(true, Some("no answer")));
+        assert_eq!(told.as_deref(), Some("key cannot be read; no answer"));
+    }
+}
