@@ -13,7 +13,7 @@ pub struct Backoff {
 }
 
 const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 impl Backoff {
     /// Counts a failure and gives the wait before the next pass.

@@ -1,11 +1,8 @@
 //! Puts the operator together and runs it until SIGTERM or SIGINT.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::Context as _;
@@ -97,8 +94,6 @@ fn stop_signal() -> anyhow::Result<channel::Receiver<bool>> {
     Ok(receive)
 }
 
-fn stopped(mut stop: channel::Receiver<bool>) -> impl Future<Output = ()> + Send + Sync + 'static {
-    async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
+async fn stopped(mut stop: channel::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -174,8 +174,7 @@ impl Owner {
 
 /// The first eight hexadecimal digits of a SHA-256.
 pub(crate) fn short_hash(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes)[..4])
 }
 
 fn to_bytes(value: &Value) -> Vec<u8> {

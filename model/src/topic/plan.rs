@@ -154,6 +154,8 @@ fn hold(change: Change, policy: ManagementPolicy) -> PendingChange {
 mod tests {
     use proptest::{collection::btree_map, option, prelude::*, sample::select};
 
+    use sluice_crds::KafkaConnection;
+
     use super::*;
     use crate::Cluster;
 
@@ -171,7 +173,7 @@ mod tests {
             policy in select(vec![ManagementPolicy::Full, ManagementPolicy::CreateOnly, ManagementPolicy::Observe]),
         ) -> Wanted {
             let cluster = Cluster {
-                name: "default".into(), connection: Default::default(), secret_name: None, ca_config_map_name: None,
+                name: "default".into(), connection: KafkaConnection::default(), secret_name: None, ca_config_map_name: None,
             };
             Wanted { cluster, name: "shop.orders".into(), partitions, replicas, config, policy }
         }
@@ -238,7 +240,7 @@ mod tests {
     fn fewer_partitions_are_withheld_with_the_reason() {
         let cluster = Cluster {
             name: "default".into(),
-            connection: Default::default(),
+            connection: KafkaConnection::default(),
             secret_name: None,
             ca_config_map_name: None,
         };

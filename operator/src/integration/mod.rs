@@ -22,7 +22,7 @@ use crate::{
 pub(crate) use resolve::topic;
 
 /// Everything that matters is watched; this is for an event that was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_mins(10);
 
 impl Kind for Integration {
     type Status = IntegrationStatus;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Kafka has no watch: what other tools changed is found when the topic is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 impl Kind for Topic {
     type Status = TopicStatus;

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Everything that matters is watched; this is for an event that was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// A Gateway API that is installed later is noticed within this time.
-const LOOK_FOR_GATEWAY_API: Duration = Duration::from_secs(60);
+const LOOK_FOR_GATEWAY_API: Duration = Duration::from_mins(1);
 
 impl Kind for Webhook {
     type Status = WebhookStatus;
