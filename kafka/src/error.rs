@@ -159,9 +159,11 @@ impl ErrorCode {
     const NO_ANSWER: [i32; 7] = [-195, -193, -192, -187, -185, -180, -166];
     /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
-    /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_WAIT_CACHE`, `_RETRY`, `_IN_PROGRESS`.
-    const RETRIABLE: [i32; 27] =
-        [-164, -153, -178, 2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 60, 72, 74, 75, 78, 80, 88, 89];
+    /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,
+    /// `_IN_PROGRESS`, `_WAIT_CACHE`, `_RETRY`.
+    const RETRIABLE: [i32; 28] = [
+        -188, -178, -164, -153, 2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 60, 72, 74, 75, 78, 80, 88, 89,
+    ];
 
     /// The code with this number.
     pub(crate) const fn from_number(number: i32) -> Self {

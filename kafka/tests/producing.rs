@@ -5,7 +5,7 @@ mod broker;
 
 use std::time::{Duration, Instant};
 
-use broker::{admin, connection, connection_to, created, fresh, plain_topic, producer};
+use broker::{admin, connection, connection_to, created, fresh, plain_topic, producer, until};
 use bytes::Bytes;
 use futures::future::join_all;
 use sluice_kafka::{
@@ -61,9 +61,19 @@ async fn records_of_one_key_keep_the_order_in_which_they_were_sent() {
 }
 
 #[tokio::test]
-async fn a_record_for_a_missing_topic_is_not_written() {
-    let error = producer().send(OutgoingRecord::new(fresh("missing"), "value")).await.unwrap_err();
-    assert!(matches!(error, SendError::NotWritten(_)), "{error:?}");
+async fn a_record_for_a_missing_topic_is_not_written_and_one_for_a_topic_made_later_is() {
+    let producer = Producer::connect(&connection(), &ProducerSettings::default()).unwrap();
+    let topic = plain_topic("later");
+    let record = OutgoingRecord::new(topic.name.as_str(), "value");
+    let Err(SendError::NotWritten(error)) = producer.send(record.clone()).await else { panic!("it was written") };
+    assert_eq!(error.code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert!(error.is_retriable());
+
+    created(&admin(), topic).await;
+    let start = Instant::now();
+    let sent = until(async || producer.send(record.clone()).await, Result::is_ok).await;
+    println!("written {:?} after the topic was made", start.elapsed());
+    assert_eq!(sent, Ok(Position { partition: 0, offset: 0 }));
 }
 
 #[tokio::test]

@@ -42,7 +42,8 @@ impl Admin {
 
     /// The offsets that a group has committed, in all topics; empty for a group that does not exist or never committed.
     ///
-    /// Errors of the group as a whole, such as a missing permission, are [`Error::Refused`].
+    /// Errors of the group as a whole, such as a missing permission, are [`Error::Refused`]; while a broker starts or the
+    /// group's coordinator moves, a retriable one.
     pub async fn group_offsets(&self, group: &str) -> Result<PerPartition<CommittedOffset>, Error> {
         const DOING: &str = "read the offsets of a consumer group";
         let refused = |error| Error::Refused { doing: DOING, error };

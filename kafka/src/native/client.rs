@@ -42,12 +42,20 @@ pub(super) struct Options(Owned<sys::rd_kafka_AdminOptions_t>);
 // SAFETY: librdkafka's clients and queues may be used from any thread at once (its INTRODUCTION.md, "Thread safety").
 unsafe impl Sync for Client {}
 
+/// The consumer group that admin clients belong to in name: they never join it, read or commit.
+///
+/// Without a group librdkafka crashes when it asks the wrong coordinator for another group's offsets, as happens while a
+/// broker starts: <https://github.com/confluentinc/librdkafka/issues/5040>.
+const GROUP: &str = "sluice-admin";
+
 impl Client {
     pub(crate) fn new(config: &ClientConfig) -> Result<Self, Error> {
+        let mut config = config.clone();
+        config.set("group.id", GROUP);
         let native = config.create_native_config()?;
         // SAFETY: the configuration is alive and not yet a client's.
         unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
-        let client = SafeClient::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, DefaultClientContext)?;
+        let client = SafeClient::new(&config, native, RDKafkaType::RD_KAFKA_CONSUMER, DefaultClientContext)?;
         // SAFETY: the client is alive; the reference to its main queue is ours to release.
         let queue = unsafe { Owned::take(sys::rd_kafka_queue_get_main(client.native_ptr())) };
         Ok(Self { queue: queue.expect("every client has a main queue"), client })

@@ -7,6 +7,9 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, client::Client};
 use rdkafka_sys as sys;
 
+use super::read;
+use crate::{ErrorCode, KafkaError};
+
 // As a number and not as rdkafka-sys' enum: see `read`.
 unsafe extern "C" {
     fn rd_kafka_message_status(message: *const sys::rd_kafka_message_t) -> c_int;
@@ -21,14 +24,18 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// The fate of a record whose delivery report is an error.
-pub(crate) fn fate(message: &BorrowedMessage<'_>) -> Fate {
+/// The fate of a record whose delivery report is an error, and the error in the broker's own words.
+pub(crate) fn failure(message: &BorrowedMessage<'_>) -> (Fate, KafkaError) {
     const NOT_PERSISTED: c_int = 0;
-    // SAFETY: the message is alive as long as its borrow.
-    match unsafe { rd_kafka_message_status(message.ptr()) } {
-        NOT_PERSISTED => Fate::NotWritten,
-        _ => Fate::Unknown,
-    }
+    let pointer = message.ptr();
+    // SAFETY: the message and its text are alive as long as its borrow; `err` is read as the number that it is: see `read`.
+    let (fate, error) = unsafe {
+        let code = (&raw const (*pointer).err).cast::<c_int>().read();
+        let error = read::result(code, sys::rd_kafka_message_produce_errstr(pointer));
+        (rd_kafka_message_status(pointer), error)
+    };
+    let fate = if fate == NOT_PERSISTED { Fate::NotWritten } else { Fate::Unknown };
+    (fate, error.err().unwrap_or_else(|| KafkaError::local(ErrorCode::NONE, "")))
 }
 
 /// Makes a producer fail for good, as if its own state and the broker's contradicted each other.

@@ -26,12 +26,12 @@ pub(crate) use cluster::*;
 pub(crate) use configs::*;
 #[cfg(test)]
 pub(crate) use delivery::fail_for_good;
-pub(crate) use delivery::{Fate, fate};
+pub(crate) use delivery::{Fate, failure};
 pub(crate) use event::{Event, EventKind};
 pub(crate) use groups::*;
 pub(crate) use offsets::*;
 use owned::Owned;
-pub(crate) use read::code_name;
+pub(crate) use read::{code_description, code_name};
 pub(crate) use topics::*;
 
 use crate::{ErrorCode, KafkaError};

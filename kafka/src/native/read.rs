@@ -14,6 +14,7 @@ use crate::{Broker, ErrorCode, KafkaError, TopicPartition};
 // broker, would be undefined behaviour there; C's `int` is what they really return and take.
 unsafe extern "C" {
     fn rd_kafka_err2name(code: c_int) -> *const c_char;
+    fn rd_kafka_err2str(code: c_int) -> *const c_char;
     fn rd_kafka_error_code(error: *const sys::rd_kafka_error_t) -> c_int;
 }
 
@@ -22,6 +23,12 @@ pub(crate) fn code_name(code: ErrorCode) -> String {
     // SAFETY: takes any number and returns a static string, or one in a buffer of the calling thread, copied here.
     let name = unsafe { text(rd_kafka_err2name(code.number())) };
     if name.starts_with("ERR_") { format!("ERROR_{}", code.number()) } else { name }
+}
+
+/// What a code means, in librdkafka's words.
+pub(crate) fn code_description(code: ErrorCode) -> String {
+    // SAFETY: takes any number and returns a static string, or one in a buffer of the calling thread, copied here.
+    unsafe { text(rd_kafka_err2str(code.number())) }
 }
 
 /// A copy of a C string; empty for null.

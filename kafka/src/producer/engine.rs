@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{OutgoingRecord, Position, SendError};
 use crate::{
     Error, ErrorCode, KafkaError,
-    native::{Fate, fate},
+    native::{self, Fate},
     trouble::Trouble,
     write_log_line,
 };
@@ -74,7 +74,7 @@ impl Engine {
 
     #[cfg(test)]
     pub(super) fn fail_for_good(&self) {
-        crate::native::fail_for_good(self.producer().client());
+        native::fail_for_good(self.producer().client());
     }
 
     fn producer(&self) -> &ThreadedProducer<Reports> {
@@ -107,7 +107,8 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        self.trouble.remember(KafkaError::local(code(&error), reason));
+        let code = error.rdkafka_error_code().map_or(ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::from);
+        self.trouble.remember(KafkaError::local(code, reason));
     }
 }
 
@@ -120,7 +121,7 @@ impl ProducerContext for Reports {
                 self.trouble.forget();
                 Ok(Position { partition: message.partition(), offset: message.offset() })
             }
-            Err((error, message)) => Err(self.failure(error, fate(message))),
+            Err((_, message)) => Err(self.failure(native::failure(message))),
         };
         // Nobody waits any longer where the future was dropped.
         drop(report.send(outcome));
@@ -128,8 +129,7 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    fn failure(&self, error: &ClientError, fate: Fate) -> SendError {
-        let mut error = described(error);
+    fn failure(&self, (fate, mut error): (Fate, KafkaError)) -> SendError {
         if error.code == ErrorCode::MESSAGE_TIMED_OUT {
             error.message = with_cause(error.message, self.trouble.latest());
         }
@@ -147,11 +147,10 @@ fn with_cause(message: String, trouble: Option<KafkaError>) -> String {
     }
 }
 
+/// An error of the queue, which no broker has seen.
 fn described(error: &ClientError) -> KafkaError {
-    let message = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-    KafkaError::local(code(error), message)
-}
-
-fn code(error: &ClientError) -> ErrorCode {
-    error.rdkafka_error_code().map_or(ErrorCode::INVALID_ARGUMENT, ErrorCode::from)
+    match error.rdkafka_error_code() {
+        Some(code) => KafkaError::local(code.into(), native::code_description(code.into())),
+        None => KafkaError::local(ErrorCode::INVALID_ARGUMENT, error.to_string()),
+    }
 }

@@ -56,6 +56,7 @@ impl ProducerSettings {
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.timeout().as_millis().to_string())
+            .set("topic.metadata.propagation.max.ms", self.missing_topic().as_millis().to_string())
             .set("linger.ms", format!("{}", self.linger.as_secs_f64() * 1000.0))
             .set("compression.type", self.compression.name())
             .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
@@ -67,6 +68,12 @@ impl ProducerSettings {
     fn timeout(&self) -> Duration {
         let in_time = self.patience.saturating_sub(TIMEOUT_CHECKS).max(self.patience / 2);
         in_time.max(self.linger).max(Duration::from_millis(1))
+    }
+
+    /// How long a topic may be unknown to the brokers, as one is that was made just now. Shorter than the timeout, so that the
+    /// error speaks of the topic.
+    fn missing_topic(&self) -> Duration {
+        (self.timeout() / 2).min(Duration::from_secs(5))
     }
 }
 

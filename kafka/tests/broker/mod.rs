@@ -26,8 +26,10 @@ pub(crate) fn admin() -> Admin {
     Admin::connect(&connection()).unwrap()
 }
 
+/// A producer that waits for a broker which has only just started.
 pub(crate) fn producer() -> Producer {
-    Producer::connect(&connection(), &ProducerSettings::default()).unwrap()
+    let settings = ProducerSettings { patience: Duration::from_mins(1), ..ProducerSettings::default() };
+    Producer::connect(&connection(), &settings).unwrap()
 }
 
 /// A name that is new in every run and every call.
