@@ -37,7 +37,7 @@ struct Clients {
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While all is well: often enough for a status that people read.
-const ASK_EVERY: Duration = Duration::from_secs(10);
+const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to Kafka and keeps the link up, for as long as anybody looks at it. That Kafka is away is no reason to end.

@@ -1,0 +1,63 @@
+//! A receiver ends without failing a request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::join_all;
+
+use crate::{
+    kafka::{connection, records, topic},
+    running::{Running, SECRET, Setup},
+    sender::{Sender, fresh_id},
+    until,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_told_to_end_under_load_fails_no_request() {
+    let topic = topic(&connection(), &[]).await;
+    let mut receiver = Setup::new(connection(), &topic).ready().await;
+    let gone = AtomicBool::new(false);
+    let senders = join_all((0..32).map(|_| send_until(&receiver, &gone)));
+    let end = async {
+        until(async || receiver.status().await.accepted, |accepted| *accepted > 500).await;
+        receiver.terminate();
+        // A gateway sends to receivers that are ready.
+        until(async || receiver.is_ready().await, |ready| !ready).await;
+        let so_far = receiver.status().await.accepted;
+        until(async || receiver.status().await.accepted, |accepted| *accepted > so_far + 100).await;
+        gone.store(true, Ordering::Relaxed);
+    };
+    let (answers, ()) = futures::join!(senders, end);
+
+    let accepted: usize = answers.into_iter().sum();
+    let ended = until_ended(&mut receiver).await;
+    assert!(ended.success(), "{ended}");
+    assert_eq!(records(&connection(), &topic).await.len(), accepted);
+    assert!(receiver.log().contains("Receiver ended"), "{}", receiver.log());
+}
+
+/// Sends over one connection until the receiver is gone; every event is accepted.
+async fn send_until(receiver: &Running, gone: &AtomicBool) -> usize {
+    let sender = Sender::to(receiver.endpoint);
+    let mut accepted = 0;
+    while !gone.load(Ordering::Relaxed) {
+        let answer = sender.signed(SECRET, &fresh_id(), "{}").await.unwrap();
+        assert_eq!(answer.status, 202);
+        accepted += 1;
+    }
+    accepted
+}
+
+async fn until_ended(receiver: &mut Running) -> std::process::ExitStatus {
+    let receiver = std::sync::Mutex::new(receiver);
+    until(async || receiver.lock().unwrap().ended(), Option::is_some).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_served_ends_the_receiver_with_the_reason() {
+    let mut setup = Setup::new(connection(), "shop.github");
+    setup.config.respond = 500;
+    let mut receiver = setup.start();
+    let ended = until_ended(&mut receiver).await;
+    assert!(!ended.success());
+    assert!(receiver.log().contains("respond: 500 does not say"), "{}", receiver.log());
+}

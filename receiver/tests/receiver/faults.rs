@@ -1,0 +1,99 @@
+//! Kafka is away, the receiver is killed, the sender hangs up.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use sluice_crds::wire::DeferredBecause;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{
+    kafka::{connection, connection_to, records, topic},
+    running::{PATH, SECRET, Setup},
+    sender::{Sender, fresh_id, sign},
+    until,
+};
+
+#[tokio::test]
+async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let mut receiver = Setup::new(connection_to(address), "shop.github").start();
+    let alive = async || Sender::to(receiver.status).get("/healthz").await.map(|answer| answer.status).ok();
+    until(alive, |status| *status == Some(200)).await;
+
+    let start = Instant::now();
+    let answer = receiver.post("{}").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
+
+    assert!(!receiver.is_ready().await);
+    until(
+        async || receiver.status().await.trouble,
+        |trouble| trouble.as_ref().is_some_and(|trouble| trouble.contains("no answer from Kafka")),
+    )
+    .await;
+    let status = receiver.status().await;
+    let deferred: u64 = [DeferredBecause::NotWritten, DeferredBecause::Unconfirmed]
+        .iter()
+        .filter_map(|because| status.deferred.get(because))
+        .sum();
+    assert_eq!((status.accepted, deferred), (0, 1));
+    assert_eq!(receiver.ended(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_event_outlives_a_receiver_that_is_killed() {
+    let topic = topic(&connection(), &[]).await;
+    let mut acknowledged = BTreeSet::new();
+    for _ in 0..3 {
+        let mut receiver = Setup::new(connection(), &topic).ready().await;
+        let senders = join_all((0..16).map(|_| send_until_refused(Sender::to(receiver.endpoint))));
+        let kill = async {
+            until(async || receiver.status().await.accepted, |accepted| *accepted > 200).await;
+            receiver.kill();
+        };
+        let (ids, ()) = futures::join!(senders, kill);
+        acknowledged.extend(ids.into_iter().flatten());
+    }
+    assert!(acknowledged.len() > 600, "{}", acknowledged.len());
+    let written: Vec<_> =
+        records(&connection(), &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !written.contains(id)).collect();
+    assert_eq!(lost, Vec::<&String>::new());
+}
+
+/// Sends until nobody answers; the ids of what was acknowledged.
+async fn send_until_refused(sender: Sender) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    loop {
+        let id = fresh_id();
+        match sender.signed(SECRET, &id, "{}").await {
+            Ok(answer) => assert_eq!(answer.status, 202),
+            Err(_) => return acknowledged,
+        }
+        acknowledged.push(id);
+    }
+}
+
+#[tokio::test]
+async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
+    let topic = topic(&connection(), &[]).await;
+    let receiver = Setup::new(connection(), &topic).ready().await;
+    for event in 0..50 {
+        let head = format!("POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nx-github-delivery: {event}\r\n");
+        let request = format!("{head}x-hub-signature-256: {}\r\n\r\n{{}}", sign(SECRET, b"{}"));
+        let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // With no time to linger the connection is reset, not closed.
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        let sender = Sender::to(receiver.endpoint);
+        let again = async || sender.signed(SECRET, &event.to_string(), "{}").await.unwrap().status;
+        until(again, |status| *status == 202).await;
+    }
+    assert_eq!(records(&connection(), &topic).await.len(), 50);
+}

@@ -1,0 +1,129 @@
+//! What a request may be, and how long it may take.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderName, Method};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{interval, timeout},
+};
+
+use crate::{
+    kafka::{connection, records, topic},
+    running::{PATH, Running, SECRET, Setup},
+    sender::{Sender, full, sign},
+};
+
+async fn receiver(body_limit: &str) -> (String, Running) {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.body_limit = body_limit.parse().unwrap();
+    let receiver = setup.ready().await;
+    (topic, receiver)
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_announced_or_not() {
+    let (topic, receiver) = receiver("1Ki").await;
+    let sender = Sender::to(receiver.endpoint);
+    assert_eq!(receiver.post(vec![b'x'; 1024]).await.status, 202);
+    assert_eq!(receiver.post(vec![b'x'; 1025]).await.status, 413);
+    let chunks = [[b'x'; 512]; 3].map(|chunk| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(&chunk))));
+    let request = sender.request(Method::POST, PATH).header("x-hub-signature-256", sign(SECRET, &[b'x'; 1536]));
+    let request = request.header("x-github-delivery", "chunked");
+    let answer = sender.send(request.body(StreamBody::new(stream::iter(chunks)).boxed()).unwrap()).await.unwrap();
+    assert_eq!(answer.status, 413);
+    assert_eq!(records(&connection(), &topic).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_is_answered_for_what_is_wrong_with_it() {
+    let (topic, receiver) = receiver("1Mi").await;
+    let sender = Sender::to(receiver.endpoint);
+    let mut compressed = sender.event(SECRET, "compressed", "{}");
+    compressed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    assert_eq!(sender.send(compressed).await.unwrap().status, 415);
+    let elsewhere = sender.request(Method::POST, "/shop/github/").body(full("{}")).unwrap();
+    assert_eq!(sender.send(elsewhere).await.unwrap().status, 404);
+    let put = sender.send(sender.request(Method::PUT, PATH).body(full("{}")).unwrap()).await.unwrap();
+    assert_eq!((put.status, put.header("allow")), (405, Some("POST")));
+    for sender in [sender, Sender::http2(receiver.endpoint)] {
+        let mut crowd = sender.event(SECRET, "crowd", "{}");
+        for number in 0..101 {
+            crowd.headers_mut().insert(format!("x-{number}").parse::<HeaderName>().unwrap(), "1".parse().unwrap());
+        }
+        assert_eq!(sender.send(crowd).await.unwrap().status, 431);
+        let mut long = sender.event(SECRET, "long", "{}");
+        long.headers_mut().insert("x-long", "x".repeat(20_000).parse().unwrap());
+        assert!(sender.send(long).await.map_or(true, |answer| answer.status == 431));
+    }
+    assert_eq!(records(&connection(), &topic).await, []);
+}
+
+#[tokio::test]
+async fn a_paused_endpoint_asks_to_come_back() {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.paused = true;
+    let receiver = setup.ready().await;
+    let answer = receiver.post("{}").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("60")));
+    assert_eq!(records(&connection(), &topic).await, []);
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_spoken_on_the_same_port() {
+    let (topic, receiver) = receiver("1Mi").await;
+    let sender = Sender::http2(receiver.endpoint);
+    for id in ["e-1", "e-2"] {
+        assert_eq!(sender.signed(SECRET, id, "{}").await.unwrap().status, 202);
+    }
+    assert_eq!(records(&connection(), &topic).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_head_that_comes_in_drops_is_not_waited_for() {
+    let (_, receiver) = receiver("1Mi").await;
+    let idle = Sender::to(receiver.endpoint);
+    assert_eq!(idle.signed(SECRET, "before", "{}").await.unwrap().status, 202);
+    // Each of them would hold its connection for ever: nothing, the beginning of HTTP/2's preface, a head byte by byte.
+    for begin in ["", "PRI * HTT", "POST / HTTP/1.1\r\nx-slow: "] {
+        let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        let took = closed_after(stream, begin.starts_with("POST")).await;
+        assert!((4..9).contains(&took.as_secs()), "{begin:?}: {took:?}");
+    }
+    // Fifteen seconds later the connection of the first event is still good.
+    assert_eq!(idle.signed(SECRET, "after", "{}").await.unwrap().status, 202);
+}
+
+/// How long the receiver keeps a connection, byte by byte where it drips.
+async fn closed_after(stream: TcpStream, drips: bool) -> Duration {
+    let start = Instant::now();
+    let (mut reader, mut writer) = stream.into_split();
+    let mut pace = interval(Duration::from_millis(500));
+    let mut byte = [0];
+    let drip = async {
+        loop {
+            pace.tick().await;
+            if drips && writer.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    let closed = async { while matches!(reader.read(&mut byte).await, Ok(1)) {} };
+    timeout(Duration::from_secs(15), async {
+        tokio::select! { () = drip => {}, () = closed => {} }
+    })
+    .await
+    .unwrap();
+    start.elapsed()
+}

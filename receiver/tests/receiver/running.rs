@@ -1,0 +1,140 @@
+//! A receiver and its configuration.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sluice_crds::{
+    Duration, KafkaConnection, NamespacedName, PresetName, Size,
+    wire::{EventSources, ReceiverConfig, ReceiverStatus, Verification},
+};
+use tempfile::TempDir;
+
+use crate::{sender::Sender, until};
+
+/// A receiver that runs until this is dropped.
+pub(crate) struct Running {
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) status: SocketAddr,
+    child: Child,
+    folder: TempDir,
+}
+
+/// A folder with the files that a receiver reads.
+pub(crate) struct Setup {
+    pub(crate) config: ReceiverConfig,
+    folder: TempDir,
+}
+
+pub(crate) const PATH: &str = "/shop/github";
+pub(crate) const SECRET: &[u8] = b"It's a Secret to Everybody";
+
+impl Setup {
+    /// GitHub's scheme with one secret.
+    pub(crate) fn new(connection: KafkaConnection, topic: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("current");
+        fs::write(&secret, SECRET).unwrap();
+        let config = ReceiverConfig {
+            webhook: NamespacedName { namespace: "shop".into(), name: "github".into() },
+            path: PATH.into(),
+            connection,
+            topic: topic.into(),
+            verification: Verification::Preset { name: PresetName::GitHub, secrets: vec![secret] },
+            tolerance: Duration::from_secs(300),
+            event: EventSources::default(),
+            deduplication_window: Duration::from_secs(3600),
+            body_limit: Size::from_mebibytes(1),
+            respond: 202,
+            patience: Duration::from_millis(2500),
+            paused: false,
+        };
+        Self { config, folder }
+    }
+
+    /// The file of the secret with this name.
+    pub(crate) fn secret(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn secrets(&mut self, names: &[&str]) {
+        let secrets = names.iter().map(|name| self.secret(name)).collect();
+        self.config.verification = Verification::Preset { name: PresetName::GitHub, secrets };
+    }
+
+    /// Starts a receiver; it need not be ready.
+    pub(crate) fn start(self) -> Running {
+        let folder = self.folder;
+        fs::write(folder.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
+        fs::write(folder.path().join("generation"), "3").unwrap();
+        let [endpoint, status] = [free_address(), free_address()];
+        let child = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"))
+            .args(["--log-format", "text", "--drain-delay", "3s"])
+            .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
+            .arg("--config")
+            .arg(folder.path())
+            .stderr(File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        Running { endpoint, status, child, folder }
+    }
+
+    /// Starts a receiver and waits until it is ready.
+    pub(crate) async fn ready(self) -> Running {
+        let running = self.start();
+        until(async || running.is_ready().await, |ready| *ready).await;
+        running
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Running {
+    pub(crate) async fn is_ready(&self) -> bool {
+        Sender::to(self.status).get("/readyz").await.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// What it tells the operator.
+    pub(crate) async fn status(&self) -> ReceiverStatus {
+        let answer = Sender::to(self.status).get("/status").await.unwrap();
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        String::from_utf8(Sender::to(self.status).get("/metrics").await.unwrap().body.to_vec()).unwrap()
+    }
+
+    pub(crate) fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Ends it without a chance to do anything.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the receiver's log\n{}", self.log());
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
