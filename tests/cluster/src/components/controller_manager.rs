@@ -1,0 +1,19 @@
+//! The controller manager: without it nothing owned is ever collected, and no namespace gets its service account.
+
+use super::Launch;
+use crate::readiness::Probe;
+use crate::site::Site;
+
+pub(super) fn prepare(site: &Site) -> Launch {
+    let flags = [
+        format!("--kubeconfig={}", site.kubeconfig("controller-manager")),
+        format!("--bind-address={}", site.address()),
+        format!("--root-ca-file={}", site.certificate("ca.crt")),
+        format!("--service-account-private-key-file={}", site.certificate("service-accounts.key")),
+        "--leader-elect=false".into(),
+        "--profiling=false".into(),
+    ];
+    let account = ["wait", "--for=create", "serviceaccount/default", "--namespace=default", "--timeout=20s"];
+    Launch::kubernetes(site, "kube-controller-manager", flags)
+        .ready_when([Probe::Kubectl(site.kubectl(), account.map(String::from).to_vec())])
+}
