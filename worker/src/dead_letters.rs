@@ -1,0 +1,143 @@
+//! Writes what could not be processed or delivered to the dead-letter topic: the record as it was, and why it is there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use sluice_kafka::{Header, OutgoingRecord, Producer, SendError};
+use sluice_pipeline::Record;
+
+use crate::config::Job;
+
+/// Writes dead letters.
+pub(crate) struct DeadLetters {
+    topic: Arc<str>,
+    integration: String,
+    generation: i64,
+    writer: Writer,
+}
+
+/// What takes the dead letters.
+pub(crate) enum Writer {
+    Kafka(Producer),
+    #[cfg(test)]
+    Scripted(crate::engine::tests::ScriptedWriter),
+}
+
+/// Why a record is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) class: ErrorClass,
+    /// Where it failed: `decode`, a step's name, or the sink's name.
+    pub(crate) stage: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// How often it was attempted.
+    pub(crate) attempts: u32,
+    pub(crate) first_failed_at: DateTime<Utc>,
+}
+
+/// Whether the record or its delivery was at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorClass {
+    /// It cannot be processed.
+    Data,
+    /// It could not be delivered.
+    Delivery,
+}
+
+/// Longest message, in bytes.
+const MESSAGE_LIMIT: usize = 1024;
+/// Header that counts how often a record was sent back from the dead letters.
+const REPLAY_COUNT: &str = "sluice-replay-count";
+
+impl DeadLetters {
+    /// Writes the dead letters of this job.
+    pub(crate) fn new(job: &Job, writer: Writer) -> Self {
+        Self {
+            topic: job.config.dead_letters.as_str().into(),
+            integration: job.config.integration.to_string(),
+            generation: job.generation,
+            writer,
+        }
+    }
+
+    /// The topic's name.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Writes one dead letter; when this is `Ok`, Kafka has it.
+    pub(crate) async fn write(&self, record: &Record, failed: &Failed) -> Result<(), SendError> {
+        let letter = self.letter(record, failed);
+        match &self.writer {
+            Writer::Kafka(producer) => producer.send(letter).await.map(drop),
+            #[cfg(test)]
+            Writer::Scripted(writer) => writer.send(letter).await,
+        }
+    }
+
+    /// The record with its key, value, timestamp and headers untouched, and the reasons as further headers.
+    fn letter(&self, record: &Record, failed: &Failed) -> OutgoingRecord {
+        let original =
+            record.headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() });
+        OutgoingRecord {
+            topic: Arc::clone(&self.topic),
+            partition: None,
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: original.chain(self.reasons(record, failed)).collect(),
+            timestamp: record.timestamp,
+        }
+    }
+
+    fn reasons(&self, record: &Record, failed: &Failed) -> impl Iterator<Item = Header> {
+        let replays = record.header(REPLAY_COUNT).cloned().unwrap_or_else(|| Bytes::from_static(b"0"));
+        [
+            ("sluice-error-class", failed.class.name().into()),
+            ("sluice-error-stage", failed.stage.clone().into()),
+            ("sluice-error-code", failed.code.clone().into()),
+            ("sluice-error-message", printable(&failed.message).into()),
+            ("sluice-attempts", failed.attempts.to_string().into()),
+            ("sluice-first-failed-at", failed.first_failed_at.to_rfc3339_opts(SecondsFormat::Millis, true).into()),
+            ("sluice-original-topic", Bytes::copy_from_slice(record.topic.as_bytes())),
+            ("sluice-original-partition", record.partition.to_string().into()),
+            ("sluice-original-offset", record.offset.to_string().into()),
+            ("sluice-original-timestamp", record.timestamp.map(|millis| millis.to_string()).unwrap_or_default().into()),
+            ("sluice-integration", self.integration.clone().into()),
+            ("sluice-generation", self.generation.to_string().into()),
+            (REPLAY_COUNT, replays),
+        ]
+        .into_iter()
+        .map(|(name, value): (&str, Bytes)| Header { name: name.to_owned(), value: Some(value) })
+    }
+}
+
+impl ErrorClass {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Data => "DataError",
+            Self::Delivery => "DeliveryError",
+        }
+    }
+}
+
+/// The message in one line, without control characters, cut at a character's end.
+fn printable(message: &str) -> String {
+    let mut text: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.truncate(text.floor_char_boundary(MESSAGE_LIMIT));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_printable_and_bounded() {
+        assert_eq!(printable("a\r\nb\u{1b}[31mc\u{85}"), "a  b [31mc ");
+        let long = printable(&"ä".repeat(1_000));
+        assert_eq!((long.len(), long.chars().count()), (1024, 512));
+        assert_eq!(printable(&format!("x{}", "ä".repeat(1_000))).len(), 1023);
+    }
+}

@@ -1,0 +1,294 @@
+//! The law of the worker under scripted faults, through the real engine, flow and pipeline: whatever fails, received is
+//! delivered, skipped, dead-lettered or unsettled, order is kept, and no commit passes an unsettled record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use sluice_crds::{
+    Backoff, Delivery, Duration as Text, Format, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
+    wire::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
+};
+use sluice_kafka::{OutgoingRecord, SendError};
+use sluice_pipeline::{Pipeline, Record};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Job,
+    dead_letters::{DeadLetters, Writer},
+    engine,
+    flow::Flow,
+    retry::Failure,
+    sink::{DeliveryError, Sink, scripted::ScriptedSink},
+    source::{Command, Event, PartitionId, Position, SourceEnd, channels},
+    status::Status,
+};
+
+/// Takes dead letters, but only each second time it is asked.
+#[derive(Clone, Default)]
+pub(crate) struct ScriptedWriter(Arc<Mutex<(usize, Vec<OutgoingRecord>)>>);
+
+impl ScriptedWriter {
+    pub(crate) async fn send(&self, letter: OutgoingRecord) -> Result<(), SendError> {
+        tokio::task::yield_now().await;
+        let mut state = self.0.lock().unwrap();
+        state.0 += 1;
+        if state.0 % 2 == 1 {
+            return Err(SendError::Busy);
+        }
+        state.1.push(letter);
+        Ok(())
+    }
+}
+
+/// What becomes of a record, by script.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Delivered,
+    /// So many attempts fail before one succeeds; three are allowed.
+    Fails(u32),
+    Refused,
+    Malformed,
+    Filtered,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Delivered),
+        2 => (1..5_u32).prop_map(Fate::Fails),
+        1 => Just(Fate::Refused),
+        1 => Just(Fate::Malformed),
+        1 => Just(Fate::Filtered),
+    ]
+}
+
+/// One record: its partition, its key, its fate.
+fn records() -> impl Strategy<Value = Vec<(i32, u8, Fate)>> {
+    proptest::collection::vec((0..3_i32, 0..4_u8, fate()), 0..120)
+}
+
+fn ordering() -> impl Strategy<Value = Ordering> {
+    prop_oneof![Just(Ordering::Key), Just(Ordering::Partition), Just(Ordering::None)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn nothing_is_lost_and_order_is_kept(records in records(), ordering in ordering(), in_flight in 1..8_u32, revoke_after in 0..120_usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(Story::new(&records, ordering, in_flight).play(revoke_after));
+    }
+}
+
+struct Story {
+    records: Vec<Record>,
+    fates: BTreeMap<(i32, i64), Fate>,
+    ordering: Ordering,
+    flow: Arc<Flow>,
+    writer: ScriptedWriter,
+}
+
+impl Story {
+    fn new(script: &[(i32, u8, Fate)], ordering: Ordering, in_flight: u32) -> Self {
+        let mut next = BTreeMap::<i32, i64>::new();
+        let (mut records, mut fates) = (Vec::new(), BTreeMap::new());
+        for (partition, key, fate) in script {
+            let offset = next.entry(*partition).or_insert(10);
+            records.push(record(*partition, *offset, *key, *fate));
+            fates.insert((*partition, *offset), *fate);
+            *offset += 1;
+        }
+        let writer = ScriptedWriter::default();
+        let flow = flow(fates.clone(), delivery(ordering, in_flight), writer.clone());
+        Self { records, fates, ordering, flow, writer }
+    }
+
+    /// Tells the records, takes partition 0 away in between, ends, and checks what came of it.
+    async fn play(self, revoke_after: usize) {
+        let (source, mut end) = channels();
+        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
+        let all: Vec<_> = (0..3).map(partition).collect();
+        end.events.send(Event::Assigned(all.clone())).await.unwrap();
+        let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
+        end.events.send(Event::Records(before.to_vec())).await.unwrap();
+        let kept = revoke(&end, &all[..1]).await;
+        end.events.send(Event::Records(after.to_vec())).await.unwrap();
+        let lasting: Vec<_> = self.records.iter().filter(|r| r.partition != 0).cloned().collect();
+        self.until_settled(lasting.len()).await;
+        let settled = revoke(&end, &all[1..]).await;
+        self.check_counts();
+        self.check_order();
+        self.check_commits(&commits(&mut end, &kept), &settled);
+        drop(end);
+        engine.await.unwrap().unwrap();
+    }
+
+    /// Waits until the partitions that stay are settled. Time is virtual: it passes while everybody waits.
+    async fn until_settled(&self, lasting: usize) {
+        let settled = async {
+            while self.ends().filter(|(partition, _)| *partition != 0).count() < lasting {
+                tokio::task::yield_now().await;
+                drop(tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await);
+            }
+        };
+        tokio::time::timeout(Duration::from_hours(1), settled).await.expect("all records of these partitions settle");
+    }
+
+    /// Partition and offset of all records that came to their end beyond the worker.
+    fn ends(&self) -> impl Iterator<Item = (i32, i64)> + use<> {
+        let Sink::Scripted(sink) = &self.flow.sink else { unreachable!() };
+        let delivered: Vec<_> = sink.attempts.lock().unwrap().iter().filter(|a| a.2).map(|a| (a.0, a.1)).collect();
+        let letters: Vec<_> = self.writer.0.lock().unwrap().1.iter().map(origin).collect();
+        let filtered: Vec<_> =
+            self.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Filtered)).map(|(place, _)| *place).collect();
+        delivered.into_iter().chain(letters).chain(filtered)
+    }
+
+    fn check_counts(&self) {
+        let report = self.flow.status.report();
+        let counts = *self.flow.status.counts();
+        assert_eq!(report.unsettled, 0, "{report:?}");
+        assert_eq!(report.received, report.delivered + report.skipped + report.dead_lettered, "{report:?}");
+        let ends: Vec<_> = self.ends().collect();
+        let distinct: BTreeSet<_> = ends.iter().collect();
+        assert_eq!(distinct.len(), ends.len(), "no record comes to its end twice");
+        // Of those given back some may have been on their way: they reached the sink, and will again.
+        assert!(report.delivered + report.skipped + report.dead_lettered + counts.returned >= counts.received);
+        for record in self.records.iter().filter(|record| record.partition != 0) {
+            let place = (record.partition, record.offset);
+            let is_letter = self.writer.0.lock().unwrap().1.iter().any(|letter| origin(letter) == place);
+            let expected = matches!(self.fates[&place], Fate::Refused | Fate::Malformed | Fate::Fails(3..));
+            assert_eq!(is_letter, expected, "{place:?} {:?}", self.fates[&place]);
+        }
+    }
+
+    fn check_order(&self) {
+        let Sink::Scripted(sink) = &self.flow.sink else { unreachable!() };
+        let mut last = BTreeMap::new();
+        for (partition, offset, _) in sink.attempts.lock().unwrap().iter() {
+            let record = self.records.iter().find(|r| (r.partition, r.offset) == (*partition, *offset)).unwrap();
+            let lane = match self.ordering {
+                Ordering::Key if record.key.is_some() => (*partition, record.key.clone()),
+                Ordering::Partition => (*partition, None),
+                Ordering::Key | Ordering::None => continue,
+            };
+            let before = last.insert(lane, *offset).unwrap_or(i64::MIN);
+            assert!(before <= *offset, "{offset} was attempted after {before}");
+        }
+    }
+
+    /// All commits lie at or below the first record that has no end; at the end all are committed.
+    fn check_commits(&self, commits: &[Position], settled: &[Position]) {
+        let ends: BTreeSet<_> = self.ends().collect();
+        for Position { partition: id, offset } in commits.iter().chain(settled) {
+            let below = self.records.iter().filter(|r| r.partition == id.partition && r.offset < *offset);
+            for record in below {
+                assert!(ends.contains(&(record.partition, record.offset)), "{id} {offset} passes {}", record.offset);
+            }
+        }
+        for Position { partition: id, offset } in settled {
+            let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset).max();
+            assert_eq!(Some(*offset), last.map(|last| last + 1), "{id}");
+        }
+    }
+}
+
+async fn revoke(end: &SourceEnd, partitions: &[PartitionId]) -> Vec<Position> {
+    let (settled, settlement) = oneshot::channel();
+    end.events.send(Event::Revoked(partitions.to_vec(), settled)).await.unwrap();
+    settlement.await.unwrap()
+}
+
+fn commits(end: &mut SourceEnd, kept: &[Position]) -> Vec<Position> {
+    let mut positions = kept.to_vec();
+    while let Ok(command) = end.commands.try_recv() {
+        if let Command::Commit(committed) = command {
+            positions.extend(committed);
+        }
+    }
+    positions
+}
+
+fn origin(letter: &OutgoingRecord) -> (i32, i64) {
+    let header = |name| {
+        let header = letter.headers.iter().find(|header| header.name == name).unwrap();
+        std::str::from_utf8(header.value.as_ref().unwrap()).unwrap().to_owned()
+    };
+    (header("sluice-original-partition").parse().unwrap(), header("sluice-original-offset").parse().unwrap())
+}
+
+fn partition(partition: i32) -> PartitionId {
+    PartitionId { topic: "t".into(), partition }
+}
+
+fn record(partition: i32, offset: i64, key: u8, fate: Fate) -> Record {
+    let value = match fate {
+        Fate::Malformed => "{",
+        Fate::Filtered => r#"{"keep": false}"#,
+        _ => r#"{"keep": true}"#,
+    };
+    Record {
+        topic: "t".into(),
+        partition,
+        offset,
+        timestamp: None,
+        key: (key > 0).then(|| vec![key].into()),
+        value: Some(value.into()),
+        headers: vec![],
+    }
+}
+
+fn delivery(ordering: Ordering, max_in_flight: u32) -> Delivery {
+    let backoff = Backoff { initial: Text::from_millis(100), ..Backoff::default() };
+    Delivery {
+        ordering,
+        max_in_flight,
+        retry: Retry { max_attempts: 3, backoff, ..Retry::default() },
+        ..Delivery::default()
+    }
+}
+
+fn flow(fates: BTreeMap<(i32, i64), Fate>, delivery: Delivery, writer: ScriptedWriter) -> Arc<Flow> {
+    let script = move |outgoing: &crate::sink::Outgoing<'_>, before: u32| {
+        let failure = match fates[&(outgoing.record.partition, outgoing.record.offset)] {
+            Fate::Fails(times) if before < times => Failure::Passing { retry_after: None },
+            Fate::Refused => Failure::Refusal,
+            _ => return Ok(()),
+        };
+        Err(DeliveryError { failure, code: "503".into(), message: "scripted".into() })
+    };
+    let steps = [StepConfig { name: "keep".into(), operation: Operation::Filter(".keep == true".into()) }];
+    let job = job(delivery);
+    let sink = Sink::Scripted(ScriptedSink { script: Box::new(script), attempts: Mutex::default() });
+    let dead_letters = DeadLetters::new(&job, Writer::Scripted(writer));
+    let pipeline = Pipeline::compile(Format::Json, &steps).unwrap();
+    Arc::new(Flow::new(&job, pipeline, sink, dead_letters, Arc::new(Status::new(&job))))
+}
+
+fn job(delivery: Delivery) -> Job {
+    let config = WorkerConfig {
+        integration: NamespacedName { namespace: "shop".into(), name: "test".into() },
+        source: SourceConfig::Kafka {
+            connection: sluice_kafka::KafkaConnection::default(),
+            topics: vec!["t".into()],
+            group: "g".into(),
+            start_from: StartFrom::Earliest,
+        },
+        decode: Format::Json,
+        steps: vec![],
+        sink: SinkConfig::Http {
+            url: "http://unused".into(),
+            method: sluice_crds::HttpMethod::Post,
+            headers: BTreeMap::new(),
+        },
+        delivery,
+        dead_letters: "d".into(),
+        log_level: LogLevel::Info,
+    };
+    Job { config, generation: 7 }
+}

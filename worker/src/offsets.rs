@@ -1,0 +1,167 @@
+//! Which records of one partition are settled, and how far its offset may be committed: never past an unsettled record.
+
+use std::collections::VecDeque;
+
+/// The records of one partition since it was assigned. Pure; offsets begin in the order of the partition.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    /// From the lowest unsettled record on, in order; those above it may be settled already.
+    window: VecDeque<Begun>,
+    /// The offset after the last one that is known: of records, transaction markers and holes alike.
+    next: Option<i64>,
+    unsettled: usize,
+}
+
+#[derive(Debug)]
+struct Begun {
+    offset: i64,
+    settled: bool,
+}
+
+impl Offsets {
+    /// A record was read. Errors: the offset is not above all that began before, so it was begun already.
+    pub(crate) fn begin(&mut self, offset: i64) -> Result<(), AlreadyBegun> {
+        if self.next.is_some_and(|next| offset < next) {
+            return Err(AlreadyBegun);
+        }
+        self.window.push_back(Begun { offset, settled: false });
+        self.next = Some(offset + 1);
+        self.unsettled += 1;
+        Ok(())
+    }
+
+    /// A record is settled: delivered, skipped, or a confirmed dead letter. Settling what is not unsettled changes nothing.
+    pub(crate) fn settle(&mut self, offset: i64) {
+        let Ok(index) = self.window.binary_search_by_key(&offset, |begun| begun.offset) else { return };
+        if std::mem::replace(&mut self.window[index].settled, true) {
+            return;
+        }
+        self.unsettled -= 1;
+        while self.window.front().is_some_and(|begun| begun.settled) {
+            self.window.pop_front();
+        }
+    }
+
+    /// Everything before this offset was read: what is no record there (transaction markers, compacted holes) counts as
+    /// settled.
+    pub(crate) fn reach(&mut self, position: i64) {
+        self.next = self.next.max(Some(position));
+    }
+
+    /// The wall: the offset that may be committed, which is that of the lowest unsettled record. `None` before anything is
+    /// known.
+    pub(crate) fn wall(&self) -> Option<i64> {
+        self.window.front().map(|begun| begun.offset).or(self.next)
+    }
+
+    /// Records that are not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// Records from the wall on, settled or not: those that a crash now would deliver again, at most.
+    pub(crate) fn span(&self) -> usize {
+        self.window.len()
+    }
+}
+
+/// A record was read a second time within one assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AlreadyBegun;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_wall_is_the_lowest_unsettled_record() {
+        let mut offsets = Offsets::default();
+        assert_eq!(offsets.wall(), None);
+        for offset in [5, 6, 9] {
+            offsets.begin(offset).unwrap();
+        }
+        offsets.settle(6);
+        assert_eq!((offsets.wall(), offsets.unsettled(), offsets.span()), (Some(5), 2, 3));
+        offsets.settle(5);
+        assert_eq!((offsets.wall(), offsets.unsettled(), offsets.span()), (Some(9), 1, 1));
+        offsets.settle(9);
+        assert_eq!((offsets.wall(), offsets.unsettled(), offsets.span()), (Some(10), 0, 0));
+    }
+
+    #[test]
+    fn markers_at_the_end_are_passed_once_all_before_them_is_settled() {
+        let mut offsets = Offsets::default();
+        offsets.begin(1).unwrap();
+        offsets.reach(3);
+        assert_eq!(offsets.wall(), Some(1));
+        offsets.settle(1);
+        assert_eq!(offsets.wall(), Some(3));
+        offsets.reach(2);
+        assert_eq!(offsets.wall(), Some(3));
+    }
+
+    #[test]
+    fn a_record_begins_once() {
+        let mut offsets = Offsets::default();
+        offsets.begin(7).unwrap();
+        assert_eq!(offsets.begin(7), Err(AlreadyBegun));
+        offsets.settle(7);
+        offsets.settle(7);
+        offsets.settle(99);
+        assert_eq!(offsets.unsettled(), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Move {
+        /// A record, this far after the one before.
+        Begin(i64),
+        /// The unsettled record at this index, modulo how many there are.
+        Settle(usize),
+        /// The end, this far after the last record.
+        Reach(i64),
+    }
+
+    fn moves() -> impl Strategy<Value = Vec<Move>> {
+        let one = prop_oneof![
+            3 => (0..4_i64).prop_map(Move::Begin),
+            3 => any::<usize>().prop_map(Move::Settle),
+            1 => (0..3_i64).prop_map(Move::Reach),
+        ];
+        proptest::collection::vec(one, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn no_unsettled_record_lies_below_the_wall(moves in moves()) {
+            let mut offsets = Offsets::default();
+            let (mut next, mut unsettled) = (0, BTreeSet::new());
+            for one in moves {
+                match one {
+                    Move::Begin(gap) => {
+                        offsets.begin(next + gap).unwrap();
+                        unsettled.insert(next + gap);
+                        next += gap + 1;
+                    }
+                    Move::Settle(index) if !unsettled.is_empty() => {
+                        let offset = *unsettled.iter().nth(index % unsettled.len()).unwrap();
+                        unsettled.remove(&offset);
+                        offsets.settle(offset);
+                    }
+                    Move::Settle(_) => {}
+                    Move::Reach(gap) => {
+                        next += gap;
+                        offsets.reach(next);
+                    }
+                }
+                let expected = unsettled.first().copied().or((next > 0 || offsets.wall().is_some()).then_some(next));
+                prop_assert_eq!(offsets.wall(), expected);
+                prop_assert_eq!(offsets.unsettled(), unsettled.len());
+                prop_assert!(offsets.span() >= unsettled.len());
+            }
+        }
+    }
+}

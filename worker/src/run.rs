@@ -1,0 +1,125 @@
+//! Puts the parts of a worker together and runs them until SIGTERM.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use sluice_crds::wire::{SourceConfig, WorkerConfig};
+use sluice_kafka::{Compression, Producer, ProducerSettings};
+use sluice_pipeline::Pipeline;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    Options, config,
+    config::Job,
+    dead_letters::{DeadLetters, Writer},
+    engine,
+    flow::Flow,
+    logs, sink, source,
+    status::{Area, Status, serve},
+};
+
+/// How long Kafka may take to confirm a dead letter before it is written again.
+const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the files of the Kafka connection are there.
+const FILES_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest end: draining takes up to 10 s, and Kubernetes kills after 30 s.
+const LONGEST_END: Duration = Duration::from_secs(25);
+
+/// Runs a worker until SIGTERM or SIGINT, then lets what is under way come to its end. Errors: what no waiting mends, such as
+/// a configuration that is none.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let job = config::read(&options.config)?;
+    logs::start(options.log_format, job.config.log_level);
+    let status = Arc::new(Status::new(&job));
+    let listener = TcpListener::bind(options.status_listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", options.status_listen))?;
+    info!(integration = %job.config.integration, generation = job.generation, status = %listener.local_addr()?, "Worker starts");
+    let server = tokio::spawn(serve(listener, Arc::clone(&status)));
+    let shutdown = shutdown_on_signal()?;
+    let worked = shutdown_bounded(&shutdown, work(&job, &status, &shutdown)).await;
+    server.abort();
+    worked
+}
+
+fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        signalled.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// A Kafka that does not answer must not keep the process beyond its time.
+async fn shutdown_bounded(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let overdue = async {
+        shutdown.cancelled().await;
+        drop(timeout(LONGEST_END, std::future::pending::<()>()).await);
+    };
+    tokio::select! {
+        worked = work => worked,
+        () = overdue => {
+            error!("Ended before Kafka took note: records settled since the last commit will be delivered again");
+            Ok(())
+        }
+    }
+}
+
+async fn work(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let pipeline = pipeline(&job.config)?;
+    let sink = sink::Sink::new(job)?;
+    let Some(producer) = dead_letter_producer(job, status, shutdown).await else { return Ok(()) };
+    let dead_letters = DeadLetters::new(job, Writer::Kafka(producer.clone()));
+    let flow = Arc::new(Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status)));
+    let source = source::start(&job.config.source, status)?;
+    engine::run(flow, source, shutdown.clone()).await?;
+    info!(status = ?status.report(), "Worker ended");
+    Ok(())
+}
+
+fn pipeline(config: &WorkerConfig) -> anyhow::Result<Pipeline> {
+    match Pipeline::compile(config.decode, &config.steps) {
+        Ok(pipeline) => Ok(pipeline),
+        Err(errors) => {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            bail!("the steps do not compile, though the operator took them: {}", errors.join("\n"))
+        }
+    }
+}
+
+/// Files that are missing may come: Secrets are mounted as optional. `None`: told to stop before.
+async fn dead_letter_producer(job: &Job, status: &Status, shutdown: &CancellationToken) -> Option<Producer> {
+    let SourceConfig::Kafka { connection, .. } = &job.config.source;
+    let settings = ProducerSettings {
+        patience: DEAD_LETTER_PATIENCE,
+        linger: Duration::from_millis(1),
+        compression: Compression::Lz4,
+    };
+    loop {
+        match Producer::connect(connection, &settings) {
+            Ok(producer) => {
+                status.well(Area::DeadLetters);
+                return Some(producer);
+            }
+            Err(error) => status.trouble(Area::DeadLetters, error.to_string()),
+        }
+        status.beat();
+        if timeout(FILES_INTERVAL, shutdown.cancelled()).await.is_ok() {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Delivers each record as one HTTP request.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use reqwest::{
+    Client, Method, Response, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use sluice_crds::{Delivery, HttpMethod};
+
+use super::{DeliveryError, Outgoing, answer};
+use crate::retry::Failure;
+
+/// An HTTP API.
+pub(crate) struct HttpSink {
+    client: Client,
+    url: Url,
+    method: Method,
+    /// Those of every request.
+    headers: HeaderMap,
+    idempotency_header: HeaderName,
+    /// Values that no message may tell.
+    secrets: Vec<String>,
+}
+
+/// How much of an answer is read: enough for a message, and for most connections to be used again.
+const ANSWER_LIMIT: usize = 16 * 1024;
+/// How much of an answer a message quotes.
+const QUOTE_LIMIT: usize = 768;
+/// Headers whose values a message may tell.
+const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "prefer", "user-agent"];
+/// W3C trace context, carried on from the record.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+
+impl HttpSink {
+    /// Makes the sink. Nothing is connected yet.
+    pub(crate) fn new(
+        url: &str,
+        method: HttpMethod,
+        headers: &BTreeMap<String, String>,
+        delivery: &Delivery,
+    ) -> anyhow::Result<Self> {
+        let idempotency_header = delivery.idempotency_key.header.parse();
+        Ok(Self {
+            client: client(delivery)?,
+            url: url.parse().with_context(|| format!("sink.http.url {url:?} is no address"))?,
+            method: method.as_str().parse().expect("the methods of the API are methods of HTTP"),
+            headers: header_map(headers)?,
+            idempotency_header: idempotency_header.context("delivery.idempotencyKey.header is no name of a header")?,
+            secrets: secrets(headers),
+        })
+    }
+
+    /// Makes one attempt: 2xx is success.
+    pub(crate) async fn deliver(&self, outgoing: &Outgoing<'_>) -> Result<(), DeliveryError> {
+        let request = self
+            .client
+            .request(self.method.clone(), self.url.clone())
+            .headers(self.headers.clone())
+            .headers(self.record_headers(outgoing))
+            .body(outgoing.body.clone());
+        let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let (status, now) = (response.status(), SystemTime::now());
+        let failure = answer::failure(status, response.headers(), now);
+        let body = read(&mut response).await;
+        match failure {
+            None => Ok(()),
+            Some(failure) => {
+                let message = self.without_secrets(format!("the API answered {status}{}", quoted(&body)));
+                Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
+            }
+        }
+    }
+
+    /// The headers that differ between records. What is no valid value of an HTTP header is left out.
+    fn record_headers(&self, outgoing: &Outgoing<'_>) -> HeaderMap {
+        let key = HeaderValue::from_str(outgoing.idempotency_key).ok();
+        let key = key.map(|value| (self.idempotency_header.clone(), value));
+        let trace = TRACE_HEADERS.into_iter().filter_map(|name| {
+            let value = HeaderValue::from_bytes(outgoing.record.header(name)?).ok()?;
+            Some((HeaderName::from_static(name), value))
+        });
+        trace.chain(key).collect()
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> DeliveryError {
+        let code = if error.is_timeout() {
+            "Timeout"
+        } else if error.is_connect() {
+            "Connect"
+        } else {
+            "Broken"
+        };
+        // The address may carry an API key in its query.
+        let message = self.without_secrets(format!("no answer from the API: {}", with_causes(&error.without_url())));
+        DeliveryError { failure: Failure::Passing { retry_after: None }, code: code.to_owned(), message }
+    }
+
+    /// An API may quote in its answer what it was sent.
+    fn without_secrets(&self, message: String) -> String {
+        self.secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"))
+    }
+}
+
+fn client(delivery: &Delivery) -> anyhow::Result<Client> {
+    let timeout = delivery.timeout.get();
+    Client::builder()
+        .redirect(Policy::none())
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .pool_max_idle_per_host(usize::try_from(delivery.max_in_flight).unwrap_or(usize::MAX))
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("sluice-worker/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .context("cannot make an HTTP client")
+}
+
+fn header_map(headers: &BTreeMap<String, String>) -> anyhow::Result<HeaderMap> {
+    let mut map = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    for (name, value) in headers {
+        let name = HeaderName::try_from(name).with_context(|| format!("{name:?} is no name of a header"))?;
+        let value = HeaderValue::from_str(value).with_context(|| format!("the header {name} has no valid value"))?;
+        map.insert(name, value);
+    }
+    Ok(map)
+}
+
+/// The values that are told to nobody, and those without their scheme, as in `Bearer ...`. The longest come first, so that
+/// no rest of one remains.
+fn secrets(headers: &BTreeMap<String, String>) -> Vec<String> {
+    let telling = |name: &str| !HARMLESS.contains(&name.to_ascii_lowercase().as_str());
+    let values = headers.iter().filter(|(name, _)| telling(name)).map(|(_, value)| value.as_str());
+    let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, token)| token)]).flatten();
+    let mut secrets: Vec<_> = parts.filter(|part| part.len() >= 6).map(str::to_owned).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+}
+
+/// The beginning of an answer's body. One that breaks off changes nothing about the answer's status.
+async fn read(response: &mut Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_LIMIT - body.len())]);
+        if body.len() >= ANSWER_LIMIT {
+            break;
+        }
+    }
+    body
+}
+
+fn quoted(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTE_LIMIT)]);
+    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+}
+
+/// An error and all that led to it; reqwest itself says only that sending failed.
+fn with_causes(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_told_in_messages() {
+        let headers =
+            [("Authorization", "Bearer s3cr3t-token"), ("X-Api-Key", "k-123456"), ("Accept", "application/json")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let secrets = secrets(&headers);
+        let message = "422: application/json, \"Bearer s3cr3t-token\", s3cr3t-token, k-123456".to_owned();
+        let told = secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"));
+        assert_eq!(told, "422: application/json, \"***\", ***, ***");
+    }
+}

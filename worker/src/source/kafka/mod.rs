@@ -1,0 +1,295 @@
+//! Reads Kafka topics as a member of a consumer group, on a thread of its own.
+//!
+//! - `rebalance`: partitions come and go.
+//! - `start`: where to begin in a partition without a committed offset, or with one that no longer exists.
+//! - `probe`: what keeps the consumer from working, in words.
+//! - `record`: librdkafka's messages as records.
+
+mod probe;
+mod rebalance;
+mod record;
+mod start;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use sluice_crds::{KafkaConnection, StartFrom};
+use sluice_kafka::consumer::{
+    BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Offset,
+    RDKafkaErrorCode, TopicPartitionList, consumer_config,
+};
+use tokio::sync::mpsc::error::TryRecvError;
+use tracing::{debug, error, info, warn};
+
+use self::{rebalance::Group, record::Topics};
+use super::{Command, Event, PartitionId, Position, SourceEnd};
+use crate::status::{Area, Status};
+
+/// What is read.
+pub(super) struct Settings {
+    pub(super) connection: KafkaConnection,
+    pub(super) topics: Vec<String>,
+    pub(super) group: String,
+    pub(super) start_from: StartFrom,
+}
+
+/// librdkafka's consumer with our part in its rebalances.
+type GroupConsumer = BaseConsumer<Group>;
+
+/// Records that are told at once, at most.
+const BATCH: usize = 256;
+/// How long a command may wait while no record comes.
+const POLL: Duration = Duration::from_millis(50);
+/// How often it is looked whether trouble is over.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Starts the thread. It ends after [`Command::Stop`], or when nobody listens any more.
+pub(super) fn start(settings: Settings, end: SourceEnd, status: Arc<Status>) -> anyhow::Result<()> {
+    let reader = Reader { settings, end, status, topics: Topics::default() };
+    thread::Builder::new().name("kafka-source".into()).spawn(move || reader.run()).context("no thread for Kafka")?;
+    Ok(())
+}
+
+struct Reader {
+    settings: Settings,
+    end: SourceEnd,
+    status: Arc<Status>,
+    topics: Topics,
+}
+
+/// What a membership of the group ended with.
+enum End {
+    /// It was told to stop.
+    Stopped,
+    /// The consumer is beyond repair; another one may work.
+    Broken,
+}
+
+/// What to do after the polls of one round.
+#[derive(Default)]
+struct Findings {
+    /// The end of a partition was reached.
+    at_end: bool,
+    /// A partition has no valid offset to read from.
+    lost_its_place: bool,
+    /// The consumer is beyond repair.
+    broken: bool,
+}
+
+impl Reader {
+    fn run(mut self) {
+        while let Some(consumer) = self.join() {
+            match self.read(&consumer) {
+                End::Stopped => break,
+                End::Broken => warn!("The Kafka consumer failed for good; continuing with a new one"),
+            }
+            // Dropping the consumer gives its partitions back, leaves the group and waits for both.
+        }
+        info!("Source ended");
+    }
+
+    /// Becomes a member of the group, once Kafka answers and has the topics; `None` when told to stop before.
+    fn join(&mut self) -> Option<GroupConsumer> {
+        loop {
+            self.status.beat();
+            match self.try_join() {
+                Ok(consumer) => {
+                    info!(group = self.settings.group, topics = ?self.settings.topics, "Reading from Kafka");
+                    self.status.well(Area::Source);
+                    self.status.ready();
+                    return Some(consumer);
+                }
+                Err(message) => self.status.trouble(Area::Source, message),
+            }
+            if !self.wait(PROBE_INTERVAL) {
+                return None;
+            }
+        }
+    }
+
+    fn try_join(&self) -> Result<GroupConsumer, String> {
+        let Settings { connection, topics, group, start_from } = &self.settings;
+        let mut config = consumer_config(connection, group, &ConsumerSettings::default()).map_err(|e| e.to_string())?;
+        // New partitions are found within half a minute; librdkafka's default is 5 minutes.
+        config.set("enable.partition.eof", "true").set("topic.metadata.refresh.interval.ms", "30000");
+        let context = Group::new(self.end.events.clone(), *start_from);
+        let consumer = BaseConsumer::from_config_and_context(&config, context)
+            .map_err(|error| format!("the settings of the Kafka consumer are wrong: {error}"))?;
+        probe::topics(&consumer, connection, topics)?;
+        let names: Vec<_> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| format!("Kafka takes no subscription to {topics:?}: {error}"))?;
+        Ok(consumer)
+    }
+
+    /// Waits, unless told to stop: then it says `false`. There is nothing to pause or commit before the group is joined.
+    fn wait(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            match self.end.commands.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => thread::park_timeout(POLL),
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, consumer: &GroupConsumer) -> End {
+        let mut next_probe = Instant::now();
+        let mut lost_its_place = false;
+        loop {
+            self.status.beat();
+            if !self.obey(consumer) {
+                consumer.unsubscribe();
+                return End::Stopped;
+            }
+            let findings = self.poll(consumer);
+            if findings.broken {
+                return End::Broken;
+            }
+            lost_its_place |= findings.lost_its_place;
+            if findings.at_end {
+                self.tell_positions(consumer);
+            }
+            if lost_its_place || self.status.is_troubled(Area::Source) && Instant::now() >= next_probe {
+                lost_its_place = !self.repair(consumer, lost_its_place);
+                next_probe = Instant::now() + PROBE_INTERVAL;
+            }
+        }
+    }
+
+    /// Carries out all commands that wait; `false` when told to stop.
+    fn obey(&mut self, consumer: &GroupConsumer) -> bool {
+        loop {
+            let obeyed = match self.end.commands.try_recv() {
+                Ok(Command::Pause(partition)) => consumer.pause(&list(&[partition])),
+                Ok(Command::Resume(partition)) => consumer.resume(&list(&[partition])),
+                Ok(Command::Commit(positions)) => commit(consumer, &positions, CommitMode::Async),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+            };
+            // Of a partition that was taken away in the meantime, or a commit that is told again.
+            if let Err(error) = obeyed {
+                debug!("Kafka: {error}");
+            }
+        }
+    }
+
+    /// Reads what is there, at most a batch, and tells it.
+    fn poll(&mut self, consumer: &GroupConsumer) -> Findings {
+        let mut findings = Findings::default();
+        let mut records = Vec::new();
+        let mut patience = POLL;
+        while records.len() < BATCH {
+            match consumer.poll(patience) {
+                None => break,
+                Some(Ok(message)) => records.push(self.topics.record(&message)),
+                Some(Err(error)) => self.note(&error, &mut findings),
+            }
+            patience = Duration::ZERO;
+        }
+        if !records.is_empty() {
+            self.tell(Event::Records(records));
+        }
+        findings
+    }
+
+    fn note(&self, error: &ClientError, findings: &mut Findings) {
+        match error {
+            ClientError::PartitionEOF(_) => findings.at_end = true,
+            ClientError::MessageConsumptionFatal(code) => {
+                error!("Kafka consumer: {code}");
+                findings.broken = true;
+            }
+            ClientError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => findings.lost_its_place = true,
+            ClientError::MessageConsumption(code) => {
+                if let Some(trouble) = probe::trouble(*code, &self.settings.connection) {
+                    self.status.trouble(Area::Source, trouble);
+                } else {
+                    debug!("Kafka consumer: {code}");
+                }
+            }
+            other => debug!("Kafka consumer: {other}"),
+        }
+    }
+
+    /// Tells how far each partition was read: beyond its last record where transaction markers follow it.
+    fn tell_positions(&self, consumer: &GroupConsumer) {
+        let Ok(positions) = consumer.position() else { return };
+        let reached = |element: &sluice_kafka::consumer::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some(Position { partition: id(element.topic(), element.partition()), offset }),
+            _ => None,
+        };
+        self.tell(Event::Reached(positions.elements().iter().filter_map(reached).collect()));
+    }
+
+    /// Looks whether Kafka works, and puts partitions back to where they can be read; `false`: to be tried again.
+    fn repair(&self, consumer: &GroupConsumer, lost_its_place: bool) -> bool {
+        let Settings { connection, topics, start_from, .. } = &self.settings;
+        let repaired = probe::topics(consumer, connection, topics).and_then(|()| {
+            if !lost_its_place {
+                return Ok(());
+            }
+            let moved = start::misplaced(consumer, *start_from)
+                .map_err(|error| format!("no offset to read from could be found for all partitions: {error}"))?;
+            self.restart(consumer, &moved)
+                .map_err(|error| format!("partitions cannot be read from a valid offset: {error}"))
+        });
+        match repaired {
+            Ok(()) => self.status.well(Area::Source),
+            Err(message) => self.status.trouble(Area::Source, message),
+        }
+        !self.status.is_troubled(Area::Source)
+    }
+
+    /// librdkafka has given up on these partitions: they are handed out anew, with an offset.
+    fn restart(&self, consumer: &GroupConsumer, moved: &[Position]) -> Result<(), ClientError> {
+        let partitions: Vec<_> = moved.iter().map(|position| position.partition.clone()).collect();
+        self.tell(Event::Lost(partitions.clone()));
+        consumer.incremental_unassign(&list(&partitions))?;
+        self.tell(Event::Assigned(partitions));
+        consumer.incremental_assign(&list_with_offsets(moved))
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more: the commands tell so too, and are read next.
+        drop(self.end.events.blocking_send(event));
+    }
+}
+
+fn id(topic: &str, partition: i32) -> PartitionId {
+    PartitionId { topic: topic.into(), partition }
+}
+
+/// The partitions of librdkafka's list.
+fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
+    list.elements().iter().map(|element| id(element.topic(), element.partition())).collect()
+}
+
+fn list(partitions: &[PartitionId]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for PartitionId { topic, partition } in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
+
+fn list_with_offsets(positions: &[Position]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for Position { partition: PartitionId { topic, partition }, offset } in positions {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+            .expect("an offset of a record is no special one");
+    }
+    list
+}
+
+fn commit(consumer: &GroupConsumer, positions: &[Position], mode: CommitMode) -> Result<(), ClientError> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    consumer.commit(&list_with_offsets(positions), mode)
+}

@@ -1,0 +1,88 @@
+//! The worker's part in a rebalance: what is under way is settled and committed before a partition goes.
+
+use sluice_crds::StartFrom;
+use sluice_kafka::{
+    consumer::{
+        BaseConsumer, ClientContext, ClientError, ClientResult, CommitMode, Consumer as _, ConsumerContext,
+        RDKafkaLogLevel, Rebalance, TopicPartitionList,
+    },
+    write_log_line,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use super::{GroupConsumer, commit, ids, start};
+use crate::source::Event;
+
+/// Called by librdkafka on the thread that polls.
+pub(super) struct Group {
+    events: mpsc::Sender<Event>,
+    start_from: StartFrom,
+}
+
+impl Group {
+    pub(super) fn new(events: mpsc::Sender<Event>, start_from: StartFrom) -> Self {
+        Self { events, start_from }
+    }
+
+    /// Writes down where to begin before the first record is read: librdkafka then finds it as the committed offset, and so
+    /// does everybody who asks for the lag.
+    fn assign(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
+        if let Err(error) = start::commit_beginnings(consumer, partitions, self.start_from) {
+            // The partitions without an offset then report that they have none, and it is tried again.
+            warn!("Where to begin could not be written down yet: {error}");
+        }
+    }
+
+    fn revoke(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
+        if consumer.assignment_lost() {
+            warn!(partitions = partitions.count(), "Partitions lost: the group went on without this worker");
+            self.tell(Event::Lost(ids(partitions)));
+            return;
+        }
+        let (settled, settlement) = oneshot::channel();
+        self.tell(Event::Revoked(ids(partitions), settled));
+        let Ok(positions) = settlement.blocking_recv() else { return };
+        if let Err(error) = commit(consumer, &positions, CommitMode::Sync) {
+            warn!("Settled records could not be written down and will be delivered again: {error}");
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more while the worker ends.
+        drop(self.events.blocking_send(event));
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        write_log_line(level, facility, line);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        write_log_line(RDKafkaLogLevel::Warning, "ERROR", &format!("{error}: {reason}"));
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.assign(consumer, partitions),
+            Rebalance::Revoke(partitions) => self.revoke(consumer, partitions),
+            Rebalance::Error(error) => warn!("Rebalance failed: {error}"),
+        }
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            self.tell(Event::Assigned(ids(partitions)));
+        }
+    }
+
+    fn commit_callback(&self, result: ClientResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            warn!("Commit failed and is repeated: {error}");
+            self.tell(Event::CommitFailed);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Where to begin in a partition without a committed offset, or with one that no longer exists.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sluice_crds::StartFrom;
+use sluice_kafka::consumer::{
+    ClientError, CommitMode, Consumer as _, Offset, TopicPartitionList, TopicPartitionListElem,
+};
+use tracing::{info, warn};
+
+use super::{GroupConsumer, PartitionId, Position, commit, id, list};
+
+/// How long a broker may take to answer one question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Commits where the group begins in those of these partitions that have no committed offset.
+///
+/// A group without any offset for a topic is new to it and begins by `start_from`, in all of its partitions at once: whoever
+/// is assigned the others finds them begun. A partition that came later is read from its first record.
+pub(super) fn commit_beginnings(
+    consumer: &GroupConsumer,
+    partitions: &TopicPartitionList,
+    start_from: StartFrom,
+) -> Result<(), ClientError> {
+    let missing = without_offset(consumer, partitions.clone())?;
+    let mut beginnings = Vec::new();
+    for topic in missing.iter().map(|partition| &partition.topic).collect::<BTreeSet<_>>() {
+        let all = partitions_of(consumer, topic)?;
+        let unread = without_offset(consumer, list(&all))?;
+        let is_new = unread.len() == all.len();
+        let (begin, wanted) = if is_new { (start_from, all) } else { (StartFrom::Earliest, unread) };
+        for partition in wanted.into_iter().filter(|partition| is_new || missing.contains(partition)) {
+            let (low, high) = consumer.fetch_watermarks(topic, partition.partition, PATIENCE)?;
+            let offset = match begin {
+                StartFrom::Earliest => low,
+                StartFrom::Latest => high,
+            };
+            info!(%partition, offset, "Beginning");
+            beginnings.push(Position { partition, offset });
+        }
+    }
+    commit(consumer, &beginnings, CommitMode::Sync)
+}
+
+/// Where those assigned partitions go on that cannot be read from where they are: from their committed offset where it
+/// exists, from their first record where it does not. What is gone in between is told.
+pub(super) fn misplaced(consumer: &GroupConsumer, start_from: StartFrom) -> Result<Vec<Position>, ClientError> {
+    let assignment = consumer.assignment()?;
+    commit_beginnings(consumer, &assignment, start_from)?;
+    let committed = consumer.committed_offsets(assignment, PATIENCE)?;
+    let position = consumer.position()?;
+    let mut moved = Vec::new();
+    for element in committed.elements() {
+        let partition = id(element.topic(), element.partition());
+        let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?;
+        let reached = position.find_partition(element.topic(), element.partition()).and_then(|found| offset(&found));
+        let wanted = reached.or_else(|| offset(&element)).unwrap_or(low);
+        let valid = (low..=high).contains(&wanted);
+        if !valid {
+            let gone = (low - wanted).max(0);
+            warn!(%partition, wanted, low, high, gone, "Offset {wanted} does not exist any more: {gone} records are gone, reading on from {low}");
+        }
+        if reached.is_none() || !valid {
+            moved.push(Position { partition, offset: if valid { wanted } else { low } });
+        }
+    }
+    Ok(moved)
+}
+
+fn without_offset(consumer: &GroupConsumer, partitions: TopicPartitionList) -> Result<Vec<PartitionId>, ClientError> {
+    let committed = consumer.committed_offsets(partitions, PATIENCE)?;
+    let mut missing = Vec::new();
+    for element in committed.elements() {
+        element.error()?;
+        if offset(&element).is_none() {
+            missing.push(id(element.topic(), element.partition()));
+        }
+    }
+    Ok(missing)
+}
+
+fn partitions_of(consumer: &GroupConsumer, topic: &str) -> Result<Vec<PartitionId>, ClientError> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    Ok(found
+        .map_or_else(Vec::new, |found| found.partitions().iter().map(|partition| id(topic, partition.id())).collect()))
+}
+
+fn offset(element: &TopicPartitionListElem<'_>) -> Option<i64> {
+    match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! What a worker reads from. A source runs on its own and speaks by two channels: it sends [`Event`]s and obeys
+//! [`Command`]s. A new kind of source is a file here, a variant of `SourceConfig` and an arm of [`start`].
+
+mod kafka;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sluice_crds::wire::SourceConfig;
+use sluice_pipeline::Record;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::status::Status;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartitionId {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// A partition and an offset in it: everything before the offset is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) partition: PartitionId,
+    pub(crate) offset: i64,
+}
+
+/// What a source tells, in order.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// These partitions are ours from now on.
+    Assigned(Vec<PartitionId>),
+    /// Records of assigned partitions, each partition's in order.
+    Records(Vec<Record>),
+    /// All records before these positions were told.
+    Reached(Vec<Position>),
+    /// These partitions go to somebody else once the answer is there: how far they are settled. The source waits for it at
+    /// most a little longer than [`DRAIN`].
+    Revoked(Vec<PartitionId>, oneshot::Sender<Vec<Position>>),
+    /// These partitions are somebody else's already: nothing about them may be committed.
+    Lost(Vec<PartitionId>),
+    /// A commit failed: what it said is to be committed again.
+    CommitFailed,
+}
+
+/// What a source is told to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Read no more from a partition until it is resumed.
+    Pause(PartitionId),
+    /// Read on.
+    Resume(PartitionId),
+    /// Write down how far partitions are settled.
+    Commit(Vec<Position>),
+    /// Give all partitions back, in order, and end.
+    Stop,
+}
+
+/// How long records under way may take to be settled when their partition is revoked.
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+
+/// Batches of records that may wait for the engine.
+const EVENTS: usize = 16;
+
+/// Both ends of the channels to a source that runs.
+pub(crate) struct Source {
+    /// Ends when the source has ended.
+    pub(crate) events: mpsc::Receiver<Event>,
+    /// Never blocks: commands are few, at most a handful for each partition and commit.
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The ends of the channels that a source holds.
+pub(crate) struct SourceEnd {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+}
+
+/// The channels between an engine and a source.
+pub(crate) fn channels() -> (Source, SourceEnd) {
+    let (event_sender, event_receiver) = mpsc::channel(EVENTS);
+    let (command_sender, command_receiver) = mpsc::unbounded_channel();
+    let source = Source { events: event_receiver, commands: command_sender };
+    (source, SourceEnd { events: event_sender, commands: command_receiver })
+}
+
+/// Starts the source of this configuration. Errors: it can never work, whatever the world does.
+pub(crate) fn start(config: &SourceConfig, status: &Arc<Status>) -> anyhow::Result<Source> {
+    let (source, end) = channels();
+    match config {
+        SourceConfig::Kafka { connection, topics, group, start_from } => {
+            let settings = kafka::Settings {
+                connection: connection.clone(),
+                topics: topics.clone(),
+                group: group.clone(),
+                start_from: *start_from,
+            };
+            kafka::start(settings, end, Arc::clone(status))?;
+        }
+    }
+    Ok(source)
+}

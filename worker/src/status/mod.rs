@@ -1,0 +1,206 @@
+//! What the worker tells about itself: counts that add up, what keeps it from working, and signs of life.
+
+mod metrics;
+mod server;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use sluice_crds::wire::WorkerStatus;
+use tracing::{info, warn};
+
+pub(crate) use server::serve;
+
+use crate::{config::Job, flow::Outcome, sink::DeliveryError};
+
+/// What the worker tells about itself. Every change is one short lock, so that the counts add up whenever they are read.
+#[derive(Debug)]
+pub(crate) struct Status {
+    generation: i64,
+    integration: [(&'static str, String); 2],
+    counts: Mutex<Counts>,
+    troubles: Mutex<BTreeMap<Area, String>>,
+    /// Seconds that attempts took.
+    attempts: Histogram,
+    sink_fails: AtomicBool,
+    ready: AtomicBool,
+    started: Instant,
+    /// Milliseconds from the start to the source's last sign of life.
+    heartbeat: AtomicU64,
+}
+
+/// Counts since the start. What was received is delivered, skipped, dead-lettered, returned, or not settled yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) received: u64,
+    pub(crate) delivered: u64,
+    pub(crate) skipped: u64,
+    pub(crate) dead_lettered: u64,
+    /// Not settled when their partition was taken away; whoever has it now receives them.
+    pub(crate) returned: u64,
+    pub(crate) retries: u64,
+    pub(crate) partitions: u64,
+}
+
+/// Where something can keep the worker from working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Area {
+    Source,
+    DeadLetters,
+}
+
+/// A source that gave no sign of life for this long hangs. Longer than a revocation, which waits for deliveries.
+const SILENCE: Duration = Duration::from_mins(1);
+
+impl Status {
+    pub(crate) fn new(job: &Job) -> Self {
+        let name = &job.config.integration;
+        Self {
+            generation: job.generation,
+            integration: [("namespace", name.namespace.clone()), ("integration", name.name.clone())],
+            counts: Mutex::default(),
+            troubles: Mutex::default(),
+            // 1 ms to 33 s.
+            attempts: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            sink_fails: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            started: Instant::now(),
+            heartbeat: AtomicU64::new(0),
+        }
+    }
+
+    /// Records were read.
+    pub(crate) fn received(&self, records: usize) {
+        self.counts().received += count(records);
+    }
+
+    /// A record is settled; an abandoned one is not.
+    pub(crate) fn settled(&self, outcome: Outcome) {
+        let mut counts = self.counts();
+        match outcome {
+            Outcome::Delivered => counts.delivered += 1,
+            Outcome::Skipped => counts.skipped += 1,
+            Outcome::DeadLettered => counts.dead_lettered += 1,
+            Outcome::Abandoned => {}
+        }
+    }
+
+    /// Records go back unsettled with their partition.
+    pub(crate) fn returned(&self, records: usize) {
+        self.counts().returned += count(records);
+    }
+
+    /// So many partitions are ours.
+    pub(crate) fn assigned(&self, partitions: usize) {
+        self.counts().partitions = count(partitions);
+    }
+
+    /// A failed attempt is going to be repeated.
+    pub(crate) fn retried(&self) {
+        self.counts().retries += 1;
+    }
+
+    /// An attempt ended. Only the first failure after a success is logged, and the first success after a failure.
+    pub(crate) fn attempted(&self, took: Duration, error: Option<&DeliveryError>) {
+        self.attempts.observe(took.as_secs_f64());
+        let fails = error.is_some();
+        // Read before written: most attempts find nothing to change, and the line stays in every core's cache.
+        if self.sink_fails.load(Ordering::Relaxed) == fails || self.sink_fails.swap(fails, Ordering::Relaxed) == fails {
+            return;
+        }
+        if let Some(DeliveryError { code, message, .. }) = error {
+            warn!(code, "Delivery failed: {message}");
+        } else {
+            info!("Delivery works again");
+        }
+    }
+
+    /// Something keeps the worker from working. It is logged when it is news.
+    pub(crate) fn trouble(&self, area: Area, message: String) {
+        let mut troubles = lock(&self.troubles);
+        if troubles.get(&area) != Some(&message) {
+            warn!("Waiting: {message}");
+            troubles.insert(area, message);
+        }
+    }
+
+    /// Nothing (any more) keeps this part from working.
+    pub(crate) fn well(&self, area: Area) {
+        if let Some(message) = lock(&self.troubles).remove(&area) {
+            info!("No longer: {message}");
+        }
+    }
+
+    /// Whether something keeps this part from working.
+    pub(crate) fn is_troubled(&self, area: Area) -> bool {
+        lock(&self.troubles).contains_key(&area)
+    }
+
+    /// The source is a member of its group.
+    pub(crate) fn ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// The source gives a sign of life.
+    pub(crate) fn beat(&self) {
+        self.heartbeat.store(self.age(), Ordering::Relaxed);
+    }
+
+    fn is_alive(&self) -> bool {
+        let silence = self.age().saturating_sub(self.heartbeat.load(Ordering::Relaxed));
+        Duration::from_millis(silence) < SILENCE
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// What the operator reads.
+    pub(crate) fn report(&self) -> WorkerStatus {
+        let counts = *self.counts();
+        let troubles = lock(&self.troubles);
+        WorkerStatus {
+            generation: self.generation,
+            received: counts.received - counts.returned,
+            delivered: counts.delivered,
+            skipped: counts.skipped,
+            dead_lettered: counts.dead_lettered,
+            unsettled: counts.unsettled(),
+            retries: counts.retries,
+            partitions: counts.partitions,
+            trouble: (!troubles.is_empty())
+                .then(|| troubles.values().map(String::as_str).collect::<Vec<_>>().join("; ")),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
+        lock(&self.counts)
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Counts {
+    /// Records that were received and have not met their end.
+    pub(crate) fn unsettled(&self) -> u64 {
+        self.received - self.delivered - self.skipped - self.dead_lettered - self.returned
+    }
+}
+
+/// Nothing panics while it holds one of these locks; if it did, the counts would still be whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
