@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::future::join_all;
+use sluice_cluster::{Cluster, Component, Part};
 use sluice_crds::wire::DeferredBecause;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -43,6 +44,56 @@ async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() 
         .sum();
     assert_eq!((status.accepted, deferred), (0, 1));
     assert_eq!(receiver.ended(), None);
+}
+
+/// A cluster of this test's own, because it stops the broker.
+struct OwnCluster(Option<Cluster>);
+
+impl OwnCluster {
+    fn up() -> Self {
+        Self(Some(Cluster::up("receiver-faults", &[Part::Kafka]).unwrap()))
+    }
+
+    fn get(&self) -> &Cluster {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        self.0.take().unwrap().down().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_nothing_is_lost() {
+    let cluster = OwnCluster::up();
+    let broker = cluster.get().component(Component::Kafka);
+    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    assert_eq!(receiver.post("{}").await.status, 202);
+
+    broker.stop().unwrap();
+    let sender = Sender::to(receiver.endpoint);
+    for id in ["e-1", "e-2"] {
+        let start = Instant::now();
+        let answer = sender.signed(SECRET, id, "{}").await.unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+        assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
+    }
+    until(async || receiver.status().await.trouble, Option::is_some).await;
+    // It goes on answering for itself, with Retry-After.
+    assert!(receiver.is_ready().await);
+
+    broker.start().unwrap();
+    for id in ["e-1", "e-2"] {
+        until(async || sender.signed(SECRET, id, "{}").await.unwrap().status, |status| *status == 202).await;
+    }
+    until(async || receiver.status().await.trouble, Option::is_none).await;
+    let written: BTreeSet<_> =
+        records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert!(["e-1", "e-2"].iter().all(|id| written.contains(*id)), "{written:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,11 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
+    env, process,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use sluice_cluster::{Cluster, Part};
 use sluice_crds::KafkaConnection;
 use sluice_kafka::{
     Admin, NewTopic,
@@ -32,10 +36,13 @@ impl Record {
     }
 }
 
-/// How to reach the broker.
+/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
+/// started where it does not run and left running for the next test.
 pub(crate) fn connection() -> KafkaConnection {
-    let address = std::env::var("SLUICE_TEST_KAFKA").expect("SLUICE_TEST_KAFKA names a broker as host:port");
-    connection_to(address)
+    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
+        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
+    });
+    connection_to(&*ADDRESS)
 }
 
 /// A connection to any address.
