@@ -5,16 +5,23 @@ use std::{
     env,
     fmt::Debug,
     process,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use sluice_cluster::{Cluster, Part};
 use sluice_kafka::{Admin, KafkaConnection, NewTopic, Producer, ProducerSettings, TopicDescription};
 
-/// How to reach the broker.
+/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
+/// started where it does not run and left running for the next test.
 pub(crate) fn connection() -> KafkaConnection {
-    let address = env::var("SLUICE_TEST_KAFKA").expect("SLUICE_TEST_KAFKA names a broker as host:port");
-    connection_to(&address)
+    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
+        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
+    });
+    connection_to(&ADDRESS)
 }
 
 /// A connection to any address.
@@ -22,8 +29,9 @@ pub(crate) fn connection_to(address: &str) -> KafkaConnection {
     KafkaConnection { bootstrap_servers: vec![address.to_owned()], ..KafkaConnection::default() }
 }
 
+/// Patient with a broker that is busy with other tests.
 pub(crate) fn admin() -> Admin {
-    Admin::connect(&connection()).unwrap()
+    Admin::connect(&connection()).unwrap().with_timeout(Duration::from_mins(1))
 }
 
 /// A producer that waits for a broker which has only just started.

@@ -1,0 +1,119 @@
+//! A broker that dies and comes back, in a cluster of its own.
+#![allow(clippy::unwrap_used, reason = "test code, also outside the functions that clippy knows as tests")]
+
+mod broker;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use broker::{connection_to, created, plain_topic, until};
+use futures::future::join_all;
+use sluice_cluster::{Cluster, Component, ComponentHandle, Part};
+use sluice_kafka::{
+    Admin, Error, KafkaConnection, OutgoingRecord, Producer, ProducerSettings, SendError,
+    consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
+};
+use tokio::task;
+
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Numbered records that many senders go on writing until they are told to stop.
+#[derive(Default)]
+struct Flow {
+    next: AtomicUsize,
+    confirmed: AtomicUsize,
+    failed: AtomicUsize,
+    stop: AtomicBool,
+}
+
+/// A record's number, how long its fate took, and its fate.
+type Outcome = (usize, Duration, Result<(), SendError>);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_broker_loses_no_confirmed_record_and_shows_none_that_is_certainly_not_written() {
+    let cluster = task::spawn_blocking(|| Cluster::up("kafka-faults", &[Part::Kafka]).unwrap()).await.unwrap();
+    let connection = connection_to(&cluster.kafka_bootstrap());
+    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(3));
+    let topic = created(&admin, plain_topic("killed")).await;
+    let settings = ProducerSettings { patience: PATIENCE, ..ProducerSettings::default() };
+    let producer = Producer::connect(&connection, &settings).unwrap();
+
+    let flow = Arc::<Flow>::default();
+    let senders: Vec<_> =
+        (0..64).map(|_| tokio::spawn(keep_sending(producer.clone(), topic.clone(), Arc::clone(&flow)))).collect();
+    until(async || flow.confirmed.load(SeqCst), |confirmed| *confirmed > 1000).await;
+    blocking(&cluster, |kafka| kafka.kill().unwrap()).await;
+    until(async || flow.failed.load(SeqCst), |failed| *failed > 0).await;
+    let unreachable = admin.describe_topics(&[&topic]).await.unwrap_err();
+    assert!(matches!(unreachable, Error::Unreachable { .. }), "{unreachable:?}");
+    blocking(&cluster, |kafka| kafka.start().unwrap()).await;
+    let before = flow.confirmed.load(SeqCst);
+    until(async || flow.confirmed.load(SeqCst), |confirmed| *confirmed > before + 100).await;
+    flow.stop.store(true, SeqCst);
+
+    let outcomes: Vec<_> = join_all(senders).await.into_iter().flat_map(Result::unwrap).collect();
+    let last = flow.next.load(SeqCst);
+    producer.send(OutgoingRecord::new(topic.as_str(), last.to_string())).await.unwrap();
+    let written = task::spawn_blocking(move || numbers_up_to(last, &connection, &topic)).await.unwrap();
+    println!("fate and whether it is there: {:?}", true_fates(&outcomes, &written));
+    task::spawn_blocking(|| cluster.down().unwrap()).await.unwrap();
+}
+
+async fn keep_sending(producer: Producer, topic: String, flow: Arc<Flow>) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    while !flow.stop.load(SeqCst) {
+        let number = flow.next.fetch_add(1, SeqCst);
+        let start = Instant::now();
+        let outcome = producer.send(OutgoingRecord::new(topic.as_str(), number.to_string())).await.map(drop);
+        let counter = if outcome.is_ok() { &flow.confirmed } else { &flow.failed };
+        counter.fetch_add(1, SeqCst);
+        outcomes.push((number, start.elapsed(), outcome));
+    }
+    outcomes
+}
+
+async fn blocking(cluster: &Cluster, disturb: fn(ComponentHandle)) {
+    let kafka = cluster.component(Component::Kafka);
+    task::spawn_blocking(move || disturb(kafka)).await.unwrap();
+}
+
+/// Everything in the topic up to its last record, which has this number.
+fn numbers_up_to(last: usize, connection: &KafkaConnection, topic: &str) -> BTreeSet<usize> {
+    let consumer: BaseConsumer =
+        consumer_config(connection, "reader", &ConsumerSettings::default()).unwrap().create().unwrap();
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&assignment).unwrap();
+    let mut numbers = BTreeSet::new();
+    while !numbers.contains(&last) {
+        let record = consumer.poll(Duration::from_secs(20)).expect("a record within 20 s").unwrap();
+        let text = str::from_utf8(record.payload().unwrap()).unwrap();
+        assert!(numbers.insert(text.parse().unwrap()), "{text} is there twice");
+    }
+    numbers
+}
+
+/// How many records had which fate and are in the topic or not; panics over a fate that is not true.
+fn true_fates(outcomes: &[Outcome], written: &BTreeSet<usize>) -> BTreeMap<(&'static str, bool), usize> {
+    let mut fates = BTreeMap::new();
+    for (number, took, outcome) in outcomes {
+        assert!(*took < PATIENCE + Duration::from_millis(500), "{number} took {took:?}");
+        let there = written.contains(number);
+        let fate = match outcome {
+            Ok(()) => "confirmed",
+            Err(SendError::NotWritten(_)) => "not written",
+            Err(SendError::Unknown(_)) => "unknown",
+            Err(SendError::Busy) => panic!("{number} was refused by an empty buffer"),
+        };
+        assert!(there || fate != "confirmed", "{number} was confirmed and is lost");
+        assert!(!there || fate != "not written", "{number} is there after all");
+        *fates.entry((fate, there)).or_default() += 1;
+    }
+    fates
+}
