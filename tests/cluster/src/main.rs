@@ -126,11 +126,10 @@ fn down(name: &str) -> Result<()> {
 
 fn status() -> Result<()> {
     for name in Cluster::names()? {
-        match Cluster::attach(&name) {
-            Ok(cluster) => print_components(&name, &cluster)?,
-            Err(_) => {
-                print(format_args!("{name}: not running; `sluice-cluster down --name {name}` removes what it left"))?
-            }
+        if let Ok(cluster) = Cluster::attach(&name) {
+            print_components(&name, &cluster)?;
+        } else {
+            print(format_args!("{name}: only remains; remove them with `sluice-cluster down --name {name}`"))?;
         }
     }
     Ok(())

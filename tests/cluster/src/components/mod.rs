@@ -94,7 +94,7 @@ impl Component {
         }
     }
 
-    /// Writes the component's configuration and says how to start it.
+    /// Writes the component's configuration and says how to start it. For one that runs it changes nothing.
     pub(crate) fn prepare(self, site: &Site) -> Result<Launch> {
         match self {
             Self::Etcd => Ok(etcd::prepare(site)),

@@ -4,8 +4,6 @@
 //! `/var/log/containers`). In here those are empty and theirs, for each cluster anew. The kubelet also insists on kernel
 //! settings of the whole machine; in here it finds them as it wants them and leaves the machine's alone.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 
 use super::Launch;
@@ -39,7 +37,6 @@ pub(super) fn prepare(site: &Site) -> Result<Launch> {
         template::write(&site.path("mounts").join(setting), value)?;
     }
     let ready = site.path("mounts/ready");
-    let _ = fs::remove_file(&ready);
     let command = ["unshare", "--mount", "--propagation", "slave", "bash", "-ec", &script(site)].map(String::from);
     Ok(Launch::new(command.to_vec()).ready_when([Probe::File(ready)]))
 }
