@@ -15,15 +15,15 @@ use tokio::net::TcpListener;
 
 use crate::context::Context;
 
-/// Serves until `shutdown` is done. `ready` says whether every resource was listed once.
+/// Serves until `shutdown` is done. It is ready once every kind in `ready` was listed.
 pub async fn serve(
     address: SocketAddr,
     context: Arc<Context>,
-    ready: Arc<AtomicBool>,
+    ready: [Arc<AtomicBool>; 3],
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let readiness = move || async move {
-        if ready.load(Ordering::Acquire) {
+        if ready.iter().all(|listed| listed.load(Ordering::Acquire)) {
             (StatusCode::OK, "ready")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "starting")

@@ -1,9 +1,6 @@
 //! Puts the operator together and runs it until SIGTERM or SIGINT.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use kube::{Client, runtime::reflector::ObjectRef};
@@ -32,32 +29,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         metrics: Metrics::default(),
     });
     let stop = stop_signal()?;
-    let ready = Arc::new(AtomicBool::new(false));
 
-    let (topics, topic_store) = watch::controller::<Topic>(&client);
-    let (webhooks, webhook_store) = watch::controller::<Webhook>(&client);
-    let (integrations, integration_store) = watch::controller::<Integration>(&client);
+    let topics = watch::controller::<Topic>(&client);
+    let webhooks = watch::controller::<Webhook>(&client);
+    let integrations = watch::controller::<Integration>(&client);
+    let ready = [&topics.listed, &webhooks.listed, &integrations.listed].map(Arc::clone);
+    let integration_store = integrations.store.clone();
     let (changed, measured) = mpsc::channel(64);
-    let webhooks = watch::of_webhooks(webhooks, webhook_store.clone(), &client);
-    let integrations =
-        watch::of_integrations(integrations, integration_store.clone(), &client)
-            .reconcile_on(futures::stream::unfold(measured, |mut measured| async {
-                Some((measured.recv().await?, measured))
-            }));
+    let webhooks = watch::of_webhooks(webhooks, &client);
+    let integrations = watch::of_integrations(integrations, &client)
+        .reconcile_on(futures::stream::unfold(measured, |mut measured| async {
+            Some((measured.recv().await?, measured))
+        }));
 
-    let listed = {
-        let (ready, integrations) = (Arc::clone(&ready), integration_store.clone());
-        async move {
-            let _ = futures::join!(
-                topic_store.wait_until_ready(),
-                webhook_store.wait_until_ready(),
-                integrations.wait_until_ready()
-            );
-            ready.store(true, Ordering::Release);
-            info!("Every resource was listed; the operator is ready");
-        }
-    };
-    tokio::spawn(listed);
     let exists = move |name: &sluice_crds::NamespacedName| {
         integration_store.get(&ObjectRef::new(&name.name).within(&name.namespace)).is_some()
     };
@@ -66,7 +50,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     info!(clusters = context.settings.clusters.len(), "Operator started");
     let (served, (), (), ()) = futures::join!(
         health::serve(arguments.status_listen, Arc::clone(&context), ready, stopped(stop.clone())),
-        controller::run(topics, Arc::clone(&context), stopped(stop.clone())),
+        controller::run(topics.controller, Arc::clone(&context), stopped(stop.clone())),
         controller::run(webhooks, Arc::clone(&context), stopped(stop.clone())),
         controller::run(integrations, context, stopped(stop)),
     );

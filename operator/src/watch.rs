@@ -1,8 +1,15 @@
 //! What wakes a pass: changes of the resource itself, of what it owns, and of what it refers to.
 
-use std::{fmt::Debug, hash::Hash};
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Service},
@@ -32,26 +39,48 @@ fn settings() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
+/// The watch of one kind.
+pub struct Watched<K: Kind>
+where
+    K::DynamicType: Eq + Hash,
+{
+    /// The loop that it drives.
+    pub controller: Controller<K>,
+    /// What it has seen.
+    pub store: Store<K>,
+    /// Whether it has seen everything once. (Not `Store::wait_until_ready`: it wakes only one of its waiters, and the
+    /// controller is one.)
+    pub listed: Arc<AtomicBool>,
+}
+
 /// A controller of one kind. Its own status writes do not wake it: only spec, annotations and labels count.
-pub fn controller<K: Kind>(client: &Client) -> (Controller<K>, Store<K>)
+pub fn controller<K: Kind>(client: &Client) -> Watched<K>
 where
     K::DynamicType: Debug + Default + Eq + Hash + Clone + Unpin,
 {
-    let (reader, writer) = reflector::store();
+    let (store, writer) = reflector::store();
+    let listed = Arc::new(AtomicBool::new(false));
+    let all_seen = Arc::clone(&listed);
     let changes = watcher(Api::<K>::all(client.clone()), settings())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                all_seen.store(true, Ordering::Release);
+            }
+        })
         .applied_objects()
         .predicate_filter(
             predicates::generation.combine(predicates::annotations).combine(predicates::labels),
             PredicateConfig::default(),
         );
-    (Controller::for_stream(changes, reader.clone()), reader)
+    Watched { controller: Controller::for_stream(changes, store.clone()), store, listed }
 }
 
 /// What a Webhook owns and refers to.
-pub fn of_webhooks(controller: Controller<Webhook>, store: Store<Webhook>, client: &Client) -> Controller<Webhook> {
+pub fn of_webhooks(watched: Watched<Webhook>, client: &Client) -> Controller<Webhook> {
+    let Watched { controller, store, .. } = watched;
     let route = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"));
     let routes = Api::<PartialObjectMeta<DynamicObject>>::all_with(client.clone(), &route);
     controller
@@ -68,11 +97,8 @@ pub fn of_webhooks(controller: Controller<Webhook>, store: Store<Webhook>, clien
 }
 
 /// What an Integration owns and refers to.
-pub fn of_integrations(
-    controller: Controller<Integration>,
-    store: Store<Integration>,
-    client: &Client,
-) -> Controller<Integration> {
+pub fn of_integrations(watched: Watched<Integration>, client: &Client) -> Controller<Integration> {
+    let Watched { controller, store, .. } = watched;
     let webhooks =
         watcher(Api::<PartialObjectMeta<Webhook>>::all(client.clone()), settings()).default_backoff().touched_objects();
     let by_webhook = store.clone();
