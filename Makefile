@@ -6,8 +6,9 @@ SHELL := /bin/bash
 export SLUICE_CACHE ?= $(HOME)/.cache/sluice
 export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
 
-CLUSTER := cargo run --quiet --locked -p sluice-cluster --
-PROGRAMS := -p sluice-operator -p sluice-receiver -p sluice-worker -p sluice-example-ledger
+# Always the whole workspace: with a part of it the dependencies get other features, and are built once more.
+BUILD := cargo build --locked --workspace
+PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
 .PHONY: help demo demo-down test unit lint generate prerequisites
 
@@ -16,15 +17,16 @@ help: ## This list
 
 demo: prerequisites ## From nothing to a webhook that travels to an API
 	@echo "Building Sluice (the first time takes some minutes)"
-	@cargo build --quiet --locked $(PROGRAMS) -p sluice-cluster -p sluice-suite
-	@cargo run --quiet --locked -p sluice-suite --bin demo
+	@$(BUILD) --quiet
+	@$(PROGRAMS)/demo
 
 demo-down: ## Stops the demo's cluster and leaves nothing behind
-	@$(CLUSTER) down --name demo
+	@$(BUILD) --quiet && $(PROGRAMS)/sluice-cluster down --name demo
 
 test: prerequisites ## Every test, on the real components
-	cargo build --locked $(PROGRAMS) -p sluice-cluster
-	trap '$(CLUSTER) down --name test' EXIT; cargo test --locked --workspace --no-fail-fast
+	$(BUILD)
+	trap '$(PROGRAMS)/sluice-cluster down --name test; $(PROGRAMS)/sluice-cluster down --name test-node' EXIT; \
+	cargo test --locked --workspace --no-fail-fast
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib
@@ -32,11 +34,11 @@ unit: ## What needs no cluster
 lint: prerequisites ## Format, clippy, generated files, purity
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo run --quiet --locked -p sluice-crds --bin sluice-generate -- --check
+	$(BUILD) --quiet && $(PROGRAMS)/sluice-generate --check
 	tests/purity
 
 generate: ## Writes the CRD manifests and the API reference from the types
-	cargo run --quiet --locked -p sluice-crds --bin sluice-generate
+	$(BUILD) --quiet && $(PROGRAMS)/sluice-generate
 
 prerequisites:
 	@tests/cluster/prerequisites

@@ -1,0 +1,14 @@
+//! What the tests and the demo have in common: a cluster to work on, Sluice in it, and patience.
+
+pub mod install;
+pub mod letters;
+pub mod operator;
+pub mod program;
+pub mod sender;
+pub mod shop;
+pub mod wait;
+pub mod world;
+
+pub use shop::Shop;
+pub use wait::until;
+pub use world::World;

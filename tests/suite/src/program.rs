@@ -1,0 +1,15 @@
+//! The programs under test, as they were built beside the tests.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+/// The program of that name in the folder of this build. Error: it was not built.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program lies")?;
+    // Tests lie one folder below the programs.
+    let folder = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("no build folder")?;
+    let path = folder.join(name);
+    ensure!(path.exists(), "{} is not built; run `make test` or `cargo build -p {name}`", path.display());
+    Ok(path)
+}

@@ -1,0 +1,168 @@
+//! `examples/quickstart` in a namespace of its own, so that tests do not meet.
+
+use std::path::Path;
+
+use anyhow::Context;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use sluice_cluster::{Cluster, Part};
+use sluice_crds::{Integration, KafkaConnection, Webhook};
+use sluice_kafka::{Producer, ProducerSettings};
+use tokio::sync::OnceCell;
+
+use crate::{
+    install::{self, Ledger, ROLLOUT},
+    sender::Sender,
+    until,
+    world::{client, condition},
+};
+
+/// Name of the cluster that the tests with pods share.
+const CLUSTER: &str = "test-node";
+/// As in `examples/quickstart/secret.yaml`.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+static NODE: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A quickstart that runs.
+pub struct Shop {
+    /// The cluster that it runs on.
+    pub cluster: &'static Cluster,
+    /// The API server, as its administrator.
+    pub client: Client,
+    /// Its namespace.
+    pub namespace: String,
+    /// The API that the Integration delivers to.
+    pub ledger: Ledger,
+}
+
+impl Shop {
+    /// Applies the quickstart and waits until everything is ready. `change` may change its Integration before.
+    pub async fn open(name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<Self> {
+        let cluster = NODE.get_or_try_init(node).await?;
+        let client = client(cluster.kubeconfig()).await?;
+        let namespace = format!("{name}-{}", std::process::id());
+        let ledger = Ledger::new(client.clone(), &namespace);
+        let shop = Self { cluster, client, namespace, ledger };
+        let mut manifests = shop.manifests()?;
+        let integration = manifests.iter_mut().find(|manifest| manifest["kind"] == "Integration");
+        change(integration.context("the quickstart has no Integration")?);
+        install::apply(cluster, &json!({"apiVersion": "v1", "kind": "List", "items": manifests}))?;
+        install::rolled_out(&shop.client, &shop.namespace, "ledger").await?;
+        shop.is_ready().await?;
+        Ok(shop)
+    }
+
+    /// The files of the quickstart, with this shop's namespace and path.
+    fn manifests(&self) -> anyhow::Result<Vec<Value>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart");
+        let mut manifests = Vec::new();
+        for file in ["namespace", "secret", "ledger", "topic", "webhook", "integration"] {
+            let path = folder.join(format!("{file}.yaml"));
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let namespace = &self.namespace;
+            let text = text
+                .replace("namespace: shop", &format!("namespace: {namespace}"))
+                .replace("name: shop\n", &format!("name: {namespace}\n"))
+                .replace("ledger.shop.svc", &format!("ledger.{namespace}.svc"))
+                .replace("path: /payments", &format!("path: {}", self.path()));
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+            manifests.extend(documents);
+        }
+        Ok(manifests)
+    }
+
+    fn path(&self) -> String {
+        format!("/{}/payments", self.namespace)
+    }
+
+    async fn is_ready(&self) -> anyhow::Result<()> {
+        let webhooks = Api::<Webhook>::namespaced(self.client.clone(), &self.namespace);
+        until("the Webhook is ready", ROLLOUT, || async {
+            let webhook = webhooks.get("payments").await.map_err(|error| error.to_string())?;
+            ready(&webhook.status.unwrap_or_default().conditions)
+        })
+        .await?;
+        self.integration_until("it is ready", |integration| {
+            ready(&integration.status.clone().unwrap_or_default().conditions)
+        })
+        .await
+    }
+
+    /// Waits until the Integration is as `judge` wants it; `Err` says what it sees instead.
+    pub async fn integration_until(
+        &self,
+        what: &str,
+        judge: impl Fn(&Integration) -> Result<(), String>,
+    ) -> anyhow::Result<()> {
+        let api = Api::<Integration>::namespaced(self.client.clone(), &self.namespace);
+        until(&format!("Integration payments-to-ledger: {what}"), ROLLOUT, || async {
+            let integration = api.get("payments-to-ledger").await.map_err(|error| error.to_string())?;
+            judge(&integration)
+        })
+        .await
+    }
+
+    /// Waits until the ledger has that many entries.
+    pub async fn ledger_has(&self, expected: usize) -> anyhow::Result<Vec<Value>> {
+        until(&format!("the ledger has {expected} entries"), ROLLOUT, || async {
+            let entries = self.ledger.entries().await.map_err(|error| error.to_string())?;
+            if entries.len() == expected { Ok(entries) } else { Err(format!("{} entries", entries.len())) }
+        })
+        .await
+    }
+
+    /// A sender of this shop's webhooks.
+    pub fn sender(&self) -> anyhow::Result<Sender> {
+        Sender::new(self.cluster.gateway_address(), "hooks.shop.example", &self.path(), SECRET)
+    }
+
+    /// Name in Kafka of the Topic that holds the payments.
+    pub fn topic(&self) -> String {
+        format!("{}.payments", self.namespace)
+    }
+
+    /// Name in Kafka of the dead letters.
+    pub fn dead_letters(&self) -> String {
+        format!("{}.payments-to-ledger-dead-letters", self.namespace)
+    }
+
+    /// How a program of this machine reaches the Kafka cluster.
+    pub fn kafka(&self) -> KafkaConnection {
+        KafkaConnection { bootstrap_servers: vec![self.cluster.kafka_bootstrap()], ..KafkaConnection::default() }
+    }
+
+    /// Writes payments straight into the topic.
+    pub fn producer(&self) -> anyhow::Result<Producer> {
+        Ok(Producer::connect(&self.kafka(), &ProducerSettings::default())?)
+    }
+}
+
+/// A payment that the quickstart's Integration delivers.
+pub fn payment(number: usize) -> Value {
+    json!({
+        "id": format!("pay-{number}"),
+        "type": "payment.succeeded",
+        "customer": format!("customer-{}", number % 10),
+        "amount": number,
+        "currency": "eur",
+    })
+}
+
+/// Whether `Ready` is true; `Err` says what it is instead.
+pub fn ready(conditions: &[Condition]) -> Result<(), String> {
+    let ready = condition(conditions, "Ready");
+    if ready.starts_with("True") { Ok(()) } else { Err(ready) }
+}
+
+async fn node() -> anyhow::Result<Cluster> {
+    let cluster = tokio::task::spawn_blocking(|| -> anyhow::Result<Cluster> {
+        let cluster = Cluster::up(CLUSTER, &Part::ALL)?;
+        install::load_images(&cluster)?;
+        Ok(cluster)
+    })
+    .await??;
+    install::install(&cluster, &client(cluster.kubeconfig()).await?).await?;
+    Ok(cluster)
+}

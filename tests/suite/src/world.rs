@@ -1,0 +1,160 @@
+//! A world for one test: a real API server and Kafka that all tests share, an operator, and a namespace of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use anyhow::Context;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Client, Config, Resource,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sluice_cluster::{Cluster, Part};
+use sluice_crds::KafkaConnection;
+use sluice_kafka::Admin;
+use tokio::sync::Mutex;
+
+use crate::{operator::Operator, until};
+
+/// Name of the cluster that the tests without pods share.
+const CLUSTER: &str = "test";
+/// Long enough for two busy cores; what takes longer is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The operator that the tests of this process share while one of them runs.
+static OPERATOR: Mutex<Weak<Operator>> = Mutex::const_new(Weak::new());
+
+/// A world for one test.
+pub struct World {
+    /// The API server, as its administrator.
+    pub client: Client,
+    /// The Kafka cluster.
+    pub kafka: Admin,
+    /// The test's own namespace.
+    pub namespace: String,
+    /// The operator.
+    pub operator: Arc<Operator>,
+    /// What the API server noted of every request.
+    pub audit_log: PathBuf,
+}
+
+impl World {
+    /// Begins a world whose namespace is called like the test.
+    pub async fn begin(name: &str) -> anyhow::Result<Self> {
+        let cluster = cluster().await?;
+        let client = client(cluster.kubeconfig()).await?;
+        let bootstrap = cluster.kafka_bootstrap();
+        let operator = operator(&cluster, client.clone(), &bootstrap).await?;
+        let namespace = format!("{name}-{}", std::process::id());
+        let object = Namespace {
+            metadata: kube::core::ObjectMeta { name: Some(namespace.clone()), ..Default::default() },
+            ..Default::default()
+        };
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
+        let connection = KafkaConnection { bootstrap_servers: vec![bootstrap], ..KafkaConnection::default() };
+        Ok(Self { client, kafka: Admin::connect(&connection)?, namespace, operator, audit_log: cluster.audit_log() })
+    }
+
+    /// The objects of a kind in the test's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies an object as a user would, from YAML without namespace.
+    pub async fn apply<K>(&self, yaml: &str) -> anyhow::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let manifest: Value = serde_saphyr::from_str(yaml).context("the test's own YAML")?;
+        let name = manifest["metadata"]["name"].as_str().context("the test's object has no name")?.to_owned();
+        let parameters = PatchParams::apply("kubectl").force();
+        Ok(self.api::<K>().patch(&name, &parameters, &Patch::Apply(manifest)).await?)
+    }
+
+    /// Makes the operator look at an object again, without a change of its spec.
+    pub async fn touch<K>(&self, name: &str) -> anyhow::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let patch =
+            json!({"metadata": {"annotations": {"test/touched": k8s_openapi::jiff::Timestamp::now().to_string()}}});
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.
+    pub async fn until<K, T>(
+        &self,
+        name: &str,
+        what: &str,
+        judge: impl Fn(&K) -> Result<T, String>,
+    ) -> anyhow::Result<T>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api = self.api::<K>();
+        let what = format!("{what} ({} {name:?})", K::kind(&()));
+        let found = until(&what, PATIENCE, || async {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            judge(&object)
+        });
+        found.await.with_context(|| format!("the operator's log:\n{}", last_lines(&self.operator.log(), 20)))
+    }
+}
+
+/// The condition of that type, as `status reason: message`.
+pub fn condition(conditions: &[Condition], kind: &str) -> String {
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .map_or_else(|| "none".to_owned(), |found| format!("{} {}: {}", found.status, found.reason, found.message))
+}
+
+/// A client with the rights of that kubeconfig.
+pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn cluster() -> anyhow::Result<Cluster> {
+    let parts = [Part::ControlPlane, Part::GatewayCrds, Part::Kafka];
+    Ok(tokio::task::spawn_blocking(move || Cluster::up(CLUSTER, &parts)).await??)
+}
+
+async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {
+    let mut running = OPERATOR.lock().await;
+    if let Some(operator) = running.upgrade() {
+        return Ok(operator);
+    }
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+    for part in ["crds", "operator/namespace.yaml", "operator/access.yaml"] {
+        let path = manifests.join(part).display().to_string();
+        cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])?;
+    }
+    let operator = Arc::new(Operator::start(client, cluster.kubeconfig(), bootstrap).await?);
+    let url = format!("http://{}/readyz", operator.status);
+    until("the operator is ready", PATIENCE, || async {
+        let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+    })
+    .await
+    .with_context(|| operator.log())?;
+    *running = Arc::downgrade(&operator);
+    Ok(operator)
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

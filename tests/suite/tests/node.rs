@@ -1,0 +1,166 @@
+//! The whole path on a real node: gateway, receiver, Kafka, worker, API. What the demo shows, and what must hold when things
+//! go wrong.
+
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt, api::ListParams};
+use reqwest::StatusCode;
+use serde_json::json;
+use sluice_crds::Integration;
+use sluice_kafka::OutgoingRecord;
+use sluice_suite::{
+    Shop, letters,
+    shop::{payment, ready},
+};
+
+fn lag(integration: &Integration) -> String {
+    integration.status.as_ref().and_then(|status| status.lag.clone()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[tokio::test]
+async fn a_signed_webhook_travels_to_the_api_once_and_a_forged_one_does_not() {
+    let shop = Shop::open("story", |_| ()).await.unwrap();
+    let sender = shop.sender().unwrap();
+    for number in 0..20 {
+        assert_eq!(sender.send(&format!("evt-{number}"), &payment(number)).await.unwrap(), StatusCode::ACCEPTED);
+    }
+    let mut failed = payment(20);
+    failed["type"] = json!("payment.failed");
+    assert_eq!(sender.send("evt-20", &failed).await.unwrap(), StatusCode::ACCEPTED);
+    assert_eq!(sender.send("evt-7", &payment(7)).await.unwrap(), StatusCode::ACCEPTED, "a duplicate is acknowledged");
+    assert_eq!(sender.forge("evt-21", &payment(21)).await.unwrap(), StatusCode::UNAUTHORIZED);
+
+    shop.integration_until(
+        "lag is 0",
+        |integration| if lag(integration) == "0" { Ok(()) } else { Err(lag(integration)) },
+    )
+    .await
+    .unwrap();
+    let entries = shop.ledger_has(20).await.unwrap();
+    assert!(entries.contains(&json!({"payment": "pay-7", "customer": "customer-7", "amount": 7, "currency": "EUR"})));
+    let payments: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["payment"].as_str()).collect();
+    assert_eq!(payments.len(), 20);
+}
+
+/// Writes payments straight into the topic, many at a time.
+async fn write(shop: &Shop, numbers: std::ops::Range<usize>) {
+    let producer = shop.producer().unwrap();
+    let topic = shop.topic();
+    stream::iter(numbers)
+        .map(|number| {
+            let mut record = OutgoingRecord::new(topic.as_str(), payment(number).to_string());
+            record.key = Some(format!("customer-{}", number % 10).into());
+            producer.send(record)
+        })
+        .buffer_unordered(500)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
+}
+
+/// Ends the worker as a crash would: the process of the container is killed, without a word to anybody.
+async fn kill_worker(shop: &Shop) {
+    let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
+    let workers = pods.list(&ListParams::default().labels("app.kubernetes.io/name=sluice-worker")).await.unwrap();
+    let host = format!("HOSTNAME={}", workers.items[0].name_any());
+    let is_worker = |process: &fs::DirEntry| {
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == host.as_bytes())
+    };
+    let process = fs::read_dir("/proc").unwrap().filter_map(Result::ok).find(is_worker).expect("the worker runs");
+    let pid = process.file_name().into_string().unwrap();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
+    const RECORDS: usize = 10_000;
+    let shop = Shop::open("killed", |_| ()).await.unwrap();
+    write(&shop, 0..RECORDS).await;
+    sluice_suite::until("the worker is in the middle", Duration::from_secs(60), || async {
+        let count = shop.ledger.entries().await.map_err(|error| error.to_string())?.len();
+        if count > RECORDS / 20 { Ok(()) } else { Err(format!("{count} entries")) }
+    })
+    .await
+    .unwrap();
+    kill_worker(&shop).await;
+    let before = shop.ledger.entries().await.unwrap().len();
+    assert!(before < RECORDS, "the worker was through before it could be killed");
+
+    let entries = shop.ledger_has(RECORDS).await.unwrap();
+    let payments: BTreeSet<String> = entries.iter().map(|entry| entry["payment"].to_string()).collect();
+    assert_eq!(payments.len(), RECORDS);
+}
+
+#[tokio::test]
+async fn while_the_api_is_unavailable_lag_grows_and_then_drains() {
+    let patient = |integration: &mut serde_json::Value| {
+        integration["spec"]["delivery"]["retry"] = json!({"maxAttempts": 1000, "backoff": {"max": "2s"}});
+    };
+    let shop = Shop::open("unavailable", patient).await.unwrap();
+    shop.ledger.behave(&json!({"unavailable": true})).await.unwrap();
+    write(&shop, 0..300).await;
+    shop.integration_until(
+        "lag is 300",
+        |integration| {
+            if lag(integration) == "300" { Ok(()) } else { Err(lag(integration)) }
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(shop.ledger.entries().await.unwrap().len(), 0);
+
+    shop.ledger.behave(&json!({})).await.unwrap();
+    shop.ledger_has(300).await.unwrap();
+    shop.integration_until(
+        "lag is 0",
+        |integration| if lag(integration) == "0" { Ok(()) } else { Err(lag(integration)) },
+    )
+    .await
+    .unwrap();
+    shop.integration_until("it is ready", |integration| ready(&integration.status.clone().unwrap().conditions))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_api_refuses_becomes_a_dead_letter_and_is_counted() {
+    let shop = Shop::open("refused", |_| ()).await.unwrap();
+    shop.ledger.behave(&json!({"refuse": "customer-3"})).await.unwrap();
+    write(&shop, 0..50).await;
+    shop.ledger_has(45).await.unwrap();
+    let (connection, topic) = (shop.kafka(), shop.dead_letters());
+    let letters = tokio::task::spawn_blocking(move || letters::read(&connection, &topic, 5, Duration::from_secs(30)));
+    for letter in letters.await.unwrap().unwrap() {
+        let number: usize =
+            serde_json::from_str::<serde_json::Value>(&letter.value).unwrap()["amount"].as_u64().unwrap() as usize;
+        assert_eq!(letter.value, payment(number).to_string(), "the value is what came in, byte for byte");
+        assert_eq!(letter.key.as_deref(), Some("customer-3"));
+        let header = |name: &str| letter.headers.get(name).map(String::as_str).unwrap_or_default();
+        assert_eq!(header("sluice-error-class"), "DeliveryError");
+        assert_eq!(header("sluice-error-code"), "422");
+        assert_eq!(header("sluice-attempts"), "1");
+        assert_eq!(header("sluice-original-topic"), shop.topic());
+        assert_eq!(header("sluice-integration"), format!("{}/payments-to-ledger", shop.namespace));
+        for name in [
+            "sluice-error-stage",
+            "sluice-error-message",
+            "sluice-first-failed-at",
+            "sluice-original-partition",
+            "sluice-original-offset",
+            "sluice-original-timestamp",
+            "sluice-generation",
+            "sluice-replay-count",
+        ] {
+            assert!(!header(name).is_empty(), "{name} is missing: {:?}", letter.headers);
+        }
+    }
+    shop.integration_until("it counts 5 dead letters", |integration| {
+        let count = integration.status.as_ref().and_then(|status| status.dead_letters.clone()).unwrap_or_default();
+        if count == "5" { Ok(()) } else { Err(format!("{count} dead letters")) }
+    })
+    .await
+    .unwrap();
+}

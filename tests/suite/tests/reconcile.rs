@@ -1,0 +1,227 @@
+//! The three kinds against a real API server and a real Kafka: what is made, what is repaired, and what is left alone.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service},
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_kafka::{ConfigChange, ConfigSource};
+use sluice_suite::{
+    World, until,
+    world::{PATIENCE, condition},
+};
+
+const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {SPEC}}";
+const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: NAME}, \
+                           spec: {source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, SPEC}}";
+const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, \
+                       spec: {route: {parentRefs: [{name: edge}]}, verify: {none: {}}}}";
+
+async fn apply_topic(world: &World, spec: &str) -> Topic {
+    world.apply(&TOPIC.replace("SPEC", spec)).await.unwrap()
+}
+
+async fn apply_integration(world: &World, name: &str, spec: &str) -> Integration {
+    world.apply(&INTEGRATION.replace("NAME", name).replace("SPEC", spec)).await.unwrap()
+}
+
+async fn topic_says(world: &World, name: &str, what: &str) -> Topic {
+    let judge = |topic: &Topic| {
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        if current && ready.starts_with(what) { Ok(topic.clone()) } else { Err(ready) }
+    };
+    world.until(name, what, judge).await.unwrap()
+}
+
+async fn integration_says(world: &World, name: &str, what: &str) -> Integration {
+    let judge = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == integration.metadata.generation;
+        if current && ready.starts_with(what) { Ok(integration.clone()) } else { Err(ready) }
+    };
+    world.until(name, what, judge).await.unwrap()
+}
+
+/// The settings that were made for the topic itself.
+async fn own_settings(world: &World, topic: &str) -> BTreeMap<String, String> {
+    let mut configs = world.kafka.describe_configs(&[topic]).await.unwrap();
+    let entries = configs.remove(topic).unwrap().unwrap().into_iter();
+    entries
+        .filter(|(_, entry)| entry.source == ConfigSource::Topic)
+        .map(|(key, entry)| (key, entry.value.unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_topic_is_created_grown_and_kept_as_declared() {
+    let world = World::begin("topic").await.unwrap();
+    let kafka_name = format!("{}.orders", world.namespace);
+    apply_topic(&world, "partitions: 1, config: {retention.ms: '1000000', segment.bytes: '1048576'}").await;
+    let created = topic_says(&world, "orders", "True InSync").await.status.unwrap();
+    let described =
+        world.kafka.describe_topics(&[&kafka_name]).await.unwrap().remove(&kafka_name).unwrap().unwrap().unwrap();
+    assert_eq!((created.topic_id, created.partitions), (Some(described.id), Some(1)));
+
+    // A key that somebody else sets is left alone; one that leaves the spec returns to the default.
+    let foreign = ConfigChange::Set { key: "max.message.bytes".into(), value: "2000000".into() };
+    world.kafka.alter_configs_incrementally(&[(&kafka_name, vec![foreign])]).await.unwrap();
+    apply_topic(&world, "partitions: 3, config: {retention.ms: '2000000'}").await;
+    let grown = topic_says(&world, "orders", "True InSync").await.status.unwrap();
+    assert_eq!(grown.partitions, Some(3));
+    let expected = BTreeMap::from(
+        [("max.message.bytes", "2000000"), ("retention.ms", "2000000")].map(|(k, v)| (k.to_owned(), v.to_owned())),
+    );
+    assert_eq!(own_settings(&world, &kafka_name).await, expected);
+
+    // What is ours and was changed by somebody else is repaired.
+    let drift = ConfigChange::Set { key: "retention.ms".into(), value: "5".into() };
+    world.kafka.alter_configs_incrementally(&[(&kafka_name, vec![drift])]).await.unwrap();
+    world.touch::<Topic>("orders").await.unwrap();
+    until("retention.ms is repaired", PATIENCE, || async {
+        let settings = own_settings(&world, &kafka_name).await;
+        if settings == expected { Ok(()) } else { Err(format!("{settings:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_kafka_cannot_do_is_withheld_and_what_it_refuses_is_said() {
+    let world = World::begin("withheld").await.unwrap();
+    apply_topic(&world, "partitions: 3").await;
+    topic_says(&world, "orders", "True InSync").await;
+    apply_topic(&world, "partitions: 2").await;
+    let withheld = topic_says(&world, "orders", "False Withheld").await.status.unwrap();
+    assert!(condition(&withheld.conditions, "Stalled").contains("Kafka cannot remove partitions"), "{withheld:?}");
+    assert_eq!(withheld.pending.unwrap().changes[0].field, "spec.partitions");
+
+    apply_topic(&world, "partitions: 3, config: {retention.ms: soon}").await;
+    let refused = topic_says(&world, "orders", "False KafkaRefused").await.status.unwrap();
+    assert!(condition(&refused.conditions, "Ready").contains("retention.ms"), "{refused:?}");
+    apply_topic(&world, "partitions: 3").await;
+    topic_says(&world, "orders", "True InSync").await;
+}
+
+#[tokio::test]
+async fn an_observed_topic_is_only_looked_at() {
+    let world = World::begin("observed").await.unwrap();
+    apply_topic(&world, "managementPolicy: Observe").await;
+    topic_says(&world, "orders", "False NotFound").await;
+    let kafka_name = format!("{}.orders", world.namespace);
+    let described = world.kafka.describe_topics(&[&kafka_name]).await.unwrap().remove(&kafka_name).unwrap().unwrap();
+    assert_eq!(described, None);
+}
+
+#[tokio::test]
+async fn an_integration_gets_its_worker_as_soon_as_its_topic_is_ready() {
+    let world = World::begin("waiting").await.unwrap();
+    apply_integration(&world, "to-api", "").await;
+    let waiting = integration_says(&world, "to-api", "False NotFound").await.status.unwrap();
+    assert_eq!(condition(&waiting.conditions, "Stalled"), "none", "waiting is nothing that a person must act on");
+    apply_topic(&world, "").await;
+    topic_says(&world, "orders", "True InSync").await;
+    let ready = Instant::now();
+    world.until("to-api-worker", "the worker is made", |_: &Deployment| Ok(())).await.unwrap();
+    assert!(ready.elapsed().as_millis() < 1_000, "{:?}", ready.elapsed());
+    topic_says(&world, "to-api-dead-letters", "True InSync").await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_deleted_comes_back() {
+    let world = World::begin("deleted").await.unwrap();
+    world.apply::<Webhook>(WEBHOOK).await.unwrap();
+    let service: Service =
+        world.until("stripe-receiver", "the Service is made", |s: &Service| Ok(s.clone())).await.unwrap();
+    world.until("stripe-receiver", "the Deployment is made", |_: &Deployment| Ok(())).await.unwrap();
+    topic_says(&world, "stripe", "True InSync").await;
+    world.api::<Service>().delete("stripe-receiver", &DeleteParams::default()).await.unwrap();
+    let judge = |again: &Service| if again.uid() == service.uid() { Err("the old one".to_owned()) } else { Ok(()) };
+    world.until("stripe-receiver", "the Service comes back", judge).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_ours_is_repaired_and_what_others_own_is_left_alone() {
+    let world = World::begin("drift").await.unwrap();
+    apply_topic(&world, "").await;
+    apply_integration(&world, "to-api", "").await;
+    world.until("to-api-worker", "the worker is made", |_: &Deployment| Ok(())).await.unwrap();
+    let foreign = json!({
+        "metadata": {"annotations": {"team": "payments"}},
+        "spec": {"replicas": 7, "minReadySeconds": 3},
+    });
+    world.api::<Deployment>().patch("to-api-worker", &PatchParams::default(), &Patch::Merge(foreign)).await.unwrap();
+    let judge = |worker: &Deployment| {
+        let spec = worker.spec.as_ref().unwrap();
+        if spec.replicas == Some(1) { Ok(worker.clone()) } else { Err(format!("{:?} replicas", spec.replicas)) }
+    };
+    let repaired = world.until("to-api-worker", "replicas are repaired", judge).await.unwrap();
+    assert_eq!(repaired.annotations().get("team").map(String::as_str), Some("payments"));
+    assert_eq!(repaired.spec.unwrap().min_ready_seconds, Some(3));
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_not_taken_over() {
+    let world = World::begin("conflict").await.unwrap();
+    apply_topic(&world, "").await;
+    let foreign = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: to-api-worker}, spec: {selector: {matchLabels: {a: b}}, \
+                   template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}}}";
+    let before: Deployment = world.apply(foreign).await.unwrap();
+    apply_integration(&world, "to-api", "").await;
+    let status = integration_says(&world, "to-api", "False NameConflict").await.status.unwrap();
+    assert!(condition(&status.conditions, "Stalled").contains("to-api-worker"));
+    let after = world.api::<Deployment>().get("to-api-worker").await.unwrap();
+    assert_eq!(before.metadata.generation, after.metadata.generation);
+}
+
+#[tokio::test]
+async fn a_bad_integration_says_where_and_disturbs_no_other() {
+    let world = World::begin("bad").await.unwrap();
+    apply_topic(&world, "").await;
+    apply_integration(&world, "good", "").await;
+    world.until("good-worker", "the worker is made", |_: &Deployment| Ok(())).await.unwrap();
+    apply_integration(&world, "bad", "steps: [{name: broken, map: '.a = upcase('}]").await;
+    let bad = integration_says(&world, "bad", "False Invalid").await.status.unwrap();
+    let stalled = condition(&bad.conditions, "Stalled");
+    assert!(stalled.contains("spec.steps[0].map"), "{stalled}");
+
+    // A good one that becomes bad keeps its worker.
+    let before = world.api::<Deployment>().get("good-worker").await.unwrap();
+    apply_integration(&world, "good", "steps: [{name: broken, filter: '.a ='}]").await;
+    integration_says(&world, "good", "False Invalid").await;
+    let after = world.api::<Deployment>().get("good-worker").await.unwrap();
+    assert_eq!(before.metadata.generation, after.metadata.generation);
+    apply_integration(&world, "good", "steps: []").await;
+    integration_says(&world, "good", "False Unavailable").await;
+}
+
+#[tokio::test]
+async fn a_change_of_replicas_does_not_roll_the_workers_and_a_change_of_steps_does() {
+    let world = World::begin("rollout").await.unwrap();
+    apply_topic(&world, "").await;
+    apply_integration(&world, "to-api", "").await;
+    let template = |worker: &Deployment| serde_json::to_value(&worker.spec.as_ref().unwrap().template).unwrap();
+    let first = world.until("to-api-worker", "the worker is made", |w: &Deployment| Ok(template(w))).await.unwrap();
+    apply_integration(&world, "to-api", "replicas: 4").await;
+    let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
+        Some(4) => Ok(template(worker)),
+        other => Err(format!("{other:?} replicas")),
+    };
+    assert_eq!(world.until("to-api-worker", "4 replicas", scaled).await.unwrap(), first);
+    apply_integration(&world, "to-api", "steps: [{name: all, filter: 'true'}]").await;
+    let changed =
+        |worker: &Deployment| if template(worker) == first { Err("the old template".to_owned()) } else { Ok(()) };
+    world.until("to-api-worker", "a new template", changed).await.unwrap();
+    let configurations = world.api::<ConfigMap>().list(&Default::default()).await.unwrap();
+    let ours = configurations.iter().filter(|map| map.name_any().starts_with("to-api-worker-")).count();
+    assert_eq!(ours, 2, "the last configuration stays for a rollback");
+}

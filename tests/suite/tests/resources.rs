@@ -1,0 +1,113 @@
+//! What the API server itself accepts and refuses, with the messages that a user reads.
+
+use kube::Api;
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_suite::World;
+
+const ROUTE: &str = "route: {parentRefs: [{name: edge}]}";
+const NONE: &str = "verify: {none: {}}";
+const SINK: &str = "sink: {http: {url: 'https://api.example/'}}";
+const SOURCE: &str = "source: {topic: {name: orders}}";
+
+fn resource(kind: &str, name: &str, spec: &str) -> String {
+    format!("{{apiVersion: sluice.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}")
+}
+
+async fn judge(world: &World, kind: &str, name: &str, spec: &str) -> Result<(), String> {
+    let yaml = resource(kind, name, spec);
+    let applied = match kind {
+        "Topic" => world.apply::<Topic>(&yaml).await.map(drop),
+        "Webhook" => world.apply::<Webhook>(&yaml).await.map(drop),
+        _ => world.apply::<Integration>(&yaml).await.map(drop),
+    };
+    applied.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn the_api_server_accepts_what_is_valid() {
+    let world = World::begin("accepted").await.unwrap();
+    let hmac = "hmac: {header: X-Signature, signedContent: '{timestamp}.{body}', timestampHeader: X-Time, secretRefs: [{name: s, key: k}]}";
+    let cases = [
+        ("Topic", String::new()),
+        ("Topic", "partitions: 3, config: {retention.ms: '1000'}, managementPolicy: Observe".to_owned()),
+        ("Webhook", format!("{ROUTE}, {NONE}")),
+        ("Webhook", format!("{ROUTE}, verify: {{{hmac}, tolerance: 1m30s}}, limits: {{body: 512Ki}}")),
+        ("Webhook", format!("{ROUTE}, verify: {{preset: {{name: GitHub, secretRefs: [{{name: s, key: k}}]}}}}")),
+        ("Integration", format!("{SOURCE}, {SINK}")),
+        ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
+    ];
+    for (index, (kind, spec)) in cases.iter().enumerate() {
+        judge(&world, kind, &format!("ok-{index}"), spec)
+            .await
+            .unwrap_or_else(|error| panic!("{kind} {spec}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
+    let world = World::begin("refused").await.unwrap();
+    let long = "a".repeat(46);
+    let cases = [
+        ("Topic", "t", "partitions: 0".to_owned(), "spec.partitions"),
+        ("Topic", "t", "topicName: 'a b'".to_owned(), "spec.topicName"),
+        ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, none"),
+        ("Webhook", "w", format!("route: {{parentRefs: []}}, {NONE}"), "spec.route.parentRefs"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, {NONE}, event: {{id: {{header: a, bodyHash: {{}}}}}}"),
+            "event.id: write exactly one of",
+        ),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{key: {{jsonPointer: id}}}}"), "spec.event.key.jsonPointer"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{body: 1M}}"), "spec.limits.body"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, topicRef: {{name: a}}, topic: {{}}"), "write topicRef"),
+        ("Webhook", &long, format!("{ROUTE}, {NONE}"), "use at most 45"),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "{ROUTE}, verify: {{hmac: {{header: X, signedContent: '{{timestamp}}.{{body}}', secretRefs: [{{name: s, key: k}}]}}}}"
+            ),
+            "needs timestampHeader",
+        ),
+        ("Integration", "i", format!("source: {{}}, {SINK}"), "source: write exactly one of topic, webhook, kafka"),
+        ("Integration", "i", format!("{SOURCE}, sink: {{}}"), "sink: write http"),
+        ("Integration", "i", format!("{SOURCE}, sink: {{http: {{url: 'ftp://x'}}}}"), "spec.sink.http.url"),
+        ("Integration", "i", format!("{SOURCE}, {SINK}, steps: [{{name: a}}]"), "a step is exactly one of filter, map"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, steps: [{{name: a, filter: 'true'}}, {{name: a, filter: 'true'}}]"),
+            "give each step a name of its own",
+        ),
+        ("Integration", "i", format!("{SOURCE}, {SINK}, delivery: {{timeout: 10}}"), "spec.delivery.timeout"),
+        ("Integration", "i.dotted", format!("{SOURCE}, {SINK}"), "use at most 45"),
+    ];
+    for (kind, name, spec, message) in cases {
+        let error = judge(&world, kind, name, &spec).await.expect_err(&format!("{kind} {spec} was accepted"));
+        assert!(error.contains(message), "{kind} {spec}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_immutable_cannot_be_changed_nor_set_later() {
+    let world = World::begin("immutable").await.unwrap();
+    judge(&world, "Topic", "orders", "partitions: 1").await.unwrap();
+    for (spec, message) in [("cluster: east", "cluster is immutable"), ("topicName: other", "topicName is immutable")] {
+        let error = judge(&world, "Topic", "orders", spec).await.unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_object_is_unknown_before_anybody_looked() {
+    let world = World::begin("first-sight").await.unwrap();
+    // Another namespace would do as well: what counts is the answer to the creation itself.
+    let topic: Topic = world.apply(&resource("Topic", "orders", "")).await.unwrap();
+    let conditions = topic.status.unwrap().conditions;
+    assert_eq!(
+        (conditions[0].type_.as_str(), conditions[0].status.as_str(), conditions[0].reason.as_str()),
+        ("Ready", "Unknown", "Pending")
+    );
+    let _: Api<Topic> = world.api();
+}

@@ -1,0 +1,86 @@
+//! At rest nothing is written: proved by the API server's own audit log. Alone in its process, so that every pass that the
+//! operator counts is one over these objects.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::Value;
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_suite::{
+    World, until,
+    world::{PATIENCE, condition},
+};
+
+const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
+const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, \
+                           spec: {source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}}}";
+const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, \
+                       spec: {route: {parentRefs: [{name: edge}]}, verify: {none: {}}}}";
+
+async fn topic_is_ready(world: &World, name: &str) {
+    let judge = |topic: &Topic| {
+        let ready = condition(&topic.status.clone().unwrap_or_default().conditions, "Ready");
+        if ready.starts_with("True") { Ok(()) } else { Err(ready) }
+    };
+    world.until(name, "it is ready", judge).await.unwrap();
+}
+
+/// What the operator wrote into a namespace, from the API server's own log.
+fn writes(world: &World) -> Vec<Value> {
+    let log = std::fs::read_to_string(&world.audit_log).unwrap();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_write = |event: &Value| {
+        let by_operator = event["user"]["username"] == "system:serviceaccount:sluice-system:sluice-operator";
+        let reads = ["get", "list", "watch"].map(Value::from);
+        by_operator && event["objectRef"]["namespace"] == world.namespace.as_str() && !reads.contains(&event["verb"])
+    };
+    events.filter(is_write).collect()
+}
+
+#[tokio::test]
+async fn a_pass_over_an_unchanged_world_writes_nothing() {
+    let world = World::begin("rest").await.unwrap();
+    world.apply::<Topic>(TOPIC).await.unwrap();
+    world.apply::<Integration>(INTEGRATION).await.unwrap();
+    world.apply::<Webhook>(WEBHOOK).await.unwrap();
+    topic_is_ready(&world, "orders").await;
+    topic_is_ready(&world, "stripe").await;
+    topic_is_ready(&world, "to-api-dead-letters").await;
+    // Without pods this is where it comes to rest, with its first numbers.
+    let measured =
+        |integration: &Integration| match integration.status.as_ref().and_then(|status| status.dead_letters.clone()) {
+            Some(_)
+                if condition(&integration.status.as_ref().unwrap().conditions, "DependenciesReady")
+                    .starts_with("True") =>
+            {
+                Ok(())
+            }
+            other => Err(format!("dead letters {other:?}")),
+        };
+    world.until("to-api", "it was measured", measured).await.unwrap();
+    world.until("stripe-receiver", "the Deployment is made", |_: &Deployment| Ok(())).await.unwrap();
+
+    let passes = passes_of(&world).await;
+    let before = writes(&world).len();
+    for _ in 0..3 {
+        world.touch::<Topic>("orders").await.unwrap();
+        world.touch::<Integration>("to-api").await.unwrap();
+        world.touch::<Webhook>("stripe").await.unwrap();
+        let so_far = passes_of(&world).await;
+        until("the operator looked again", PATIENCE, || async {
+            let now = passes_of(&world).await;
+            if now >= so_far + 3 { Ok(()) } else { Err(format!("{now} passes")) }
+        })
+        .await
+        .unwrap();
+    }
+    assert!(passes_of(&world).await >= passes + 9);
+    let written: Vec<Value> = writes(&world).split_off(before);
+    assert_eq!(written, Vec::<Value>::new());
+}
+
+/// Passes that the operator has finished, from its metrics.
+async fn passes_of(world: &World) -> u64 {
+    let url = format!("http://{}/metrics", world.operator.status);
+    let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    let counts = text.lines().filter(|line| line.starts_with("sluice_reconciles_total"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
