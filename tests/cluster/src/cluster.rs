@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::components::Component;
+use crate::handle::ComponentHandle;
 use crate::image::{self, Loaded};
 use crate::lock::Lock;
 use crate::name::Name;
@@ -20,24 +21,6 @@ use crate::{down, network, prerequisites, progress, supervision, up};
 pub struct Cluster {
     site: Site,
     kubeconfig: PathBuf,
-}
-
-/// One component of a cluster, to be stopped and started by tests of faults.
-#[derive(Clone, Debug)]
-pub struct ComponentHandle {
-    site: Site,
-    component: Component,
-}
-
-/// What a component is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Running {
-        pid: i32,
-        ready: bool,
-    },
-    /// It is not asked for, or it ended.
-    Stopped,
 }
 
 impl Cluster {
@@ -80,6 +63,7 @@ impl Cluster {
         let name: Name = name.parse()?;
         prerequisites::check_rights()?;
         let lock = lock(&name)?;
+        network::ensure_ours(&name)?;
         down::remove(&name)?;
         lock.remove()
     }
@@ -151,35 +135,7 @@ impl Cluster {
     }
 
     pub fn component(&self, component: Component) -> ComponentHandle {
-        ComponentHandle { site: self.site.clone(), component }
-    }
-}
-
-impl ComponentHandle {
-    /// Ends it as a shutdown of its machine would.
-    pub fn stop(&self) -> Result<()> {
-        supervision::stop(&self.site, self.component)
-    }
-
-    /// Ends it with SIGKILL.
-    pub fn kill(&self) -> Result<()> {
-        supervision::kill(&self.site, self.component)
-    }
-
-    /// Starts it again, with the data it had, and waits until it is ready.
-    pub fn start(&self) -> Result<()> {
-        supervision::start(&self.site, self.component)
-    }
-
-    pub fn state(&self) -> State {
-        supervision::running(&self.site, self.component).map_or(State::Stopped, |process| State::Running {
-            pid: process.pid,
-            ready: supervision::is_ready(&self.site, self.component),
-        })
-    }
-
-    pub fn log(&self) -> PathBuf {
-        self.component.log(&self.site)
+        ComponentHandle::new(self.site.clone(), component)
     }
 }
 
@@ -192,7 +148,8 @@ fn found_or_made(name: &Name) -> Result<Site> {
     if let Some(site) = Site::find(name)?.filter(is_sound) {
         return Ok(site);
     }
-    if site::folder_of(name).exists() {
+    network::ensure_ours(name)?;
+    if site::folder_of(name).exists() || network::namespace(name).exists() {
         progress::step(&format!("remains of cluster {name} removed"), || down::remove(name))?;
     }
     network::create(name.clone())

@@ -17,6 +17,7 @@ mod cgroup;
 mod cluster;
 mod components;
 mod down;
+mod handle;
 mod image;
 mod kubectl;
 mod lock;
@@ -34,7 +35,8 @@ mod supervision;
 mod template;
 mod up;
 
-pub use cluster::{Cluster, ComponentHandle, State};
+pub use cluster::Cluster;
 pub use components::Component;
+pub use handle::{ComponentHandle, State};
 pub use image::Loaded;
 pub use part::Part;

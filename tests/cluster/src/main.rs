@@ -1,93 +1,17 @@
 //! The command line of the local cluster.
 
+mod line;
+
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use sluice_cluster::{Cluster, Component, Loaded, Part, State};
 
-/// A Kubernetes cluster with Kafka and a gateway on this machine, made of real components.
-#[derive(Parser)]
-#[command(version)]
-struct Line {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Args)]
-struct Which {
-    /// Several clusters with different names can run side by side.
-    #[arg(long, default_value = "demo", global = true)]
-    name: String,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Start a cluster, or add parts to a running one.
-    Up {
-        #[command(flatten)]
-        which: Which,
-        /// The parts to start, each with what it needs.
-        #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
-        parts: Vec<Part>,
-    },
-    /// Take a cluster away with everything it left.
-    Down {
-        #[command(flatten)]
-        which: Which,
-        /// Every cluster of this machine.
-        #[arg(long, conflicts_with = "name")]
-        all: bool,
-    },
-    /// Show the components of all clusters.
-    Status,
-    /// Print the path of the administrator's kubeconfig.
-    Kubeconfig {
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Show the log of a component.
-    Logs {
-        #[command(flatten)]
-        which: Which,
-        component: Component,
-        #[arg(long, short)]
-        follow: bool,
-    },
-    /// Run kubectl against a cluster.
-    Kubectl {
-        #[command(flatten)]
-        which: Which,
-        #[arg(last = true)]
-        arguments: Vec<String>,
-    },
-    /// Make images of programs and give them to the node.
-    Load {
-        #[command(flatten)]
-        which: Which,
-        /// The programs go to /usr/bin; the first one is the entry point.
-        #[arg(required = true, value_name = "IMAGE=PROGRAM[,PROGRAM...]")]
-        images: Vec<String>,
-    },
-    /// Start, stop or kill one component of a running cluster, to see how others bear it.
-    Component {
-        #[command(flatten)]
-        which: Which,
-        #[arg(value_enum)]
-        fate: Fate,
-        component: Component,
-    },
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Fate {
-    Start,
-    Stop,
-    Kill,
-}
+use line::{Fate, Line, Verb};
 
 fn main() -> ExitCode {
     match run(Line::parse().verb) {
@@ -115,8 +39,21 @@ fn run(verb: Verb) -> Result<()> {
 
 fn up(name: &str, parts: &[Part]) -> Result<()> {
     let cluster = Cluster::up(name, parts)?;
-    print(format_args!("cluster {name} is up: export KUBECONFIG={}", cluster.kubeconfig().display()))?;
-    print(format_args!("kafka {}  gateway http://{}", cluster.kafka_bootstrap(), cluster.gateway_address()))
+    print(format_args!("cluster {name} is up"))?;
+    if is_running(&cluster, Component::Apiserver) {
+        print(format_args!("  export KUBECONFIG={}", cluster.kubeconfig().display()))?;
+    }
+    if is_running(&cluster, Component::Kafka) {
+        print(format_args!("  kafka    {}", cluster.kafka_bootstrap()))?;
+    }
+    if is_running(&cluster, Component::Envoy) {
+        print(format_args!("  gateway  http://{}", cluster.gateway_address()))?;
+    }
+    Ok(())
+}
+
+fn is_running(cluster: &Cluster, component: Component) -> bool {
+    cluster.component(component).state() != State::Stopped
 }
 
 fn down(name: &str) -> Result<()> {

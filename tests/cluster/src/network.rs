@@ -19,7 +19,6 @@ const LOCK: &str = "/run/lock/sluice-network.lock";
 
 /// Makes namespace and cable, and the folder that remembers their addresses.
 pub(crate) fn create(name: Name) -> Result<Site> {
-    ensure_free(&name)?;
     let lock = Lock::acquire(Path::new(LOCK), "the network of another cluster")?;
     let routes = ip(&["-json", "-4", "route", "show", "table", "all"])?;
     let subnet = Subnet::choose(name.as_str(), &subnet::taken_by_routes(&routes)?)?;
@@ -53,17 +52,18 @@ pub(crate) fn identity(name: &Name) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Names are unique on a machine, even among clusters whose folders are in different places.
-fn ensure_free(name: &Name) -> Result<()> {
+/// Names are unique on a machine, even among clusters whose folders are in different places: refuses to touch another's.
+pub(crate) fn ensure_ours(name: &Name) -> Result<()> {
     let owner = fs::read_to_string(link(&cable(name)).join("ifalias")).unwrap_or_default();
-    let owner = owner.trim();
+    let owner = Path::new(owner.trim());
     ensure!(
-        owner.is_empty() || !Path::new(owner).exists(),
-        "cluster {name} exists already, with its folder at {owner}: stop that one (SLUICE_STATE={} sluice-cluster down \
+        owner == site::folder_of(name) || !owner.exists(),
+        "cluster {name} exists already, with its folder at {}: stop that one (SLUICE_STATE={} sluice-cluster down \
          --name {name}) or choose another name",
-        Path::new(owner).parent().unwrap_or(Path::new("")).display(),
+        owner.display(),
+        owner.parent().unwrap_or(owner).display(),
     );
-    remove(name)
+    Ok(())
 }
 
 fn connect(name: &Name, subnet: Subnet) -> Result<()> {

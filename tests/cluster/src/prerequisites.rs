@@ -73,8 +73,9 @@ fn missing(parts: &Parts, is_there: impl Fn(&str) -> bool) -> Vec<&'static Need>
 
 fn is_there(what: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
+    let system = [Path::new("/usr/sbin"), Path::new("/sbin")].map(Path::to_owned);
     Path::new(what).is_absolute() && Path::new(what).exists()
-        || env::split_paths(&path).any(|folder| folder.join(what).is_file())
+        || env::split_paths(&path).chain(system).any(|folder| folder.join(what).is_file())
 }
 
 fn lacking_rights(status: &str) -> Vec<&'static str> {

@@ -28,6 +28,8 @@ pub(crate) enum Probe {
     /// A broker answers a metadata request and names itself.
     Kafka(SocketAddrV4),
     Kubectl(Kubectl, Vec<String>),
+    /// Every resource definition of the cluster is established.
+    Definitions(Kubectl),
 }
 
 /// Asks one probe after the other. Fails as soon as the process is gone, with the end of its log.
@@ -53,6 +55,7 @@ impl Probe {
             Self::Http(address, path) => get(*address, path),
             Self::Kafka(address) => count_brokers(*address),
             Self::Kubectl(kubectl, arguments) => kubectl.run(arguments).map(drop),
+            Self::Definitions(kubectl) => all_established(kubectl),
         }
     }
 }
@@ -66,8 +69,19 @@ impl fmt::Display for Probe {
             Self::Http(address, path) => write!(formatter, "answering 200 at http://{address}{path}"),
             Self::Kafka(address) => write!(formatter, "serving Kafka's protocol on {address}"),
             Self::Kubectl(_, arguments) => write!(formatter, "passing `kubectl {}`", arguments.join(" ")),
+            Self::Definitions(_) => write!(formatter, "serving every resource definition"),
         }
     }
+}
+
+/// One question about all: `kubectl wait` takes a tenth of a second for each of them.
+fn all_established(kubectl: &Kubectl) -> Result<()> {
+    let conditions =
+        r#"{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Established")].status}{"\n"}{end}"#;
+    let answer = kubectl.run(&["get", "customresourcedefinitions", "--output", &format!("jsonpath={conditions}")])?;
+    let waiting: Vec<&str> = answer.lines().filter(|line| !line.ends_with(" True")).collect();
+    ensure!(waiting.is_empty(), "not established: {}", waiting.join(", "));
+    Ok(())
 }
 
 fn connect(address: SocketAddrV4) -> Result<TcpStream> {

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -130,7 +130,9 @@ impl Site {
 
 /// Below which the folders of all clusters are.
 pub(crate) fn root() -> PathBuf {
-    env::var_os("SLUICE_STATE").map_or_else(|| Path::new("/var/tmp/sluice").to_owned(), PathBuf::from)
+    let folder = env::var_os("SLUICE_STATE").map_or_else(|| Path::new("/var/tmp/sluice").to_owned(), PathBuf::from);
+    // Components run elsewhere: a relative path would mean something else to them.
+    path::absolute(&folder).unwrap_or(folder)
 }
 
 pub(crate) fn folder_of(name: &Name) -> PathBuf {

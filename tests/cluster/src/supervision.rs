@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::components::{Component, Launch, Place};
 use crate::process::{self, Process, Signal};
+use crate::readiness::Probe;
 use crate::site::Site;
-use crate::{network, readiness, template};
+use crate::{logs, network, readiness, template};
 
+const READY: Duration = Duration::from_mins(2);
 const STOP: Duration = Duration::from_secs(45);
 
 /// What is written down about a component that was started.
@@ -40,11 +42,16 @@ pub(crate) fn start(site: &Site, component: Component) -> Result<()> {
         return Ok(());
     }
     launch(site, component)?;
-    let record = recall(site, component).with_context(|| format!("{component} has no process record"))?;
-    let launch = component.prepare(site)?;
-    readiness::wait(&record.process, &launch.ready, launch.patience, &component.log(site))
-        .with_context(|| format!("{component} did not get ready"))?;
-    remember(site, component, &Record { ready: true, ..record })
+    wait(site, component, &component.prepare(site)?.ready)?;
+    let process = running(site, component).with_context(|| format!("{component} ended right after it got ready"))?;
+    remember(site, component, &Record { process, ready: true })
+}
+
+/// Waits until the component passes the probes.
+pub(crate) fn wait(site: &Site, component: Component, probes: &[Probe]) -> Result<()> {
+    let log = component.log(site);
+    let process = running(site, component).with_context(|| format!("{component} ended\n{}", logs::tail(&log)))?;
+    readiness::wait(&process, probes, READY, &log).with_context(|| format!("{component} did not get ready"))
 }
 
 /// Ends the component as a shutdown of its machine would, and waits for its end.

@@ -8,6 +8,7 @@ use crate::build::Program;
 use crate::components::{Component, contour, coredns};
 use crate::part::{Part, Parts};
 use crate::progress::step;
+use crate::readiness::Probe;
 use crate::site::Site;
 use crate::{certificates, cgroup, image, supervision};
 
@@ -96,10 +97,8 @@ fn gateway(site: &Site) -> Result<()> {
 
 /// Applies resource definitions and waits until their resources can be used.
 fn define(site: &Site, file: &str) -> Result<()> {
-    let path = site.program(Program::GatewayApi).join(file);
-    site.kubectl().apply_file(&path)?;
-    let path = path.display().to_string();
-    site.kubectl().run(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &path]).map(drop)
+    site.kubectl().apply_file(&site.program(Program::GatewayApi).join(file))?;
+    supervision::wait(site, Component::Apiserver, &[Probe::Definitions(site.kubectl())])
 }
 
 /// Starts what does not run and waits for all; silent where nothing was to do.

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -91,7 +91,7 @@ impl Workshop {
 
 pub(crate) fn root() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("SLUICE_CACHE") {
-        return Ok(folder.into());
+        return path::absolute(&folder).with_context(|| format!("SLUICE_CACHE {}", folder.display()));
     }
     let home = env::var_os("HOME").context("neither SLUICE_CACHE nor HOME says where to keep what was built")?;
     Ok(Path::new(&home).join(".cache/sluice"))

@@ -15,7 +15,6 @@ mod scheduler;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -49,7 +48,6 @@ pub(crate) struct Launch {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) place: Place,
     pub(crate) ready: Vec<Probe>,
-    pub(crate) patience: Duration,
 }
 
 /// Which of the cluster's namespaces a component lives in.
@@ -125,8 +123,7 @@ impl fmt::Display for Component {
 
 impl Launch {
     fn new(command: Vec<String>) -> Self {
-        let patience = Duration::from_mins(1);
-        Self { command, environment: Vec::new(), place: Place::Network, ready: Vec::new(), patience }
+        Self { command, environment: Vec::new(), place: Place::Network, ready: Vec::new() }
     }
 
     /// A component of the Kubernetes binary.
