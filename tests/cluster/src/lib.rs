@@ -1,4 +1,4 @@
-//! A Kubernetes cluster of real components on one machine, for demo, tests and benchmarks: without Docker, without a registry.
+//! A Kubernetes cluster of real components on one machine, for demo, tests and benchmarks, without Docker.
 //!
 //! Each cluster lives in a network namespace of its own; its folder below `${SLUICE_STATE:-/var/tmp/sluice}` holds all
 //! it writes. What takes long to build is kept in `${SLUICE_CACHE:-$HOME/.cache/sluice}` and shared by all clusters.

@@ -1,4 +1,4 @@
-//! Processes that outlive whoever started them: found again by id and start time, ended by a handle that cannot slip to another.
+//! Processes that outlive whoever started them, told from others that get their id later.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! Kafka's jars, and what makes a broker start in a second: an archive of its loaded classes and a formatted data folder.
+//! Kafka's jars, and what makes a broker start fast: an archive of its classes and a formatted data folder.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};

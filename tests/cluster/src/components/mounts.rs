@@ -29,7 +29,8 @@ pub(super) fn prepare(site: &Site) -> Result<Launch> {
         let hidden = HIDDEN.iter().find(|hidden| folder.starts_with(hidden));
         ensure!(
             hidden.is_none(),
-            "{} would be hidden from the node: set SLUICE_STATE and SLUICE_CACHE to folders outside of /run, /var/lib and /var/log",
+            "{} would be hidden from the node: set SLUICE_STATE and SLUICE_CACHE to folders outside of /run, \
+             /var/lib and /var/log",
             folder.display()
         );
     }
