@@ -35,15 +35,18 @@ async fn a_receiver_that_is_told_to_end_under_load_fails_no_request() {
     assert!(receiver.log().contains("Receiver ended"), "{}", receiver.log());
 }
 
-/// Sends over one connection until the receiver is gone; every event is accepted.
+/// Sends until the receiver is gone; every event is accepted, and the last answer says that the connection ends.
 async fn send_until(receiver: &Running, gone: &AtomicBool) -> usize {
     let sender = Sender::to(receiver.endpoint);
     let mut accepted = 0;
+    let mut connection = None;
     while !gone.load(Ordering::Relaxed) {
         let answer = sender.signed(SECRET, &fresh_id(), "{}").await.unwrap();
         assert_eq!(answer.status, 202);
         accepted += 1;
+        connection = answer.header("connection").map(str::to_owned);
     }
+    assert_eq!(connection.as_deref(), Some("close"));
     accepted
 }
 

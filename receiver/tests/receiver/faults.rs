@@ -6,14 +6,15 @@ use std::{
 };
 
 use futures::future::join_all;
-use sluice_cluster::{Cluster, Component, Part};
+use rustix::process::{Pid, Signal, kill_process};
+use sluice_cluster::{Cluster, Component, Part, State};
 use sluice_crds::wire::DeferredBecause;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::time::timeout;
 
 use crate::{
     kafka::{connection, connection_to, records, topic},
-    running::{PATH, SECRET, Setup},
-    sender::{Sender, fresh_id, sign},
+    running::{SECRET, Setup},
+    sender::{Sender, fresh_id},
     until,
 };
 
@@ -50,8 +51,8 @@ async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() 
 struct OwnCluster(Option<Cluster>);
 
 impl OwnCluster {
-    fn up() -> Self {
-        Self(Some(Cluster::up("receiver-faults", &[Part::Kafka]).unwrap()))
+    fn up(name: &str) -> Self {
+        Self(Some(Cluster::up(name, &[Part::Kafka]).unwrap()))
     }
 
     fn get(&self) -> &Cluster {
@@ -67,7 +68,7 @@ impl Drop for OwnCluster {
 
 #[tokio::test]
 async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_nothing_is_lost() {
-    let cluster = OwnCluster::up();
+    let cluster = OwnCluster::up("receiver-broker");
     let broker = cluster.get().component(Component::Kafka);
     let kafka = connection_to(cluster.get().kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
@@ -132,19 +133,56 @@ async fn send_until_refused(sender: Sender) -> Vec<String> {
 
 #[tokio::test]
 async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
-    let topic = topic(&connection(), &[]).await;
-    let receiver = Setup::new(connection(), &topic).ready().await;
-    for event in 0..50 {
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nx-github-delivery: {event}\r\n");
-        let request = format!("{head}x-hub-signature-256: {}\r\n\r\n{{}}", sign(SECRET, b"{}"));
-        let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        // With no time to linger the connection is reset, not closed.
-        stream.set_zero_linger().unwrap();
-        drop(stream);
-        let sender = Sender::to(receiver.endpoint);
-        let again = async || sender.signed(SECRET, &event.to_string(), "{}").await.unwrap().status;
-        until(again, |status| *status == 202).await;
+    let cluster = OwnCluster::up("receiver-hang-up");
+    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    assert_eq!(receiver.post("{}").await.status, 202);
+    for (id, sender) in [("http1", Sender::to(receiver.endpoint)), ("http2", Sender::http2(receiver.endpoint))] {
+        let paused = Paused::broker(cluster.get());
+        let impatient = timeout(Duration::from_millis(500), sender.signed(SECRET, id, "{}")).await;
+        assert!(impatient.is_err(), "{id}: answered without the broker");
+        drop(paused);
+        until(async || sender.signed(SECRET, id, "{}").await.unwrap().status, |status| *status == 202).await;
     }
-    assert_eq!(records(&connection(), &topic).await.len(), 50);
+    let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert_eq!(written[1..], ["http1", "http2"]);
+}
+
+#[tokio::test]
+async fn an_event_that_may_have_been_written_is_not_acknowledged_to_a_retry() {
+    let cluster = OwnCluster::up("receiver-unknown");
+    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    assert_eq!(receiver.post("{}").await.status, 202);
+    let sender = Sender::to(receiver.endpoint);
+    let paused = Paused::broker(cluster.get());
+    assert_eq!(sender.signed(SECRET, "e-1", "{}").await.unwrap().status, 503);
+    drop(paused);
+    assert_eq!(sender.signed(SECRET, "e-1", "{}").await.unwrap().status, 503);
+    let expected = [(DeferredBecause::InProgress, 1), (DeferredBecause::Unconfirmed, 1)];
+    assert_eq!(receiver.status().await.deferred, expected.into());
+    // Whoever retries for longer than the reservation lives is acknowledged: at least once.
+    until(async || sender.signed(SECRET, "e-1", "{}").await.unwrap().status, |status| *status == 202).await;
+    let written = records(&kafka, &topic).await;
+    assert!(written.iter().any(|record| record.headers["ce_id"] == "e-1"), "{written:?}");
+}
+
+/// A broker that does nothing until this is dropped, and does not know it.
+struct Paused(Pid);
+
+impl Paused {
+    fn broker(cluster: &Cluster) -> Self {
+        let State::Running { pid, .. } = cluster.component(Component::Kafka).state() else { panic!("no broker") };
+        let pid = Pid::from_raw(pid).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
+    }
 }

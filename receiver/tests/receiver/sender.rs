@@ -97,6 +97,12 @@ pub(crate) fn sign(secret: &[u8], body: &[u8]) -> String {
     format!("sha256={}", hex::encode(hmac::sign(&key, body)))
 }
 
+/// The bytes of a request of GitHub's whose body is `{}`.
+pub(crate) fn raw_event(id: &str) -> String {
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: receiver\r\ncontent-length: 2\r\nx-github-delivery: {id}\r\n");
+    format!("{head}x-hub-signature-256: {}\r\n\r\n{{}}", sign(SECRET, b"{}"))
+}
+
 pub(crate) fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).boxed()
 }
