@@ -6,8 +6,8 @@ SHELL := /bin/bash
 export SLUICE_CACHE ?= $(HOME)/.cache/sluice
 export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
 
-# Always the whole workspace: with a part of it the dependencies get other features, and are built once more.
-BUILD := cargo build --locked --workspace
+# Always the whole workspace with all targets: with a part of it the dependencies get other features, and are built once more.
+BUILD := cargo build --locked --workspace --all-targets
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
 .PHONY: help demo demo-down test unit lint generate prerequisites

@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use sluice_crds::{Delivery, OnDataError, OnDeliveryError};
 use sluice_pipeline::{Pipeline, Record, Rejection, Verdict};
 use tokio::{sync::Semaphore, time::timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
     config::Job,
     dead_letters::{DeadLetters, ErrorClass, Failed},
+    lease::Lease,
     retry::{Attempts, Decision, GiveUp, decide},
     sink::{DeliveryError, Outgoing, Sink},
     status::{Area, Status},
@@ -41,15 +41,6 @@ pub(crate) enum Outcome {
     DeadLettered,
     /// Its partition was taken away first; whoever has the partition reads it again.
     Abandoned,
-}
-
-/// A worker's hold on a partition.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lease {
-    /// Begin nothing new: the partition is about to go.
-    pub(crate) draining: CancellationToken,
-    /// Stop at once: the partition is gone.
-    pub(crate) dropped: CancellationToken,
 }
 
 /// The failures of one record so far.
@@ -82,8 +73,7 @@ impl Flow {
 
     /// Brings a record to its end, or to the end of the lease.
     pub(crate) async fn process(&self, record: &Record, lease: &Lease) -> Outcome {
-        let processed = lease.dropped.run_until_cancelled(self.settle(record, lease)).await;
-        processed.unwrap_or(Outcome::Abandoned)
+        lease.unless_ended(self.settle(record, lease)).await.unwrap_or(Outcome::Abandoned)
     }
 
     async fn settle(&self, record: &Record, lease: &Lease) -> Outcome {
@@ -111,7 +101,7 @@ impl Flow {
             match decide(&self.delivery.retry, failures.attempts(), error.failure, fastrand::f64()) {
                 Decision::Retry { after } => {
                     self.status.retried();
-                    if timeout(after, lease.draining.cancelled()).await.is_ok() {
+                    if timeout(after, lease.draining()).await.is_ok() {
                         return Outcome::Abandoned;
                     }
                 }
@@ -128,7 +118,7 @@ impl Flow {
 
     /// One attempt, as soon as there is room for it; `None` where the partition is about to go.
     async fn attempt(&self, outgoing: &Outgoing<'_>, lease: &Lease) -> Option<Result<(), DeliveryError>> {
-        let permit = lease.draining.run_until_cancelled(self.permits.acquire()).await?;
+        let permit = lease.begin(outgoing.record.offset, self.permits.acquire()).await?;
         let begin = Instant::now();
         let result = self.sink.deliver(outgoing).await;
         drop(permit);
@@ -149,7 +139,7 @@ impl Flow {
             self.status.trouble(Area::DeadLetters, message);
             failures.add();
             let wait = failures.patience(&self.delivery);
-            if timeout(wait, lease.draining.cancelled()).await.is_ok() {
+            if timeout(wait, lease.draining()).await.is_ok() {
                 return Outcome::Abandoned;
             }
         }

@@ -59,10 +59,10 @@ impl<T> Lanes<T> {
         next
     }
 
-    /// Drops what waits in the lanes of a partition. What is under way there still leaves its lane.
-    pub(crate) fn drop_waiting(&mut self, partition: &PartitionId) {
+    /// Drops those that wait in the lanes of a partition and need not. What is under way there still leaves its lane.
+    pub(crate) fn drop_waiting(&mut self, partition: &PartitionId, needless: impl Fn(&T) -> bool) {
         for (_, waiting) in self.0.iter_mut().filter(|(lane, _)| lane.partition == *partition) {
-            waiting.clear();
+            waiting.retain(|record| !needless(record));
         }
     }
 
@@ -115,9 +115,10 @@ mod tests {
     fn what_waits_in_a_revoked_partition_is_dropped_and_nothing_else() {
         let mut lanes = Lanes::default();
         let [a, b] = [0, 1].map(|number| lane(Ordering::Partition, &partition(number), &record(None)).unwrap());
-        let entered = [0, 1].map(|number| (lanes.enter(&a, number), lanes.enter(&b, number)));
-        assert_eq!(entered, [(Some(0), Some(0)), (None, None)]);
-        lanes.drop_waiting(&partition(0));
-        assert_eq!((lanes.leave(&a), lanes.leave(&b)), (None, Some(1)));
+        let entered = [0, 1, 2].map(|number| (lanes.enter(&a, number), lanes.enter(&b, number)));
+        assert_eq!(entered, [(Some(0), Some(0)), (None, None), (None, None)]);
+        lanes.drop_waiting(&partition(0), |number| *number > 1);
+        assert_eq!([lanes.leave(&a), lanes.leave(&a)], [Some(1), None]);
+        assert_eq!([lanes.leave(&b), lanes.leave(&b)], [Some(1), Some(2)]);
     }
 }

@@ -19,6 +19,7 @@ mod dead_letters;
 mod engine;
 mod flow;
 mod lanes;
+mod lease;
 mod logs;
 mod offsets;
 mod options;

@@ -61,10 +61,10 @@ async fn a_pass_over_an_unchanged_world_writes_nothing() {
     let passes = passes_of(&world).await;
     let before = writes(&world).len();
     for _ in 0..3 {
+        let so_far = passes_of(&world).await;
         world.touch::<Topic>("orders").await.unwrap();
         world.touch::<Integration>("to-api").await.unwrap();
         world.touch::<Webhook>("stripe").await.unwrap();
-        let so_far = passes_of(&world).await;
         until("the operator looked again", PATIENCE, || async {
             let now = passes_of(&world).await;
             if now >= so_far + 3 { Ok(()) } else { Err(format!("{now} passes")) }

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use sluice_pipeline::Record;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
@@ -22,7 +22,7 @@ use self::partition::{Limits, Partition};
 use crate::{
     flow::{Flow, Outcome},
     lanes::{Lane, Lanes, lane},
-    source::{Command, DRAIN, Event, PartitionId, Position, Source},
+    source::{Command, CommandSender, DRAIN, Event, PartitionId, Position, Source},
 };
 
 /// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
@@ -31,7 +31,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// The heart of a worker.
 pub(crate) struct Engine {
     flow: Arc<Flow>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: CommandSender,
     partitions: HashMap<PartitionId, Partition>,
     lanes: Lanes<Record>,
     running: JoinSet<Finished>,
@@ -74,7 +74,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
 }
 
 impl Engine {
-    fn new(flow: Arc<Flow>, commands: mpsc::UnboundedSender<Command>) -> Self {
+    fn new(flow: Arc<Flow>, commands: CommandSender) -> Self {
         let limits = Limits::new(flow.delivery.max_in_flight);
         Self {
             flow,
@@ -195,10 +195,9 @@ impl Engine {
     /// Lets what is under way come to its end, within [`DRAIN`], and gives the partitions back.
     async fn revoke(&mut self, ids: &[PartitionId], settled: oneshot::Sender<Vec<Position>>) -> anyhow::Result<()> {
         for id in ids {
-            self.lanes.drop_waiting(id);
-            if let Some(partition) = self.partitions.get(id) {
-                partition.lease.draining.cancel();
-            }
+            let Some(Partition { lease, .. }) = self.partitions.get(id) else { continue };
+            lease.drain();
+            self.lanes.drop_waiting(id, |record| !lease.may_still_begin(record.offset));
         }
         let deadline = Instant::now() + DRAIN;
         while self.running_in(ids) > 0 {
@@ -230,8 +229,7 @@ impl Engine {
         for id in ids {
             let Some(partition) = self.partitions.remove(id) else { continue };
             info!(partition = %id, unsettled = partition.offsets.unsettled(), "Partition given back");
-            partition.lease.draining.cancel();
-            partition.lease.dropped.cancel();
+            partition.lease.end();
             self.lanes.forget(id);
             self.flow.status.returned(partition.offsets.unsettled());
             positions.extend(partition.offsets.wall().map(|offset| Position { partition: id.clone(), offset }));

@@ -3,7 +3,7 @@
 use sluice_pipeline::Record;
 
 use crate::{
-    flow::Lease,
+    lease::Lease,
     offsets::{AlreadyBegun, Offsets},
 };
 
@@ -56,7 +56,7 @@ impl Partition {
     pub(crate) fn new(number: u64) -> Self {
         Self {
             number,
-            lease: Lease::default(),
+            lease: Lease::new(),
             offsets: Offsets::default(),
             running: 0,
             paused: false,

@@ -68,24 +68,28 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// Batches of records that may wait for the engine.
 const EVENTS: usize = 16;
 
+/// A source has a thread of its own, which waits for commands with a deadline.
+pub(crate) type CommandSender = std::sync::mpsc::Sender<Command>;
+pub(crate) type CommandReceiver = std::sync::mpsc::Receiver<Command>;
+
 /// Both ends of the channels to a source that runs.
 pub(crate) struct Source {
     /// Ends when the source has ended.
     pub(crate) events: mpsc::Receiver<Event>,
     /// Never blocks: commands are few, at most a handful for each partition and commit.
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) commands: CommandSender,
 }
 
 /// The ends of the channels that a source holds.
 pub(crate) struct SourceEnd {
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) commands: CommandReceiver,
 }
 
 /// The channels between an engine and a source.
 pub(crate) fn channels() -> (Source, SourceEnd) {
     let (event_sender, event_receiver) = mpsc::channel(EVENTS);
-    let (command_sender, command_receiver) = mpsc::unbounded_channel();
+    let (command_sender, command_receiver) = std::sync::mpsc::channel();
     let source = Source { events: event_receiver, commands: command_sender };
     (source, SourceEnd { events: event_sender, commands: command_receiver })
 }

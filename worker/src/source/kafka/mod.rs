@@ -11,7 +11,10 @@ mod record;
 mod start;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, TryRecvError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,7 +25,6 @@ use sluice_kafka::consumer::{
     BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Offset,
     RDKafkaErrorCode, TopicPartitionList, consumer_config,
 };
-use tokio::sync::mpsc::error::TryRecvError;
 use tracing::{debug, error, info, warn};
 
 use self::{rebalance::Group, record::Topics};
@@ -113,7 +115,7 @@ impl Reader {
 
     fn try_join(&self) -> Result<GroupConsumer, String> {
         let Settings { connection, topics, group, start_from } = &self.settings;
-        let mut config = consumer_config(connection, group, &ConsumerSettings::default()).map_err(|e| e.to_string())?;
+        let mut config = consumer_config(connection, group, &consumer_settings()).map_err(|e| e.to_string())?;
         // New partitions are found within half a minute; librdkafka's default is 5 minutes.
         config.set("enable.partition.eof", "true").set("topic.metadata.refresh.interval.ms", "30000");
         let context = Group::new(self.end.events.clone(), *start_from);
@@ -128,14 +130,13 @@ impl Reader {
     /// Waits, unless told to stop: then it says `false`. There is nothing to pause or commit before the group is joined.
     fn wait(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
-        while Instant::now() < until {
-            match self.end.commands.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+        loop {
+            match self.end.commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Ok(_) => {}
-                Err(TryRecvError::Empty) => thread::park_timeout(POLL),
+                Err(RecvTimeoutError::Timeout) => return true,
             }
         }
-        true
     }
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
@@ -259,6 +260,12 @@ impl Reader {
         // Nobody listens any more: the commands tell so too, and are read next.
         drop(self.end.events.blocking_send(event));
     }
+}
+
+/// After a crash nobody reads the worker's partitions for the session timeout. Heartbeats come from a thread that nothing
+/// holds up, so a short one is safe.
+fn consumer_settings() -> ConsumerSettings {
+    ConsumerSettings { session_timeout: Duration::from_secs(10), ..ConsumerSettings::default() }
 }
 
 fn id(topic: &str, partition: i32) -> PartitionId {

@@ -1,0 +1,131 @@
+//! An HTTP API that records what it gets and answers by a script.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Bytes, extract::State, response::IntoResponse, response::Response};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::until;
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) at: Instant,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: serde_json::Value,
+    /// Requests with the same idempotency key that came before.
+    pub(crate) before: usize,
+    /// Whether it was answered with success.
+    pub(crate) taken: bool,
+}
+
+/// What is answered, and after how long.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) after: Duration,
+}
+
+type Script = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+
+struct Shared {
+    script: Script,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: Vec<Request>,
+    /// Requests by idempotency key.
+    attempts: HashMap<HeaderValue, usize>,
+    /// How often each `n` was taken.
+    numbers: BTreeMap<i64, usize>,
+}
+
+/// The API. It ends with the test.
+pub(crate) struct Api {
+    shared: Arc<Shared>,
+    pub(crate) url: String,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Api {
+    /// Takes everything.
+    pub(crate) async fn willing() -> Self {
+        Self::scripted(|_| status(200)).await
+    }
+
+    /// Answers as the script says.
+    pub(crate) async fn scripted(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        let shared = Arc::new(Shared { script: Box::new(script), seen: Mutex::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/entries", listener.local_addr().unwrap());
+        let routes = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { shared, url, server }
+    }
+
+    /// All requests so far, in the order in which they came.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.seen.lock().unwrap().requests.clone()
+    }
+
+    /// The bodies that were taken, in the order in which they came.
+    pub(crate) fn taken(&self) -> Vec<serde_json::Value> {
+        self.requests().into_iter().filter(|request| request.taken).map(|request| request.body).collect()
+    }
+
+    /// How often each `n` was taken.
+    pub(crate) fn numbers(&self) -> BTreeMap<i64, usize> {
+        self.shared.seen.lock().unwrap().numbers.clone()
+    }
+
+    /// Waits until so many different numbers were taken.
+    pub(crate) async fn until_numbers(&self, different: usize) {
+        until("different numbers", async || self.shared.seen.lock().unwrap().numbers.len(), |seen| *seen >= different)
+            .await;
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Answer { status, headers, body, after } = shared.take(headers, &body);
+    // An API takes its time: this is what the wait is for.
+    drop(tokio::time::timeout(after, std::future::pending::<()>()).await);
+    (status, headers, body).into_response()
+}
+
+impl Shared {
+    fn take(&self, headers: HeaderMap, body: &[u8]) -> Answer {
+        let mut seen = self.seen.lock().unwrap();
+        let attempts = seen.attempts.entry(headers["idempotency-key"].clone()).or_default();
+        let before = *attempts;
+        *attempts += 1;
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let mut request = Request { at: Instant::now(), headers, body, before, taken: false };
+        let answer = (self.script)(&request);
+        request.taken = answer.status.is_success();
+        if let (true, Some(number)) = (request.taken, request.body["n"].as_i64()) {
+            *seen.numbers.entry(number).or_default() += 1;
+        }
+        seen.requests.push(request);
+        answer
+    }
+}
+
+/// An answer without a body, at once.
+pub(crate) fn status(code: u16) -> Answer {
+    let status = StatusCode::from_u16(code).unwrap();
+    Answer { status, headers: HeaderMap::new(), body: String::new(), after: Duration::ZERO }
+}

@@ -1,0 +1,125 @@
+//! Where a worker begins, and what it does while it cannot begin.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use sluice_crds::{
+    StartFrom,
+    wire::{SourceConfig, WorkerConfig},
+};
+
+use crate::{
+    api::Api,
+    kafka::{Place, connection},
+    running::{Worker, config, numbered},
+};
+
+#[tokio::test]
+async fn a_new_group_commits_where_it_begins_so_that_lag_is_told_from_the_start() {
+    for (start_from, committed, received) in [(StartFrom::Earliest, 0, 15), (StartFrom::Latest, 10, 5)] {
+        let (place, api) = (Place::new("begin", 1).await, Api::willing().await);
+        place.write(numbered(0..10)).await;
+        let mut config = config(&place, &api.url);
+        let SourceConfig::Kafka { start_from: begin, .. } = &mut config.source;
+        *begin = start_from;
+        // The API is not there yet.
+        let away = WorkerConfig { sink: sink("http://127.0.0.1:9/"), ..config.clone() };
+        let worker = Worker::start(&away);
+        crate::until("committed", async || place.committed().await, |seen| *seen == [(0, committed)].into()).await;
+        worker.kill();
+        let worker = Worker::start(&config);
+        place.write(numbered(10..15)).await;
+        place.until_no_lag().await;
+        assert_eq!(worker.status().await.received, received, "{start_from:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_exist_is_told_and_waited_for() {
+    let (place, api) = (Place::without_topics("missing", 2), Api::willing().await);
+    let worker = Worker::start(&config(&place, &api.url));
+    let told = worker.until_status("trouble", |status| status.trouble.is_some()).await;
+    let trouble = told.trouble.unwrap();
+    assert!(trouble.contains(&format!("topic {:?} does not exist", place.topic)), "{trouble}");
+    assert_eq!((worker.get("/healthz").await.0, worker.get("/readyz").await.0), (200, 503));
+    place.create(&place.topic).await;
+    place.write(numbered(0..10)).await;
+    api.until_numbers(10).await;
+    assert_eq!(worker.status().await.trouble, None);
+    assert_eq!(worker.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_unreachable_kafka_is_told_and_waited_for_and_keeps_nobody_from_ending() {
+    let (place, api) = (Place::without_topics("unreachable", 1), Api::willing().await);
+    let mut config = config(&place, &api.url);
+    let SourceConfig::Kafka { connection, .. } = &mut config.source;
+    connection.bootstrap_servers = vec!["127.0.0.1:9".into()];
+    let worker = Worker::start(&config);
+    let told = worker.until_status("trouble", |status| status.trouble.is_some()).await;
+    let trouble = told.trouble.unwrap();
+    assert!(trouble.starts_with("Kafka at 127.0.0.1:9 does not answer"), "{trouble}");
+    assert_eq!(worker.get("/healthz").await.0, 200);
+    worker.terminate();
+    assert!(tokio::time::timeout(Duration::from_secs(15), worker.ended()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn an_offset_that_does_not_exist_leads_to_the_first_record_that_does() {
+    let (place, api) = (Place::new("out-of-range", 2).await, Api::willing().await);
+    place.write(numbered(0..10)).await;
+    commit(&place, 0, 1_000_000);
+    let worker = Worker::start(&config(&place, &api.url));
+    api.until_numbers(10).await;
+    place.until_no_lag().await;
+    assert!(worker.logged("does not exist any more"));
+    assert_eq!(worker.status().await.trouble, None);
+}
+
+#[tokio::test]
+async fn transaction_markers_leave_no_lag_and_aborted_records_are_not_delivered() {
+    let (place, api) = (Place::new("transaction", 1).await, Api::willing().await);
+    let topic = place.topic.clone();
+    let worker = Worker::start(&config(&place, &api.url));
+    let write = move || {
+        let producer: BaseProducer = client_config().set("transactional.id", &topic).create().unwrap();
+        let patience = Duration::from_secs(30);
+        producer.init_transactions(patience).unwrap();
+        for (n, commit) in [(1, true), (2, false), (3, true), (4, false)] {
+            producer.begin_transaction().unwrap();
+            let body = format!(r#"{{"n": {n}}}"#);
+            producer.send(BaseRecord::<str, str>::to(&topic).payload(&body)).map_err(|(error, _)| error).unwrap();
+            producer.flush(patience).unwrap();
+            if commit { producer.commit_transaction(patience) } else { producer.abort_transaction(patience) }.unwrap();
+        }
+    };
+    tokio::task::spawn_blocking(write).await.unwrap();
+    api.until_numbers(2).await;
+    place.until_no_lag().await;
+    assert_eq!(place.ends().await, [(0, 8)].into());
+    assert_eq!(api.numbers(), [(1, 1), (3, 1)].into());
+    assert_eq!(worker.status().await.received, 2);
+}
+
+fn sink(url: &str) -> sluice_crds::wire::SinkConfig {
+    let method = sluice_crds::HttpMethod::Post;
+    sluice_crds::wire::SinkConfig::Http { url: url.to_owned(), method, headers: [].into() }
+}
+
+fn commit(place: &Place, partition: i32, offset: i64) {
+    let consumer: BaseConsumer = client_config().set("group.id", &place.group).create().unwrap();
+    let mut positions = TopicPartitionList::new();
+    positions.add_partition_offset(&place.topic, partition, Offset::Offset(offset)).unwrap();
+    consumer.commit(&positions, CommitMode::Sync).unwrap();
+}
+
+fn client_config() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", connection().bootstrap_servers.join(","));
+    config
+}

@@ -1,0 +1,58 @@
+//! The broker dies and comes back.
+
+use std::time::Duration;
+
+use sluice_cluster::{Cluster, Component, Part};
+
+use crate::{
+    api::{Answer, Api, status},
+    kafka::{Place, connection_to},
+    running::{Worker, config, numbered},
+};
+
+/// A cluster of this test's own, because it kills the broker.
+struct OwnCluster(Option<Cluster>);
+
+impl OwnCluster {
+    fn up(name: &str) -> Self {
+        Self(Some(Cluster::up(name, &[Part::Kafka]).unwrap()))
+    }
+
+    fn get(&self) -> &Cluster {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        self.0.take().unwrap().down().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_and_comes_back_costs_no_record() {
+    let cluster = OwnCluster::up("worker-broker");
+    let broker = cluster.get().component(Component::Kafka);
+    let place = Place::at(connection_to(&cluster.get().kafka_bootstrap()), "broker", 2).await;
+    let api = Api::scripted(|request| match request.body["n"].as_i64().unwrap() % 100 {
+        99 => status(422),
+        _ => Answer { after: Duration::from_millis(10), ..status(200) },
+    })
+    .await;
+    let worker = Worker::start(&config(&place, &api.url));
+    place.write(numbered(0..4_000)).await;
+    api.until_numbers(1_000).await;
+
+    broker.kill().unwrap();
+    let told = worker.until_status("trouble", |status| status.trouble.is_some()).await;
+    assert_eq!(worker.get("/healthz").await.0, 200, "{told:?}");
+    broker.start().unwrap();
+
+    api.until_numbers(3_960).await;
+    assert_eq!(place.dead_letters(40).await.len(), 40);
+    place.until_no_lag().await;
+    let told = worker.until_status("well again", |status| status.trouble.is_none() && status.unsettled == 0).await;
+    assert_eq!(told.received, told.delivered + told.skipped + told.dead_lettered, "{told:?}");
+    place.write(numbered(4_000..4_010)).await;
+    api.until_numbers(3_970).await;
+}

@@ -1,0 +1,185 @@
+//! The real broker: topics of their own for each test, what is written to them and what is committed.
+
+use std::{
+    collections::BTreeMap,
+    env, process,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sluice_cluster::{Cluster, Part};
+use sluice_kafka::{
+    Admin, Header, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord, Producer, ProducerSettings,
+    consumer::{BaseConsumer, Consumer as _, Headers as _, Message as _, Offset, TopicPartitionList, consumer_config},
+};
+
+use crate::until;
+
+/// A topic, a topic for its dead letters, and a group, of which no other test knows.
+pub(crate) struct Place {
+    pub(crate) topic: String,
+    pub(crate) dead_letters: String,
+    pub(crate) group: String,
+    pub(crate) partitions: i32,
+    pub(crate) connection: KafkaConnection,
+    admin: Admin,
+    producer: Producer,
+}
+
+/// A record as a consumer sees it, with all of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Place {
+    /// Makes the topics.
+    pub(crate) async fn new(purpose: &str, partitions: i32) -> Self {
+        Self::at(connection(), purpose, partitions).await
+    }
+
+    /// Makes the topics on a broker of the test's own.
+    pub(crate) async fn at(connection: KafkaConnection, purpose: &str, partitions: i32) -> Self {
+        let place = Self::planned(connection, purpose, partitions);
+        place.create(&place.topic).await;
+        place.create(&place.dead_letters).await;
+        place
+    }
+
+    /// The names of topics that are yet to be made.
+    pub(crate) fn without_topics(purpose: &str, partitions: i32) -> Self {
+        Self::planned(connection(), purpose, partitions)
+    }
+
+    fn planned(connection: KafkaConnection, purpose: &str, partitions: i32) -> Self {
+        let topic = fresh(purpose);
+        let settings = ProducerSettings { patience: Duration::from_mins(1), ..ProducerSettings::default() };
+        Self {
+            dead_letters: format!("{topic}-dead-letters"),
+            group: topic.clone(),
+            topic,
+            partitions,
+            admin: Admin::connect(&connection).unwrap().with_timeout(Duration::from_mins(1)),
+            producer: Producer::connect(&connection, &settings).unwrap(),
+            connection,
+        }
+    }
+
+    /// Makes one of the topics.
+    pub(crate) async fn create(&self, name: &str) {
+        let partitions = Some(if name == self.topic { self.partitions } else { 1 });
+        let topic = NewTopic { name: name.to_owned(), partitions, replicas: Some(1), config: BTreeMap::new() };
+        let created = self.admin.create_topics(&[topic]).await.unwrap();
+        assert!(created.values().all(Result::is_ok), "{created:?}");
+    }
+
+    /// Writes records, each with its key, in order.
+    pub(crate) async fn write(&self, records: impl IntoIterator<Item = (String, String)>) {
+        let records = records.into_iter().map(|(key, value)| OutgoingRecord {
+            key: Some(key.into()),
+            ..OutgoingRecord::new(self.topic.as_str(), value)
+        });
+        self.write_records(records).await;
+    }
+
+    /// Writes records as they are, in order.
+    pub(crate) async fn write_records(&self, records: impl IntoIterator<Item = OutgoingRecord>) {
+        let mut pending = tokio::task::JoinSet::new();
+        for record in records {
+            // Records of one partition are written in the order in which they are first polled.
+            let mut send = Box::pin({
+                let producer = self.producer.clone();
+                async move { producer.send(record).await }
+            });
+            match futures::poll!(&mut send) {
+                std::task::Poll::Ready(outcome) => drop(outcome.unwrap()),
+                std::task::Poll::Pending => drop(pending.spawn(send)),
+            }
+        }
+        while let Some(outcome) = pending.join_next().await {
+            outcome.unwrap().unwrap();
+        }
+    }
+
+    /// A header for a record.
+    pub(crate) fn header(name: &str, value: &str) -> Header {
+        Header::new(name, value.to_owned())
+    }
+
+    /// The committed offset of each partition.
+    pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
+        let offsets = self.admin.group_offsets(&self.group).await.unwrap();
+        let of_topic = offsets.into_iter().filter(|(partition, _)| partition.topic == self.topic);
+        of_topic.map(|(partition, committed)| (partition.partition, committed.unwrap().offset)).collect()
+    }
+
+    /// The offset after the last record of each partition.
+    pub(crate) async fn ends(&self) -> BTreeMap<i32, i64> {
+        let partitions: Vec<_> = (0..self.partitions)
+            .map(|partition| sluice_kafka::TopicPartition { topic: self.topic.clone(), partition })
+            .collect();
+        let ends = self.admin.list_offsets(&partitions, OffsetAt::Latest).await.unwrap();
+        ends.into_iter().map(|(partition, offset)| (partition.partition, offset.unwrap())).collect()
+    }
+
+    /// Waits until everything is committed.
+    pub(crate) async fn until_no_lag(&self) {
+        let ends = self.ends().await;
+        until("no lag", async || self.committed().await, |committed| *committed == ends).await;
+    }
+
+    /// Waits until there are so many dead letters, and reads them.
+    pub(crate) async fn dead_letters(&self, number: usize) -> Vec<Seen> {
+        let (connection, topic) = (self.connection.clone(), self.dead_letters.clone());
+        tokio::task::spawn_blocking(move || read_all(&connection, &topic, number)).await.unwrap()
+    }
+}
+
+/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
+/// started where it does not run and left running for the next test.
+pub(crate) fn connection() -> KafkaConnection {
+    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
+        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
+    });
+    connection_to(&ADDRESS)
+}
+
+/// A connection to any address.
+pub(crate) fn connection_to(address: &str) -> KafkaConnection {
+    KafkaConnection { bootstrap_servers: vec![address.to_owned()], ..KafkaConnection::default() }
+}
+
+/// A name that is new in every run and every call.
+fn fresh(purpose: &str) -> String {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    format!("worker-test.{purpose}.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn read_all(connection: &KafkaConnection, topic: &str, number: usize) -> Vec<Seen> {
+    let config = consumer_config(connection, &fresh("reader"), &sluice_kafka::consumer::ConsumerSettings::default());
+    let consumer: BaseConsumer = config.unwrap().create().unwrap();
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&partitions).unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < number {
+        let message = consumer.poll(Duration::from_mins(1)).expect("a dead letter within a minute").unwrap();
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+        });
+        seen.push(Seen {
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            timestamp: message.timestamp().to_millis(),
+            headers,
+        });
+    }
+    seen
+}

@@ -1,0 +1,35 @@
+//! The worker as it runs in a cluster: the real binary, a real broker, a real HTTP API.
+//!
+//! - `kafka`: topics of their own for each test, what is written to them and what is committed.
+//! - `api`: an HTTP API that records what it gets and answers by a script.
+//! - `running`: the worker's process.
+#![allow(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
+
+mod api;
+mod beginning;
+mod delivering;
+mod ending;
+mod failing;
+mod faults;
+mod kafka;
+mod running;
+
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
+/// Looks again and again until what is seen is as wanted.
+async fn until<T: Debug>(what: &str, look: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    const DEADLINE: Duration = Duration::from_mins(1);
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let start = Instant::now();
+    loop {
+        pace.tick().await;
+        let seen = look().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}; last seen: {seen:?}");
+    }
+}
