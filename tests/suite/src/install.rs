@@ -18,7 +18,7 @@ const IMAGES: [(&str, &str); 4] = [
     ("sluice/ledger:dev", "ledger"),
 ];
 /// Pods start within seconds; a busy machine may need longer.
-pub const ROLLOUT: Duration = Duration::from_secs(120);
+pub const ROLLOUT: Duration = Duration::from_mins(2);
 
 /// Builds the images from the programs of this build and loads them into the node.
 pub fn load_images(cluster: &Cluster) -> anyhow::Result<()> {

@@ -41,7 +41,7 @@ impl Operator {
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n"
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;
-        let own = own_kubeconfig(kubeconfig, token(client).await?)?;
+        let own = own_kubeconfig(kubeconfig, &token(client).await?)?;
         std::fs::write(folder.path().join("kubeconfig"), own)?;
         let status = free_address()?;
         let log = File::create(folder.path().join("operator.log"))?;
@@ -82,10 +82,10 @@ async fn token(client: Client) -> anyhow::Result<String> {
 }
 
 /// The administrator's kubeconfig with the operator's token in the place of the administrator's credentials.
-fn own_kubeconfig(kubeconfig: &Path, token: String) -> anyhow::Result<String> {
+fn own_kubeconfig(kubeconfig: &Path, token: &str) -> anyhow::Result<String> {
     let mut config = Kubeconfig::read_from(kubeconfig)?;
     for user in &mut config.auth_infos {
-        user.auth_info = Some(AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() });
+        user.auth_info = Some(AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() });
     }
     Ok(serde_saphyr::to_string(&config)?)
 }

@@ -129,7 +129,7 @@ pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
 
 async fn cluster() -> anyhow::Result<Cluster> {
     let parts = [Part::ControlPlane, Part::GatewayCrds, Part::Kafka];
-    Ok(tokio::task::spawn_blocking(move || Cluster::up(CLUSTER, &parts)).await??)
+    tokio::task::spawn_blocking(move || Cluster::up(CLUSTER, &parts)).await?
 }
 
 async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {

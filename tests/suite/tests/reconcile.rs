@@ -1,4 +1,11 @@
 //! The three kinds against a real API server and a real Kafka: what is made, what is repaired, and what is left alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::default_trait_access,
+    clippy::cast_possible_truncation,
+    reason = "a test ends where something is not as it must be"
+)]
 
 use std::{collections::BTreeMap, time::Instant};
 

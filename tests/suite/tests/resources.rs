@@ -1,4 +1,11 @@
 //! What the API server itself accepts and refuses, with the messages that a user reads.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::default_trait_access,
+    clippy::cast_possible_truncation,
+    reason = "a test ends where something is not as it must be"
+)]
 
 use kube::Api;
 use sluice_crds::{Integration, Topic, Webhook};

@@ -1,5 +1,12 @@
 //! At rest nothing is written: proved by the API server's own audit log. Alone in its process, so that every pass that the
 //! operator counts is one over these objects.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::default_trait_access,
+    clippy::cast_possible_truncation,
+    reason = "a test ends where something is not as it must be"
+)]
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;

@@ -21,7 +21,7 @@ const NAMESPACE: &str = "shop";
 /// As in `examples/quickstart/secret.yaml`.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The numbers in the status are asked for every few seconds.
-const NUMBERS: Duration = Duration::from_secs(60);
+const NUMBERS: Duration = Duration::from_mins(1);
 
 fn main() -> anyhow::Result<()> {
     let cluster = Cluster::up(CLUSTER, &Part::ALL)?;
