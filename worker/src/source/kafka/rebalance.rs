@@ -4,12 +4,12 @@ use sluice_crds::StartFrom;
 use sluice_kafka::{
     consumer::{
         BaseConsumer, ClientContext, ClientError, ClientResult, CommitMode, Consumer as _, ConsumerContext,
-        RDKafkaLogLevel, Rebalance, TopicPartitionList,
+        RDKafkaErrorCode, RDKafkaLogLevel, Rebalance, TopicPartitionList,
     },
     write_log_line,
 };
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{GroupConsumer, commit, ids, start};
 use crate::source::Event;
@@ -59,8 +59,11 @@ impl ClientContext for Group {
         write_log_line(level, facility, line);
     }
 
+    /// Each error is also what the poll returns, which is where it is judged; the end of a partition is none.
     fn error(&self, error: ClientError, reason: &str) {
-        write_log_line(RDKafkaLogLevel::Warning, "ERROR", &format!("{error}: {reason}"));
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            debug!("Kafka consumer: {error}: {reason}");
+        }
     }
 }
 
