@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 export SLUICE_CACHE ?= $(HOME)/.cache/sluice
 export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
+# The tests' clusters: this name for those without pods, and this name with -node.
+export SLUICE_TEST_CLUSTER ?= test
 
 # Always the whole workspace with all targets: with a part of it the dependencies get other features, and are built once more.
 BUILD := cargo build --locked --workspace --all-targets
@@ -25,7 +27,7 @@ demo-down: ## Stops the demo's cluster and leaves nothing behind
 
 test: prerequisites ## Every test, on the real components
 	$(BUILD)
-	trap '$(PROGRAMS)/sluice-cluster down --name test; $(PROGRAMS)/sluice-cluster down --name test-node' EXIT; \
+	trap '$(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER); $(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER)-node' EXIT; \
 	cargo test --locked --workspace --no-fail-fast
 
 unit: ## What needs no cluster

@@ -14,7 +14,7 @@ use std::{
 
 use broker::{connection_to, created, plain_topic, until};
 use futures::future::join_all;
-use sluice_cluster::{Cluster, Component, ComponentHandle, Part};
+use sluice_cluster::{Cluster, Component, ComponentHandle, Part, testing::OwnCluster};
 use sluice_kafka::{
     Admin, Error, KafkaConnection, OutgoingRecord, Producer, ProducerSettings, SendError,
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
@@ -37,7 +37,7 @@ type Outcome = (usize, Duration, Result<(), SendError>);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_loses_no_confirmed_record_and_shows_none_that_is_certainly_not_written() {
-    let cluster = task::spawn_blocking(|| Cluster::up("kafka-faults", &[Part::Kafka]).unwrap()).await.unwrap();
+    let cluster = task::spawn_blocking(|| OwnCluster::up("kafka-faults", &[Part::Kafka]).unwrap()).await.unwrap();
     let connection = connection_to(&cluster.kafka_bootstrap());
     let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(3));
     let topic = created(&admin, plain_topic("killed")).await;
@@ -62,7 +62,7 @@ async fn a_killed_broker_loses_no_confirmed_record_and_shows_none_that_is_certai
     producer.send(OutgoingRecord::new(topic.as_str(), last.to_string())).await.unwrap();
     let written = task::spawn_blocking(move || numbers_up_to(last, &connection, &topic)).await.unwrap();
     println!("fate and whether it is there: {:?}", true_fates(&outcomes, &written));
-    task::spawn_blocking(|| cluster.down().unwrap()).await.unwrap();
+    task::spawn_blocking(|| drop(cluster)).await.unwrap();
 }
 
 async fn keep_sending(producer: Producer, topic: String, flow: Arc<Flow>) -> Vec<Outcome> {

@@ -2,26 +2,18 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::{
-    env,
     fmt::Debug,
     process,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::testing;
 use sluice_kafka::{Admin, KafkaConnection, NewTopic, Producer, ProducerSettings, TopicDescription};
 
-/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
-/// started where it does not run and left running for the next test.
+/// How to reach the broker that tests share.
 pub(crate) fn connection() -> KafkaConnection {
-    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
-        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
-    });
-    connection_to(&ADDRESS)
+    connection_to(testing::shared_kafka())
 }
 
 /// A connection to any address.

@@ -7,7 +7,7 @@ use std::{
 
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
-use sluice_cluster::{Cluster, Component, Part, State};
+use sluice_cluster::{Cluster, Component, Part, State, testing::OwnCluster};
 use sluice_crds::wire::DeferredBecause;
 use tokio::time::timeout;
 
@@ -47,30 +47,11 @@ async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() 
     assert_eq!(receiver.ended(), None);
 }
 
-/// A cluster of this test's own, because it stops the broker.
-struct OwnCluster(Option<Cluster>);
-
-impl OwnCluster {
-    fn up(name: &str) -> Self {
-        Self(Some(Cluster::up(name, &[Part::Kafka]).unwrap()))
-    }
-
-    fn get(&self) -> &Cluster {
-        self.0.as_ref().unwrap()
-    }
-}
-
-impl Drop for OwnCluster {
-    fn drop(&mut self) {
-        self.0.take().unwrap().down().unwrap();
-    }
-}
-
 #[tokio::test]
 async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_nothing_is_lost() {
-    let cluster = OwnCluster::up("receiver-broker");
-    let broker = cluster.get().component(Component::Kafka);
-    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let cluster = OwnCluster::up("receiver-broker", &[Part::Kafka]).unwrap();
+    let broker = cluster.component(Component::Kafka);
+    let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
     assert_eq!(receiver.post("{}").await.status, 202);
@@ -133,13 +114,13 @@ async fn send_until_refused(sender: Sender) -> Vec<String> {
 
 #[tokio::test]
 async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
-    let cluster = OwnCluster::up("receiver-hang-up");
-    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let cluster = OwnCluster::up("receiver-hang-up", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
     assert_eq!(receiver.post("{}").await.status, 202);
     for (id, sender) in [("http1", Sender::to(receiver.endpoint)), ("http2", Sender::http2(receiver.endpoint))] {
-        let paused = Paused::broker(cluster.get());
+        let paused = Paused::broker(&cluster);
         let impatient = timeout(Duration::from_millis(500), sender.signed(SECRET, id, "{}")).await;
         assert!(impatient.is_err(), "{id}: answered without the broker");
         drop(paused);
@@ -151,13 +132,13 @@ async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
 
 #[tokio::test]
 async fn an_event_that_may_have_been_written_is_not_acknowledged_to_a_retry() {
-    let cluster = OwnCluster::up("receiver-unknown");
-    let kafka = connection_to(cluster.get().kafka_bootstrap());
+    let cluster = OwnCluster::up("receiver-unknown", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
     assert_eq!(receiver.post("{}").await.status, 202);
     let sender = Sender::to(receiver.endpoint);
-    let paused = Paused::broker(cluster.get());
+    let paused = Paused::broker(&cluster);
     assert_eq!(sender.signed(SECRET, "e-1", "{}").await.unwrap().status, 503);
     drop(paused);
     assert_eq!(sender.signed(SECRET, "e-1", "{}").await.unwrap().status, 503);

@@ -2,15 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    env, process,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::testing;
 use sluice_crds::KafkaConnection;
 use sluice_kafka::{
     Admin, NewTopic,
@@ -36,13 +33,9 @@ impl Record {
     }
 }
 
-/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
-/// started where it does not run and left running for the next test.
+/// How to reach the broker that tests share.
 pub(crate) fn connection() -> KafkaConnection {
-    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
-        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
-    });
-    connection_to(&*ADDRESS)
+    connection_to(testing::shared_kafka())
 }
 
 /// A connection to any address.

@@ -33,6 +33,7 @@ mod site;
 mod subnet;
 mod supervision;
 mod template;
+pub mod testing;
 mod up;
 
 pub use cluster::Cluster;

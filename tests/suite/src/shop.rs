@@ -6,7 +6,7 @@ use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::{Cluster, Part, testing};
 use sluice_crds::{Integration, KafkaConnection, Webhook};
 use sluice_kafka::{Producer, ProducerSettings};
 use tokio::sync::OnceCell;
@@ -18,8 +18,6 @@ use crate::{
     world::{client, condition},
 };
 
-/// Name of the cluster that the tests with pods share.
-const CLUSTER: &str = "test-node";
 /// As in `examples/quickstart/secret.yaml`.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -158,7 +156,7 @@ pub fn ready(conditions: &[Condition]) -> Result<(), String> {
 
 async fn node() -> anyhow::Result<Cluster> {
     let cluster = tokio::task::spawn_blocking(|| -> anyhow::Result<Cluster> {
-        let cluster = Cluster::up(CLUSTER, &Part::ALL)?;
+        let cluster = Cluster::up(&format!("{}-node", testing::shared_name()), &Part::ALL)?;
         install::load_images(&cluster)?;
         Ok(cluster)
     })

@@ -15,15 +15,13 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::{Cluster, Part, testing};
 use sluice_crds::KafkaConnection;
 use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
 use crate::{operator::Operator, until};
 
-/// Name of the cluster that the tests without pods share.
-const CLUSTER: &str = "test";
 /// Long enough for two busy cores; what takes longer is broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -129,7 +127,7 @@ pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
 
 async fn cluster() -> anyhow::Result<Cluster> {
     let parts = [Part::ControlPlane, Part::GatewayCrds, Part::Kafka];
-    tokio::task::spawn_blocking(move || Cluster::up(CLUSTER, &parts)).await?
+    tokio::task::spawn_blocking(move || Cluster::up(&testing::shared_name(), &parts)).await?
 }
 
 async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {

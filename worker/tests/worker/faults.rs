@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_cluster::{Cluster, Component, Part};
+use sluice_cluster::{Component, Part, testing::OwnCluster};
 
 use crate::{
     api::{Answer, Api, status},
@@ -10,30 +10,11 @@ use crate::{
     running::{Worker, config, numbered},
 };
 
-/// A cluster of this test's own, because it kills the broker.
-struct OwnCluster(Option<Cluster>);
-
-impl OwnCluster {
-    fn up(name: &str) -> Self {
-        Self(Some(Cluster::up(name, &[Part::Kafka]).unwrap()))
-    }
-
-    fn get(&self) -> &Cluster {
-        self.0.as_ref().unwrap()
-    }
-}
-
-impl Drop for OwnCluster {
-    fn drop(&mut self) {
-        self.0.take().unwrap().down().unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_and_comes_back_costs_no_record() {
-    let cluster = OwnCluster::up("worker-broker");
-    let broker = cluster.get().component(Component::Kafka);
-    let place = Place::at(connection_to(&cluster.get().kafka_bootstrap()), "broker", 2).await;
+    let cluster = OwnCluster::up("worker-broker", &[Part::Kafka]).unwrap();
+    let broker = cluster.component(Component::Kafka);
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "broker", 2).await;
     let api = Api::scripted(|request| match request.body["n"].as_i64().unwrap() % 100 {
         99 => status(422),
         _ => Answer { after: Duration::from_millis(10), ..status(200) },

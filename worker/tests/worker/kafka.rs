@@ -2,15 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    env, process,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::testing;
 use sluice_kafka::{
     Admin, Header, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord, Producer, ProducerSettings,
     consumer::{BaseConsumer, Consumer as _, Headers as _, Message as _, Offset, TopicPartitionList, consumer_config},
@@ -128,10 +125,11 @@ impl Place {
         ends.into_iter().map(|(partition, offset)| (partition.partition, offset.unwrap())).collect()
     }
 
-    /// Waits until everything is committed.
+    /// Waits until everything is committed. The ends are read anew each time: a transaction's marker comes after its commit
+    /// or abort has returned.
     pub(crate) async fn until_no_lag(&self) {
-        let ends = self.ends().await;
-        until("no lag", async || self.committed().await, |committed| *committed == ends).await;
+        let look = async || (self.committed().await, self.ends().await);
+        until("committed offsets at the ends", look, |(committed, ends)| committed == ends).await;
     }
 
     /// Waits until there are so many dead letters, and reads them.
@@ -141,13 +139,9 @@ impl Place {
     }
 }
 
-/// How to reach the broker: the one that `SLUICE_TEST_KAFKA` names as `host:port`, else that of the cluster `test`, which is
-/// started where it does not run and left running for the next test.
+/// How to reach the broker that tests share.
 pub(crate) fn connection() -> KafkaConnection {
-    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
-        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| Cluster::up("test", &[Part::Kafka]).unwrap().kafka_bootstrap())
-    });
-    connection_to(&ADDRESS)
+    connection_to(testing::shared_kafka())
 }
 
 /// A connection to any address.

@@ -1,0 +1,48 @@
+//! The clusters of tests: those that tests share and leave running for the next, and one of a test's own that goes with it.
+
+use std::env;
+use std::ops::Deref;
+use std::process;
+use std::sync::LazyLock;
+
+use crate::{Cluster, Part};
+
+/// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
+pub fn shared_name() -> String {
+    env::var("SLUICE_TEST_CLUSTER").unwrap_or_else(|_| "test".to_owned())
+}
+
+/// `host:port` of the broker that tests share: the one that `SLUICE_TEST_KAFKA` names, else that of the shared cluster.
+pub fn shared_kafka() -> &'static str {
+    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
+        let of_cluster = || Cluster::up(&shared_name(), &[Part::Kafka]).expect("a broker for tests").kafka_bootstrap();
+        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| of_cluster())
+    });
+    &ADDRESS
+}
+
+/// A cluster that one test disturbs. Its name is this process's own, so that no other run takes it away; it goes when dropped.
+pub struct OwnCluster(Option<Cluster>);
+
+impl OwnCluster {
+    /// Starts it with those parts.
+    pub fn up(purpose: &str, parts: &[Part]) -> anyhow::Result<Self> {
+        Ok(Self(Some(Cluster::up(&format!("{purpose}-{}", process::id()), parts)?)))
+    }
+}
+
+impl Deref for OwnCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Cluster::down) {
+            crate::progress::note(&format!("a test's cluster is still there: {error:#}"));
+        }
+    }
+}
