@@ -76,10 +76,20 @@ enum End {
 struct Findings {
     /// The end of a partition was reached.
     at_end: bool,
-    /// A partition has no valid offset to read from.
-    lost_its_place: bool,
+    suspicion: Suspicion,
     /// The consumer is beyond repair.
     broken: bool,
+}
+
+/// What should be looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Suspicion {
+    #[default]
+    None,
+    /// A broker cannot be reached: perhaps none can, which librdkafka does not always tell.
+    Unreachable,
+    /// A partition has no valid offset to read from.
+    Misplaced,
 }
 
 impl Reader {
@@ -141,7 +151,7 @@ impl Reader {
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let mut next_probe = Instant::now();
-        let mut lost_its_place = false;
+        let mut suspicion = Suspicion::None;
         loop {
             self.status.beat();
             if !self.obey(consumer) {
@@ -152,12 +162,15 @@ impl Reader {
             if findings.broken {
                 return End::Broken;
             }
-            lost_its_place |= findings.lost_its_place;
+            suspicion = suspicion.max(findings.suspicion);
             if findings.at_end {
                 self.tell_positions(consumer);
             }
-            if lost_its_place || self.status.is_troubled(Area::Source) && Instant::now() >= next_probe {
-                lost_its_place = !self.repair(consumer, lost_its_place);
+            let troubled = suspicion != Suspicion::None || self.status.is_troubled(Area::Source);
+            if troubled && Instant::now() >= next_probe {
+                if self.repair(consumer, suspicion) {
+                    suspicion = Suspicion::None;
+                }
                 next_probe = Instant::now() + PROBE_INTERVAL;
             }
         }
@@ -206,7 +219,12 @@ impl Reader {
                 error!("Kafka consumer: {code}");
                 findings.broken = true;
             }
-            ClientError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => findings.lost_its_place = true,
+            ClientError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                findings.suspicion = Suspicion::Misplaced;
+            }
+            ClientError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure) => {
+                findings.suspicion = findings.suspicion.max(Suspicion::Unreachable);
+            }
             ClientError::MessageConsumption(code) => {
                 if let Some(trouble) = probe::trouble(*code, &self.settings.connection) {
                     self.status.trouble(Area::Source, trouble);
@@ -229,10 +247,10 @@ impl Reader {
     }
 
     /// Looks whether Kafka works, and puts partitions back to where they can be read; `false`: to be tried again.
-    fn repair(&self, consumer: &GroupConsumer, lost_its_place: bool) -> bool {
+    fn repair(&self, consumer: &GroupConsumer, suspicion: Suspicion) -> bool {
         let Settings { connection, topics, start_from, .. } = &self.settings;
         let repaired = probe::topics(consumer, connection, topics).and_then(|()| {
-            if !lost_its_place {
+            if suspicion < Suspicion::Misplaced {
                 return Ok(());
             }
             let moved = start::misplaced(consumer, *start_from)
