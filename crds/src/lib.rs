@@ -24,7 +24,7 @@ pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
 pub use reference::{DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference};
-pub use settings::{Images, KafkaClients, KafkaCluster, Settings};
+pub use settings::{AdminRequests, Images, KafkaClients, KafkaCluster, Settings};
 pub use size::{InvalidSize, Size};
 pub use topic::*;
 pub use webhook::*;

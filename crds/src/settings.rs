@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{KafkaConnection, SaslMechanism, SecurityProtocol};
+use crate::{Duration, KafkaConnection, SaslMechanism, SecurityProtocol};
 
 /// The operator's configuration file (YAML).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +15,36 @@ pub struct Settings {
     pub clusters: BTreeMap<String, KafkaCluster>,
     /// Images of the data planes.
     pub images: Images,
+    /// How the operator asks Kafka about topics.
+    #[serde(default)]
+    pub admin_requests: AdminRequests,
+}
+
+/// How the operator asks Kafka about topics. Requests of Topics that are looked at together share a request to Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdminRequests {
+    /// Topics in one request at most. Default: 1000.
+    #[schemars(range(min = 1))]
+    pub max_topics: u16,
+    /// How long a request waits for others to share it. Default: `5ms`.
+    pub linger: Duration,
+    /// How long Kafka may take to answer. Default: `8s`.
+    pub timeout: Duration,
+    /// How often all topics of a Kafka cluster are compared with what was seen last, to find what other tools changed.
+    /// It is one look for all topics. Default: `1m`.
+    pub drift_interval: Duration,
+}
+
+impl Default for AdminRequests {
+    fn default() -> Self {
+        Self {
+            max_topics: 1000,
+            linger: Duration::from_millis(5),
+            timeout: Duration::from_secs(8),
+            drift_interval: Duration::from_secs(60),
+        }
+    }
 }
 
 /// A Kafka cluster: how the operator reaches it, and how receivers and workers do.

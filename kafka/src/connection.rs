@@ -1,6 +1,10 @@
 //! Turns a Kafka connection and its mounted credentials into librdkafka's settings.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
 
 use rdkafka::ClientConfig;
 use sluice_crds::{KafkaConnection, SaslMechanism, SecurityProtocol};
@@ -31,6 +35,28 @@ pub fn client_config(connection: &KafkaConnection) -> Result<ClientConfig, Error
         SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => set_login(&mut config, connection)?,
     }
     Ok(config)
+}
+
+/// What the files of a connection hold, as one number: another one after credentials were rotated.
+///
+/// A client keeps what it was made from; one made anew uses the new credentials. A file that cannot be read counts too.
+pub fn credentials_fingerprint(connection: &KafkaConnection) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in credential_files(connection) {
+        fs::read(file).ok().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The files that a connection is made from, some of which need not exist.
+fn credential_files(connection: &KafkaConnection) -> Vec<PathBuf> {
+    let names: &[&str] = match connection.security_protocol {
+        SecurityProtocol::Plaintext => &[],
+        SecurityProtocol::Ssl => &["tls.crt", "tls.key"],
+        SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => &["username", "password"],
+    };
+    let credentials = connection.credentials.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    credentials.chain(connection.ca.clone()).collect()
 }
 
 fn protocol_name(protocol: SecurityProtocol) -> &'static str {
@@ -93,13 +119,14 @@ fn set_login(config: &mut ClientConfig, connection: &KafkaConnection) -> Result<
 
 /// The content of a small text file, without the line end that editors and `echo` leave behind.
 fn content(path: &Path, purpose: &'static str) -> Result<String, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::File { path: path.into(), purpose, source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| Error::File { path: path.into(), purpose, source: source.into() })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The path as text, once the file is seen to be readable: librdkafka's own error for it does not say what the file is for.
 fn readable(path: &Path, purpose: &'static str) -> Result<String, Error> {
-    fs::read(path).map_err(|source| Error::File { path: path.into(), purpose, source })?;
+    fs::read(path).map_err(|source| Error::File { path: path.into(), purpose, source: source.into() })?;
     path.to_str().map(str::to_owned).ok_or_else(|| Error::Settings(format!("{} is not valid UTF-8", path.display())))
 }
 
@@ -133,6 +160,18 @@ mod tests {
         let path = folder.path().join("password");
         assert!(message.contains(&path.display().to_string()), "{message}");
         assert!(message.contains("the SASL password"), "{message}");
+    }
+
+    #[test]
+    fn another_password_is_another_fingerprint() {
+        let folder = tempfile::tempdir().unwrap();
+        let fingerprint = || credentials_fingerprint(&scram(folder.path()));
+        let missing = fingerprint();
+        fs::write(folder.path().join("password"), "old").unwrap();
+        let old = fingerprint();
+        assert_eq!(fingerprint(), old);
+        fs::write(folder.path().join("password"), "new").unwrap();
+        assert!(missing != old && old != fingerprint());
     }
 
     #[test]

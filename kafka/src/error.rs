@@ -1,6 +1,6 @@
 //! What can go wrong with Kafka: what a broker said about one thing, and why a whole request failed.
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::native;
 
@@ -20,7 +20,7 @@ pub struct KafkaError {
 }
 
 /// Why there is no answer to a whole request. What a broker says about one topic of many is a [`KafkaError`] in the answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the connection's credentials cannot be read.
     #[error("the Kafka connection needs {path}, which holds {purpose}, and cannot read it: {source}")]
@@ -30,7 +30,7 @@ pub enum Error {
         /// What the file is for.
         purpose: &'static str,
         /// What the operating system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The settings of the connection contradict each other, or librdkafka refuses them.
     #[error("the settings of the Kafka connection are wrong: {0}")]
@@ -71,6 +71,22 @@ impl Error {
             Self::Refused { error, .. } => error.is_retriable(),
             Self::File { .. } | Self::Settings(_) | Self::Unauthenticated { .. } => false,
         }
+    }
+
+    /// Whether the cluster gave no answer: nobody was there, or nobody who accepts us.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Unauthenticated { .. })
+    }
+
+    /// The same error as another call's.
+    pub(crate) fn while_doing(mut self, other: &'static str) -> Self {
+        match &mut self {
+            Self::Unreachable { doing, .. } | Self::Unauthenticated { doing, .. } | Self::Refused { doing, .. } => {
+                *doing = other;
+            }
+            Self::File { .. } | Self::Settings(_) => {}
+        }
+        self
     }
 
     /// Says why a request failed as a whole: `error` is its answer, `trouble` the connection's latest error.

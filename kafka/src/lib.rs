@@ -1,13 +1,15 @@
 //! The narrow, safe Kafka interface of the project: admin calls, a producer whose answers are certain, and settings.
 //!
 //! - [`client_config`] turns a [`KafkaConnection`] and its mounted credentials into librdkafka's settings.
-//! - [`Admin`] describes and changes topics, configurations and consumer groups.
+//! - [`Admin`] describes and changes topics, configurations and consumer groups, many of them in each request.
+//! - [`TopicAdmin`] does so for callers who each ask about one topic, and joins their calls.
 //! - [`Producer`] writes records and says of each whether it is written, certainly not written, or unknown.
 //! - [`consumer`] holds the settings of a consumer whose offsets belong to its caller.
 //!
 //! `native` is the only module of the project with `unsafe`: what librdkafka has and the crate rdkafka does not wrap.
 
 mod admin;
+mod batching;
 mod connection;
 pub mod consumer;
 mod error;
@@ -21,7 +23,8 @@ pub use admin::{
     GroupMember, GroupState, NewTopic, OffsetAt, PartitionDescription, PerPartition, PerTopic, TopicDescription,
     TopicPartition,
 };
-pub use connection::client_config;
+pub use batching::{Batching, TopicAdmin, TopicError};
+pub use connection::{client_config, credentials_fingerprint};
 pub use error::{Error, ErrorCode, KafkaError};
 pub use log::write_log_line;
 pub use producer::{Compression, Header, OutgoingRecord, Position, Producer, ProducerSettings, SendError};

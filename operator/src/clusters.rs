@@ -2,41 +2,93 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sluice_crds::KafkaConnection;
-use sluice_kafka::Admin;
+use sluice_crds::{AdminRequests, KafkaConnection, Settings};
+use sluice_kafka::{Admin, Batching, TopicAdmin, credentials_fingerprint};
 
 use crate::error::Error;
-
-/// No broker that works takes longer; a pass must not wait for one that does not.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A client for each Kafka cluster, made when it is first asked for.
 pub struct Clusters {
     connections: BTreeMap<String, KafkaConnection>,
-    clients: Mutex<HashMap<String, Admin>>,
+    batching: Batching,
+    timeout: Duration,
+    clients: Mutex<HashMap<String, Connected>>,
+}
+
+struct Connected {
+    client: TopicAdmin,
+    /// Of the credentials that the client was made from.
+    fingerprint: u64,
 }
 
 impl Clusters {
     /// No connection is made yet.
-    pub fn new(connections: BTreeMap<String, KafkaConnection>) -> Self {
-        Self { connections, clients: Mutex::default() }
+    pub fn new(settings: &Settings) -> Self {
+        let AdminRequests { max_topics, linger, timeout, .. } = settings.admin_requests;
+        Self {
+            connections: settings
+                .clusters
+                .iter()
+                .map(|(name, entry)| (name.clone(), entry.connection.clone()))
+                .collect(),
+            batching: Batching { max_topics: max_topics.into(), linger: linger.get() },
+            timeout: timeout.get(),
+            clients: Mutex::default(),
+        }
     }
 
-    /// The client of a cluster that the configuration has. Error: its credentials cannot be read.
-    pub fn client(&self, cluster: &str) -> Result<Admin, Error> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(cluster) {
-            return Ok(client.clone());
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.connections.keys()
+    }
+
+    /// For calls about one topic each, which share their requests. Error: the cluster's credentials cannot be read.
+    pub fn topics(&self, cluster: &str) -> Result<TopicAdmin, Error> {
+        let mut clients = self.clients();
+        if let Some(connected) = clients.get(cluster) {
+            return Ok(connected.client.clone());
         }
-        let connection = self.connections.get(cluster).cloned().unwrap_or_default();
-        let client = Admin::connect(&connection)
-            .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
-            .with_timeout(REQUEST_TIMEOUT);
-        clients.insert(cluster.to_owned(), client.clone());
+        let connected = self.connect(cluster)?;
+        let client = connected.client.clone();
+        clients.insert(cluster.to_owned(), connected);
         Ok(client)
+    }
+
+    /// For calls about many things. Error: the cluster's credentials cannot be read.
+    pub fn client(&self, cluster: &str) -> Result<Admin, Error> {
+        Ok(self.topics(cluster)?.admin().clone())
+    }
+
+    /// Puts a new client in the place of one whose credentials have changed since; says whether it did.
+    pub fn renew(&self, cluster: &str) -> Result<bool, Error> {
+        let mut clients = self.clients();
+        let Some(connected) = clients.get_mut(cluster) else { return Ok(false) };
+        if connected.fingerprint == credentials_fingerprint(&self.connection(cluster)) {
+            return Ok(false);
+        }
+        *connected = self.connect(cluster)?;
+        Ok(true)
+    }
+
+    fn connect(&self, cluster: &str) -> Result<Connected, Error> {
+        let connection = self.connection(cluster);
+        let fingerprint = credentials_fingerprint(&connection);
+        let admin = Admin::connect(&connection)
+            .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
+            .with_timeout(self.timeout);
+        Ok(Connected { client: TopicAdmin::new(admin, self.batching), fingerprint })
+    }
+
+    fn connection(&self, cluster: &str) -> KafkaConnection {
+        self.connections.get(cluster).cloned().unwrap_or_default()
+    }
+
+    /// What the lock guards is whole after each statement, so a panic elsewhere does not spoil it.
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, Connected>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

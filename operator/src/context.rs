@@ -3,7 +3,7 @@
 use kube::Client;
 use sluice_crds::Settings;
 
-use crate::{clusters::Clusters, measure::Measurements, metrics::Metrics};
+use crate::{clusters::Clusters, measure::Measurements, metrics::Metrics, topic::Sightings};
 
 /// What every pass may use.
 pub struct Context {
@@ -15,6 +15,8 @@ pub struct Context {
     pub clusters: Clusters,
     /// Lag and dead letters, as the brokers last told.
     pub measurements: Measurements,
+    /// What the last passes saw of Kafka topics.
+    pub sightings: Sightings,
     /// What is counted.
     pub metrics: Metrics,
 }

@@ -63,6 +63,8 @@ pub struct Pass<S> {
 pub enum Next {
     /// At once: something was changed that nothing watches.
     Again,
+    /// When a watch says so.
+    OnChange,
     /// When a watch says so, and after that time in any case.
     Within(Duration),
 }
@@ -131,6 +133,7 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Err
             status::write(&context.client, object, &pass.status).await?;
             Ok(match pass.next {
                 Next::Again => Action::requeue(STALE_WAIT),
+                Next::OnChange => Action::await_change(),
                 Next::Within(time) => Action::requeue(time),
             })
         }

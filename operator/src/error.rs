@@ -1,6 +1,7 @@
 //! What the world did that a pass could not go on.
 
 use sluice_crds::Reason;
+use sluice_kafka::TopicError;
 
 /// What the world did, each with what was being done to what.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,14 @@ pub enum Retry {
 }
 
 impl Error {
+    /// Of a call about one topic; `doing` completes "Kafka refused to ...".
+    pub fn of_topic(cluster: &str, doing: impl FnOnce() -> String, error: TopicError) -> Self {
+        match error {
+            TopicError::Topic(source) => Self::Refused { doing: doing(), source },
+            TopicError::Request(source) => Self::Kafka { cluster: cluster.to_owned(), source },
+        }
+    }
+
     /// The class of the error, for the status.
     pub fn reason(&self) -> Reason {
         match self {
@@ -78,11 +87,5 @@ impl<T> Doing<T> for Result<T, kube::Error> {
             kube::Error::Api(status) if status.is_conflict() => Error::Stale,
             source => Error::Kube { doing: doing(), source: Box::new(source) },
         })
-    }
-}
-
-impl<T> Doing<T> for Result<T, sluice_kafka::KafkaError> {
-    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|source| Error::Refused { doing: doing(), source })
     }
 }

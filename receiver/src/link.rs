@@ -2,20 +2,18 @@
 //! from working.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use sluice_crds::{KafkaConnection, SecurityProtocol};
-use sluice_kafka::{Admin, Error, Producer, ProducerSettings};
+use sluice_kafka::{Admin, Error, Producer, ProducerSettings, credentials_fingerprint};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
-use crate::{config::Endpoint, secrets::Stamp};
+use crate::config::Endpoint;
 
 /// How it stands with Kafka.
 #[derive(Clone, Default)]
@@ -48,17 +46,16 @@ pub(crate) fn watch(endpoint: Arc<Endpoint>) -> watch::Receiver<Link> {
 }
 
 async fn keep_up(endpoint: Arc<Endpoint>, sender: watch::Sender<Link>) {
-    let files = credential_files(&endpoint.connection);
-    let mut stamp = None;
+    let mut fingerprint = None;
     let mut clients = None;
     let mut next_question = Instant::now();
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !sender.is_closed() {
         ticks.tick().await;
-        let current = Some(Stamp::of(&files));
-        if current != stamp {
-            stamp = current;
+        let current = Some(credentials_fingerprint(&endpoint.connection));
+        if current != fingerprint {
+            fingerprint = current;
             match connect(&endpoint) {
                 Ok(connected) => {
                     sender.send_modify(|link| link.producer = Some(connected.producer.clone()));
@@ -75,17 +72,6 @@ async fn keep_up(endpoint: Arc<Endpoint>, sender: watch::Sender<Link>) {
             note(&sender, trouble);
         }
     }
-}
-
-/// The files that the connection is made from, some of which need not exist.
-fn credential_files(connection: &KafkaConnection) -> Vec<PathBuf> {
-    let names: &[&str] = match connection.security_protocol {
-        SecurityProtocol::Plaintext => &[],
-        SecurityProtocol::Ssl => &["tls.crt", "tls.key"],
-        SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => &["username", "password"],
-    };
-    let credentials = connection.credentials.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-    credentials.chain(connection.ca.clone()).collect()
 }
 
 fn connect(endpoint: &Endpoint) -> Result<Clients, Error> {
@@ -127,18 +113,6 @@ fn note(sender: &watch::Sender<Link>, trouble: Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_connection_is_made_of_the_files_of_its_protocol() {
-        let connection = KafkaConnection {
-            security_protocol: SecurityProtocol::SaslSsl,
-            credentials: Some("/kafka/credentials".into()),
-            ca: Some("/kafka/ca/ca.crt".into()),
-            ..KafkaConnection::default()
-        };
-        let expected = ["/kafka/credentials/username", "/kafka/credentials/password", "/kafka/ca/ca.crt"];
-        assert_eq!(credential_files(&connection), expected.map(PathBuf::from));
-    }
 
     #[test]
     fn a_topic_that_was_seen_stays_seen_while_kafka_is_in_trouble() {

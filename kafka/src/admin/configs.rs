@@ -59,6 +59,12 @@ impl Admin {
         self.ask("describe configurations", batch, native::describe_configs, native::topic_configs).await
     }
 
+    /// Describes what was set on the topics themselves, by key; sensitive values are left out. All of them are one request.
+    pub async fn describe_own_configs(&self, topics: &[&str]) -> Result<PerTopic<BTreeMap<String, String>>, Error> {
+        let batch = Batch::build(topics.iter().map(|topic| (*topic, native::config_resource(topic))));
+        self.ask("describe configurations", batch, native::describe_configs, native::own_topic_configs).await
+    }
+
     /// Changes the named keys and no other (KIP-339). A topic's changes happen all or not at all.
     pub async fn alter_configs_incrementally(
         &self,

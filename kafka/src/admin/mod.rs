@@ -1,6 +1,7 @@
 //! Admin calls: what a Kafka cluster has and what is to change, many things in each request.
 //!
 //! - `inbox`: one thread per client that hands each answer to whoever waits for it.
+//! - `outage`: while a cluster does not answer, one call at a time finds out and all others fail at once.
 //! - `batch`: what every answer about many topics, groups or partitions has in common.
 //! - `cluster`, `topics`, `configs`, `offsets`, `groups`: the calls.
 
@@ -10,9 +11,14 @@ mod configs;
 mod groups;
 mod inbox;
 mod offsets;
+mod outage;
 mod topics;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use sluice_crds::KafkaConnection;
 
@@ -23,7 +29,7 @@ pub use groups::{GroupDescription, GroupMember, GroupState};
 pub use offsets::{CommittedOffset, OffsetAt};
 pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 
-use self::{batch::Batch, inbox::Inbox};
+use self::{batch::Batch, inbox::Inbox, outage::Outage};
 use crate::{
     Error, KafkaError, client_config,
     native::{Call, Event},
@@ -33,9 +39,14 @@ use crate::{
 ///
 /// A call gives [`Error`] when there is no answer as a whole; what a broker says about one topic, partition or group of
 /// many stands in the answer and holds up no other. A call whose future is dropped is carried out all the same.
+///
+/// Once a call found that the cluster does not answer, one call a second tries again and all others fail at once with what
+/// it came to, until one is answered.
 #[derive(Clone)]
 pub struct Admin {
     inbox: Arc<Inbox>,
+    outage: Arc<Outage>,
+    made: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     timeout: Duration,
 }
 
@@ -47,13 +58,23 @@ impl Admin {
     /// Errors: [`Error::File`] and [`Error::Settings`], as [`client_config`].
     pub fn connect(connection: &KafkaConnection) -> Result<Self, Error> {
         let inbox = Inbox::open(&client_config(connection)?)?;
-        Ok(Self { inbox: Arc::new(inbox), timeout: DEFAULT_TIMEOUT })
+        Ok(Self { inbox: Arc::new(inbox), outage: Arc::default(), made: Arc::default(), timeout: DEFAULT_TIMEOUT })
     }
 
     /// The same client with another timeout for each call; 10 s by default.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Whether the cluster answered when it was last asked; true before the first call.
+    pub fn is_answering(&self) -> bool {
+        self.outage.is_answering()
+    }
+
+    /// How many requests were made so far, by what was being done. A request about many topics counts once.
+    pub fn requests_made(&self) -> BTreeMap<&'static str, u64> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks for a whole batch and adds what was refused before it was asked; `doing` names it in errors.
@@ -75,7 +96,11 @@ impl Admin {
 
     /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors.
     async fn request(&self, doing: &'static str, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
+        let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(doing).or_default() += 1;
         let answer = self.inbox.request(self.timeout, submit).await;
-        answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble))
+        let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));
+        attempt.end(answer.as_ref().err(), Instant::now());
+        answer
     }
 }

@@ -87,13 +87,31 @@ pub(crate) fn alterations(event: &Event) -> PerTopic<()> {
 }
 
 pub(crate) fn topic_configs(event: &Event) -> PerTopic<BTreeMap<String, ConfigEntry>> {
+    // SAFETY: what is read of an entry lives during the call.
+    described(event, |entry| unsafe { Some(config_entry(entry)) })
+}
+
+/// Only what was set on the topics themselves: a tenth of what Kafka tells, and the rest is not copied.
+pub(crate) fn own_topic_configs(event: &Event) -> PerTopic<BTreeMap<String, String>> {
+    // SAFETY: what is read of an entry lives during the call.
+    described(event, |entry| unsafe {
+        let is_own = source(rd_kafka_ConfigEntry_source(entry)) == ConfigSource::Topic;
+        is_own.then(|| read::optional_text(sys::rd_kafka_ConfigEntry_value(entry))).flatten()
+    })
+}
+
+/// What `read` makes of each entry, by topic and key. It gets entries that are not null and live during the call.
+fn described<T>(
+    event: &Event,
+    read: impl Fn(*const sys::rd_kafka_ConfigEntry_t) -> Option<T>,
+) -> PerTopic<BTreeMap<String, T>> {
     // SAFETY: the event is alive and an answer to DescribeConfigs, and everything read from it lives as long as it does.
     unsafe {
         let result = sys::rd_kafka_event_DescribeConfigs_result(event.pointer());
         let topics = read::list(|length| sys::rd_kafka_DescribeConfigs_result_resources(result, length));
         let described = |topic: &*const _| {
             let (name, error) = outcome(*topic);
-            (name, error.map(|()| entries(*topic)))
+            (name, error.map(|()| entries(*topic, &read)))
         };
         topics.iter().map(described).collect()
     }
@@ -112,12 +130,15 @@ unsafe fn outcome(topic: *const sys::rd_kafka_ConfigResource_t) -> (String, Resu
 
 /// # Safety
 /// `topic` is not null and lives during the call.
-unsafe fn entries(topic: *const sys::rd_kafka_ConfigResource_t) -> BTreeMap<String, ConfigEntry> {
+unsafe fn entries<T>(
+    topic: *const sys::rd_kafka_ConfigResource_t,
+    read: impl Fn(*const sys::rd_kafka_ConfigEntry_t) -> Option<T>,
+) -> BTreeMap<String, T> {
     // SAFETY: the caller's promise; entries and strings live as long as the topic.
     unsafe {
         let entries = read::list(|length| sys::rd_kafka_ConfigResource_configs(topic, length));
         let key = |entry| read::text(sys::rd_kafka_ConfigEntry_name(entry));
-        entries.iter().map(|entry| (key(*entry), config_entry(*entry))).collect()
+        entries.iter().filter_map(|entry| Some((key(*entry), read(*entry)?))).collect()
     }
 }
 

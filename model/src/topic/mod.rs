@@ -32,7 +32,7 @@ pub struct Wanted {
 }
 
 /// A Kafka topic that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// Kafka's id of it.
     pub id: String,

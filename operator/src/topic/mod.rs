@@ -1,13 +1,19 @@
 //! One pass over a Topic.
 
 mod apply;
+mod drift;
 mod observe;
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{Topic, TopicStatus};
-use sluice_model::topic::{Outcome, plan, report, validate};
+use kube::ResourceExt;
+use sluice_crds::{NamespacedName, Topic, TopicStatus};
+use sluice_kafka::TopicAdmin;
+use sluice_model::topic::{self, Observed, Outcome, Plan, Wanted, report, validate};
+use tokio::time::sleep;
+
+pub use drift::{Sightings, follow_clusters};
 
 use self::{apply::apply, observe::observe};
 use crate::{
@@ -16,8 +22,9 @@ use crate::{
     error::Error,
 };
 
-/// Kafka has no watch: what other tools changed is found when the topic is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// Milliseconds between the looks at a change of our own: a broker shows it a moment after Kafka has confirmed it, or some
+/// seconds, when it has a thousand new topics to show.
+const LOOKS_MILLIS: [u64; 9] = [10, 20, 40, 80, 160, 320, 640, 1280, 2560];
 
 impl Kind for Topic {
     type Status = TopicStatus;
@@ -34,15 +41,14 @@ impl Kind for Topic {
             Ok(wanted) => wanted,
             Err(rejections) => {
                 let status = report(self, &Outcome::Rejected(&rejections), now);
-                return Ok(Pass { status, next: Next::Within(LOOK_AGAIN) });
+                return Ok(Pass { status, next: Next::OnChange });
             }
         };
-        let kafka = context.clusters.client(&wanted.cluster.name)?;
-        let observed = observe(&kafka, &wanted).await?;
+        let kafka = context.clusters.topics(&wanted.cluster.name)?;
         let ours = self.status.as_ref().map(|status| status.config_keys.as_slice()).unwrap_or_default();
-        let plan = plan(&wanted, observed.as_ref(), ours);
-        apply(&kafka, &wanted, &plan).await?;
-        let next = if plan.changes.is_empty() { Next::Within(LOOK_AGAIN) } else { Next::Again };
+        let (observed, plan) = carry_out(&kafka, &wanted, ours).await?;
+        context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed.as_ref());
+        let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
         let outcome = Outcome::Planned { wanted: &wanted, observed: observed.as_ref(), plan: &plan };
         Ok(Pass { status: report(self, &outcome, now), next })
     }
@@ -50,4 +56,33 @@ impl Kind for Topic {
     fn failed(&self, error: &Error, now: Timestamp) -> TopicStatus {
         report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+fn name_of(topic: &Topic) -> NamespacedName {
+    NamespacedName { namespace: topic.namespace().unwrap_or_default(), name: topic.name_any() }
+}
+
+/// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
+///
+/// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet.
+async fn carry_out(kafka: &TopicAdmin, wanted: &Wanted, ours: &[String]) -> Result<(Option<Observed>, Plan), Error> {
+    let look = async || {
+        let observed = observe(kafka, wanted).await?;
+        let plan = topic::plan(wanted, observed.as_ref(), ours);
+        Ok((observed, plan))
+    };
+    let mut seen = look().await?;
+    if seen.1.changes.is_empty() {
+        return Ok(seen);
+    }
+    apply(kafka, wanted, &seen.1).await?;
+    for pause in LOOKS_MILLIS {
+        seen = look().await?;
+        if seen.1.changes.is_empty() {
+            break;
+        }
+        #[expect(clippy::disallowed_methods, reason = "a backoff: nothing tells when a broker shows a change")]
+        sleep(Duration::from_millis(pause)).await;
+    }
+    Ok(seen)
 }

@@ -2,37 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use sluice_kafka::{Admin, ConfigEntry, ConfigSource, TopicDescription};
+use sluice_kafka::{TopicAdmin, TopicDescription};
 use sluice_model::topic::{Observed, Wanted};
 
-use crate::error::{Doing, Error};
+use crate::error::Error;
 
 /// The Kafka topic as it is; `None` where Kafka has none of that name.
-pub async fn observe(kafka: &Admin, wanted: &Wanted) -> Result<Option<Observed>, Error> {
-    let name = wanted.name.as_str();
-    let unreachable = |source| Error::Kafka { cluster: wanted.cluster.name.clone(), source };
-    let topics = [name];
-    let (mut topics, mut configs) =
-        futures::try_join!(kafka.describe_topics(&topics), kafka.describe_configs(&topics)).map_err(unreachable)?;
-    let topic = match topics.remove(name) {
-        Some(topic) => topic.doing(|| format!("describe topic {name:?}"))?,
-        None => None,
-    };
+pub async fn observe(kafka: &TopicAdmin, wanted: &Wanted) -> Result<Option<Observed>, Error> {
+    let (name, cluster) = (wanted.name.as_str(), wanted.cluster.name.as_str());
+    let (topic, config) = futures::join!(kafka.describe(name), kafka.describe_own_config(name));
+    let topic = topic.map_err(|error| Error::of_topic(cluster, || format!("describe topic {name:?}"), error))?;
     let Some(topic) = topic else { return Ok(None) };
-    let config = match configs.remove(name) {
-        Some(config) => config.doing(|| format!("describe the settings of topic {name:?}"))?,
-        None => BTreeMap::new(),
-    };
+    let doing = || format!("describe the settings of topic {name:?}");
+    let config = config.map_err(|error| Error::of_topic(cluster, doing, error))?;
     Ok(Some(observed(topic, config)))
 }
 
-fn observed(topic: TopicDescription, config: BTreeMap<String, ConfigEntry>) -> Observed {
+/// What a description and the settings that were made for the topic itself say.
+pub fn observed(topic: TopicDescription, config: BTreeMap<String, String>) -> Observed {
     let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default();
-    let own = config.into_iter().filter(|(_, entry)| entry.source == ConfigSource::Topic);
     Observed {
         id: topic.id,
         partitions: topic.partitions.len().try_into().unwrap_or(i32::MAX),
         replicas: replicas.try_into().unwrap_or(i16::MAX),
-        config: own.filter_map(|(key, entry)| Some((key, entry.value?))).collect(),
+        config,
     }
 }

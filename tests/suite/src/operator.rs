@@ -38,7 +38,8 @@ impl Operator {
         let folder = tempfile::tempdir()?;
         let config = format!(
             "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}}}\n\
-             images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n"
+             images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
+             adminRequests: {{driftInterval: 5s}}\n"
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;
         let own = own_kubeconfig(kubeconfig, &token(client).await?)?;

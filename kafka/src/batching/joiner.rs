@@ -1,0 +1,68 @@
+//! Waits for others to come along, sends them together, and hands each caller its answer.
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Batching, TopicError,
+    backlog::{Asker, Backlog, Request},
+};
+use crate::{ErrorCode, KafkaError};
+
+/// Joins requests of one kind. Its task ends with it, once everybody who waits is answered.
+pub(super) struct Joiner<R: Request> {
+    queue: Queue<R>,
+}
+
+type Queue<R> = mpsc::UnboundedSender<(R, Asker<<R as Request>::Answer>)>;
+type Incoming<R> = mpsc::UnboundedReceiver<(R, Asker<<R as Request>::Answer>)>;
+
+impl<R: Request> Joiner<R> {
+    /// Starts the task that joins and sends. Call it inside a Tokio runtime.
+    pub(super) fn start(batching: Batching, backend: R::Backend) -> Self {
+        let (queue, incoming) = mpsc::unbounded_channel();
+        tokio::spawn(serve(incoming, batching, backend));
+        Self { queue }
+    }
+
+    /// Asks together with others, and waits for the answer.
+    pub(super) async fn ask(&self, request: R) -> Result<R::Answer, TopicError> {
+        let (asker, answer) = oneshot::channel();
+        drop(self.queue.send((request, asker)));
+        answer.await.unwrap_or_else(|_| Err(TopicError::Topic(closed())))
+    }
+}
+
+fn closed() -> KafkaError {
+    KafkaError::local(ErrorCode::DESTROYED, "the runtime that carries Kafka requests has ended")
+}
+
+/// One batch at a time: what comes while it is on its way goes together into the next one.
+async fn serve<R: Request>(mut incoming: Incoming<R>, batching: Batching, backend: R::Backend) {
+    let mut backlog = Backlog::<R>::default();
+    while gather(&mut incoming, &mut backlog, batching).await {
+        let batch = backlog.take(batching.max_topics);
+        if !batch.requests.is_empty() {
+            batch.askers.answer(R::ask(&backend, batch.requests).await);
+        }
+    }
+}
+
+/// Waits for a first request, and for others that come within the linger; says whether there is anything to do.
+async fn gather<R: Request>(incoming: &mut Incoming<R>, backlog: &mut Backlog<R>, batching: Batching) -> bool {
+    if backlog.len() == 0 {
+        let Some((request, asker)) = incoming.recv().await else { return false };
+        backlog.push(request, asker);
+    }
+    let deadline = Instant::now() + batching.linger;
+    while backlog.len() < batching.max_topics {
+        let Ok(Some((request, asker))) = timeout_at(deadline, incoming.recv()).await else { break };
+        backlog.push(request, asker);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Calls about single topics on a real broker: they share requests, and each gets its own answer.
+#![allow(clippy::unwrap_used, reason = "test code, also outside the functions that clippy knows as tests")]
+
+mod broker;
+
+use std::time::{Duration, Instant};
+
+use broker::{admin, connection_to, created, fresh, plain_topic, until};
+use futures::future::join_all;
+use sluice_kafka::{Admin, Batching, ConfigChange, Error, ErrorCode, NewTopic, TopicAdmin, TopicError};
+use tokio::net::TcpListener;
+
+const TOPICS: usize = 1000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_requests_grows_with_batches_and_not_with_topics() {
+    let admin = admin();
+    let (batching, prefix) = (Batching { max_topics: 250, ..Batching::default() }, fresh("batching"));
+    let kafka = TopicAdmin::new(admin.clone(), batching);
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("{prefix}.{number}")).collect();
+    let new = |name: &String| NewTopic { name: name.clone(), ..plain_topic("") };
+
+    let start = Instant::now();
+    let created = join_all(names.iter().map(|name| kafka.create(new(name)))).await;
+    println!("{TOPICS} topics created in {:?}", start.elapsed());
+    assert!(created.iter().all(Result::is_ok), "{:?}", created.iter().find(|answer| answer.is_err()));
+    until(async || described(&kafka, &names).await, |described| *described == TOPICS).await;
+    let change = || vec![ConfigChange::Set { key: "retention.ms".into(), value: "1000".into() }];
+    let start = Instant::now();
+    let altered = join_all(names.iter().map(|name| kafka.alter_config(name, change()))).await;
+    println!("{TOPICS} topics altered in {:?}", start.elapsed());
+    assert!(altered.iter().all(Result::is_ok));
+    let deleted = join_all(names.iter().map(|name| kafka.delete(name))).await;
+    assert!(deleted.iter().all(Result::is_ok));
+
+    let requests = admin.requests_made();
+    println!("{requests:?}");
+    for doing in ["create topics", "change configurations", "delete topics"] {
+        assert!((4..=8).contains(&requests[doing]), "{TOPICS} topics in batches of 250: {requests:?}");
+    }
+}
+
+/// How many of the topics can be seen.
+async fn described(kafka: &TopicAdmin, names: &[String]) -> usize {
+    let answers = join_all(names.iter().map(|name| kafka.describe(name))).await;
+    answers.into_iter().filter(|answer| answer.as_ref().unwrap().is_some()).count()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_topic_is_only_its_own_answer() {
+    let kafka = TopicAdmin::new(admin(), Batching::default());
+    let (good, bad) = (plain_topic("good"), plain_topic("bad"));
+    let bad = NewTopic { config: [("retention.ms".to_owned(), "soon".to_owned())].into(), ..bad };
+    let twice = good.clone();
+    let (good, bad, again) = futures::join!(kafka.create(good), kafka.create(bad), kafka.create(twice));
+    assert!(good.is_ok(), "{good:?}");
+    assert_eq!(code(bad), ErrorCode::INVALID_CONFIG);
+    assert_eq!(code(again), ErrorCode::TOPIC_ALREADY_EXISTS);
+}
+
+#[tokio::test]
+async fn topics_that_are_too_many_partitions_together_are_made_apart() {
+    let admin = admin();
+    let large = |name: &str| NewTopic { partitions: Some(5001), replicas: Some(99), ..plain_topic(name) };
+    let (one, other) = (large("large"), large("large"));
+    let together = admin.create_topics(&[one.clone(), other.clone()]).await.unwrap();
+    assert!(together.values().all(|answer| code_of(answer.clone()) == ErrorCode::POLICY_VIOLATION), "{together:?}");
+
+    // Apart they get as far as the replicas that there are not.
+    let kafka = TopicAdmin::new(admin, Batching::default());
+    let (one, other) = futures::join!(kafka.create(one), kafka.create(other));
+    assert_eq!([code(one), code(other)], [ErrorCode::INVALID_REPLICATION_FACTOR; 2]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_silent_holds_up_no_other_and_costs_its_callers_one_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let timeout = Duration::from_secs(1);
+    let address = silent.local_addr().unwrap().to_string();
+    let down = Admin::connect(&connection_to(&address)).unwrap().with_timeout(timeout);
+    let down = TopicAdmin::new(down, Batching::default());
+    let healthy = TopicAdmin::new(admin(), Batching::default());
+    let topic = created(healthy.admin(), plain_topic("healthy")).await;
+
+    let start = Instant::now();
+    let (first, answer) = futures::join!(down.describe("orders"), async {
+        let answer = healthy.describe(&topic).await;
+        (answer, start.elapsed())
+    });
+    assert!(matches!(answer, (Ok(Some(_)), took) if took < timeout), "{answer:?}");
+    assert!(matches!(first, Err(TopicError::Request(Error::Unreachable { .. }))), "{first:?}");
+
+    let start = Instant::now();
+    let names: Vec<String> = (0..100).map(|number| format!("orders-{number}")).collect();
+    let answers = join_all(names.iter().map(|name| down.describe(name))).await;
+    assert!(start.elapsed() < timeout / 2, "while it is known to be down nobody waits: {:?}", start.elapsed());
+    assert!(answers.iter().all(|answer| matches!(answer, Err(TopicError::Request(Error::Unreachable { .. })))));
+    assert!(!down.admin().is_answering());
+}
+
+fn code(answer: Result<(), TopicError>) -> ErrorCode {
+    match answer {
+        Err(TopicError::Topic(error)) => error.code,
+        answer => panic!("not a topic's own error: {answer:?}"),
+    }
+}
+
+fn code_of(answer: Result<(), sluice_kafka::KafkaError>) -> ErrorCode {
+    answer.unwrap_err().code
+}
