@@ -1,4 +1,4 @@
-//! The cluster's own kubectl: no other one is needed on the machine.
+//! kubectl for one cluster: a local one brings its own along, so that none is needed on the machine.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use crate::process;
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
     pub(crate) program: PathBuf,
+    /// What makes the program kubectl, where it is many programs in one.
+    pub(crate) verb: Option<&'static str>,
     pub(crate) kubeconfig: PathBuf,
     /// Where it keeps what it learnt about the server.
     pub(crate) memory: PathBuf,
@@ -42,7 +44,7 @@ impl Kubectl {
     /// The command itself, for a caller that connects it to a terminal.
     pub(crate) fn command(&self, arguments: &[impl AsRef<str>]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("kubectl").env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", &self.memory);
+        command.args(self.verb).env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", &self.memory);
         command.args(arguments.iter().map(AsRef::as_ref));
         command
     }

@@ -99,6 +99,7 @@ impl Site {
     pub(crate) fn kubectl(&self) -> Kubectl {
         Kubectl {
             program: self.program(Program::Kubernetes).join("kubernetes"),
+            verb: Some("kubectl"),
             kubeconfig: self.path("kubeconfig"),
             memory: self.path("kubectl"),
         }

@@ -5,18 +5,18 @@ use std::ops::Deref;
 use std::process;
 use std::sync::LazyLock;
 
-use crate::{Cluster, Part};
+use crate::{Cluster, Part, external};
 
 /// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
 pub fn shared_name() -> String {
     env::var("SLUICE_TEST_CLUSTER").unwrap_or_else(|_| "test".to_owned())
 }
 
-/// `host:port` of the broker that tests share: the one that `SLUICE_TEST_KAFKA` names, else that of the shared cluster.
+/// `host:port` of the broker that tests share: the one that `KAFKA_EXTERNAL` names, else that of the shared cluster.
 pub fn shared_kafka() -> &'static str {
     static ADDRESS: LazyLock<String> = LazyLock::new(|| {
         let of_cluster = || Cluster::up(&shared_name(), &[Part::Kafka]).expect("a broker for tests").kafka_bootstrap();
-        env::var("SLUICE_TEST_KAFKA").unwrap_or_else(|_| of_cluster())
+        external::kafka().unwrap_or_else(of_cluster)
     });
     &ADDRESS
 }

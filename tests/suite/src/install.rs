@@ -1,12 +1,12 @@
 //! Sluice on a node: its images, the Kafka address that its manifests name, and the manifests as they stand.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sluice_cluster::Cluster;
+use sluice_cluster::Target;
 
 use crate::{program::program, until};
 
@@ -21,16 +21,16 @@ const IMAGES: [(&str, &str); 4] = [
 pub const ROLLOUT: Duration = Duration::from_mins(2);
 
 /// Builds the images from the programs of this build and loads them into the node.
-pub fn load_images(cluster: &Cluster) -> anyhow::Result<()> {
+pub fn load_images(target: &Target) -> anyhow::Result<()> {
     for (image, name) in IMAGES {
-        cluster.load_image(image, &[&program(name)?]).with_context(|| format!("cannot load {image}"))?;
+        target.load_image(image, &[&program(name)?]).with_context(|| format!("cannot load {image}"))?;
     }
     Ok(())
 }
 
 /// The Service `kafka/kafka` that the manifests name, over the broker outside the pods.
-pub fn name_kafka(cluster: &Cluster) -> anyhow::Result<()> {
-    let bootstrap: SocketAddr = cluster.kafka_bootstrap().parse().context("the broker's address")?;
+pub fn name_kafka(target: &Target) -> anyhow::Result<()> {
+    let bootstrap = target.kafka_bootstrap()?;
     let metadata = json!({"name": "kafka", "namespace": "kafka", "labels": {"kubernetes.io/service-name": "kafka"}});
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kafka"}},
@@ -40,18 +40,18 @@ pub fn name_kafka(cluster: &Cluster) -> anyhow::Result<()> {
          "ports": [{"name": "kafka", "port": bootstrap.port()}],
          "endpoints": [{"addresses": [bootstrap.ip().to_string()], "conditions": {"ready": true}}]},
     ]});
-    apply(cluster, &list)
+    apply(target, &list)
 }
 
 /// Applies a manifest.
-pub fn apply(cluster: &Cluster, manifest: &Value) -> anyhow::Result<()> {
-    cluster.apply(&manifest.to_string())
+pub fn apply(target: &Target, manifest: &Value) -> anyhow::Result<()> {
+    target.apply(&manifest.to_string())
 }
 
 /// Applies a folder of the repository with kustomize, as a user would.
-pub fn apply_folder(cluster: &Cluster, folder: &str) -> anyhow::Result<()> {
+pub fn apply_folder(target: &Target, folder: &str) -> anyhow::Result<()> {
     let path = root().join(folder).display().to_string();
-    cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", &path]).map(drop)
+    target.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", &path]).map(drop)
 }
 
 fn root() -> PathBuf {
@@ -59,9 +59,9 @@ fn root() -> PathBuf {
 }
 
 /// Installs the operator and waits until it is ready.
-pub async fn install(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
-    name_kafka(cluster)?;
-    apply_folder(cluster, "manifests")?;
+pub async fn install(target: &Target, client: &Client) -> anyhow::Result<()> {
+    name_kafka(target)?;
+    apply_folder(target, "manifests")?;
     rolled_out(client, "sluice-system", "sluice-operator").await
 }
 

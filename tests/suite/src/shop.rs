@@ -6,7 +6,7 @@ use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sluice_cluster::{Cluster, Part, testing};
+use sluice_cluster::{Part, Target, testing};
 use sluice_crds::{Integration, KafkaConnection, Webhook};
 use sluice_kafka::{Producer, ProducerSettings};
 use tokio::sync::OnceCell;
@@ -21,12 +21,12 @@ use crate::{
 /// As in `examples/quickstart/secret.yaml`.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-static NODE: OnceCell<Cluster> = OnceCell::const_new();
+static NODE: OnceCell<Target> = OnceCell::const_new();
 
 /// A quickstart that runs.
 pub struct Shop {
     /// The cluster that it runs on.
-    pub cluster: &'static Cluster,
+    pub target: &'static Target,
     /// The API server, as its administrator.
     pub client: Client,
     /// Its namespace.
@@ -38,15 +38,15 @@ pub struct Shop {
 impl Shop {
     /// Applies the quickstart and waits until everything is ready. `change` may change its Integration before.
     pub async fn open(name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<Self> {
-        let cluster = NODE.get_or_try_init(node).await?;
-        let client = client(cluster.kubeconfig()).await?;
+        let target = NODE.get_or_try_init(node).await?;
+        let client = client(target.kubeconfig()).await?;
         let namespace = format!("{name}-{}", std::process::id());
         let ledger = Ledger::new(client.clone(), &namespace);
-        let shop = Self { cluster, client, namespace, ledger };
+        let shop = Self { target, client, namespace, ledger };
         let mut manifests = shop.manifests()?;
         let integration = manifests.iter_mut().find(|manifest| manifest["kind"] == "Integration");
         change(integration.context("the quickstart has no Integration")?);
-        install::apply(cluster, &json!({"apiVersion": "v1", "kind": "List", "items": manifests}))?;
+        install::apply(target, &json!({"apiVersion": "v1", "kind": "List", "items": manifests}))?;
         install::rolled_out(&shop.client, &shop.namespace, "ledger").await?;
         shop.is_ready().await?;
         Ok(shop)
@@ -113,7 +113,7 @@ impl Shop {
 
     /// A sender of this shop's webhooks.
     pub fn sender(&self) -> anyhow::Result<Sender> {
-        Sender::new(self.cluster.gateway_address(), "hooks.shop.example", &self.path(), SECRET)
+        Sender::new(self.target.gateway_address()?, "hooks.shop.example", &self.path(), SECRET)
     }
 
     /// Name in Kafka of the Topic that holds the payments.
@@ -127,13 +127,14 @@ impl Shop {
     }
 
     /// How a program of this machine reaches the Kafka cluster.
-    pub fn kafka(&self) -> KafkaConnection {
-        KafkaConnection { bootstrap_servers: vec![self.cluster.kafka_bootstrap()], ..KafkaConnection::default() }
+    pub fn kafka(&self) -> anyhow::Result<KafkaConnection> {
+        let bootstrap_servers = vec![self.target.kafka_bootstrap()?.to_string()];
+        Ok(KafkaConnection { bootstrap_servers, ..KafkaConnection::default() })
     }
 
     /// Writes payments straight into the topic.
     pub fn producer(&self) -> anyhow::Result<Producer> {
-        Ok(Producer::connect(&self.kafka(), &ProducerSettings::default())?)
+        Ok(Producer::connect(&self.kafka()?, &ProducerSettings::default())?)
     }
 }
 
@@ -154,13 +155,13 @@ pub fn ready(conditions: &[Condition]) -> Result<(), String> {
     if ready.starts_with("True") { Ok(()) } else { Err(ready) }
 }
 
-async fn node() -> anyhow::Result<Cluster> {
-    let cluster = tokio::task::spawn_blocking(|| -> anyhow::Result<Cluster> {
-        let cluster = Cluster::up(&format!("{}-node", testing::shared_name()), &Part::ALL)?;
-        install::load_images(&cluster)?;
-        Ok(cluster)
+async fn node() -> anyhow::Result<Target> {
+    let target = tokio::task::spawn_blocking(|| -> anyhow::Result<Target> {
+        let target = Target::up(&format!("{}-node", testing::shared_name()), &Part::ALL)?;
+        install::load_images(&target)?;
+        Ok(target)
     })
     .await??;
-    install::install(&cluster, &client(cluster.kubeconfig()).await?).await?;
-    Ok(cluster)
+    install::install(&target, &client(target.kubeconfig()).await?).await?;
+    Ok(target)
 }

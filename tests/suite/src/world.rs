@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::Context;
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::Deployment, core::v1::Namespace},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client, Config, Resource,
     api::{Patch, PatchParams, PostParams},
@@ -15,12 +19,15 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sluice_cluster::{Cluster, Part, testing};
+use sluice_cluster::{Part, Target, testing};
 use sluice_crds::KafkaConnection;
 use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
-use crate::{operator::Operator, until};
+use crate::{
+    operator::{Operator, SERVICE_ACCOUNT},
+    until,
+};
 
 /// Long enough for two busy cores; what takes longer is broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,17 +45,17 @@ pub struct World {
     pub namespace: String,
     /// The operator.
     pub operator: Arc<Operator>,
-    /// What the API server noted of every request.
-    pub audit_log: PathBuf,
+    /// What the API server noted of every request, where that can be read.
+    pub audit_log: Option<PathBuf>,
 }
 
 impl World {
     /// Begins a world whose namespace is called like the test.
     pub async fn begin(name: &str) -> anyhow::Result<Self> {
-        let cluster = cluster().await?;
-        let client = client(cluster.kubeconfig()).await?;
-        let bootstrap = cluster.kafka_bootstrap();
-        let operator = operator(&cluster, client.clone(), &bootstrap).await?;
+        let target = target().await?;
+        let client = client(target.kubeconfig()).await?;
+        let bootstrap = target.kafka_bootstrap()?.to_string();
+        let operator = operator(&target, client.clone(), &bootstrap).await?;
         let namespace = format!("{name}-{}", std::process::id());
         let object = Namespace {
             metadata: kube::core::ObjectMeta { name: Some(namespace.clone()), ..Default::default() },
@@ -56,7 +63,7 @@ impl World {
         };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
         let connection = KafkaConnection { bootstrap_servers: vec![bootstrap], ..KafkaConnection::default() };
-        Ok(Self { client, kafka: Admin::connect(&connection)?, namespace, operator, audit_log: cluster.audit_log() })
+        Ok(Self { client, kafka: Admin::connect(&connection)?, namespace, operator, audit_log: target.audit_log() })
     }
 
     /// The objects of a kind in the test's namespace.
@@ -78,15 +85,14 @@ impl World {
         Ok(self.api::<K>().patch(&name, &parameters, &Patch::Apply(manifest)).await?)
     }
 
-    /// Makes the operator look at an object again, without a change of its spec.
-    pub async fn touch<K>(&self, name: &str) -> anyhow::Result<()>
+    /// Makes the operator look at an object again, without a change of its spec; gives the object with the touch.
+    pub async fn touch<K>(&self, name: &str) -> anyhow::Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
         let patch =
             json!({"metadata": {"annotations": {"test/touched": k8s_openapi::jiff::Timestamp::now().to_string()}}});
-        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+        Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
     /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.
@@ -125,12 +131,12 @@ pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-async fn cluster() -> anyhow::Result<Cluster> {
+async fn target() -> anyhow::Result<Target> {
     let parts = [Part::ControlPlane, Part::GatewayCrds, Part::Kafka];
-    tokio::task::spawn_blocking(move || Cluster::up(&testing::shared_name(), &parts)).await?
+    tokio::task::spawn_blocking(move || Target::up(&testing::shared_name(), &parts)).await?
 }
 
-async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {
+async fn operator(target: &Target, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {
     let mut running = OPERATOR.lock().await;
     if let Some(operator) = running.upgrade() {
         return Ok(operator);
@@ -138,9 +144,10 @@ async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow:
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
     for part in ["crds", "operator/namespace.yaml", "operator/access.yaml"] {
         let path = manifests.join(part).display().to_string();
-        cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])?;
+        target.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])?;
     }
-    let operator = Arc::new(Operator::start(client, cluster.kubeconfig(), bootstrap).await?);
+    leave_to_us(&client).await?;
+    let operator = Arc::new(Operator::start(client, target.kubeconfig(), bootstrap).await?);
     let url = format!("http://{}/readyz", operator.status);
     until("the operator is ready", PATIENCE, || async {
         let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
@@ -150,6 +157,22 @@ async fn operator(cluster: &Cluster, client: Client, bootstrap: &str) -> anyhow:
     .with_context(|| operator.log())?;
     *running = Arc::downgrade(&operator);
     Ok(operator)
+}
+
+/// On an external cluster the tests with pods may have installed an operator: it would reconcile beside ours.
+async fn leave_to_us(client: &Client) -> anyhow::Result<()> {
+    let (namespace, name) = SERVICE_ACCOUNT;
+    let installed = Api::<Deployment>::namespaced(client.clone(), namespace);
+    if installed.get_opt(name).await?.is_none() {
+        return Ok(());
+    }
+    installed.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 0}}))).await?;
+    until("the installed operator is gone", PATIENCE, || async {
+        let deployment = installed.get(name).await.map_err(|error| error.to_string())?;
+        let left = deployment.status.and_then(|status| status.replicas).unwrap_or_default();
+        if left == 0 { Ok(()) } else { Err(format!("{left} pods")) }
+    })
+    .await
 }
 
 fn last_lines(text: &str, count: usize) -> String {

@@ -12,9 +12,13 @@ use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use reqwest::StatusCode;
 use serde_json::json;
+use sluice_cluster::Target;
 use sluice_crds::Integration;
 use sluice_kafka::OutgoingRecord;
 use sluice_suite::{
@@ -67,11 +71,20 @@ async fn write(shop: &Shop, numbers: std::ops::Range<usize>) {
         .unwrap();
 }
 
-/// Ends the worker as a crash would: the process of the container is killed, without a word to anybody.
+/// Ends the worker as a crash would. On a local node the container's process is killed without a word to anybody; on an
+/// external one the pod is taken away without grace, the nearest to it that the API offers.
 async fn kill_worker(shop: &Shop) {
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     let workers = pods.list(&ListParams::default().labels("app.kubernetes.io/name=sluice-worker")).await.unwrap();
-    let host = format!("HOSTNAME={}", workers.items[0].name_any());
+    let pod = workers.items[0].name_any();
+    match shop.target {
+        Target::Local(_) => kill_process_of(&pod),
+        Target::External(_) => drop(pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap()),
+    }
+}
+
+fn kill_process_of(pod: &str) {
+    let host = format!("HOSTNAME={pod}");
     let is_worker = |process: &fs::DirEntry| {
         let environment = fs::read(process.path().join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == host.as_bytes())
@@ -138,7 +151,7 @@ async fn what_the_api_refuses_becomes_a_dead_letter_and_is_counted() {
     shop.ledger.behave(&json!({"refuse": "customer-3"})).await.unwrap();
     write(&shop, 0..50).await;
     shop.ledger_has(45).await.unwrap();
-    let (connection, topic) = (shop.kafka(), shop.dead_letters());
+    let (connection, topic) = (shop.kafka().unwrap(), shop.dead_letters());
     let letters = tokio::task::spawn_blocking(move || letters::read(&connection, &topic, 5, Duration::from_secs(30)));
     for letter in letters.await.unwrap().unwrap() {
         let number: usize =

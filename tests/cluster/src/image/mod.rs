@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::build::Program;
@@ -29,23 +29,34 @@ pub enum Loaded {
 
 /// An image with the programs below `/usr/bin`, the first of them as its entry point, run by the user 65532.
 pub(crate) fn load(site: &Site, reference: &str, programs: &[&Path]) -> Result<Loaded> {
-    ensure!(!programs.is_empty(), "image {reference}: name at least one program");
     let record = site.path("images").join(hex::encode(&Sha256::digest(reference)[..8]));
     let content = fingerprint(programs)?;
     if fs::read_to_string(&record).is_ok_and(|known| known == content) {
         return Ok(Loaded::Unchanged);
     }
-    let entry_point = format!("/usr/bin/{}", file_name(programs[0])?);
-    import(site, reference, &entry_point, &rooted(site, programs)?)?;
+    hand_over(&site.path("images"), reference, programs, |archive| import(site, reference, archive))?;
     template::write(&record, &content)?;
     Ok(Loaded::Imported)
+}
+
+/// Makes the same image as an archive in the format of `docker save`, for `take` to read; `folder` holds it meanwhile.
+pub(crate) fn hand_over(
+    folder: &Path,
+    reference: &str,
+    programs: &[&Path],
+    take: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let first = programs.first().with_context(|| format!("image {reference}: name at least one program"))?;
+    let entry_point = format!("/usr/bin/{}", file_name(first)?);
+    archived(folder, reference, &entry_point, &rooted(folder, programs)?, take)
 }
 
 /// The image that holds a pod's namespaces.
 pub(crate) fn load_pause(site: &Site) -> Result<()> {
     let program = site.program(Program::Pause).join("pause");
     let layer = Layer::new([Entry::program("pause", fs::read(&program).context("read pause")?)]);
-    import(site, "localhost/pause:1", "/pause", &layer)
+    let reference = "localhost/pause:1";
+    archived(&site.path("images"), reference, "/pause", &layer, |archive| import(site, reference, archive))
 }
 
 /// What decides whether an image has to be made anew. Libraries come from the machine and change with its packages only.
@@ -60,7 +71,7 @@ fn fingerprint(programs: &[&Path]) -> Result<String> {
 }
 
 /// The programs with all they need: libraries, the loader, certificates of the web's authorities, a user.
-fn rooted(site: &Site, programs: &[&Path]) -> Result<Layer> {
+fn rooted(folder: &Path, programs: &[&Path]) -> Result<Layer> {
     let mut entries = vec![
         Entry::file(
             "etc/passwd",
@@ -75,7 +86,7 @@ fn rooted(site: &Site, programs: &[&Path]) -> Result<Layer> {
         entries.push(Entry::file(authorities, &text));
     }
     for program in programs {
-        entries.push(Entry::program(&format!("usr/bin/{}", file_name(program)?), stripped(site, program)?));
+        entries.push(Entry::program(&format!("usr/bin/{}", file_name(program)?), stripped(folder, program)?));
         for library in libraries::of(program)? {
             let bytes = fs::read(&library).with_context(|| format!("read library {}", library.display()))?;
             entries.push(Entry::program(library.to_string_lossy().trim_start_matches('/'), bytes));
@@ -85,28 +96,39 @@ fn rooted(site: &Site, programs: &[&Path]) -> Result<Layer> {
 }
 
 /// Without symbols a program is a tenth of its size. What the linker strips is the same each time.
-fn stripped(site: &Site, program: &Path) -> Result<Vec<u8>> {
-    let copy = scratch(site, "stripped")?;
+fn stripped(folder: &Path, program: &Path) -> Result<Vec<u8>> {
+    let copy = scratch(folder, "stripped")?;
     process::run(Command::new("strip").arg("-o").arg(&copy).arg(program))?;
     let bytes = fs::read(&copy)?;
     fs::remove_file(&copy)?;
     Ok(bytes)
 }
 
-fn import(site: &Site, reference: &str, entry_point: &str, layer: &Layer) -> Result<()> {
-    let file = scratch(site, "image.tar")?;
+fn archived(
+    folder: &Path,
+    reference: &str,
+    entry_point: &str,
+    layer: &Layer,
+    take: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let file = scratch(folder, "image.tar")?;
     fs::write(&file, archive::docker(reference, entry_point, layer)?)?;
+    let taken = take(&file);
+    fs::remove_file(&file).context("remove the archive of the image")?;
+    taken
+}
+
+fn import(site: &Site, reference: &str, archive: &Path) -> Result<()> {
     let mut import = Command::new("ctr");
     import.arg(format!("--address={}", site.text(containerd::SOCKET))).arg("--namespace=k8s.io");
-    process::run(import.args(["images", "import", "--snapshotter=overlayfs"]).arg(&file))
-        .with_context(|| format!("hand image {reference} to the node"))?;
-    fs::remove_file(&file).context("remove the archive of the image")
+    process::run(import.args(["images", "import", "--snapshotter=overlayfs"]).arg(archive))
+        .with_context(|| format!("hand image {reference} to the node"))
+        .map(drop)
 }
 
 /// A name of its own for each process and thread: several images may be made at once.
-fn scratch(site: &Site, purpose: &str) -> Result<PathBuf> {
-    let folder = site.path("images");
-    fs::create_dir_all(&folder)?;
+fn scratch(folder: &Path, purpose: &str) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
     let thread = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_digit(), "");
     Ok(folder.join(format!("{}-{thread}-{purpose}", std::process::id())))
 }

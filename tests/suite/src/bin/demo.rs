@@ -1,13 +1,16 @@
 //! The story of the README, on a cluster of this machine: a signed webhook travels to an API.
 #![allow(clippy::print_stdout, reason = "the story is told on the terminal")]
 
-use std::time::{Duration, Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use kube::{Api, Client};
 use reqwest::StatusCode;
 use serde_json::json;
-use sluice_cluster::{Cluster, Part};
+use sluice_cluster::{Part, Target};
 use sluice_crds::{Integration, Webhook};
 use sluice_suite::{
     install::{self, Ledger, ROLLOUT},
@@ -23,23 +26,33 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The numbers in the status are asked for every few seconds.
 const NUMBERS: Duration = Duration::from_mins(1);
 
-fn main() -> anyhow::Result<()> {
-    let cluster = Cluster::up(CLUSTER, &Part::ALL)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(story(&cluster))
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-async fn story(cluster: &Cluster) -> anyhow::Result<()> {
-    let client = client(cluster.kubeconfig()).await?;
-    step("images of operator, receiver, worker and ledger loaded", async { install::load_images(cluster) }).await?;
-    step("operator installed with kubectl apply -k manifests", install::install(cluster, &client)).await?;
-    step("examples/quickstart applied and ready", quickstart(cluster, &client)).await?;
+fn run() -> anyhow::Result<()> {
+    let target = Target::up(CLUSTER, &Part::ALL)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(story(&target))
+}
+
+async fn story(target: &Target) -> anyhow::Result<()> {
+    let client = client(target.kubeconfig()).await?;
+    step("images of operator, receiver, worker and ledger loaded", async { install::load_images(target) }).await?;
+    step("operator installed with kubectl apply -k manifests", install::install(target, &client)).await?;
+    step("examples/quickstart applied and ready", quickstart(target, &client)).await?;
     let ledger = Ledger::new(client.clone(), NAMESPACE);
     let recorded = ledger.entries().await?.len();
-    step("5 signed webhooks taken, a repeated one not written twice, a forged one refused", send(cluster)).await?;
+    step("5 signed webhooks taken, a repeated one not written twice, a forged one refused", send(target)).await?;
     step("the ledger has the 4 payments that succeeded", delivered(&ledger, recorded + 4)).await?;
     step("lag is 0", no_lag(&client)).await?;
-    show(cluster, &ledger).await
+    show(target, &ledger).await
 }
 
 /// One line for each step, with its time.
@@ -50,8 +63,8 @@ async fn step<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> a
     Ok(done)
 }
 
-async fn quickstart(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
-    install::apply_folder(cluster, "examples/quickstart")?;
+async fn quickstart(target: &Target, client: &Client) -> anyhow::Result<()> {
+    install::apply_folder(target, "examples/quickstart")?;
     install::rolled_out(client, NAMESPACE, "ledger").await?;
     let webhooks = Api::<Webhook>::namespaced(client.clone(), NAMESPACE);
     until("Webhook payments is ready", ROLLOUT, || async {
@@ -72,8 +85,8 @@ fn ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition
     if ready.starts_with("True") { Ok(()) } else { Err(ready) }
 }
 
-async fn send(cluster: &Cluster) -> anyhow::Result<()> {
-    let sender = Sender::new(cluster.gateway_address(), "hooks.shop.example", "/payments", SECRET)?;
+async fn send(target: &Target) -> anyhow::Result<()> {
+    let sender = Sender::new(target.gateway_address()?, "hooks.shop.example", "/payments", SECRET)?;
     // Each demo tells a story of its own, also on a cluster that is still up.
     let run = k8s_openapi::jiff::Timestamp::now().as_second();
     let event = |number: u32| {
@@ -111,20 +124,24 @@ async fn no_lag(client: &Client) -> anyhow::Result<()> {
     .await
 }
 
-async fn show(cluster: &Cluster, ledger: &Ledger) -> anyhow::Result<()> {
+async fn show(target: &Target, ledger: &Ledger) -> anyhow::Result<()> {
     println!("\n$ kubectl get topics,webhooks,integrations -n {NAMESPACE}");
     println!(
         "{}",
-        cluster.kubectl(&["get", "topics.sluice.dev,webhooks.sluice.dev,integrations.sluice.dev", "-n", NAMESPACE])?
+        target.kubectl(&["get", "topics.sluice.dev,webhooks.sluice.dev,integrations.sluice.dev", "-n", NAMESPACE])?
     );
     println!("The ledger's record:");
     for entry in ledger.entries().await? {
         println!("  {entry}");
     }
-    println!("\nLook further:  export KUBECONFIG={}", cluster.kubeconfig().display());
+    println!("\nLook further:  export KUBECONFIG={}", target.kubeconfig().display());
     println!("               kubectl get integrations.sluice.dev -n {NAMESPACE} -o yaml");
     println!("               kubectl logs -n {NAMESPACE} deployment/payments-to-ledger-worker");
     println!("               kubectl explain integrations.sluice.dev.spec");
-    println!("Stop:          make demo-down");
+    let stop = match target {
+        Target::Local(_) => "make demo-down",
+        Target::External(_) => "kubectl delete -k examples/quickstart && kubectl delete -k manifests",
+    };
+    println!("Stop:          {stop}");
     Ok(())
 }
