@@ -1,13 +1,13 @@
-# One image for each program: docker build --target operator|receiver|worker .
+# One image for each program: docker build --target operator|receiver|worker|ledger . (the ledger is the API of the examples)
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake libcurl4-openssl-dev libssl-dev pkg-config zlib1g-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p sluice-operator -p sluice-receiver -p sluice-worker \
-    && mkdir /out && cp target/release/sluice-operator target/release/sluice-receiver target/release/sluice-worker /out/
+    cargo build --release --locked -p sluice-operator -p sluice-receiver -p sluice-worker -p sluice-example-ledger \
+    && mkdir /out && for program in sluice-operator sluice-receiver sluice-worker ledger; do cp target/release/$program /out/; done
 # What the programs link beside glibc: librdkafka's TLS and compression.
-RUN mkdir -p /out/lib && ldd /out/sluice-* | awk '$3 ~ /lib(ssl|crypto|z)\.so/ {print $3}' | sort -u | xargs -I{} cp -L {} /out/lib/
+RUN mkdir -p /out/lib && ldd /out/sluice-* /out/ledger | awk '$3 ~ /lib(ssl|crypto|z)\.so/ {print $3}' | sort -u | xargs -I{} cp -L {} /out/lib/
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS base
 COPY --from=build /out/lib/ /usr/lib/x86_64-linux-gnu/
@@ -23,3 +23,7 @@ ENTRYPOINT ["/usr/bin/sluice-receiver"]
 FROM base AS worker
 COPY --from=build /out/sluice-worker /usr/bin/sluice-worker
 ENTRYPOINT ["/usr/bin/sluice-worker"]
+
+FROM base AS ledger
+COPY --from=build /out/ledger /usr/bin/ledger
+ENTRYPOINT ["/usr/bin/ledger"]
