@@ -24,8 +24,10 @@ pub(crate) struct Endpoint {
     pub(crate) connection: KafkaConnection,
     pub(crate) topic: String,
     pub(crate) scheme: Scheme,
-    /// Files of the signing secrets; none where nothing is verified.
+    /// Files of the secrets; none where nothing is verified with one.
     pub(crate) secrets: Vec<PathBuf>,
+    /// Where the keys are published, where they are.
+    pub(crate) published_at: Option<String>,
     pub(crate) tolerance: Duration,
     pub(crate) sources: Sources,
     pub(crate) envelope: Envelope,
@@ -99,9 +101,9 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
     }
     let scheme =
         Scheme::of(&config.verification).map_err(|error| complaints.push(format!("verification: {error}"))).ok();
-    let id_header = scheme.as_ref().and_then(Scheme::id_header);
+    let defaults = scheme.as_ref().map(Scheme::defaults).unwrap_or_default();
     let sources =
-        Sources::of(&config.event, id_header).map_err(|error| complaints.push(format!("event: {error}"))).ok();
+        Sources::of(&config.event, &defaults).map_err(|error| complaints.push(format!("event: {error}"))).ok();
     let (Some(respond), Some(scheme), Some(sources), []) = (respond, scheme, sources, complaints.as_slice()) else {
         return Err(complaints);
     };
@@ -112,8 +114,9 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         path: config.path,
         connection: config.connection,
         topic: config.topic,
+        secrets: config.verification.secrets().to_vec(),
+        published_at: published_at(config.verification),
         scheme,
-        secrets: secrets(config.verification),
         tolerance: config.tolerance.get(),
         sources,
         window: config.deduplication_window.get(),
@@ -126,22 +129,23 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
 
 /// What every endpoint needs and this one does not have.
 fn missing(config: &ReceiverConfig) -> Vec<String> {
-    let signed = !matches!(config.verification, Verification::None);
+    let no_secret = config.verification.secrets().is_empty();
+    let needs_one = !matches!(
+        config.verification,
+        Verification::Jwt { .. } | Verification::ClientCertificate { .. } | Verification::None
+    );
     let checks = [
         (!config.path.starts_with('/'), "path: begins with '/'"),
         (config.topic.is_empty(), "topic: is empty"),
         (config.connection.bootstrap_servers.is_empty(), "connection.bootstrapServers: is empty"),
-        (signed && secrets(config.verification.clone()).is_empty(), "verification.secrets: is empty"),
+        (needs_one && no_secret, "verification.secrets: is empty"),
         (config.patience.get().is_zero(), "patience: is zero, so that no event could be confirmed"),
     ];
     checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, complaint)| complaint.to_owned()).collect()
 }
 
-fn secrets(verification: Verification) -> Vec<PathBuf> {
-    match verification {
-        Verification::Preset { secrets, .. } | Verification::Hmac { secrets, .. } => secrets,
-        Verification::None => Vec::new(),
-    }
+fn published_at(verification: Verification) -> Option<String> {
+    if let Verification::Jwt { jwks_uri, .. } = verification { Some(jwks_uri) } else { None }
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let options = Options::parse();
     start_log(options.log_format);
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        error!("Another TLS provider was installed before ours");
+        return ExitCode::FAILURE;
+    }
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

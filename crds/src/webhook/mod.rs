@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use event::{Empty, Event, EventField, EventId};
 pub use route::{ParentReference, Route};
-pub use verify::{Encoding, Hmac, HmacAlgorithm, Preset, PresetName, Verify};
+pub use verify::{
+    ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
+    Jwt, Preset, PresetName, Verify,
+};
 
 use crate::{Duration, Size, TopicReference, TopicTemplate};
 
@@ -37,6 +40,8 @@ use crate::{Duration, Size, TopicReference, TopicTemplate};
 )]
 #[x_kube(validation = Rule::new("!(has(self.topicRef) && has(self.topic))")
     .message("write topicRef (a Topic that exists) or topic (a template for one that Sluice makes), not both"))]
+#[x_kube(validation = Rule::new("!has(self.verify.preset) || self.verify.preset.name != 'Twilio' || has(self.verify.preset.url) || has(self.route.hostnames)")
+    .message("verify.preset: Twilio signs the address of the endpoint; write url, or route.hostnames"))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
     /// Where the endpoint is reached: the gateways, host names and path of its HTTPRoute.

@@ -5,7 +5,8 @@ mod receiver;
 mod worker;
 
 pub use receiver::{
-    DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverStatus, RejectedBecause, Verification,
+    CertificateName, DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverStatus,
+    RejectedBecause, Verification,
 };
 pub use worker::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus};
 

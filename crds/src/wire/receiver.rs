@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName, Size};
+use crate::{CertificateFormat, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName, Size};
 
 /// All that a receiver needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub enum Verification {
         name: PresetName,
         /// Files with the signing secrets.
         secrets: Vec<PathBuf>,
+        /// The addresses that senders may have signed, without their queries; only Twilio signs them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        urls: Vec<String>,
     },
     /// An HMAC signature in a header.
     #[serde(rename_all = "camelCase")]
@@ -58,7 +61,10 @@ pub enum Verification {
         encoding: Encoding,
         /// Text before the signature.
         prefix: String,
-        /// What is signed: text with `{body}` and `{timestamp}`.
+        /// Text between several signatures; where absent, there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        separator: Option<String>,
+        /// What is signed: text with `{body}`, `{timestamp}` and `{header:<name>}`.
         signed_content: String,
         /// Header that carries the time of sending, in seconds since 1970.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,8 +72,77 @@ pub enum Verification {
         /// Files with the signing secrets.
         secrets: Vec<PathBuf>,
     },
+    /// A token in `Authorization: Bearer`.
+    Bearer {
+        /// Files with the tokens.
+        secrets: Vec<PathBuf>,
+    },
+    /// A user name and a password in `Authorization: Basic`.
+    Basic {
+        /// The user name.
+        username: String,
+        /// Files with the passwords.
+        secrets: Vec<PathBuf>,
+    },
+    /// A key in a header.
+    ApiKey {
+        /// Header that carries the key.
+        header: String,
+        /// Files with the keys.
+        secrets: Vec<PathBuf>,
+    },
+    /// A JSON Web Token in `Authorization: Bearer`.
+    #[serde(rename_all = "camelCase")]
+    Jwt {
+        /// The token's `iss`.
+        issuer: String,
+        /// The token's `aud` is one of these.
+        audience: Vec<String>,
+        /// The token's `sub` is one of these, where there are any.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        subjects: Vec<String>,
+        /// Where the issuer publishes its keys.
+        jwks_uri: String,
+    },
+    /// The client's certificate, as the gateway forwards it.
+    ClientCertificate {
+        /// How the gateway writes the header.
+        format: CertificateFormat,
+        /// Header that carries the identity.
+        header: String,
+        /// The certificates that are accepted.
+        allowed: Vec<CertificateName>,
+    },
     /// No verification.
     None,
+}
+
+impl Verification {
+    /// The files with the secrets. Where there are none, the scheme needs none.
+    pub fn secrets(&self) -> &[PathBuf] {
+        match self {
+            Self::Preset { secrets, .. }
+            | Self::Hmac { secrets, .. }
+            | Self::Bearer { secrets }
+            | Self::Basic { secrets, .. }
+            | Self::ApiKey { secrets, .. } => secrets,
+            Self::Jwt { .. } | Self::ClientCertificate { .. } | Self::None => &[],
+        }
+    }
+}
+
+/// A name by which a certificate is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CertificateName {
+    /// A URI among its alternative names.
+    Uri(String),
+    /// A DNS name among its alternative names.
+    Dns(String),
+    /// Its subject, as the gateway writes it.
+    Subject(String),
+    /// The SHA-256 of the certificate, in lower-case hexadecimal digits.
+    Sha256(String),
 }
 
 /// What the event's id, type and key are taken from.

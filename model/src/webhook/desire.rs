@@ -57,10 +57,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
 
 /// The Secrets that hold the signing secrets, each once.
 fn secrets(endpoint: &Endpoint) -> Vec<&str> {
-    let files = match &endpoint.verification {
-        wire::Verification::Preset { secrets, .. } | wire::Verification::Hmac { secrets, .. } => secrets.as_slice(),
-        wire::Verification::None => &[],
-    };
+    let files = endpoint.verification.secrets();
     let mut names: Vec<&str> = files.iter().filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
     names.sort_unstable();
     names.dedup();

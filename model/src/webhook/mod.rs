@@ -4,6 +4,7 @@ mod desire;
 mod report;
 mod url;
 mod validate;
+mod verify;
 
 use sluice_crds::{Duration, ParentReference, Topic, TopicTemplate, wire};
 

@@ -1,10 +1,8 @@
 //! Judges a Webhook and what it refers to.
 
-use std::path::PathBuf;
+use sluice_crds::{Event, EventField, EventId, NamespacedName, Settings, Webhook, WebhookSpec, wire};
 
-use sluice_crds::{Event, EventField, EventId, NamespacedName, SecretReference, Settings, Webhook, WebhookSpec, wire};
-
-use super::{Endpoint, EventTopic, References};
+use super::{Endpoint, EventTopic, References, verify::verification};
 use crate::{Cluster, Rejection, children::Owner, references};
 
 /// What should be served, or all that is wrong with the Webhook.
@@ -12,7 +10,10 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let spec = &webhook.spec;
     let mut rejections = Vec::new();
     let topic = topic(spec, references, settings).map_err(|found| rejections.push(found)).ok();
-    let verification = verification(spec).map_err(|found| rejections.push(found)).ok();
+    let owner = owner(webhook);
+    let default_path = format!("/{}/{}", owner.name.namespace, owner.name.name);
+    let path = spec.route.path.clone().unwrap_or(default_path);
+    let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
     let event = event(&spec.event).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     let (Some((cluster, topic)), Some(verification), Some(event), true) =
@@ -20,15 +21,13 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     else {
         return Err(rejections);
     };
-    let owner = owner(webhook);
-    let default_path = format!("/{}/{}", owner.name.namespace, owner.name.name);
     Ok(Endpoint {
         owner,
         cluster,
         topic,
         parents: spec.route.parent_refs.clone(),
         hostnames: spec.route.hostnames.clone(),
-        path: spec.route.path.clone().unwrap_or(default_path),
+        path,
         verification,
         tolerance: spec.verify.tolerance,
         event,
@@ -61,32 +60,6 @@ fn topic(spec: &WebhookSpec, references: &References, settings: &Settings) -> Re
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
     let kafka = references::created(field, topic)?;
     Ok((cluster, EventTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
-}
-
-fn verification(spec: &WebhookSpec) -> Result<wire::Verification, Rejection> {
-    let verify = &spec.verify;
-    match (&verify.preset, &verify.hmac, &verify.none) {
-        (Some(preset), None, None) => {
-            Ok(wire::Verification::Preset { name: preset.name, secrets: files(&preset.secret_refs) })
-        }
-        (None, Some(hmac), None) => Ok(wire::Verification::Hmac {
-            header: hmac.header.clone(),
-            algorithm: hmac.algorithm,
-            encoding: hmac.encoding,
-            prefix: hmac.prefix.clone(),
-            signed_content: hmac.signed_content.clone(),
-            timestamp_header: hmac.timestamp_header.clone(),
-            secrets: files(&hmac.secret_refs),
-        }),
-        (None, None, Some(_)) => Ok(wire::Verification::None),
-        _ => Err(Rejection::invalid("spec.verify", "write exactly one of preset, hmac, none")),
-    }
-}
-
-/// The files in which the receiver finds the secrets.
-fn files(references: &[SecretReference]) -> Vec<PathBuf> {
-    let file = |reference: &SecretReference| [wire::SECRETS_FOLDER, &reference.name, &reference.key].iter().collect();
-    references.iter().map(file).collect()
 }
 
 fn event(event: &Event) -> Result<wire::EventSources, Vec<Rejection>> {
@@ -169,6 +142,22 @@ mod tests {
         let endpoint = judge(&format!("{{{ROUTE}, {verify}}}")).unwrap();
         let wire::Verification::Preset { secrets, .. } = endpoint.verification else { panic!() };
         assert_eq!(secrets, [std::path::PathBuf::from("/etc/sluice/secrets/github/current")]);
+    }
+
+    #[test]
+    fn twilio_is_told_by_what_address_it_is_known() {
+        let urls = |hostnames: &str, url: &str| {
+            let preset = format!("{{name: Twilio, secretRefs: [{{name: twilio, key: token}}]{url}}}");
+            let route = format!("route: {{parentRefs: [{{name: edge}}], hostnames: {hostnames}}}");
+            let endpoint = judge(&format!("{{{route}, verify: {{preset: {preset}}}}}")).ok()?;
+            let wire::Verification::Preset { urls, .. } = endpoint.verification else { panic!() };
+            Some(urls)
+        };
+        let both = ["https://a.example/shop/stripe".to_owned(), "https://b.example/shop/stripe".to_owned()];
+        assert_eq!(urls("[a.example, '*.c.example', b.example]", ""), Some(both.to_vec()));
+        let given = urls("[a.example]", ", url: 'https://public.example/sms'");
+        assert_eq!(given, Some(vec!["https://public.example/sms".to_owned()]));
+        assert_eq!(urls("['*.c.example']", ""), None);
     }
 
     #[test]

@@ -48,21 +48,29 @@ impl Sources {
     }
 
     fn id(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Result<String, MissingId> {
-        let field = match &self.id {
-            Id::BodyHash => return Ok(hex::encode(digest::digest(&digest::SHA256, request.body))),
-            Id::Field(field) => field,
-        };
-        let missing = |complaint| MissingId { place: field.to_string(), complaint };
-        match field.find(request, json) {
+        match &self.id {
+            Id::BodyHash => Ok(body_hash(request.body)),
+            Id::Field(field) => field.id(request, json),
+            Id::FieldOrBodyHash(field) => Ok(field.id(request, json).unwrap_or_else(|_| body_hash(request.body))),
+        }
+    }
+}
+
+fn body_hash(body: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, body))
+}
+
+impl Field {
+    fn id(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Result<String, MissingId> {
+        let missing = |complaint| MissingId { place: self.to_string(), complaint };
+        match self.find(request, json) {
             None => Err(missing("is missing, repeated, or neither text nor a whole number")),
             Some(id) if id.is_empty() => Err(missing("is empty")),
             Some(id) if id.len() > LONGEST_ID => Err(missing("is longer than 1,024 bytes")),
             Some(id) => Ok(id),
         }
     }
-}
 
-impl Field {
     fn find(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Option<String> {
         match self {
             Self::Header(name) => {
@@ -81,14 +89,15 @@ mod tests {
     use sluice_crds::wire::{EventSources, FieldSource, IdSource};
 
     use super::*;
+    use crate::verify::Defaults;
 
     fn names(sources: &EventSources, headers: &[(&'static str, &str)], body: &str) -> Result<Names, String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let sources = Sources::of(sources, None).unwrap();
-        sources.names(Signed { headers: &map, body: body.as_bytes() }).map_err(|error| error.to_string())
+        let sources = Sources::of(sources, &Defaults::default()).unwrap();
+        sources.names(Signed { headers: &map, query: None, body: body.as_bytes() }).map_err(|error| error.to_string())
     }
 
     fn id_at(pointer: &str) -> EventSources {

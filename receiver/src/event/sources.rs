@@ -5,6 +5,8 @@ use std::fmt;
 use http::HeaderName;
 use sluice_crds::wire::{EventSources, FieldSource, IdSource};
 
+use crate::verify::Defaults;
+
 /// Where the names of an event are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
@@ -17,6 +19,8 @@ pub struct Sources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Id {
     Field(Field),
+    /// Where it is missing, the body is the id.
+    FieldOrBodyHash(Field),
     /// Nowhere: events with the same body are the same event.
     BodyHash,
 }
@@ -38,15 +42,16 @@ pub enum InvalidSource {
 }
 
 impl Sources {
-    /// The places that a configuration names. `id_header` is where the provider puts the id; it counts where none is named.
-    pub fn of(sources: &EventSources, id_header: Option<&str>) -> Result<Self, InvalidSource> {
-        let id = match (&sources.id, id_header) {
+    /// The places that a configuration names; where it names none, those of the provider.
+    pub fn of(sources: &EventSources, defaults: &Defaults) -> Result<Self, InvalidSource> {
+        let id = match (&sources.id, &defaults.id) {
             (Some(IdSource::Header(name)), _) => Id::Field(Field::header(name)?),
             (Some(IdSource::JsonPointer(pointer)), _) => Id::Field(Field::json_pointer(pointer)?),
-            (None, Some(name)) => Id::Field(Field::header(name)?),
+            (None, Some(field)) if defaults.id_may_be_missing => Id::FieldOrBodyHash(Field::of(field)?),
+            (None, Some(field)) => Id::Field(Field::of(field)?),
             (Some(IdSource::BodyHash), _) | (None, None) => Id::BodyHash,
         };
-        let event_type = sources.event_type.as_ref().map(Field::of).transpose()?;
+        let event_type = sources.event_type.as_ref().or(defaults.event_type.as_ref()).map(Field::of).transpose()?;
         let key = sources.key.as_ref().map(Field::of).transpose()?;
         Ok(Self { id, event_type, key })
     }
@@ -88,11 +93,15 @@ mod tests {
 
     #[test]
     fn a_provider_has_its_own_place_for_the_id_unless_another_is_named() {
-        let id = |id, header| Sources::of(&EventSources { id, ..EventSources::default() }, header).unwrap().id;
-        let header = |name: &'static str| Id::Field(Field::Header(HeaderName::from_static(name)));
-        assert_eq!(id(None, Some("x-github-delivery")), header("x-github-delivery"));
-        assert_eq!(id(Some(IdSource::Header("X-Id".into())), Some("x-github-delivery")), header("x-id"));
-        assert_eq!(id(Some(IdSource::BodyHash), Some("x-github-delivery")), Id::BodyHash);
-        assert_eq!(id(None, None), Id::BodyHash);
+        let delivery = Some(FieldSource::Header("x-github-delivery".into()));
+        let github = Defaults { id: delivery.clone(), ..Defaults::default() };
+        let gitlab = Defaults { id: delivery, id_may_be_missing: true, ..Defaults::default() };
+        let id = |id, defaults| Sources::of(&EventSources { id, ..EventSources::default() }, defaults).unwrap().id;
+        let header = |name: &'static str| Field::Header(HeaderName::from_static(name));
+        assert_eq!(id(None, &github), Id::Field(header("x-github-delivery")));
+        assert_eq!(id(None, &gitlab), Id::FieldOrBodyHash(header("x-github-delivery")));
+        assert_eq!(id(Some(IdSource::Header("X-Id".into())), &gitlab), Id::Field(header("x-id")));
+        assert_eq!(id(Some(IdSource::BodyHash), &github), Id::BodyHash);
+        assert_eq!(id(None, &Defaults::default()), Id::BodyHash);
     }
 }

@@ -4,15 +4,17 @@ use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sluice_crds::wire::{DeferredBecause, RejectedBecause};
 
-use crate::{event::MissingId, verify::Refusal};
+use crate::{config::Endpoint, event::MissingId, verify::Refusal};
 
-/// An event that is safe. The sender is told the same either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A request that was taken. A sender is told the same of an event that is new and of one that is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// Kafka confirmed it.
     Written,
     /// It was received before.
     Duplicate,
+    /// It is a provider's test of the endpoint, which wants this text for an answer.
+    Challenge(String),
 }
 
 /// A request that was not taken, and why: for the log.
@@ -49,13 +51,22 @@ pub(crate) enum Because {
     Deferred(DeferredBecause),
 }
 
-/// The answer to a request; `respond` is that to an event that was taken.
-pub(super) fn response(outcome: &Result<Taken, Refused>, respond: StatusCode) -> Response {
+/// The answer to a request.
+pub(super) fn response(outcome: &Result<Taken, Refused>, endpoint: &Endpoint) -> Response {
     match outcome {
-        Ok(Taken::Written | Taken::Duplicate) => answer(respond, Body::empty(), None),
+        Ok(Taken::Written | Taken::Duplicate) => answer(endpoint.respond, Body::empty(), None),
+        Ok(Taken::Challenge(text)) => answer(StatusCode::OK, Body::from(text.clone()), Some(PLAIN_TEXT)),
+        Err(refused @ Refused::Signature(_)) => {
+            let authenticate = endpoint.scheme.authenticate().map(HeaderValue::from_static);
+            let header = authenticate.map(|scheme| (header::WWW_AUTHENTICATE, scheme));
+            answer(refused.status(), Body::from(refused.text() + "\n"), header)
+        }
         Err(refused) => answer(refused.status(), Body::from(refused.text() + "\n"), refused.header()),
     }
 }
+
+/// A challenge is the sender's text: no browser is to take it for a page.
+const PLAIN_TEXT: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
 
 fn answer(status: StatusCode, body: Body, header: Option<(HeaderName, HeaderValue)>) -> Response {
     let mut response = Response::new(body);
@@ -135,9 +146,10 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::{config::tests::endpoint, verify::Scheme};
 
     async fn told(outcome: Result<Taken, Refused>) -> (u16, Vec<(String, String)>, String) {
-        let (head, body) = response(&outcome, StatusCode::ACCEPTED).into_parts();
+        let (head, body) = response(&outcome, &endpoint()).into_parts();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
         let body = body.collect().await.unwrap().to_bytes();
         (head.status.as_u16(), headers.collect(), String::from_utf8(body.to_vec()).unwrap())
@@ -156,6 +168,20 @@ mod tests {
         for refusal in [Refusal::SignatureWrong, Refusal::SignatureMalformed, Refusal::TimestampTooOld] {
             assert_eq!(told(Err(Refused::Signature(refusal))).await, missing);
         }
+    }
+
+    #[tokio::test]
+    async fn a_challenge_is_answered_with_its_text() {
+        let (status, headers, body) = told(Ok(Taken::Challenge("<b>".into()))).await;
+        assert_eq!((status, body.as_str()), (200, "<b>"));
+        assert_eq!(headers, [("content-type".to_owned(), "text/plain".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn who_must_log_in_is_told_how() {
+        let basic = Endpoint { scheme: Scheme::Basic("partner".into()), ..endpoint() };
+        let answer = response(&Err(Refused::Signature(Refusal::CredentialWrong)), &basic);
+        assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Basic realm=\"webhook\"");
     }
 
     #[tokio::test]

@@ -30,16 +30,16 @@ use crate::{
     deduplicate::{Deduplicator, Limits},
     link::Link,
     record::Received,
-    secrets::KeyRing,
+    secrets::Keys,
     status::Counters,
     throttle::Throttle,
-    verify::{Freshness, Signed},
+    verify::{Freshness, Refusal, Signed},
 };
 
 /// All that serves the endpoint.
 pub(crate) struct Receiver {
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) keys: watch::Receiver<Arc<KeyRing>>,
+    pub(crate) keys: Keys,
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) counters: Counters,
     deduplicator: Mutex<Deduplicator>,
@@ -55,11 +55,7 @@ const MEMORY: usize = 16 * 1024 * 1024;
 const REMEMBERED: usize = 100_000;
 
 impl Receiver {
-    pub(crate) fn new(
-        endpoint: Arc<Endpoint>,
-        keys: watch::Receiver<Arc<KeyRing>>,
-        link: watch::Receiver<Link>,
-    ) -> Self {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, keys: Keys, link: watch::Receiver<Link>) -> Self {
         let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4)).min(Semaphore::MAX_PERMITS);
         let reservation = write::longest(endpoint.patience);
         let limits = Limits { window: endpoint.window, reservation, capacity: REMEMBERED };
@@ -92,7 +88,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     if let Err(refused) = &outcome {
         receiver.log.refused(refused);
     }
-    answer::response(&outcome, receiver.endpoint.respond)
+    answer::response(&outcome, &receiver.endpoint)
 }
 
 impl Receiver {
@@ -101,21 +97,33 @@ impl Receiver {
         gate::check(&self.endpoint, &head)?;
         let kept = body::read(body, self.endpoint.body_limit, &self.memory).await?;
         let at = Timestamp::now();
-        let request = Signed { headers: &head.headers, body: &kept.bytes };
-        self.verify(request, at)?;
+        let request = Signed { headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
+        self.verify(request, at).await?;
+        if let Some(text) = self.endpoint.scheme.challenge(request.body) {
+            return Ok(Taken::Challenge(text));
+        }
         let names = self.endpoint.sources.names(request).map_err(Refused::EventId)?;
         let event = Received { names, headers: head.headers, body: kept.bytes.clone(), at };
         self.write_once(event, kept).await
     }
 
-    /// While a secret is missing, a request that no other one signed may be genuine: its sender is to try again.
-    fn verify(&self, request: Signed<'_>, now: Timestamp) -> Result<(), Refused> {
-        let ring = Arc::clone(&self.keys.borrow());
-        let freshness = Freshness { now, tolerance: self.endpoint.tolerance };
-        match self.endpoint.scheme.verify(request, &ring.keys, &freshness) {
-            Ok(()) => Ok(()),
-            Err(_) if !ring.unusable.is_empty() => Err(Refused::Deferred(DeferredBecause::Secret)),
-            Err(refusal) => Err(Refused::Signature(refusal)),
+    /// While a key is missing, a request that no other one signed may be genuine: its sender is to try again.
+    async fn verify(&self, request: Signed<'_>, now: Timestamp) -> Result<(), Refused> {
+        let mut judged = self.judge(request, now);
+        if judged == Err(Refusal::KeyUnknown) && self.keys.renew(self.endpoint.patience).await {
+            judged = self.judge(request, now);
         }
+        judged.map_err(|refusal| {
+            if refusal.may_be_of_another_key() && !self.keys.current().unusable.is_empty() {
+                Refused::Deferred(DeferredBecause::Secret)
+            } else {
+                Refused::Signature(refusal)
+            }
+        })
+    }
+
+    fn judge(&self, request: Signed<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let freshness = Freshness { now, tolerance: self.endpoint.tolerance };
+        self.endpoint.scheme.verify(request, &self.keys.current().keys, &freshness)
     }
 }

@@ -1,5 +1,6 @@
-//! The signing secrets: mounted files, read again when they change.
+//! The keys that requests are verified with: mounted files, read again when they change, or keys that an issuer publishes.
 
+mod published;
 mod stamp;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
@@ -10,11 +11,21 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::published::Issuer;
 pub(crate) use self::stamp::Stamp;
 use crate::{
     config::Endpoint,
+    outgoing::Reach,
     verify::{Key, Scheme},
 };
+
+/// The keys, kept current.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    ring: watch::Receiver<Arc<KeyRing>>,
+    /// Where they are published: they can be asked for before their time.
+    issuer: Option<Issuer>,
+}
 
 /// The secrets as they were last read.
 #[derive(Debug, Default)]
@@ -23,11 +34,11 @@ pub(crate) struct KeyRing {
     pub(crate) unusable: Vec<Unusable>,
 }
 
-/// A file that is no secret.
+/// A file that is no secret, or keys that cannot be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unusable {
-    pub(crate) file: PathBuf,
-    /// A sentence about the file.
+    pub(crate) file: Option<PathBuf>,
+    /// A sentence about it.
     pub(crate) reason: String,
 }
 
@@ -41,7 +52,7 @@ impl KeyRing {
         for file in files {
             match read_key(scheme, file) {
                 Ok(key) => ring.keys.push(key),
-                Err(reason) => ring.unusable.push(Unusable { file: file.clone(), reason }),
+                Err(reason) => ring.unusable.push(Unusable { file: Some(file.clone()), reason }),
             }
         }
         ring
@@ -54,18 +65,36 @@ impl KeyRing {
 }
 
 fn read_key(scheme: &Scheme, file: &PathBuf) -> Result<Key, String> {
-    let secret =
-        fs::read(file).map_err(|error| format!("the signing secret {} cannot be read: {error}", file.display()))?;
-    scheme.key(&secret).map_err(|error| format!("the signing secret {} {error}", file.display()))
+    let secret = fs::read(file).map_err(|error| format!("the secret {} cannot be read: {error}", file.display()))?;
+    scheme.key(&secret).map_err(|error| format!("the secret {} {error}", file.display()))
 }
 
-/// Reads the secrets and keeps them current, for as long as anybody looks at them.
+impl Keys {
+    /// The keys as they are now.
+    pub(crate) fn current(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring.borrow())
+    }
+
+    /// Has the keys fetched again where they are published; whether there may be new ones now.
+    pub(crate) async fn renew(&self, patience: Duration) -> bool {
+        match &self.issuer {
+            Some(issuer) => issuer.ask(patience).await,
+            None => false,
+        }
+    }
+}
+
+/// Reads the keys and keeps them current, for as long as anybody looks at them.
 ///
 /// The files are in memory, as mounted Secrets are: looking at them does not block.
-pub(crate) fn watch(endpoint: Arc<Endpoint>) -> watch::Receiver<Arc<KeyRing>> {
-    let (sender, receiver) = watch::channel(Arc::new(KeyRing::read(&endpoint.scheme, &endpoint.secrets)));
+pub(crate) fn watch(endpoint: Arc<Endpoint>, reach: Reach) -> Keys {
+    if let Some(address) = &endpoint.published_at {
+        let (ring, issuer) = published::watch(address.clone(), reach);
+        return Keys { ring, issuer: Some(issuer) };
+    }
+    let (sender, ring) = watch::channel(Arc::new(KeyRing::read(&endpoint.scheme, &endpoint.secrets)));
     tokio::spawn(keep_current(endpoint, sender));
-    receiver
+    Keys { ring, issuer: None }
 }
 
 async fn keep_current(endpoint: Arc<Endpoint>, sender: watch::Sender<Arc<KeyRing>>) {
@@ -87,10 +116,10 @@ async fn keep_current(endpoint: Arc<Endpoint>, sender: watch::Sender<Arc<KeyRing
 
 fn tell(ring: &KeyRing, endpoint: &Endpoint) {
     for unusable in &ring.unusable {
-        warn!(file = %unusable.file.display(), "Signing secret unusable: {}", unusable.reason);
+        warn!("Secret unusable: {}", unusable.reason);
     }
     if !endpoint.secrets.is_empty() {
-        info!(usable = ring.keys.len(), of = endpoint.secrets.len(), "Signing secrets read");
+        info!(usable = ring.keys.len(), of = endpoint.secrets.len(), "Secrets read");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
 pub(crate) struct Counters {
     accepted: Counter,
     duplicates: Counter,
+    challenges: Counter,
     rejected: ByCause<RejectedBecause>,
     deferred: ByCause<DeferredBecause>,
     refusals: ByCause<Refusal>,
@@ -56,6 +57,7 @@ impl Default for Counters {
         let counters = Self {
             accepted: Counter::default(),
             duplicates: Counter::default(),
+            challenges: Counter::default(),
             rejected: Family::default(),
             deferred: Family::default(),
             refusals: Family::default(),
@@ -81,6 +83,7 @@ impl Counters {
                 self.confirmation.observe(took.as_secs_f64());
             }
             Ok(Taken::Duplicate) => drop(self.duplicates.inc()),
+            Ok(Taken::Challenge(_)) => drop(self.challenges.inc()),
             Err(refused) => self.count_refused(refused),
         }
     }
@@ -112,9 +115,10 @@ impl Counters {
 
     /// Makes the counts part of what Prometheus reads.
     pub(super) fn register(&self, registry: &mut Registry) {
-        let Self { accepted, duplicates, rejected, deferred, refusals, confirmation } = self;
+        let Self { accepted, duplicates, challenges, rejected, deferred, refusals, confirmation } = self;
         registry.register("events_accepted", "Events that Kafka confirmed", accepted.clone());
         registry.register("events_duplicate", "Events that had been received before", duplicates.clone());
+        registry.register("challenges_answered", "Tests of the endpoint by its provider", challenges.clone());
         registry.register("requests_rejected", "Requests that sending again does not help", rejected.clone());
         registry.register("requests_deferred", "Requests that were answered 503", deferred.clone());
         registry.register("signatures_refused", "Requests that were not genuine, by what was wrong", refusals.clone());

@@ -27,7 +27,11 @@ impl Metrics {
         let [remembered, window, unusable_secrets] = [(); 3].map(|()| Gauge::default());
         registry.register("events_remembered", "Events whose ids are known", remembered.clone());
         registry.register("deduplication_window_seconds", "How far back every id is known", window.clone());
-        registry.register("secrets_unusable", "Files of signing secrets that cannot be used", unusable_secrets.clone());
+        registry.register(
+            "secrets_unusable",
+            "Secrets and published keys that cannot be used",
+            unusable_secrets.clone(),
+        );
         Self { registry, remembered, window, unusable_secrets }
     }
 
@@ -39,7 +43,7 @@ impl Metrics {
         };
         self.remembered.set(number(remembered));
         self.window.set(number(window));
-        self.unusable_secrets.set(number(receiver.keys.borrow().unusable.len()));
+        self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry).expect("a String takes any text");
         encoded

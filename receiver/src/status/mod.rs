@@ -35,7 +35,7 @@ pub(crate) fn router(receiver: &Arc<Receiver>, ending: &Ending) -> Router {
 }
 
 async fn ready(State(observed): State<Arc<Observed>>) -> (StatusCode, String) {
-    let ring = Arc::clone(&observed.receiver.keys.borrow());
+    let ring = observed.receiver.keys.current();
     let mut obstacles = obstacles(&ring, &observed.receiver.link.borrow());
     if observed.ending.announced.is_cancelled() {
         obstacles.push("the receiver is ending".to_owned());
@@ -60,8 +60,8 @@ fn obstacles(ring: &KeyRing, link: &Link) -> Vec<String> {
 
 async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
     let receiver = &observed.receiver;
-    let ring = Arc::clone(&receiver.keys.borrow());
-    let unusable_secrets: Vec<PathBuf> = ring.unusable.iter().map(|unusable| unusable.file.clone()).collect();
+    let ring = receiver.keys.current();
+    let unusable_secrets: Vec<PathBuf> = ring.unusable.iter().filter_map(|unusable| unusable.file.clone()).collect();
     let window = receiver.deduplicator().effective_window(Instant::now());
     Json(ReceiverStatus {
         generation: receiver.endpoint.generation,
@@ -95,7 +95,7 @@ mod tests {
     fn ring(usable: usize, unusable: usize) -> KeyRing {
         KeyRing {
             keys: (0..usable).map(|_| Scheme::GitHub.key(b"secret").unwrap()).collect(),
-            unusable: vec![Unusable { file: "key".into(), reason: "key cannot be read".into() }; unusable],
+            unusable: vec![Unusable { file: Some("key".into()), reason: "key cannot be read".into() }; unusable],
         }
     }
 

@@ -11,16 +11,12 @@ use super::{
 
 const SIGNATURE: &str = "x-hub-signature-256";
 pub(super) const ID: &str = "x-github-delivery";
-pub(super) const KEPT: [&str; 5] = [
-    ID,
-    "x-github-event",
-    "x-github-hook-id",
-    "x-github-hook-installation-target-id",
-    "x-github-hook-installation-target-type",
-];
+pub(super) const TYPE: &str = "x-github-event";
+pub(super) const KEPT: [&str; 5] =
+    [ID, TYPE, "x-github-hook-id", "x-github-hook-installation-target-id", "x-github-hook-installation-target-type"];
 
 pub(super) fn key(secret: &[u8]) -> Result<Key, InvalidSecret> {
-    Key::new(HmacAlgorithm::Sha256, without_line_end(secret))
+    Key::hmac(HmacAlgorithm::Sha256, without_line_end(secret))
 }
 
 pub(super) fn verify(request: Signed<'_>, keys: &[Key]) -> Result<(), Refusal> {

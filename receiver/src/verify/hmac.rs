@@ -20,16 +20,19 @@ pub struct Template {
     algorithm: HmacAlgorithm,
     encoding: Encoding,
     prefix: String,
+    /// What stands between several signatures, where there may be several.
+    separator: Option<String>,
     signed_content: Vec<Part>,
     timestamp_header: Option<HeaderName>,
 }
 
 /// A part of the text that is signed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
     Body,
     Timestamp,
+    Header(HeaderName),
 }
 
 /// Why there is no such scheme.
@@ -45,9 +48,6 @@ pub enum InvalidTemplate {
     OtherScheme,
 }
 
-const BODY: &str = "{body}";
-const TIMESTAMP: &str = "{timestamp}";
-
 /// RFC 4648 section 5, with or without padding.
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
@@ -56,12 +56,20 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
 
 impl Template {
     pub(super) fn of(verification: &Verification) -> Result<Self, InvalidTemplate> {
-        let Verification::Hmac { header, algorithm, encoding, prefix, signed_content, timestamp_header, .. } =
-            verification
+        let Verification::Hmac {
+            header,
+            algorithm,
+            encoding,
+            prefix,
+            separator,
+            signed_content,
+            timestamp_header,
+            secrets: _,
+        } = verification
         else {
             return Err(InvalidTemplate::OtherScheme);
         };
-        let signed_content = parts(signed_content);
+        let signed_content = parts(signed_content)?;
         if !signed_content.contains(&Part::Body) {
             return Err(InvalidTemplate::NoBody);
         }
@@ -73,17 +81,18 @@ impl Template {
             algorithm: *algorithm,
             encoding: *encoding,
             prefix: prefix.clone(),
+            separator: separator.clone().filter(|separator| !separator.is_empty()),
             signed_content,
             timestamp_header: timestamp_header.as_deref().map(header_name).transpose()?,
         })
     }
 
     pub(super) fn key(&self, secret: &[u8]) -> Result<Key, InvalidSecret> {
-        Key::new(self.algorithm, secret)
+        Key::hmac(self.algorithm, secret)
     }
 
     pub(super) fn verify(&self, request: Signed<'_>, keys: &[Key], freshness: &Freshness) -> Result<(), Refusal> {
-        let signature = header::single(request.headers, self.header.as_str())?;
+        let signatures = self.signatures(header::single(request.headers, self.header.as_str())?)?;
         let timestamp = match &self.timestamp_header {
             Some(name) => header::single(request.headers, name.as_str())?,
             None => &[],
@@ -91,46 +100,66 @@ impl Template {
         if self.timestamp_header.is_some() {
             freshness.check(timestamp)?;
         }
-        let signature = signature.strip_prefix(self.prefix.as_bytes()).ok_or(Refusal::SignatureMalformed)?;
-        let signed: Vec<&[u8]> = self.signed_content.iter().map(|part| part.bytes(request.body, timestamp)).collect();
-        signed_by_any(keys, &[decode(self.encoding, signature)?], &signed)
+        let signed = self.signed_content.iter().map(|part| part.bytes(request, timestamp));
+        signed_by_any(keys, &signatures, &signed.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The signatures of the header, at least one. Of several, those that are written otherwise are of another scheme.
+    fn signatures(&self, header: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let Some(separator) = &self.separator else { return Ok(vec![self.signature(header)?]) };
+        let text = std::str::from_utf8(header).map_err(|_| Refusal::SignatureMalformed)?;
+        let items = text.split(separator.as_str());
+        let signatures: Vec<_> = items.filter_map(|item| self.signature(item.trim().as_bytes()).ok()).collect();
+        if signatures.is_empty() { Err(Refusal::SignatureMalformed) } else { Ok(signatures) }
+    }
+
+    fn signature(&self, text: &[u8]) -> Result<Vec<u8>, Refusal> {
+        decode(self.encoding, text.strip_prefix(self.prefix.as_bytes()).ok_or(Refusal::SignatureMalformed)?)
     }
 }
 
 impl Part {
-    fn bytes<'a>(&'a self, body: &'a [u8], timestamp: &'a [u8]) -> &'a [u8] {
+    fn bytes<'a>(&'a self, request: Signed<'a>, timestamp: &'a [u8]) -> Result<&'a [u8], Refusal> {
         match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Body => body,
-            Self::Timestamp => timestamp,
+            Self::Text(text) => Ok(text.as_bytes()),
+            Self::Body => Ok(request.body),
+            Self::Timestamp => Ok(timestamp),
+            Self::Header(name) => header::single(request.headers, name.as_str()),
         }
     }
 }
 
 /// Splits a template at its placeholders; other braces are text.
-fn parts(template: &str) -> Vec<Part> {
+fn parts(template: &str) -> Result<Vec<Part>, InvalidTemplate> {
     let mut parts = Vec::new();
-    let mut rest = template;
-    while let Some((at, placeholder, part)) = first_placeholder(rest) {
-        parts.extend(text(&rest[..at]));
-        parts.push(part);
-        rest = &rest[at + placeholder.len()..];
+    let (mut text, mut rest) = (String::new(), template);
+    while let Some(character) = rest.chars().next() {
+        if let Some((part, after)) = placeholder(rest)? {
+            parts.extend((!text.is_empty()).then(|| Part::Text(std::mem::take(&mut text))));
+            parts.push(part);
+            rest = after;
+        } else {
+            text.push(character);
+            rest = &rest[character.len_utf8()..];
+        }
     }
-    parts.extend(text(rest));
-    parts
+    parts.extend((!text.is_empty()).then_some(Part::Text(text)));
+    Ok(parts)
 }
 
-fn first_placeholder(text: &str) -> Option<(usize, &'static str, Part)> {
-    let body = text.find(BODY).map(|at| (at, BODY, Part::Body));
-    let timestamp = text.find(TIMESTAMP).map(|at| (at, TIMESTAMP, Part::Timestamp));
-    body.into_iter().chain(timestamp).min_by_key(|(at, ..)| *at)
+/// The placeholder with which the text begins, and what follows it.
+fn placeholder(text: &str) -> Result<Option<(Part, &str)>, InvalidTemplate> {
+    if let Some(after) = text.strip_prefix("{body}") {
+        return Ok(Some((Part::Body, after)));
+    }
+    if let Some(after) = text.strip_prefix("{timestamp}") {
+        return Ok(Some((Part::Timestamp, after)));
+    }
+    let named = text.strip_prefix("{header:").and_then(|after| after.split_once('}'));
+    named.map(|(name, after)| Ok((Part::Header(header_name(name)?), after))).transpose()
 }
 
-fn text(text: &str) -> Option<Part> {
-    (!text.is_empty()).then(|| Part::Text(text.to_owned()))
-}
-
-fn header_name(name: &str) -> Result<HeaderName, InvalidTemplate> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName, InvalidTemplate> {
     name.parse().map_err(|_| InvalidTemplate::Header(name.to_owned()))
 }
 
@@ -152,16 +181,20 @@ mod tests {
     #[test]
     fn a_template_is_split_at_its_placeholders() {
         let text = |text: &str| Part::Text(text.to_owned());
+        let header = |name: &'static str| Part::Header(HeaderName::from_static(name));
         let cases = [
             ("{body}", vec![Part::Body]),
             ("v0:{timestamp}:{body}", vec![text("v0:"), Part::Timestamp, text(":"), Part::Body]),
             ("{body}{body}!", vec![Part::Body, Part::Body, text("!")]),
             ("{{body}}{id}", vec![text("{"), Part::Body, text("}{id}")]),
             ("{timestamp", vec![text("{timestamp")]),
+            ("{header:X-Id}.{body}é", vec![header("x-id"), text("."), Part::Body, text("é")]),
+            ("{header:x", vec![text("{header:x")]),
         ];
         for (template, expected) in cases {
-            assert_eq!(parts(template), expected, "{template}");
+            assert_eq!(parts(template), Ok(expected), "{template}");
         }
+        assert_eq!(parts("{header:a b}"), Err(InvalidTemplate::Header("a b".into())));
     }
 
     #[test]

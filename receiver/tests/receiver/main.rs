@@ -8,11 +8,13 @@
 
 mod ending;
 mod faults;
+mod issuer;
 mod kafka;
 mod limits;
 mod running;
 mod secrets;
 mod sender;
+mod signers;
 mod writing;
 
 use std::{

@@ -27,10 +27,13 @@ pub(crate) struct Running {
 /// A folder with the files that a receiver reads.
 pub(crate) struct Setup {
     pub(crate) config: ReceiverConfig,
+    pub(crate) arguments: Vec<&'static str>,
     folder: TempDir,
 }
 
 pub(crate) const PATH: &str = "/shop/github";
+/// Where senders believe that they send.
+pub(crate) const URL: &str = "https://hooks.example/shop/github";
 pub(crate) const SECRET: &[u8] = b"It's a Secret to Everybody";
 
 impl Setup {
@@ -44,7 +47,7 @@ impl Setup {
             path: PATH.into(),
             connection,
             topic: topic.into(),
-            verification: Verification::Preset { name: PresetName::GitHub, secrets: vec![secret] },
+            verification: Verification::Preset { name: PresetName::GitHub, secrets: vec![secret], urls: vec![] },
             tolerance: Duration::from_secs(300),
             event: EventSources::default(),
             deduplication_window: Duration::from_secs(3600),
@@ -53,7 +56,7 @@ impl Setup {
             patience: Duration::from_millis(2500),
             paused: false,
         };
-        Self { config, folder }
+        Self { config, arguments: Vec::new(), folder }
     }
 
     /// The file of the secret with this name.
@@ -62,8 +65,13 @@ impl Setup {
     }
 
     pub(crate) fn secrets(&mut self, names: &[&str]) {
-        let secrets = names.iter().map(|name| self.secret(name)).collect();
-        self.config.verification = Verification::Preset { name: PresetName::GitHub, secrets };
+        self.preset(PresetName::GitHub, names);
+    }
+
+    /// A provider's scheme with some secrets. Twilio is told that it is here.
+    pub(crate) fn preset(&mut self, name: PresetName, secrets: &[&str]) {
+        let secrets = secrets.iter().map(|secret| self.secret(secret)).collect();
+        self.config.verification = Verification::Preset { name, secrets, urls: vec![URL.to_owned()] };
     }
 
     /// Starts a receiver; it need not be ready.
@@ -74,6 +82,7 @@ impl Setup {
         let [endpoint, status] = [free_address(), free_address()];
         let child = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"))
             .args(["--log-format", "text", "--drain-delay", "3s"])
+            .args(&self.arguments)
             .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
             .arg("--config")
             .arg(folder.path())

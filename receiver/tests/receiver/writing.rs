@@ -148,6 +148,7 @@ async fn each_scheme_takes_what_it_signed() {
         algorithm: HmacAlgorithm::Sha256,
         encoding: Encoding::Hex,
         prefix: "sha256=".into(),
+        separator: None,
         signed_content: "{timestamp}.{body}".into(),
         timestamp_header: Some("X-Timestamp".into()),
         secrets,
@@ -176,8 +177,7 @@ async fn standard_webhooks_are_taken_with_their_id_and_kept_headers() {
     let topic = topic(&connection(), &[]).await;
     let mut setup = Setup::new(connection(), &topic);
     std::fs::write(setup.secret("current"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let secrets = vec![setup.secret("current")];
-    setup.config.verification = Verification::Preset { name: PresetName::StandardWebhooks, secrets };
+    setup.preset(PresetName::StandardWebhooks, &["current"]);
     // The example of the specification was signed in 2021.
     setup.config.tolerance = "876000h".parse().unwrap();
     let receiver = setup.ready().await;
@@ -193,4 +193,30 @@ async fn standard_webhooks_are_taken_with_their_id_and_kept_headers() {
     assert_eq!(record.header("ce_id"), Some("msg_p5jXN8AQM9LWM0D4loKWxJek"));
     assert_eq!(record.header("webhook-timestamp"), Some("1614265330"));
     assert_eq!(record.header("webhook-signature"), None);
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_when_it_is_genuine_and_not_written() {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.preset(PresetName::Slack, &["current"]);
+    let receiver = setup.ready().await;
+    let sender = Sender::to(receiver.endpoint);
+    let body = r#"{"type": "url_verification", "challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"}"#;
+    let now = Timestamp::now().as_second();
+    let signature = sign(SECRET, format!("v0:{now}:{body}").as_bytes()).replace("sha256=", "v0=");
+    for (signature, expected) in [("v0=00".to_owned(), 401), (signature, 200)] {
+        let request = sender.request(Method::POST, PATH).header("x-slack-request-timestamp", now.to_string());
+        let answer =
+            sender.send(request.header("x-slack-signature", signature).body(full(body)).unwrap()).await.unwrap();
+        assert_eq!(answer.status, expected);
+        assert_eq!(answer.body.starts_with(b"3eZbrw1aBm2r"), expected == 200, "{answer:?}");
+    }
+    assert_eq!(records(&connection(), &topic).await, []);
+    assert!(
+        receiver
+            .metrics()
+            .await
+            .contains("sluice_receiver_challenges_answered_total{namespace=\"shop\",webhook=\"github\"} 1")
+    );
 }

@@ -1,10 +1,14 @@
-//! The clusters of tests: those that tests share and leave running for the next, and one of a test's own that goes with it.
+//! What tests need besides their code: clusters that they share and leave running for the next, one of a test's own that goes
+//! with it, and foreign programs that are set up once per machine.
 
 use std::env;
+use std::fs;
 use std::ops::Deref;
-use std::process;
+use std::path::PathBuf;
+use std::process::{self, Command};
 use std::sync::LazyLock;
 
+use crate::build::cache::Recipe;
 use crate::{Cluster, Part, external};
 
 /// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
@@ -19,6 +23,30 @@ pub fn shared_kafka() -> &'static str {
         external::kafka().unwrap_or_else(of_cluster)
     });
     &ADDRESS
+}
+
+/// A folder of the cache with these files and with what the commands, run among them, have added, such as the packages that a
+/// lock file names. It is made once for the same files and commands.
+pub fn prepared(
+    name: &'static str,
+    files: &[(&'static str, &str)],
+    commands: &mut [Command],
+) -> anyhow::Result<PathBuf> {
+    let mut inputs: Vec<_> = files.iter().map(|(file, content)| (*file, (*content).to_owned())).collect();
+    inputs.push(("commands", format!("{commands:?}")));
+    Recipe { name, inputs, takes: "less than a minute" }.obtain(|workshop| {
+        for (file, content) in files {
+            workshop.write_source(file, content)?;
+        }
+        for command in commands {
+            workshop.run(command)?;
+        }
+        for entry in fs::read_dir(&workshop.sources)? {
+            let entry = entry?;
+            fs::rename(entry.path(), workshop.out.join(entry.file_name()))?;
+        }
+        Ok(())
+    })
 }
 
 /// A cluster that one test disturbs. Its name is this process's own, so that no other run takes it away; it goes when dropped.

@@ -13,6 +13,7 @@ use sluice_suite::World;
 
 const ROUTE: &str = "route: {parentRefs: [{name: edge}]}";
 const NONE: &str = "verify: {none: {}}";
+const SECRETS: &str = "secretRefs: [{name: s, key: k}]";
 const SINK: &str = "sink: {http: {url: 'https://api.example/'}}";
 const SOURCE: &str = "source: {topic: {name: orders}}";
 
@@ -39,7 +40,30 @@ async fn the_api_server_accepts_what_is_valid() {
         ("Topic", "partitions: 3, config: {retention.ms: '1000'}, managementPolicy: Observe".to_owned()),
         ("Webhook", format!("{ROUTE}, {NONE}")),
         ("Webhook", format!("{ROUTE}, verify: {{{hmac}, tolerance: 1m30s}}, limits: {{body: 512Ki}}")),
-        ("Webhook", format!("{ROUTE}, verify: {{preset: {{name: GitHub, secretRefs: [{{name: s, key: k}}]}}}}")),
+        ("Webhook", format!("{ROUTE}, verify: {{preset: {{name: GitHub, {SECRETS}}}}}")),
+        (
+            "Webhook",
+            format!("{ROUTE}, verify: {{preset: {{name: Twilio, {SECRETS}, url: 'https://hooks.example/sms'}}}}"),
+        ),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, verify: {{hmac: {{header: X, separator: ',', signedContent: '{{header:X-Id}}.{{body}}', {SECRETS}}}}}"
+            ),
+        ),
+        ("Webhook", format!("{ROUTE}, verify: {{bearer: {{{SECRETS}}}}}")),
+        ("Webhook", format!("{ROUTE}, verify: {{basic: {{username: partner, {SECRETS}}}}}")),
+        ("Webhook", format!("{ROUTE}, verify: {{apiKey: {{{SECRETS}}}}}")),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, verify: {{jwt: {{issuer: 'https://id.example', audience: [hooks], jwksUri: 'https://id.example/jwks'}}}}"
+            ),
+        ),
+        (
+            "Webhook",
+            format!("{ROUTE}, verify: {{clientCertificate: {{allowed: [{{uri: 'spiffe://partner/sender'}}]}}}}"),
+        ),
         ("Integration", format!("{SOURCE}, {SINK}")),
         ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
     ];
@@ -57,7 +81,49 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
     let cases = [
         ("Topic", "t", "partitions: 0".to_owned(), "spec.partitions"),
         ("Topic", "t", "topicName: 'a b'".to_owned(), "spec.topicName"),
-        ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, none"),
+        ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, bearer"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{none: {{}}, bearer: {{{SECRETS}}}}}"),
+            "write exactly one of preset",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{preset: {{name: Twilio, {SECRETS}}}}}"),
+            "write url, or route.hostnames",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{preset: {{name: GitHub, url: 'https://a.example/', {SECRETS}}}}}"),
+            "url is for Twilio",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{basic: {{username: 'a:b', {SECRETS}}}}}"),
+            "spec.verify.basic.username",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{jwt: {{issuer: i, audience: [], jwksUri: 'https://id.example/jwks'}}}}"),
+            "spec.verify.jwt.audience",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{clientCertificate: {{allowed: [{{uri: a, dns: b}}]}}}}"),
+            "write exactly one of uri, dns",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, verify: {{clientCertificate: {{format: Rfc9440, allowed: [{{dns: b}}]}}}}"),
+            "with format Rfc9440 write",
+        ),
         ("Webhook", "w", format!("route: {{parentRefs: []}}, {NONE}"), "spec.route.parentRefs"),
         (
             "Webhook",

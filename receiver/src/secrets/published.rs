@@ -1,0 +1,140 @@
+//! Keys that an issuer publishes (a JSON Web Key Set): kept while it cannot be reached, and fetched again when a token names one
+//! that is not known yet.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use reqwest::{Client, Url, redirect::Policy};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::{info, warn};
+
+use super::{KeyRing, Unusable};
+use crate::{
+    outgoing::Reach,
+    verify::{Key, published_keys},
+};
+
+/// Asks the issuer's keys to be fetched before their time.
+#[derive(Clone, Debug)]
+pub(super) struct Issuer(mpsc::Sender<oneshot::Sender<()>>);
+
+/// Often enough for keys that are withdrawn; new ones are fetched when they are used.
+const FETCH_EVERY: Duration = Duration::from_mins(5);
+/// While the issuer cannot be reached.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+/// Anybody can make a token that names an unknown key.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// An issuer that is away for longer may have withdrawn its keys.
+const KEPT: Duration = Duration::from_hours(24);
+const TIME: Duration = Duration::from_secs(5);
+const LARGEST: usize = 1024 * 1024;
+/// How many requests may wait for new keys.
+const WAITING: usize = 64;
+
+/// Fetches the keys at an address and keeps them current, for as long as anybody looks at them.
+pub(super) fn watch(address: String, reach: Reach) -> (watch::Receiver<Arc<KeyRing>>, Issuer) {
+    let ring =
+        KeyRing { keys: Vec::new(), unusable: vec![unusable(format!("the keys at {address} were not fetched yet"))] };
+    let (sender, receiver) = watch::channel(Arc::new(ring));
+    let (asking, asked) = mpsc::channel(WAITING);
+    tokio::spawn(keep_current(Published { address, reach, keys: Vec::new(), fetched: None }, sender, asked));
+    (receiver, Issuer(asking))
+}
+
+impl Issuer {
+    /// Has the keys fetched, unless that happened just now; whether it is worth while to look again.
+    pub(super) async fn ask(&self, patience: Duration) -> bool {
+        let (done, fetched) = oneshot::channel();
+        self.0.try_send(done).is_ok() && matches!(timeout(patience, fetched).await, Ok(Ok(())))
+    }
+}
+
+struct Published {
+    address: String,
+    reach: Reach,
+    /// The set as it was fetched last.
+    keys: Vec<u8>,
+    fetched: Option<Instant>,
+}
+
+async fn keep_current(
+    mut published: Published,
+    sender: watch::Sender<Arc<KeyRing>>,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    let mut next = Instant::now();
+    let mut last: Option<Instant> = None;
+    loop {
+        let asking = tokio::select! {
+            () = sender.closed() => return,
+            () = sleep_until(next) => None,
+            Some(asking) = asked.recv() => Some(asking),
+        };
+        // Whoever asks too soon is told so by the end of its channel.
+        if asking.is_some() && last.is_some_and(|last| last.elapsed() < ASKED_EVERY) {
+            continue;
+        }
+        let ring = published.fetch().await;
+        last = Some(Instant::now());
+        next = Instant::now() + if ring.unusable.is_empty() { FETCH_EVERY } else { TRY_EVERY };
+        sender.send_replace(Arc::new(ring));
+        let others = std::iter::from_fn(|| asked.try_recv().ok());
+        for asking in asking.into_iter().chain(others) {
+            // Who no longer waits need not be told.
+            let _ = asking.send(());
+        }
+    }
+}
+
+impl Published {
+    /// Fetches the keys; where that fails, the ones from before are used for a while.
+    async fn fetch(&mut self) -> KeyRing {
+        let fetched = get(&self.address, self.reach).await.and_then(|set| Ok((published_keys(&set)?, set)));
+        match fetched {
+            Ok((keys, set)) => {
+                if set != self.keys {
+                    info!(address = self.address, keys = keys.len(), "Published keys fetched");
+                }
+                self.keys = set;
+                self.fetched = Some(Instant::now());
+                KeyRing { keys, unusable: Vec::new() }
+            }
+            Err(error) => {
+                let reason = format!("the keys at {} cannot be fetched: {error:#}", self.address);
+                warn!("Keys not fetched: {reason}");
+                KeyRing { keys: self.keys_from_before(), unusable: vec![unusable(reason)] }
+            }
+        }
+    }
+
+    fn keys_from_before(&self) -> Vec<Key> {
+        let recent = self.fetched.is_some_and(|fetched| fetched.elapsed() < KEPT);
+        if recent { published_keys(&self.keys).unwrap_or_default() } else { Vec::new() }
+    }
+}
+
+fn unusable(reason: String) -> Unusable {
+    Unusable { file: None, reason }
+}
+
+/// Each time with a client of its own: keys are fetched every few minutes, and a connection would be cold.
+async fn get(address: &str, reach: Reach) -> anyhow::Result<Vec<u8>> {
+    let url: Url = address.parse().context("this is no address")?;
+    if let Some(literal) = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok()) {
+        reach.check(literal)?;
+    }
+    let client = Client::builder().redirect(Policy::none()).timeout(TIME).dns_resolver(Arc::new(reach)).build()?;
+    let mut response = client.get(url).send().await?;
+    ensure!(response.status().is_success(), "it answers {}", response.status());
+    let mut set = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if set.len() + chunk.len() > LARGEST {
+            bail!("it answers more than {LARGEST} bytes");
+        }
+        set.extend_from_slice(&chunk);
+    }
+    Ok(set)
+}
