@@ -21,5 +21,5 @@ pub mod topic;
 pub mod webhook;
 
 pub use cluster::Cluster;
-pub use conditions::Conditions;
+pub use conditions::{Conditions, News};
 pub use rejection::Rejection;

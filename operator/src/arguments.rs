@@ -11,6 +11,16 @@ pub struct Arguments {
     /// The operator's configuration: Kafka clusters and images, as YAML.
     #[arg(long, env = "SLUICE_CONFIG", default_value = "/etc/sluice/operator/config.yaml")]
     pub config: PathBuf,
+    /// The namespaces whose resources the operator looks after, with commas between them. Default: all, which needs the rights
+    /// of a ClusterRole.
+    #[arg(long, env = "SLUICE_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// The operator's own namespace, where replicas share their lease. Default: that of its ServiceAccount or kubeconfig.
+    #[arg(long, env = "SLUICE_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// What this replica is called in the lease, in Events and in the API server's audit log.
+    #[arg(long, env = "HOSTNAME", default_value = "sluice-operator")]
+    pub identity: String,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "SLUICE_STATUS_LISTEN", default_value = "0.0.0.0:9090")]
     pub status_listen: SocketAddr,

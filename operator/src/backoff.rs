@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use sluice_crds::NamespacedName;
+
 /// The failures of one kind of objects, by namespace and name.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    failures: Mutex<HashMap<(String, String), u32>>,
+    failures: Mutex<HashMap<NamespacedName, u32>>,
 }
 
 const FIRST: Duration = Duration::from_millis(500);
@@ -17,18 +19,18 @@ const LONGEST: Duration = Duration::from_mins(2);
 
 impl Backoff {
     /// Counts a failure and gives the wait before the next pass.
-    pub fn failed(&self, namespace: &str, name: &str) -> Duration {
+    pub fn failed(&self, name: &NamespacedName) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry((namespace.to_owned(), name.to_owned())).or_default();
+        let count = failures.entry(name.clone()).or_default();
         let wait = wait(*count);
         *count = count.saturating_add(1);
         wait
     }
 
-    /// Forgets the failures of an object.
-    pub fn succeeded(&self, namespace: &str, name: &str) {
+    /// Forgets the failures of an object: it succeeded, or is gone.
+    pub fn succeeded(&self, name: &NamespacedName) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.remove(&(namespace.to_owned(), name.to_owned()));
+        failures.remove(name);
     }
 }
 
@@ -43,11 +45,12 @@ mod tests {
     #[test]
     fn each_object_waits_for_itself_and_longer_each_time() {
         let backoff = Backoff::default();
-        let waits: Vec<_> = (0..3).map(|_| backoff.failed("shop", "a").as_millis()).collect();
+        let [a, b] = ["a", "b"].map(|name| NamespacedName { namespace: "shop".to_owned(), name: name.to_owned() });
+        let waits: Vec<_> = (0..3).map(|_| backoff.failed(&a).as_millis()).collect();
         assert_eq!(waits, [500, 1000, 2000]);
-        assert_eq!(backoff.failed("shop", "b"), FIRST);
-        backoff.succeeded("shop", "a");
-        assert_eq!(backoff.failed("shop", "a"), FIRST);
+        assert_eq!(backoff.failed(&b), FIRST);
+        backoff.succeeded(&a);
+        assert_eq!(backoff.failed(&a), FIRST);
         assert_eq!(wait(u32::MAX), LONGEST);
     }
 }

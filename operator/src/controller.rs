@@ -1,33 +1,35 @@
 //! The one loop, for all kinds: a pass with a deadline, its status written once, and the next pass when it is due.
 
-use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture};
-use k8s_openapi::{NamespaceResourceScope, jiff::Timestamp};
-use kube::{
-    Resource, ResourceExt,
-    runtime::{
-        Controller,
-        controller::{Action, Config},
-    },
-};
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, timeout};
-use tracing::{Instrument, debug, info_span, warn};
+use sluice_crds::NamespacedName;
+use tokio::{
+    sync::watch as channel,
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::{
-    backoff::Backoff,
     context::Context,
     error::{Error, Retry},
-    status,
+    metrics::Outcome,
+    queue::Then,
+    status::{self, Written},
+    watch::{Seen, Watched},
 };
 
 /// No pass may hold its object longer.
 const PASS_LIMIT: Duration = Duration::from_secs(30);
-/// Wait for the newer object, which the watch is about to bring: our own status write or somebody else's change.
-const STALE_WAIT: Duration = Duration::from_millis(100);
-/// Passes of one kind at the same time.
-const CONCURRENCY: u16 = 32;
+/// No status may take longer to write.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// The watch brings what was written within milliseconds; where it does not, the object is looked at as it is known.
+const NEWER_LIMIT: Duration = Duration::from_secs(1);
+/// Time that passes have to end when the operator stops.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// A kind of resource that the loop reconciles.
 pub trait Kind:
@@ -39,8 +41,17 @@ pub trait Kind:
     /// Its name, in logs and metrics.
     const NAME: &'static str;
 
+    /// Passes at the same time.
+    const CONCURRENCY: usize;
+
+    /// What is known of its resources, and who waits for a pass.
+    fn watched(context: &Context) -> &Watched<Self>;
+
     /// Its status, as it was seen last.
     fn status(&self) -> Option<&Self::Status>;
+
+    /// The conditions of a status.
+    fn conditions(status: &Self::Status) -> &[Condition];
 
     /// One pass: resolve, validate, desire, observe, plan, apply, report.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Pass<Self::Status>, Error>> + Send;
@@ -69,79 +80,163 @@ pub enum Next {
     Within(Duration),
 }
 
-/// Runs the loop of one kind until `shutdown` is done; passes that have begun are finished.
-pub async fn run<K: Kind>(
-    controller: Controller<K>,
-    context: Arc<Context>,
-    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
-) where
-    K::DynamicType: Debug + Default + Eq + Hash + Unpin,
-{
-    let backoff = Arc::new(Backoff::default());
-    let on_error = Arc::clone(&backoff);
-    controller
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .graceful_shutdown_on(shutdown)
-        .run(
-            move |object, context| pass(object, context, Arc::clone(&backoff)),
-            move |object, error, _| retry(&on_error, object.as_ref(), error),
-            context,
-        )
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                debug!(kind = K::NAME, %error, "The loop goes on after an error");
-            }
-        })
-        .await;
-}
-
-fn retry<K: Kind>(backoff: &Backoff, object: &K, error: &Error) -> Action {
-    let wait = match error.retry() {
-        Retry::Soon => STALE_WAIT,
-        Retry::Later => backoff.failed(&object.namespace().unwrap_or_default(), &object.name_any()),
-    };
-    Action::requeue(wait)
-}
-
-fn pass<K: Kind>(
-    object: Arc<K>,
-    context: Arc<Context>,
-    backoff: Arc<Backoff>,
-) -> BoxFuture<'static, Result<Action, Error>> {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let span = info_span!("reconcile", kind = K::NAME, namespace, name);
-    let work = async move {
-        let started = Instant::now();
-        let result = reconcile(object.as_ref(), &context).await;
-        context.metrics.pass(K::NAME, result.as_ref().err(), started.elapsed());
-        if result.is_ok() {
-            backoff.succeeded(&namespace, &name);
+/// Runs the loop of one kind until `stop` is true. Passes that have begun are finished, but for those that take too long:
+/// so many are given up.
+pub async fn run<K: Kind>(context: Arc<Context>, mut stop: channel::Receiver<bool>) -> usize {
+    let queue = &K::watched(&context).queue;
+    let mut passes = Passes::default();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = passes.tasks.join_next_with_id() => passes.end::<K>(&context, ended),
+            name = queue.next(), if passes.tasks.len() < K::CONCURRENCY => passes.begin::<K>(&context, name),
         }
-        result
-    };
-    Box::pin(work.instrument(span))
+    }
+    let deadline = Instant::now() + GRACE;
+    while let Ok(Some(ended)) = timeout_at(deadline, passes.tasks.join_next_with_id()).await {
+        passes.end::<K>(&context, ended);
+    }
+    passes.tasks.len()
 }
 
-async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Error> {
+/// The passes under way, by task.
+#[derive(Debug, Default)]
+struct Passes {
+    tasks: JoinSet<Then>,
+    names: HashMap<Id, NamespacedName>,
+}
+
+impl Passes {
+    fn begin<K: Kind>(&mut self, context: &Arc<Context>, name: NamespacedName) {
+        let span = info_span!("reconcile", kind = K::NAME, namespace = name.namespace, name = name.name);
+        let task = self.tasks.spawn(pass::<K>(Arc::clone(context), name.clone()).instrument(span));
+        self.names.insert(task.id(), name);
+    }
+
+    fn end<K: Kind>(&mut self, context: &Context, ended: Result<(Id, Then), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(name) = self.names.remove(&id) else { return };
+        let watched = K::watched(context);
+        let then = match ended {
+            Ok((_, then)) => then,
+            Err(error) => {
+                error!(kind = K::NAME, %name, %error, "A pass panicked: please report it; the others go on");
+                context.metrics.pass(K::NAME, Outcome::Panicked, Duration::ZERO);
+                Then::At(Instant::now() + watched.backoff.failed(&name))
+            }
+        };
+        watched.queue.finished(&name, then);
+        if watched.get(&name).is_none() {
+            // It went during its pass, and nobody else will forget that it failed.
+            watched.backoff.succeeded(&name);
+        }
+    }
+}
+
+async fn pass<K: Kind>(context: Arc<Context>, name: NamespacedName) -> Then {
+    let watched = K::watched(&context);
+    let object = match watched.get(&name) {
+        Some(Seen::Resource(object)) => object,
+        Some(Seen::Undecodable(invalid)) => {
+            context.metrics.pass(K::NAME, Outcome::Undecodable, Duration::ZERO);
+            error!(error = invalid.error, "The resource cannot be decoded; it is left alone until it changes");
+            context.events.undecodable::<K>(&invalid).await;
+            return Then::WhenWoken;
+        }
+        None => return Then::WhenWoken,
+    };
+    let started = Instant::now();
+    let result = reconcile(object.as_ref(), &context).await;
+    context.metrics.pass(K::NAME, Outcome::of(&result), started.elapsed());
+    match result {
+        Ok((written, next)) => {
+            watched.backoff.succeeded(&name);
+            then(written, next, &name)
+        }
+        Err(error) => {
+            let next = Instant::now() + watched.backoff.failed(&name);
+            match error.retry() {
+                Retry::Newer => Then::AfterNewer { patience: next, next: Some(Instant::now()) },
+                Retry::Later => Then::At(next),
+            }
+        }
+    }
+}
+
+/// A pass over what was known before the own write would take it back, or miss that it has to.
+fn then(written: Written, next: Next, name: &NamespacedName) -> Then {
+    let now = Instant::now();
+    let next = match next {
+        Next::OnChange => None,
+        Next::Again => Some(now),
+        Next::Within(time) => Some(now + spread(time, name)),
+    };
+    match (written, next) {
+        (Written::Changed, next) => Then::AfterNewer { patience: now + NEWER_LIMIT, next },
+        (Written::Unchanged, Some(next)) => Then::At(next),
+        (Written::Unchanged, None) => Then::WhenWoken,
+    }
+}
+
+/// The time, up to a fifth shorter: what was looked at together is not looked at together for ever.
+fn spread(time: Duration, name: &NamespacedName) -> Duration {
+    let sum = name
+        .namespace
+        .bytes()
+        .chain(name.name.bytes())
+        .fold(17_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    time.saturating_sub(time / 5 * (sum % 1000) / 1000)
+}
+
+async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, Next), Error> {
     // What an object in deletion owns is collected by Kubernetes.
     if object.meta().deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok((Written::Unchanged, Next::OnChange));
     }
-    let result = timeout(PASS_LIMIT, object.reconcile(context)).await.unwrap_or(Err(Error::TimedOut(PASS_LIMIT)));
-    match result {
+    match within(PASS_LIMIT, object.reconcile(context)).await {
         Ok(pass) => {
-            status::write(&context.client, object, &pass.status).await?;
-            Ok(match pass.next {
-                Next::Again => Action::requeue(STALE_WAIT),
-                Next::OnChange => Action::await_change(),
-                Next::Within(time) => Action::requeue(time),
-            })
+            let written = report(object, context, &pass.status).await?;
+            Ok((written, pass.next))
         }
         Err(Error::Stale) => Err(Error::Stale),
         Err(error) => {
             warn!(%error, "The pass failed and will be tried again");
-            status::write(&context.client, object, &object.failed(&error, Timestamp::now())).await?;
+            if error.can_be_written() {
+                report(object, context, &object.failed(&error, Timestamp::now())).await?;
+            }
             Err(error)
         }
+    }
+}
+
+/// Writes the status, and an Event where it is news.
+async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Result<Written, Error> {
+    let written = within(REPORT_LIMIT, status::write(&context.client, object, new)).await?;
+    if written == Written::Changed {
+        debug!("Status written");
+        let before = object.status().map(K::conditions).unwrap_or_default();
+        context.events.transition(object, before, K::conditions(new)).await;
+    }
+    Ok(written)
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(limit, work).await.unwrap_or(Err(Error::TimedOut(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_looked_at_again_at_different_times() {
+        let times: Vec<_> = (0..100)
+            .map(|number| NamespacedName { namespace: "shop".to_owned(), name: format!("topic-{number}") })
+            .map(|name| spread(Duration::from_secs(100), &name))
+            .collect();
+        assert!(times.iter().all(|time| (80..=100).contains(&time.as_secs())), "{times:?}");
+        let early = times.iter().filter(|time| time.as_secs() < 90).count();
+        assert!((20..80).contains(&early), "{early} of 100 are early");
     }
 }

@@ -41,8 +41,8 @@ pub enum Error {
 /// When a failed pass is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// At once: the newer object is on its way.
-    Soon,
+    /// As soon as the newer object was seen: it is on its way.
+    Newer,
     /// After the object's backoff.
     Later,
 }
@@ -66,10 +66,21 @@ impl Error {
         }
     }
 
+    /// Whether a status can tell of it. An API server in trouble has better things to do, and would not take it.
+    pub fn can_be_written(&self) -> bool {
+        match self {
+            Self::Kube { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+            }
+            Self::Stale => false,
+            Self::Kafka { .. } | Self::Refused { .. } | Self::TimedOut(_) => true,
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Stale => Retry::Soon,
+            Self::Stale => Retry::Newer,
             Self::Kube { .. } | Self::Kafka { .. } | Self::Refused { .. } | Self::TimedOut(_) => Retry::Later,
         }
     }

@@ -1,6 +1,7 @@
 //! What Sluice does to the cluster: it resolves, observes and applies what the model thinks.
 //!
-//! `controller` is the one loop for all kinds. Each kind's folder has the I/O of its seven steps: `resolve`, `observe`,
+//! `controller` is the one loop for all kinds: `watch` tells what changed, `queue` when its pass is due, and `leader` which
+//! replica has the passes. Each kind's folder has the I/O of its seven steps: `resolve`, `observe`,
 //! `apply`, and in `mod.rs` the reconcile that reads like a table of contents. `children` serves the kinds that own Kubernetes
 //! objects; `measure` asks the brokers for lag and dead letters.
 
@@ -11,10 +12,14 @@ mod clusters;
 mod context;
 mod controller;
 mod error;
+mod events;
 mod health;
 mod integration;
+mod kubernetes;
+mod leader;
 mod measure;
 mod metrics;
+mod queue;
 mod run;
 mod status;
 mod topic;

@@ -8,14 +8,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use kube::runtime::reflector::ObjectRef;
-use sluice_crds::{Integration, NamespacedName};
+use sluice_crds::NamespacedName;
 use sluice_kafka::{Admin, CommittedOffset, OffsetAt, PerPartition, TopicPartition};
 use sluice_model::integration::{Flow, Measurement, PartitionOffsets};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::{context::Context, error::Error};
@@ -97,20 +93,16 @@ impl Measurements {
     }
 }
 
-/// Measures until the receiver of `changed` is gone. `exists` tells which Integrations there still are.
-pub async fn run(
-    context: Arc<Context>,
-    exists: impl Fn(&NamespacedName) -> bool + Send,
-    changed: mpsc::Sender<ObjectRef<Integration>>,
-) {
+/// Measures for ever.
+pub async fn run(context: Arc<Context>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !changed.is_closed() {
+    loop {
         ticks.tick().await;
-        context.measurements.keep(&exists);
+        context.measurements.keep(|name| context.integrations.get(name).is_some());
         for (cluster, subjects) in context.measurements.subjects() {
             match measure(&context, &cluster, &subjects).await {
-                Ok(measured) => announce(&context, measured, &changed).await,
+                Ok(measured) => announce(&context, measured),
                 // Its Topics say so already.
                 Err(error) => debug!(cluster, %error, "No measurement this time"),
             }
@@ -118,17 +110,11 @@ pub async fn run(
     }
 }
 
-async fn announce(
-    context: &Context,
-    measured: Vec<(NamespacedName, Measurement)>,
-    changed: &mpsc::Sender<ObjectRef<Integration>>,
-) {
+fn announce(context: &Context, measured: Vec<(NamespacedName, Measurement)>) {
     let now = Instant::now();
     for (name, measurement) in measured {
         if context.measurements.take(&name, measurement, now) {
-            let reference = ObjectRef::new(&name.name).within(&name.namespace);
-            // A closed channel means that the operator stops.
-            let _ = changed.send(reference).await;
+            context.integrations.queue.wake(&name);
         }
     }
 }

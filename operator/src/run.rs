@@ -2,68 +2,101 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use futures::{Stream, stream};
-use kube::{Client, runtime::reflector::ObjectRef};
+use anyhow::{Context as _, bail};
+use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Webhook};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch as channel},
+    sync::watch as channel,
+    task::JoinSet,
 };
 use tracing::info;
 
 use crate::{
-    arguments::Arguments, clusters::Clusters, context::Context, controller, health, measure, measure::Measurements,
-    metrics::Metrics, topic, topic::Sightings, watch,
+    arguments::Arguments,
+    clusters::Clusters,
+    context::Context,
+    controller,
+    events::Events,
+    health,
+    kubernetes::Clients,
+    leader::{Election, Leadership},
+    measure::{self, Measurements},
+    metrics::Metrics,
+    topic::{self, Sightings},
+    watch::{Answered, Watched, Watches},
 };
 
-/// Runs until SIGTERM or SIGINT; passes that have begun are finished. Errors: what keeps it from starting.
+/// Runs until SIGTERM or SIGINT; passes that have begun are finished, and the lease is given back. Errors: what keeps it from
+/// starting, and the loss of the lease: then the process has to end, so that nothing of it goes on.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = read(&arguments)?;
-    let client = Client::try_default().await.context("cannot reach a Kubernetes cluster")?;
+    let config = Config::infer().await.context("cannot tell which Kubernetes cluster to work on")?;
+    let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    // Another one after each start: a replica does not take its predecessor's lease for its own.
+    let identity = format!("{}-{:08x}", arguments.identity, fastrand::u32(..));
+    let (leadership, metrics) = (Leadership::default(), Arc::new(Metrics::default()));
+    let clients = Clients::new(config, &identity, &leadership, &metrics)?;
+    let election = Election::new(clients.leasing, &namespace, identity.clone(), leadership.clone());
     let context = Arc::new(Context {
-        client: client.clone(),
+        events: Events::new(clients.working.clone(), &identity, Arc::clone(&metrics)),
+        client: clients.working,
+        leadership,
         clusters: Clusters::new(&settings),
         settings,
+        topics: Watched::default(),
+        webhooks: Watched::default(),
+        integrations: Watched::default(),
         measurements: Measurements::default(),
         sightings: Sightings::default(),
-        metrics: Metrics::default(),
+        metrics,
     });
     let stop = stop_signal()?;
-
-    let topics = watch::controller::<Topic>(&client);
-    let webhooks = watch::controller::<Webhook>(&client);
-    let integrations = watch::controller::<Integration>(&client);
-    let ready = [&topics.listed, &webhooks.listed, &integrations.listed].map(Arc::clone);
-    let integration_store = integrations.store.clone();
-    let topic_store = topics.store.clone();
-    let (changed, measured) = mpsc::channel(64);
-    let (woken, drifted) = mpsc::channel(64);
-    let topics = topics.controller.reconcile_on(received(drifted));
-    let webhooks = watch::of_webhooks(webhooks, &client);
-    let integrations = watch::of_integrations(integrations, &client).reconcile_on(received(measured));
-
-    let exists = move |name: &sluice_crds::NamespacedName| {
-        integration_store.get(&ObjectRef::new(&name.name).within(&name.namespace)).is_some()
+    let watches = Watches::start(&context, &clients.watching, &arguments.namespaces);
+    info!(clusters = context.settings.clusters.len(), namespaces = ?arguments.namespaces, "Operator started");
+    let ended = tokio::select! {
+        served = health::serve(arguments.status_listen, Arc::clone(&context), watches.answered()) => served,
+        worked = work(&context, &election, &watches, stop) => worked,
     };
-    tokio::spawn(measure::run(Arc::clone(&context), exists, changed));
-    let drift_context = Arc::clone(&context);
-    tokio::spawn(async move { topic::follow_clusters(&drift_context, &topic_store, &woken).await });
-
-    info!(clusters = context.settings.clusters.len(), "Operator started");
-    let (served, (), (), ()) = futures::join!(
-        health::serve(arguments.status_listen, Arc::clone(&context), ready, stopped(stop.clone())),
-        controller::run(topics, Arc::clone(&context), stopped(stop.clone())),
-        controller::run(webhooks, Arc::clone(&context), stopped(stop.clone())),
-        controller::run(integrations, context, stopped(stop)),
-    );
     info!("Operator stopped");
-    served
+    ended
 }
 
-/// What is sent through a channel, as a stream.
-fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
-    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+/// Stands by, then leads, until `stop` is true or the lease is lost.
+async fn work(
+    context: &Arc<Context>,
+    election: &Election,
+    watches: &Watches,
+    stop: channel::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let Some(mut held) = election.campaign(stop.clone()).await else { return Ok(()) };
+    let unfinished = tokio::select! {
+        lost = election.keep(&mut held) => bail!("{lost}; the process ends, so that nothing of it goes on"),
+        unfinished = lead(context, watches.answered(), stop) => unfinished,
+    };
+    match unfinished {
+        0 => election.give_back(held).await,
+        _ => election.abandon(),
+    }
+    Ok(())
+}
+
+/// Works until `stop` is true. Gives the number of passes that did not end in time.
+async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Receiver<bool>) -> usize {
+    // Which of two Topics is the older one can only be told when both are known.
+    tokio::select! {
+        () = answered.all() => {}
+        () = stopped(stop.clone()) => return 0,
+    }
+    let mut looks = JoinSet::new();
+    looks.spawn(measure::run(Arc::clone(context)));
+    looks.spawn(topic::follow_clusters(Arc::clone(context)));
+    let (topics, webhooks, integrations) = tokio::join!(
+        controller::run::<Topic>(Arc::clone(context), stop.clone()),
+        controller::run::<Webhook>(Arc::clone(context), stop.clone()),
+        controller::run::<Integration>(Arc::clone(context), stop),
+    );
+    topics + webhooks + integrations
 }
 
 fn read(arguments: &Arguments) -> anyhow::Result<Settings> {

@@ -12,10 +12,19 @@ use crate::{
     error::{Doing, Error},
 };
 
+/// Whether there was anything to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The object has a newer version now.
+    Changed,
+    /// The status says already what it should.
+    Unchanged,
+}
+
 /// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where somebody wrote meanwhile.
-pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<(), Error> {
+pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<Written, Error> {
     let before = object.status().map(to_value).unwrap_or_default();
-    let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(()) };
+    let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(Written::Unchanged) };
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "status": change});
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -23,8 +32,11 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
         Api::<K>::namespaced(client.clone(), &namespace).patch_status(&name, &parameters, &Patch::Merge(patch)).await;
     match written {
         // It was deleted meanwhile: there is nothing to say any more.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        written => written.map(drop).doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Unchanged),
+        written => {
+            written.doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME))?;
+            Ok(Written::Changed)
+        }
     }
 }
 

@@ -17,16 +17,20 @@ pub const FIELD_MANAGER: &str = "sluice";
 
 /// The objects of a kind in a namespace.
 fn api(client: &Client, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &api_resource(kind))
+}
+
+/// How the API server calls a kind.
+pub fn api_resource(kind: ChildKind) -> ApiResource {
     let (api_version, name) = kind.api();
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    let resource = ApiResource {
+    ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
         api_version: api_version.to_owned(),
         kind: name.to_owned(),
         plural: plural(kind).to_owned(),
-    };
-    Api::namespaced_with(client.clone(), namespace, &resource)
+    }
 }
 
 const fn plural(kind: ChildKind) -> &'static str {

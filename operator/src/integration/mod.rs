@@ -4,7 +4,7 @@ mod resolve;
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_model::{
     children::plan,
@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
+    watch::Watched,
 };
 
 pub(crate) use resolve::topic;
@@ -29,8 +30,18 @@ impl Kind for Integration {
 
     const NAME: &'static str = "Integration";
 
+    const CONCURRENCY: usize = 32;
+
+    fn watched(context: &Context) -> &Watched<Self> {
+        &context.integrations
+    }
+
     fn status(&self) -> Option<&IntegrationStatus> {
         self.status.as_ref()
+    }
+
+    fn conditions(status: &IntegrationStatus) -> &[Condition] {
+        &status.conditions
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<IntegrationStatus>, Error> {

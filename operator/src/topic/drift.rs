@@ -7,19 +7,15 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::future::join_all;
-use kube::runtime::reflector::{ObjectRef, Store};
 use sluice_crds::{ConditionType, NamespacedName, Reason, Topic};
 use sluice_kafka::{Admin, PerTopic, TopicDescription};
 use sluice_model::{conditions, topic::Observed};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
 
 use super::observe::observed;
@@ -74,17 +70,16 @@ fn look_of(observed: Option<&Observed>) -> u64 {
     hasher.finish()
 }
 
-/// Follows all clusters until the receiver of `woken` is gone. No cluster waits for another.
-pub async fn follow_clusters(context: &Context, topics: &Store<Topic>, woken: &mpsc::Sender<ObjectRef<Topic>>) {
-    let follower = |cluster| Follower { context, topics, woken, cluster, last_look: Instant::now(), silent: false };
+/// Follows all clusters for ever. No cluster waits for another.
+pub async fn follow_clusters(context: Arc<Context>) {
+    let context = context.as_ref();
+    let follower = |cluster| Follower { context, cluster, last_look: Instant::now(), silent: false };
     join_all(context.clusters.names().map(|cluster| follower(cluster).run())).await;
 }
 
 /// Follows one cluster.
 struct Follower<'a> {
     context: &'a Context,
-    topics: &'a Store<Topic>,
-    woken: &'a mpsc::Sender<ObjectRef<Topic>>,
     cluster: &'a str,
     last_look: Instant,
     /// Whether it did not answer when it was last asked.
@@ -95,7 +90,7 @@ impl Follower<'_> {
     async fn run(mut self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.woken.is_closed() {
+        loop {
             ticks.tick().await;
             if let Err(error) = self.tick().await {
                 self.silent = true;
@@ -117,7 +112,7 @@ impl Follower<'_> {
             kafka.describe_cluster().await.map_err(|error| self.unreachable(error))?;
             self.silent = false;
             info!(cluster = self.cluster, "Kafka answers again");
-            self.wake_those_that_wait().await;
+            self.wake_those_that_wait();
         }
         if self.last_look.elapsed() >= self.context.settings.admin_requests.drift_interval.get() {
             self.last_look = Instant::now();
@@ -130,7 +125,7 @@ impl Follower<'_> {
     async fn look(&self, kafka: &Admin) -> Result<(), Error> {
         let moment = Instant::now();
         let sightings = &self.context.sightings;
-        let seen = sightings.of(self.cluster, |name| self.topics.get(&reference(name)).is_some());
+        let seen = sightings.of(self.cluster, |name| self.context.topics.get(name).is_some());
         let max_topics = self.context.settings.admin_requests.max_topics.into();
         for some in seen.chunks(max_topics) {
             let names: Vec<&str> = some.iter().map(|(_, sighting)| sighting.topic.as_str()).collect();
@@ -144,37 +139,30 @@ impl Follower<'_> {
                         topic = sighting.topic,
                         "Topic changed by others"
                     );
-                    self.wake(reference(name)).await;
+                    self.context.topics.queue.wake(name);
                 }
             }
         }
         Ok(())
     }
 
-    async fn wake_those_that_wait(&self) {
+    fn wake_those_that_wait(&self) {
         let waits = |topic: &Topic| {
             let conditions = topic.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
             let ready = conditions::find(conditions, ConditionType::Ready);
             topic.spec.cluster == self.cluster
                 && ready.is_some_and(|ready| ready.reason == Reason::KafkaUnreachable.to_string())
         };
-        for topic in self.topics.state().iter().filter(|topic| waits(topic)) {
-            self.wake(ObjectRef::from_obj(topic)).await;
+        for (name, topic) in self.context.topics.all() {
+            if waits(&topic) {
+                self.context.topics.queue.wake(&name);
+            }
         }
-    }
-
-    async fn wake(&self, topic: ObjectRef<Topic>) {
-        // A closed channel means that the operator stops.
-        let _ = self.woken.send(topic).await;
     }
 
     fn unreachable(&self, source: sluice_kafka::Error) -> Error {
         Error::Kafka { cluster: self.cluster.to_owned(), source }
     }
-}
-
-fn reference(name: &NamespacedName) -> ObjectRef<Topic> {
-    ObjectRef::new(&name.name).within(&name.namespace)
 }
 
 /// What each topic looks like now. One that Kafka does not tell about is left out.

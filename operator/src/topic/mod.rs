@@ -6,7 +6,7 @@ mod observe;
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
 use sluice_crds::{NamespacedName, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
@@ -20,6 +20,7 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
+    watch::Watched,
 };
 
 /// Milliseconds between the looks at a change of our own: a broker shows it a moment after Kafka has confirmed it, or some
@@ -31,8 +32,19 @@ impl Kind for Topic {
 
     const NAME: &'static str = "Topic";
 
+    // Their requests to Kafka are joined into batches: the more at a time, the fewer.
+    const CONCURRENCY: usize = 1024;
+
+    fn watched(context: &Context) -> &Watched<Self> {
+        &context.topics
+    }
+
     fn status(&self) -> Option<&TopicStatus> {
         self.status.as_ref()
+    }
+
+    fn conditions(status: &TopicStatus) -> &[Condition] {
+        &status.conditions
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<TopicStatus>, Error> {

@@ -5,11 +5,11 @@ mod resolve;
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{Webhook, WebhookStatus};
 use sluice_model::{
     children::plan,
-    webhook::{GatewayApi, Outcome, Seen, desire, report, validate},
+    webhook::{Outcome, Seen, desire, report, validate},
 };
 
 use self::{observe::observe, resolve::resolve};
@@ -18,20 +18,29 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
+    watch::Watched,
 };
 
-/// Everything that matters is watched; this is for an event that was lost.
+/// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
-/// A Gateway API that is installed later is noticed within this time.
-const LOOK_FOR_GATEWAY_API: Duration = Duration::from_mins(1);
 
 impl Kind for Webhook {
     type Status = WebhookStatus;
 
     const NAME: &'static str = "Webhook";
 
+    const CONCURRENCY: usize = 32;
+
+    fn watched(context: &Context) -> &Watched<Self> {
+        &context.webhooks
+    }
+
     fn status(&self) -> Option<&WebhookStatus> {
         self.status.as_ref()
+    }
+
+    fn conditions(status: &WebhookStatus) -> &[Condition] {
+        &status.conditions
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<WebhookStatus>, Error> {
@@ -50,11 +59,7 @@ impl Kind for Webhook {
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
         let seen = Seen { live: &live, plan: &plan, listeners: &references.listeners, gateway_api };
         let status = report(self, &Outcome::Planned(&endpoint, seen), now);
-        let next = match gateway_api {
-            GatewayApi::Installed => LOOK_AGAIN,
-            GatewayApi::Missing => LOOK_FOR_GATEWAY_API,
-        };
-        Ok(Pass { status, next: Next::Within(next) })
+        Ok(Pass { status, next: Next::Within(LOOK_AGAIN) })
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {

@@ -1,5 +1,6 @@
 //! What the tests and the demo have in common: a cluster to work on, Sluice in it, and patience.
 
+pub mod audit;
 pub mod install;
 pub mod letters;
 pub mod operator;
@@ -11,4 +12,4 @@ pub mod world;
 
 pub use shop::Shop;
 pub use wait::until;
-pub use world::World;
+pub use world::{Stage, World};

@@ -4,73 +4,165 @@ use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
+    coordination::v1::Lease,
     core::v1::ServiceAccount,
 };
 use kube::{
     Api, Client,
-    api::PostParams,
+    api::{DeleteParams, PostParams},
     config::{AuthInfo, Kubeconfig},
+};
+pub use rustix::process::Signal;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, kill_process, pidfd_open},
 };
 use tempfile::TempDir;
 
-use crate::program::program;
+use crate::{program::program, until, world::PATIENCE};
 
-/// Namespace and name of the operator's ServiceAccount.
+/// Namespace and name of the operator's ServiceAccount, and of its lease.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("sluice-system", "sluice-operator");
+
+/// How an operator is to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The administrator's.
+    pub kubeconfig: std::path::PathBuf,
+    /// The Kafka cluster `default`.
+    pub bootstrap: String,
+    /// What the replica is called.
+    pub identity: String,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Another way to the API server than the kubeconfig says: plain HTTP to a proxy.
+    pub server: Option<String>,
+}
 
 /// A running operator; it is stopped when this is dropped.
 pub struct Operator {
-    child: Child,
+    child: Mutex<Child>,
     /// Where it serves `/readyz` and `/metrics`.
     pub status: SocketAddr,
+    /// What the replica is called.
+    pub identity: String,
     folder: TempDir,
 }
 
 impl Operator {
-    /// Starts it against a cluster whose administrator has `kubeconfig`, with the Kafka at `bootstrap` as `default`.
-    pub async fn start(client: Client, kubeconfig: &Path, bootstrap: &str) -> anyhow::Result<Self> {
+    /// Starts it.
+    pub async fn start(client: Client, launch: &Launch) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = format!(
-            "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}}}\n\
+            "clusters: {{default: {{bootstrapServers: ['{}']}}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
-             adminRequests: {{driftInterval: 5s}}\n"
+             adminRequests: {{driftInterval: 5s}}\n",
+            launch.bootstrap
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;
-        let own = own_kubeconfig(kubeconfig, &token(client).await?)?;
+        let own = own_kubeconfig(launch, &token(client).await?)?;
         std::fs::write(folder.path().join("kubeconfig"), own)?;
         let status = free_address()?;
         let log = File::create(folder.path().join("operator.log"))?;
         let child = Command::new(program("sluice-operator")?)
             .arg("--config")
             .arg(folder.path().join("config.yaml"))
+            .args(["--namespace", SERVICE_ACCOUNT.0, "--identity", &launch.identity])
             .args(["--status-listen", &status.to_string()])
             .args(["--log", "info,sluice_operator=debug"])
+            .args(&launch.arguments)
             .env("KUBECONFIG", folder.path().join("kubeconfig"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("cannot start the operator")?;
-        Ok(Self { child, status, folder })
+        Ok(Self { child: Mutex::new(child), status, identity: launch.identity.clone(), folder })
+    }
+
+    /// Waits until it is ready.
+    pub async fn is_ready(&self) -> anyhow::Result<()> {
+        let url = format!("http://{}/readyz", self.status);
+        until(&format!("operator {} is ready", self.identity), PATIENCE, || async {
+            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+        })
+        .await
+        .with_context(|| self.log())
+    }
+
+    /// Waits until it leads.
+    pub async fn leads(&self, patience: Duration) -> anyhow::Result<()> {
+        until(&format!("operator {} leads", self.identity), patience, || async {
+            match self.metric("sluice_leader").await {
+                Ok(value) if value > 0.5 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+        .with_context(|| self.log())
+    }
+
+    /// The sum of all samples whose line begins like that.
+    pub async fn metric(&self, beginning: &str) -> anyhow::Result<f64> {
+        let text = reqwest::get(format!("http://{}/metrics", self.status)).await?.text().await?;
+        let samples = text.lines().filter(|line| line.starts_with(beginning));
+        Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_child(&self.child());
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to the operator"))
+    }
+
+    /// How it ended; `None` while it still runs after that time.
+    pub fn ended_within(&self, patience: Duration) -> Option<ExitStatus> {
+        let pid = Pid::from_child(&self.child());
+        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {
+            let patience = patience.try_into().expect("some seconds");
+            // Whether it ended is asked below.
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience));
+        }
+        self.child().try_wait().ok().flatten()
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("operator.log")).unwrap_or_default()
     }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Politely, so that it gives its lease back. It may have ended by itself.
+        let _ = self.signal(Signal::CONT);
+        let _ = self.signal(Signal::TERM);
+        if self.ended_within(Duration::from_secs(5)).is_none() {
+            let _ = self.child().kill();
+            let _ = self.child().wait();
+        }
+    }
+}
+
+/// Takes the lease from operators that were killed: nobody waits until it expires.
+pub async fn forget_lease(client: &Client) -> anyhow::Result<()> {
+    let (namespace, name) = SERVICE_ACCOUNT;
+    match Api::<Lease>::namespaced(client.clone(), namespace).delete(name, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        deleted => Ok(deleted.map(drop)?),
     }
 }
 
@@ -83,10 +175,15 @@ async fn token(client: Client) -> anyhow::Result<String> {
 }
 
 /// The administrator's kubeconfig with the operator's token in the place of the administrator's credentials.
-fn own_kubeconfig(kubeconfig: &Path, token: &str) -> anyhow::Result<String> {
-    let mut config = Kubeconfig::read_from(kubeconfig)?;
+fn own_kubeconfig(launch: &Launch, token: &str) -> anyhow::Result<String> {
+    let mut config = Kubeconfig::read_from(Path::new(&launch.kubeconfig))?;
     for user in &mut config.auth_infos {
         user.auth_info = Some(AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() });
+    }
+    for cluster in config.clusters.iter_mut().filter_map(|cluster| cluster.cluster.as_mut()) {
+        if let Some(server) = &launch.server {
+            cluster.server = Some(server.clone());
+        }
     }
     Ok(serde_saphyr::to_string(&config)?)
 }

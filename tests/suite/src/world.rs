@@ -1,6 +1,9 @@
 //! A world for one test: a real API server and Kafka that all tests share, an operator, and a namespace of its own.
+//!
+//! A [`Stage`] is a world before an operator is in it, for tests that start their own.
 
 use std::{
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
@@ -25,7 +28,7 @@ use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
 use crate::{
-    operator::{Operator, SERVICE_ACCOUNT},
+    operator::{Launch, Operator, SERVICE_ACCOUNT, forget_lease},
     until,
 };
 
@@ -37,14 +40,21 @@ static OPERATOR: Mutex<Weak<Operator>> = Mutex::const_new(Weak::new());
 
 /// A world for one test.
 pub struct World {
+    stage: Stage,
+    /// The operator.
+    pub operator: Arc<Operator>,
+}
+
+/// A world without an operator.
+pub struct Stage {
+    target: Target,
+    bootstrap: String,
     /// The API server, as its administrator.
     pub client: Client,
     /// The Kafka cluster.
     pub kafka: Admin,
     /// The test's own namespace.
     pub namespace: String,
-    /// The operator.
-    pub operator: Arc<Operator>,
     /// What the API server noted of every request, where that can be read.
     pub audit_log: Option<PathBuf>,
 }
@@ -52,18 +62,68 @@ pub struct World {
 impl World {
     /// Begins a world whose namespace is called like the test.
     pub async fn begin(name: &str) -> anyhow::Result<Self> {
+        let stage = Stage::begin(name).await?;
+        let operator = operator(&stage).await?;
+        Ok(Self { stage, operator })
+    }
+
+    /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.
+    pub async fn until<K, T>(
+        &self,
+        name: &str,
+        what: &str,
+        judge: impl Fn(&K) -> Result<T, String>,
+    ) -> anyhow::Result<T>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let found = self.stage.until(name, what, judge).await;
+        found.with_context(|| format!("the operator's log:\n{}", last_lines(&self.operator.log(), 20)))
+    }
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+impl Stage {
+    /// Begins a world whose namespace is called like the test.
+    pub async fn begin(name: &str) -> anyhow::Result<Self> {
         let target = target().await?;
         let client = client(target.kubeconfig()).await?;
-        let bootstrap = target.kafka_bootstrap()?.to_string();
-        let operator = operator(&target, client.clone(), &bootstrap).await?;
+        install(&target)?;
         let namespace = format!("{name}-{}", std::process::id());
         let object = Namespace {
             metadata: kube::core::ObjectMeta { name: Some(namespace.clone()), ..Default::default() },
             ..Default::default()
         };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
-        let connection = KafkaConnection { bootstrap_servers: vec![bootstrap], ..KafkaConnection::default() };
-        Ok(Self { client, kafka: Admin::connect(&connection)?, namespace, operator, audit_log: target.audit_log() })
+        let bootstrap = target.kafka_bootstrap()?.to_string();
+        let connection = KafkaConnection { bootstrap_servers: vec![bootstrap.clone()], ..KafkaConnection::default() };
+        let (kafka, audit_log) = (Admin::connect(&connection)?, target.audit_log());
+        Ok(Self { target, bootstrap, client, kafka, namespace, audit_log })
+    }
+
+    /// How an operator of that name is started here.
+    pub fn launch(&self, identity: &str) -> Launch {
+        Launch {
+            kubeconfig: self.target.kubeconfig().to_owned(),
+            bootstrap: self.bootstrap.clone(),
+            identity: identity.to_owned(),
+            arguments: Vec::new(),
+            server: None,
+        }
+    }
+
+    /// Starts an operator and waits until it is ready.
+    pub async fn start(&self, launch: &Launch) -> anyhow::Result<Operator> {
+        let operator = Operator::start(self.client.clone(), launch).await?;
+        operator.is_ready().await?;
+        Ok(operator)
     }
 
     /// The objects of a kind in the test's namespace.
@@ -107,11 +167,11 @@ impl World {
     {
         let api = self.api::<K>();
         let what = format!("{what} ({} {name:?})", K::kind(&()));
-        let found = until(&what, PATIENCE, || async {
+        until(&what, PATIENCE, || async {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
             judge(&object)
-        });
-        found.await.with_context(|| format!("the operator's log:\n{}", last_lines(&self.operator.log(), 20)))
+        })
+        .await
     }
 }
 
@@ -136,27 +196,26 @@ async fn target() -> anyhow::Result<Target> {
     tokio::task::spawn_blocking(move || Target::up(&testing::shared_name(), &parts)).await?
 }
 
-async fn operator(target: &Target, client: Client, bootstrap: &str) -> anyhow::Result<Arc<Operator>> {
+async fn operator(stage: &Stage) -> anyhow::Result<Arc<Operator>> {
     let mut running = OPERATOR.lock().await;
     if let Some(operator) = running.upgrade() {
         return Ok(operator);
     }
+    leave_to_us(&stage.client).await?;
+    forget_lease(&stage.client).await?;
+    let operator = Arc::new(stage.start(&stage.launch("shared")).await?);
+    *running = Arc::downgrade(&operator);
+    Ok(operator)
+}
+
+/// The CRDs and the operator's rights, as its manifests give them.
+fn install(target: &Target) -> anyhow::Result<()> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
-    for part in ["crds", "operator/namespace.yaml", "operator/access.yaml"] {
+    for part in ["crds", "operator/namespace.yaml", "operator/account.yaml", "operator/access.yaml"] {
         let path = manifests.join(part).display().to_string();
         target.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])?;
     }
-    leave_to_us(&client).await?;
-    let operator = Arc::new(Operator::start(client, target.kubeconfig(), bootstrap).await?);
-    let url = format!("http://{}/readyz", operator.status);
-    until("the operator is ready", PATIENCE, || async {
-        let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
-        if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
-    })
-    .await
-    .with_context(|| operator.log())?;
-    *running = Arc::downgrade(&operator);
-    Ok(operator)
+    Ok(())
 }
 
 /// On an external cluster the tests with pods may have installed an operator: it would reconcile beside ours.

@@ -1,10 +1,14 @@
 //! The conditions of a status: set one by one, each remembering when it last changed.
 
+mod news;
+
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
 use sluice_crds::{ConditionType, Reason};
+
+pub use news::{News, news};
 
 /// Kubernetes refuses longer messages.
 const LONGEST_MESSAGE: usize = 32_768;

@@ -1,0 +1,74 @@
+//! Tells of a status' transitions as Events of Kubernetes, which `kubectl describe` shows.
+//!
+//! The status is the truth; an Event that cannot be written is counted and left.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Client, Resource,
+    core::{PartialObjectMetaExt, error_boundary::InvalidObject},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use sluice_model::{News, conditions::news};
+use tracing::debug;
+
+use crate::{controller::Kind, metrics::Metrics};
+
+/// The API server refuses longer notes: 1024 bytes.
+const LONGEST_NOTE: usize = 1023;
+/// What Sluice was doing, for the Events' field `action`.
+const ACTION: &str = "Reconcile";
+
+/// Where Events are written.
+pub struct Events {
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+}
+
+impl Events {
+    /// Events by the replica `identity`.
+    pub fn new(client: Client, identity: &str, metrics: Arc<Metrics>) -> Self {
+        let reporter = Reporter { controller: "sluice.dev/operator".to_owned(), instance: Some(identity.to_owned()) };
+        Self { recorder: Recorder::new(client, reporter), metrics }
+    }
+
+    /// Tells what is new in the conditions of a status that was written.
+    pub async fn transition<K: Kind>(&self, object: &K, before: &[Condition], after: &[Condition]) {
+        if let Some(news) = news(before, after) {
+            self.publish(object, &news).await;
+        }
+    }
+
+    /// Tells that a resource cannot be decoded.
+    pub async fn undecodable<K: Kind>(&self, invalid: &InvalidObject) {
+        let news = News {
+            is_good: false,
+            reason: "Undecodable".to_owned(),
+            message: format!(
+                "This resource is not what its CRD asks for, and is left alone until it is changed: {}",
+                invalid.error
+            ),
+        };
+        self.publish(&invalid.metadata.clone().into_response_partial::<K>(), &news).await;
+    }
+
+    async fn publish<R: Resource<DynamicType = ()>>(&self, object: &R, news: &News) {
+        let event = Event {
+            type_: if news.is_good { EventType::Normal } else { EventType::Warning },
+            reason: news.reason.clone(),
+            note: Some(shortened(&news.message).to_owned()),
+            action: ACTION.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            // In a namespace that is being deleted no Event can be made.
+            debug!(reason = news.reason, %error, "The Event could not be written");
+            self.metrics.event_lost();
+        }
+    }
+}
+
+fn shortened(message: &str) -> &str {
+    &message[..message.floor_char_boundary(LONGEST_NOTE)]
+}

@@ -1,0 +1,246 @@
+//! Takes the lease, keeps it and gives it back.
+
+use std::{pin::pin, time::Duration};
+
+use futures::{StreamExt, future::select};
+use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
+};
+use tokio::{sync::watch as channel, time::timeout};
+use tracing::{debug, info, warn};
+
+use super::{
+    LEASE, Leadership,
+    lease::{self, Sight, Writer},
+    since_boot,
+};
+
+/// Name of the lease; the operator's role names it too.
+const NAME: &str = "sluice-operator";
+/// The holder renews so often: twice and a half in the time that it may act on one renewal.
+const RENEWAL: Duration = Duration::from_secs(4);
+/// Wait after a request about the lease failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// A stand-by's watch is renewed this often, in seconds.
+const WATCH_SECONDS: u32 = 60;
+
+/// A replica that wants to lead.
+pub struct Election {
+    leases: Api<Lease>,
+    identity: String,
+    leadership: Leadership,
+}
+
+/// The lease as this replica wrote it last.
+#[derive(Debug)]
+pub struct Held(Lease);
+
+/// The lease is no longer this replica's.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// It could not be renewed in time.
+    #[error("the lease could not be renewed in time")]
+    Expired,
+    /// Somebody else has it, or it was deleted.
+    #[error("the lease is held by {0:?} now")]
+    Taken(String),
+}
+
+impl Election {
+    /// A replica of that name; `client` must not repeat requests by itself. It tells `leadership` how long it may act.
+    pub fn new(client: Client, namespace: &str, identity: String, leadership: Leadership) -> Self {
+        Self { leases: Api::namespaced(client, namespace), identity, leadership }
+    }
+
+    /// Waits until this replica leads; `None` once `stop` is true.
+    pub async fn campaign(&self, mut stop: channel::Receiver<bool>) -> Option<Held> {
+        let mut sight = Sight::default();
+        let mut told = None;
+        while !*stop.borrow() {
+            let wait = match self.attempt(&mut sight).await {
+                Ok(Some(held)) => return Some(held),
+                Ok(None) => Wait::ForChange,
+                Err(error) => {
+                    warn!(%error, "The lease cannot be read or taken; tried again");
+                    Wait::Shortly
+                }
+            };
+            if sight.holder() != told.as_deref() {
+                told = sight.holder().map(str::to_owned);
+                info!(holder = told, "Standing by");
+            }
+            let stopped = pin!(stop.wait_for(|stop| *stop));
+            select(pin!(self.pause(wait, &mut sight)), stopped).await;
+        }
+        None
+    }
+
+    /// Takes the lease if nobody holds it.
+    async fn attempt(&self, sight: &mut Sight) -> Result<Option<Held>, kube::Error> {
+        let asked = since_boot();
+        let found = self.leases.get_opt(NAME).await?;
+        if let Some(found) = &found {
+            sight.see(found.clone(), since_boot());
+        }
+        // Also where somebody deleted it: its holder does not know yet.
+        if !sight.taken_for(since_boot()).is_zero() {
+            return Ok(None);
+        }
+        let Some(found) = found else { return self.create(asked).await };
+        let asked = since_boot();
+        match self.replace(&lease::taken(Some(&found), self.writer())).await {
+            Ok(lease) => Ok(Some(self.won(lease, asked))),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, asked: Duration) -> Result<Option<Held>, kube::Error> {
+        let mut lease = lease::taken(None, self.writer());
+        lease.metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+        match self.leases.create(&PostParams::default(), &lease).await {
+            Ok(lease) => Ok(Some(self.won(lease, asked))),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn won(&self, lease: Lease, asked: Duration) -> Held {
+        self.leadership.renewed(asked);
+        info!(identity = self.identity, "This replica leads");
+        Held(lease)
+    }
+
+    /// Waits until another attempt can succeed.
+    async fn pause(&self, wait: Wait, sight: &mut Sight) {
+        match wait {
+            Wait::Shortly => pause(RETRY).await,
+            Wait::ForChange => {
+                if let Err(error) = self.watch(sight).await {
+                    debug!(%error, "The watch on the lease ended");
+                    pause(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Watches the lease until it can be taken, or the watch ends.
+    async fn watch(&self, sight: &mut Sight) -> Result<(), kube::Error> {
+        let parameters = WatchParams::default().fields(&format!("metadata.name={NAME}")).timeout(WATCH_SECONDS);
+        let mut events = self.leases.watch(&parameters, &sight.version()).await?.boxed();
+        loop {
+            let left = sight.taken_for(since_boot());
+            match timeout(left, events.next()).await {
+                Ok(Some(event)) => match event? {
+                    WatchEvent::Added(lease) | WatchEvent::Modified(lease) => sight.see(lease, since_boot()),
+                    WatchEvent::Bookmark(_) => {}
+                    WatchEvent::Deleted(_) | WatchEvent::Error(_) => return Ok(()),
+                },
+                Ok(None) | Err(_) => return Ok(()),
+            }
+            if sight.taken_for(since_boot()).is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Renews the lease until it is lost.
+    pub async fn keep(&self, held: &mut Held) -> Lost {
+        let mut wait = RENEWAL;
+        loop {
+            pause(wait.min(self.leadership.left())).await;
+            let renewal = timeout(self.leadership.left(), self.renew(held));
+            wait = match renewal.await {
+                _ if !self.leadership.is_held() => return Lost::Expired,
+                Ok(Ok(())) => RENEWAL,
+                Ok(Err(Trouble::Lost(lost))) => return lost,
+                Ok(Err(Trouble::Kube(error))) => {
+                    warn!(%error, left = ?self.leadership.left(), "The lease could not be renewed; tried again");
+                    RETRY
+                }
+                Err(_) => return Lost::Expired,
+            };
+        }
+    }
+
+    /// Renews once. A conflict is looked into: it may be an own request whose answer was lost, or somebody's label.
+    async fn renew(&self, held: &mut Held) -> Result<(), Trouble> {
+        let asked = since_boot();
+        match self.replace(&lease::renewed(&held.0, self.writer())).await {
+            Ok(lease) => {
+                held.0 = lease;
+                self.leadership.renewed(asked);
+                Ok(())
+            }
+            Err(error) if is_conflict(&error) || is_not_found(&error) => {
+                held.0 = self.still_ours().await?;
+                Err(Trouble::Kube(error))
+            }
+            Err(error) => Err(Trouble::Kube(error)),
+        }
+    }
+
+    async fn still_ours(&self) -> Result<Lease, Trouble> {
+        let lease = self.leases.get_opt(NAME).await.map_err(Trouble::Kube)?;
+        let holder = lease.as_ref().and_then(lease::holder).unwrap_or_default().to_owned();
+        let ours = lease.filter(|_| holder == self.identity);
+        ours.ok_or(Trouble::Lost(Lost::Taken(holder)))
+    }
+
+    /// Gives the lease back. From here on this replica begins no request.
+    pub async fn give_back(&self, mut held: Held) {
+        self.leadership.end();
+        for _ in 0..2 {
+            match self.replace(&lease::given_back(&held.0, self.writer())).await {
+                Ok(_) => return info!("The lease was given back"),
+                Err(error) if is_conflict(&error) => match self.still_ours().await {
+                    Ok(lease) => held.0 = lease,
+                    Err(_) => return,
+                },
+                Err(error) => return warn!(%error, "The lease could not be given back and will expire"),
+            }
+        }
+    }
+
+    /// Begins no request any more, and leaves the lease to expire.
+    pub fn abandon(&self) {
+        self.leadership.end();
+        warn!(lease = ?LEASE, "Some passes did not end in time: the lease is left to expire, so that nobody acts beside them");
+    }
+
+    /// Written over the version that was looked at.
+    async fn replace(&self, lease: &Lease) -> Result<Lease, kube::Error> {
+        self.leases.replace(NAME, &PostParams::default(), lease).await
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer { identity: &self.identity, now: Timestamp::now() }
+    }
+}
+
+/// What to wait for before the next attempt.
+enum Wait {
+    Shortly,
+    ForChange,
+}
+
+#[derive(Debug)]
+enum Trouble {
+    Lost(Lost),
+    Kube(kube::Error),
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+#[allow(clippy::disallowed_methods, reason = "the lease is renewed, and a failed request repeated, after a while")]
+async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}

@@ -1,0 +1,86 @@
+//! One replica leads and the others stand by: the lease, and how long its holder may act.
+//!
+//! - `lease`: what the lease says, judged. Pure.
+//! - `election`: takes the lease, keeps it and gives it back.
+//!
+//! The lease is a `coordination.k8s.io` Lease. Its holder is the replica whose write to it succeeded last, over the version
+//! that it had looked at. Nobody compares wall clocks: a stand-by measures on its own clock how long the lease has not
+//! changed, and the holder how long ago it asked for its last renewal.
+
+mod election;
+mod lease;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+pub use election::Election;
+
+/// Its holder may begin requests for so long after it asked for its last renewal.
+const TERM: Duration = Duration::from_secs(10);
+/// No request may take longer, so that what was begun in time has ended before another replica begins anything.
+pub const MARGIN: Duration = Duration::from_secs(10);
+/// A stand-by takes the lease over when it has not changed for so long.
+const LEASE: Duration = TERM.saturating_add(MARGIN);
+
+/// Whether this replica leads, up to a moment that has to be moved again and again. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Leadership {
+    /// Milliseconds since boot.
+    until: Arc<AtomicU64>,
+}
+
+impl Leadership {
+    /// Whether a request may begin now.
+    pub fn is_held(&self) -> bool {
+        milliseconds(since_boot()) < self.until.load(Ordering::Acquire)
+    }
+
+    /// Time that is left.
+    fn left(&self) -> Duration {
+        Duration::from_millis(self.until.load(Ordering::Acquire)).saturating_sub(since_boot())
+    }
+
+    /// The lease was renewed by a request that began at `asked`.
+    fn renewed(&self, asked: Duration) {
+        self.until.store(milliseconds(asked + TERM), Ordering::Release);
+    }
+
+    /// From now on no request may begin.
+    fn end(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+}
+
+/// A clock that no one can set, and that goes on while the process is stopped or the machine sleeps.
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::Boottime).try_into().expect("the time since boot is positive")
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_leads_who_was_not_told_to_or_not_lately() {
+        let leadership = Leadership::default();
+        assert!(!leadership.is_held());
+        leadership.renewed(since_boot());
+        assert!(leadership.is_held() && leadership.left() <= TERM);
+        leadership.renewed(since_boot().saturating_sub(TERM));
+        assert!(!leadership.is_held() && leadership.left() == Duration::ZERO);
+        leadership.renewed(since_boot());
+        leadership.end();
+        assert!(!leadership.is_held());
+    }
+}

@@ -1,0 +1,309 @@
+//! The queue's state. Pure: time is an argument.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use sluice_crds::NamespacedName;
+use tokio::time::Instant;
+
+use super::Depth;
+
+/// What comes after a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Another one, at that time or when the object is woken.
+    At(Instant),
+    /// Nothing until it is woken.
+    WhenWoken,
+    /// The pass wrote the object, or found that it was written: no pass before the newer version was seen. It may be lost, so
+    /// not after `patience`; and another one at `next`, where there is one.
+    AfterNewer {
+        /// Until when the newer version is waited for.
+        patience: Instant,
+        /// When the object is looked at again.
+        next: Option<Instant>,
+    },
+}
+
+/// All objects that are not at rest.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    places: HashMap<NamespacedName, Place>,
+    /// Names that wait; one that has left its place since is passed over.
+    changed: VecDeque<NamespacedName>,
+    again: VecDeque<NamespacedName>,
+    times: BTreeSet<(Instant, NamespacedName)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Waiting(Line),
+    Running { since: Instant, woken: bool, newer: bool, gone: bool },
+    Held { patience: Instant, next: Option<Instant>, woken: bool },
+    Asleep { until: Instant },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Changed,
+    Again,
+}
+
+impl Backlog {
+    /// The object changed.
+    pub fn wake(&mut self, name: &NamespacedName) {
+        match self.places.get_mut(name) {
+            None | Some(Place::Waiting(Line::Again)) => self.line_up(name, Line::Changed),
+            Some(Place::Asleep { until }) => {
+                let until = *until;
+                self.times.remove(&(until, name.clone()));
+                self.line_up(name, Line::Changed);
+            }
+            Some(Place::Running { woken, gone, .. }) => (*woken, *gone) = (true, false),
+            Some(Place::Held { woken, .. }) => *woken = true,
+            Some(Place::Waiting(Line::Changed)) => {}
+        }
+    }
+
+    /// The object is looked at again, after those that changed.
+    pub fn wake_later(&mut self, name: &NamespacedName) {
+        match self.places.get(name) {
+            None => self.line_up(name, Line::Again),
+            Some(Place::Asleep { until }) => {
+                let until = *until;
+                self.times.remove(&(until, name.clone()));
+                self.line_up(name, Line::Again);
+            }
+            Some(Place::Waiting(_)) => {}
+            Some(Place::Running { .. } | Place::Held { .. }) => self.wake(name),
+        }
+    }
+
+    /// A newer version of the object was seen.
+    pub fn seen(&mut self, name: &NamespacedName, now: Instant) {
+        match self.places.get_mut(name) {
+            Some(Place::Running { newer, .. }) => *newer = true,
+            Some(Place::Held { .. }) => self.release(name, now),
+            Some(Place::Waiting(_) | Place::Asleep { .. }) | None => {}
+        }
+    }
+
+    /// The object is gone. Its pass, if it has one, still ends.
+    pub fn forget(&mut self, name: &NamespacedName) {
+        match self.places.get_mut(name) {
+            Some(Place::Running { woken, gone, .. }) => (*woken, *gone) = (false, true),
+            Some(Place::Held { patience: time, .. } | Place::Asleep { until: time }) => {
+                let time = *time;
+                self.times.remove(&(time, name.clone()));
+                self.places.remove(name);
+            }
+            Some(Place::Waiting(_)) => drop(self.places.remove(name)),
+            None => {}
+        }
+    }
+
+    /// The next object whose pass is due; from now on it is running.
+    pub fn next(&mut self, now: Instant) -> Option<NamespacedName> {
+        self.pass_time(now);
+        while let Some(name) = self.changed.pop_front().or_else(|| self.again.pop_front()) {
+            if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
+                *place = Place::Running { since: now, woken: false, newer: false, gone: false };
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// When something will be due that is not yet.
+    pub fn next_time(&self) -> Option<Instant> {
+        self.times.first().map(|(time, _)| *time)
+    }
+
+    /// The object's pass has ended.
+    pub fn finished(&mut self, name: &NamespacedName, then: Then, now: Instant) {
+        let Some(Place::Running { woken, newer, gone, .. }) = self.places.remove(name) else { return };
+        match then {
+            _ if gone => {}
+            Then::AfterNewer { patience, next } if !newer => {
+                self.set_time(name, patience, Place::Held { patience, next, woken });
+            }
+            _ if woken => self.line_up(name, Line::Changed),
+            Then::At(next) | Then::AfterNewer { next: Some(next), .. } => self.sleep(name, next, now),
+            Then::WhenWoken | Then::AfterNewer { next: None, .. } => {}
+        }
+    }
+
+    /// What it is like at `now`.
+    pub fn depth(&self, now: Instant) -> Depth {
+        let mut depth = Depth::default();
+        for place in self.places.values() {
+            match place {
+                Place::Waiting(_) => depth.waiting += 1,
+                Place::Running { since, .. } => {
+                    depth.running += 1;
+                    depth.oldest = depth.oldest.max(now.duration_since(*since).as_secs_f64());
+                }
+                Place::Held { .. } | Place::Asleep { .. } => {}
+            }
+        }
+        depth
+    }
+
+    fn pass_time(&mut self, now: Instant) {
+        while let Some((time, _)) = self.times.first()
+            && *time <= now
+        {
+            let (_, name) = self.times.pop_first().expect("there is a first");
+            match self.places.get(&name) {
+                Some(Place::Held { .. }) => self.release(&name, now),
+                _ => self.line_up(&name, Line::Again),
+            }
+        }
+    }
+
+    /// What was held goes on as it would have after its pass.
+    fn release(&mut self, name: &NamespacedName, now: Instant) {
+        let Some(Place::Held { patience, next, woken }) = self.places.remove(name) else { return };
+        self.times.remove(&(patience, name.clone()));
+        match next {
+            _ if woken => self.line_up(name, Line::Changed),
+            Some(next) => self.sleep(name, next, now),
+            None => {}
+        }
+    }
+
+    /// What is due at once is what changed a moment ago.
+    fn sleep(&mut self, name: &NamespacedName, until: Instant, now: Instant) {
+        if until <= now {
+            self.line_up(name, Line::Changed);
+        } else {
+            self.set_time(name, until, Place::Asleep { until });
+        }
+    }
+
+    fn set_time(&mut self, name: &NamespacedName, time: Instant, place: Place) {
+        self.times.insert((time, name.clone()));
+        self.places.insert(name.clone(), place);
+    }
+
+    fn line_up(&mut self, name: &NamespacedName, line: Line) {
+        self.places.insert(name.clone(), Place::Waiting(line));
+        match line {
+            Line::Changed => self.changed.push_back(name.clone()),
+            Line::Again => self.again.push_back(name.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn name(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "shop".to_owned(), name: name.to_owned() }
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn drain(backlog: &mut Backlog, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| backlog.next(now)).map(|name| name.name).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_waits_once_and_what_changed_comes_first() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        backlog.wake_later(&name("a"));
+        backlog.wake_later(&name("b"));
+        backlog.wake(&name("c"));
+        backlog.wake(&name("c"));
+        backlog.wake(&name("b"));
+        assert_eq!(backlog.depth(now).waiting, 3);
+        assert_eq!(drain(&mut backlog, now), ["c", "b", "a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_changes_during_its_pass_gets_another_one_after_it() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        backlog.wake(&name("a"));
+        assert_eq!(drain(&mut backlog, now), ["a"]);
+        backlog.wake(&name("a"));
+        assert_eq!(drain(&mut backlog, now), [""; 0], "one pass at a time");
+        backlog.finished(&name("a"), Then::WhenWoken, now);
+        assert_eq!(drain(&mut backlog, now), ["a"]);
+        backlog.finished(&name("a"), Then::WhenWoken, now);
+        assert_eq!((drain(&mut backlog, now), backlog.places.len()), (vec![], 0), "what is at rest takes no room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_sleeps_until_its_time_or_until_it_is_woken() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        for object in ["a", "b"] {
+            backlog.wake(&name(object));
+            backlog.next(now).unwrap();
+            backlog.finished(&name(object), Then::At(now + seconds(10)), now);
+        }
+        backlog.wake(&name("b"));
+        assert_eq!(drain(&mut backlog, now + seconds(9)), ["b"]);
+        assert_eq!(backlog.next_time(), Some(now + seconds(10)));
+        assert_eq!(drain(&mut backlog, now + seconds(10)), ["a"]);
+        assert_eq!(backlog.next_time(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_write_no_pass_begins_before_the_newer_version_is_seen() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let then = Then::AfterNewer { patience: now + seconds(1), next: Some(now) };
+        backlog.wake(&name("a"));
+        backlog.next(now).unwrap();
+        backlog.finished(&name("a"), then, now);
+        backlog.wake(&name("a"));
+        assert_eq!(drain(&mut backlog, now), [""; 0]);
+        backlog.seen(&name("a"), now);
+        assert_eq!(drain(&mut backlog, now), ["a"]);
+
+        // It came while the pass was still under way.
+        backlog.seen(&name("a"), now);
+        backlog.finished(&name("a"), then, now);
+        assert_eq!(drain(&mut backlog, now), ["a"]);
+
+        // It was lost.
+        backlog.finished(&name("a"), then, now);
+        assert_eq!(drain(&mut backlog, now + seconds(1)), ["a"]);
+        assert_eq!(backlog.times.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_gone_has_no_further_pass_and_a_new_one_of_its_name_waits_for_the_end_of_the_old_pass() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        backlog.wake(&name("a"));
+        backlog.forget(&name("a"));
+        assert_eq!(drain(&mut backlog, now), [""; 0]);
+
+        backlog.wake(&name("a"));
+        backlog.next(now).unwrap();
+        backlog.forget(&name("a"));
+        backlog.finished(&name("a"), Then::At(now + seconds(1)), now);
+        assert_eq!((drain(&mut backlog, now + seconds(1)), backlog.places.len()), (vec![], 0));
+
+        backlog.wake(&name("a"));
+        backlog.next(now).unwrap();
+        backlog.forget(&name("a"));
+        backlog.wake(&name("a"));
+        assert_eq!(drain(&mut backlog, now), [""; 0]);
+        backlog.finished(&name("a"), Then::At(now + seconds(1)), now);
+        assert_eq!(drain(&mut backlog, now), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_pass_is_known() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        for (object, begin) in [("a", 0), ("b", 3)] {
+            backlog.wake(&name(object));
+            backlog.next(now + seconds(begin)).unwrap();
+        }
+        assert_eq!(backlog.depth(now + seconds(5)), Depth { waiting: 0, running: 2, oldest: 5.0 });
+    }
+}

@@ -1,0 +1,132 @@
+//! Whom a change concerns.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
+
+use super::{Change, Owned, Seen, Watched, controller};
+use crate::{context::Context, controller::Kind};
+
+/// A kind whose changes concern others.
+pub trait Wakes: Sized {
+    /// Wakes whoever owns, uses or is used by the resource.
+    fn wake_others(&self, context: &Context, name: &NamespacedName);
+}
+
+/// Wakes the resource itself, unless only its status changed, and the others whom it concerns.
+pub fn resource<K: Kind + Wakes>(context: &Context, change: &Change<Seen<K>>, begins: bool) {
+    let name = &change.name;
+    let Watched { queue, backoff, .. } = K::watched(context);
+    match (&change.before, &change.after) {
+        (_, None) => {
+            queue.forget(name);
+            backoff.succeeded(name);
+        }
+        (None, Some(_)) if begins => queue.wake_later(name),
+        (None, Some(_)) => queue.wake(name),
+        (Some(before), Some(after)) => {
+            queue.seen(name);
+            if asks_for_something_else(before, after) {
+                queue.wake(name);
+            }
+        }
+    }
+    if begins {
+        // Everybody has a pass anyway.
+        return;
+    }
+    for seen in [&change.before, &change.after].into_iter().flatten() {
+        if let Seen::Resource(resource) = seen {
+            resource.wake_others(context, name);
+        }
+    }
+}
+
+/// Whether anything but the status differs.
+fn asks_for_something_else<K: Kind>(before: &Seen<K>, after: &Seen<K>) -> bool {
+    let (Seen::Resource(_), Seen::Resource(_)) = (before, after) else { return true };
+    let (before, after) = (before.meta(), after.meta());
+    before.uid != after.uid
+        || before.generation != after.generation
+        || before.labels != after.labels
+        || before.annotations != after.annotations
+        || before.finalizers != after.finalizers
+        || before.owner_references != after.owner_references
+        || before.deletion_timestamp != after.deletion_timestamp
+}
+
+/// Wakes the owners of an object, before and after its change.
+pub fn owners(context: &Context, change: &Change<Owned>) {
+    for owned in [&change.before, &change.after].into_iter().flatten() {
+        if let Some(owner) = &owned.owner {
+            wake_owner(context, &change.name.namespace, owner);
+        }
+    }
+}
+
+/// Wakes all Webhooks: routes can be made now.
+pub fn all_webhooks(context: &Context) {
+    context.webhooks.wake_all();
+}
+
+fn wake_owner(context: &Context, namespace: &str, owner: &OwnerReference) {
+    let name = NamespacedName { namespace: namespace.to_owned(), name: owner.name.clone() };
+    match owner.kind.as_str() {
+        Webhook::NAME => context.webhooks.wake_known(&name),
+        Integration::NAME => context.integrations.wake_known(&name),
+        _ => {}
+    }
+}
+
+impl<K> Watched<K> {
+    fn wake_known(&self, name: &NamespacedName) {
+        if self.get(name).is_some() {
+            self.queue.wake(name);
+        }
+    }
+
+    fn wake_all(&self) {
+        for (name, _) in self.cache.all() {
+            self.queue.wake_later(&name);
+        }
+    }
+
+    fn wake_where(&self, namespace: &str, concerns: impl Fn(&K) -> bool) {
+        for (name, resource) in self.of_namespace(namespace) {
+            if concerns(&resource) {
+                self.queue.wake(&name);
+            }
+        }
+    }
+}
+
+impl Wakes for Topic {
+    fn wake_others(&self, context: &Context, topic: &NamespacedName) {
+        if let Some(owner) = controller(&self.metadata) {
+            wake_owner(context, &topic.namespace, owner);
+        }
+        context.webhooks.wake_where(&topic.namespace, |webhook| {
+            webhook.spec.topic_ref.as_ref().is_some_and(|reference| reference.name == topic.name)
+        });
+        context.integrations.wake_where(&topic.namespace, |integration| refers_to_topic(integration, &topic.name));
+    }
+}
+
+/// By name, or through a Webhook: its own Topic is named like it, and one that it names wakes the Webhook's status anyway.
+fn refers_to_topic(integration: &Integration, name: &str) -> bool {
+    let spec = &integration.spec;
+    spec.source.topic.as_ref().is_some_and(|topic| topic.name == name)
+        || spec.source.webhook.as_ref().is_some_and(|webhook| webhook.name == name)
+        || spec.dead_letters.topic_ref.as_ref().is_some_and(|topic| topic.name == name)
+}
+
+impl Wakes for Webhook {
+    fn wake_others(&self, context: &Context, webhook: &NamespacedName) {
+        context.integrations.wake_where(&webhook.namespace, |integration| {
+            integration.spec.source.webhook.as_ref().is_some_and(|reference| reference.name == webhook.name)
+        });
+    }
+}
+
+impl Wakes for Integration {
+    fn wake_others(&self, _: &Context, _: &NamespacedName) {}
+}
