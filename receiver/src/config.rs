@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use sluice_crds::{
     KafkaConnection, NamespacedName,
     wire::{CONFIG_KEY, GENERATION_KEY, ReceiverConfig, Verification},
@@ -109,7 +109,7 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
     };
     Ok(Endpoint {
         generation,
-        envelope: Envelope::new(&config.webhook, &config.topic, scheme.kept_headers()),
+        envelope: Envelope::new(&config.webhook, &config.topic, kept_headers(&scheme, &config.event.headers)),
         webhook: config.webhook,
         path: config.path,
         connection: config.connection,
@@ -144,6 +144,15 @@ fn missing(config: &ReceiverConfig) -> Vec<String> {
     checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, complaint)| complaint.to_owned()).collect()
 }
 
+/// Those of the provider and those that the Webhook names, each once. The operator has judged the names.
+fn kept_headers(scheme: &Scheme, more: &[String]) -> Vec<HeaderName> {
+    let all = scheme.kept_headers().iter().copied().chain(more.iter().map(String::as_str));
+    let mut kept: Vec<HeaderName> = all.filter_map(|name| name.parse().ok()).collect();
+    kept.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    kept.dedup();
+    kept
+}
+
 fn published_at(verification: Verification) -> Option<String> {
     if let Verification::Jwt { jwks_uri, .. } = verification { Some(jwks_uri) } else { None }
 }
@@ -156,7 +165,7 @@ pub(crate) mod tests {
         "webhook": {"namespace": "shop", "name": "github"}, "path": "/shop/github", "topic": "shop.github",
         "connection": {"bootstrapServers": ["kafka:9092"]},
         "verification": {"preset": {"name": "GitHub", "secrets": ["/etc/sluice/secrets/github/key"]}},
-        "tolerance": "5m", "event": {}, "deduplicationWindow": "24h", "bodyLimit": "1Mi", "respond": 202,
+        "tolerance": "5m", "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "24h", "bodyLimit": "1Mi", "respond": 202,
         "patience": "2500ms", "paused": false
     }"#;
 
@@ -190,7 +199,7 @@ pub(crate) mod tests {
             .replace("202", "500")
             .replace("2500ms", "0s")
             .replace(r#"["/etc/sluice/secrets/github/key"]"#, "[]")
-            .replace(r#""event": {}"#, r#""event": {"id": {"header": "a b"}}"#);
+            .replace(r#""event": {"#, r#""event": {"id": {"header": "a b"}, "#);
         let Err(ConfigError::Invalid { complaints, .. }) = read(folder(&bad, "1").path()) else { panic!("accepted") };
         let fields: Vec<_> = complaints.iter().map(|complaint| complaint.split(':').next().unwrap()).collect();
         assert_eq!(fields, ["path", "verification.secrets", "patience", "respond", "event"]);

@@ -12,12 +12,37 @@ pub struct Event {
     /// preset's provider uses; with `hmac` and `none` a hash of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<EventId>,
-    /// The event's type; it becomes the Kafka header `ce_type`.
+    /// The event's type; it becomes the Kafka header `ce_type`. Default: what the preset's provider calls it.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "type")]
     pub event_type: Option<EventField>,
-    /// The Kafka key: events with the same key stay in order. Default: no key.
+    /// The Kafka key: events with the same key stay in order. Default: the attribute `partitionkey` of a cloud event, else no
+    /// key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<EventField>,
+    /// Where the sender counts or dates its events; it becomes the Kafka header `ce_sequence`, by which a consumer can drop what
+    /// is older than what it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<EventField>,
+    /// Whether requests that are CloudEvents 1.0 are taken as such: id, type and source are then the event's own, and places
+    /// in the body are places in its data. Default: `Accept`, and `Ignore` with a preset, whose provider has its own format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_events: Option<CloudEvents>,
+    /// More headers of the request that stay with the event, as Kafka headers in lower case. Those that carry credentials or
+    /// signatures are not allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9a-zA-Z]+$")))]
+    pub headers: Vec<String>,
+}
+
+/// Whether requests that are CloudEvents 1.0 are taken as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CloudEvents {
+    /// No: the body is the event, whatever it is.
+    Ignore,
+    /// In binary and in structured mode.
+    Accept,
+    /// In batches as well: each event becomes a record, and the sender is answered when all of them are safe.
+    AcceptBatches,
 }
 
 /// What the event's id is taken from. Exactly one.

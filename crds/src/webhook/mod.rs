@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use event::{Empty, Event, EventField, EventId};
+pub use event::{CloudEvents, Empty, Event, EventField, EventId};
 pub use route::{ParentReference, Route};
 pub use verify::{
     ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
@@ -66,6 +66,10 @@ pub struct WebhookSpec {
     /// The answer to an event that Kafka has confirmed, and to one that was received before.
     #[serde(default)]
     pub respond: Respond,
+    /// How long a sender waits for Kafka's confirmation before it is answered 503; between 100ms and 25s, and less than the
+    /// sender's own patience (most providers give up after 5 to 10 s).
+    #[serde(default = "WebhookSpec::default_patience")]
+    pub patience: Duration,
     /// Receivers to run.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
@@ -73,6 +77,12 @@ pub struct WebhookSpec {
     /// While true, every request is answered 503 with Retry-After, so that senders try again later.
     #[serde(default)]
     pub paused: bool,
+}
+
+impl WebhookSpec {
+    const fn default_patience() -> Duration {
+        Duration::from_millis(2_500)
+    }
 }
 
 const fn one() -> i32 {

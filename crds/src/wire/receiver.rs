@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateFormat, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName, Size};
+use crate::{
+    CertificateFormat, CloudEvents, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName,
+    Size,
+};
 
 /// All that a receiver needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,8 +148,8 @@ pub enum CertificateName {
     Sha256(String),
 }
 
-/// What the event's id, type and key are taken from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the event's id, type and key are taken from, and what stays with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventSources {
     /// The id; where absent, what the preset's provider uses, or the hash of the body.
@@ -158,6 +161,27 @@ pub struct EventSources {
     /// The Kafka key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<FieldSource>,
+    /// Its place among the sender's events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<FieldSource>,
+    /// Whether cloud events are taken as such.
+    pub cloud_events: CloudEvents,
+    /// More headers that stay with the event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
+}
+
+impl Default for EventSources {
+    fn default() -> Self {
+        Self {
+            id: None,
+            event_type: None,
+            key: None,
+            sequence: None,
+            cloud_events: CloudEvents::Ignore,
+            headers: Vec::new(),
+        }
+    }
 }
 
 /// What an event's id is taken from.
@@ -226,11 +250,13 @@ pub enum RejectedBecause {
     Signature,
     /// The event has no id where the Webhook says it is.
     EventId,
+    /// The request says that it is a cloud event, and is none.
+    CloudEvent,
 }
 
 impl RejectedBecause {
     /// Every cause.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Path,
         Self::Method,
         Self::Headers,
@@ -239,6 +265,7 @@ impl RejectedBecause {
         Self::Body,
         Self::Signature,
         Self::EventId,
+        Self::CloudEvent,
     ];
 }
 

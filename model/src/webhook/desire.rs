@@ -1,13 +1,10 @@
 //! The objects that a Webhook should have.
 
 use serde_json::{Value, json};
-use sluice_crds::{Duration, Images, wire};
+use sluice_crds::{Images, wire};
 
 use super::{COMPONENT, Endpoint, EventTopic};
 use crate::children::{Child, ChildKind, DataPlane, Owner};
-
-/// How long a sender waits for Kafka's confirmation. Providers give up after 5 to 10 s.
-const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// The Topic where it is the Webhook's own, the configuration, the receiver, its Service and its HTTPRoute.
 pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
@@ -50,7 +47,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         deduplication_window: endpoint.deduplication_window,
         body_limit: endpoint.body_limit,
         respond: endpoint.respond,
-        patience: PATIENCE,
+        patience: endpoint.patience,
         paused: endpoint.paused,
     }
 }

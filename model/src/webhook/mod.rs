@@ -54,6 +54,8 @@ pub struct Endpoint {
     pub body_limit: sluice_crds::Size,
     /// HTTP status of the answer to an accepted event.
     pub respond: u16,
+    /// How long a sender waits for Kafka's confirmation.
+    pub patience: Duration,
     /// Receivers to run.
     pub replicas: i32,
     /// Whether every request is answered 503.

@@ -1,6 +1,6 @@
 //! Judges a Webhook and what it refers to.
 
-use sluice_crds::{Event, EventField, EventId, NamespacedName, Settings, Webhook, WebhookSpec, wire};
+use sluice_crds::{CloudEvents, Duration, EventField, EventId, NamespacedName, Settings, Webhook, WebhookSpec, wire};
 
 use super::{Endpoint, EventTopic, References, verify::verification};
 use crate::{Cluster, Rejection, children::Owner, references};
@@ -14,8 +14,9 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let default_path = format!("/{}/{}", owner.name.namespace, owner.name.name);
     let path = spec.route.path.clone().unwrap_or(default_path);
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
-    let event = event(&spec.event).map_err(|found| rejections.extend(found)).ok();
+    let event = event(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
+    rejections.extend(bad_patience(spec.patience));
     let (Some((cluster, topic)), Some(verification), Some(event), true) =
         (topic, verification, event, rejections.is_empty())
     else {
@@ -34,6 +35,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         deduplication_window: spec.deduplicate.window,
         body_limit: spec.limits.body,
         respond: spec.respond.status,
+        patience: spec.patience,
         replicas: spec.replicas,
         paused: spec.paused,
     })
@@ -62,20 +64,44 @@ fn topic(spec: &WebhookSpec, references: &References, settings: &Settings) -> Re
     Ok((cluster, EventTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
 
-fn event(event: &Event) -> Result<wire::EventSources, Vec<Rejection>> {
+fn event(spec: &WebhookSpec) -> Result<wire::EventSources, Vec<Rejection>> {
+    let event = &spec.event;
     let mut rejections = Vec::new();
-    let sources = wire::EventSources {
-        id: event.id.as_ref().and_then(|id| id_source(id).map_err(|found| rejections.push(found)).ok()),
-        event_type: event
-            .event_type
-            .as_ref()
-            .and_then(|field| field_source("spec.event.type", field).map_err(|found| rejections.push(found)).ok()),
-        key: event
-            .key
-            .as_ref()
-            .and_then(|field| field_source("spec.event.key", field).map_err(|found| rejections.push(found)).ok()),
+    let id = event.id.as_ref().and_then(|id| id_source(id).map_err(|found| rejections.push(found)).ok());
+    let mut field = |path: &str, field: &Option<EventField>| {
+        field.as_ref().and_then(|field| field_source(path, field).map_err(|found| rejections.push(found)).ok())
     };
+    let default = if spec.verify.preset.is_some() { CloudEvents::Ignore } else { CloudEvents::Accept };
+    let sources = wire::EventSources {
+        id,
+        event_type: field("spec.event.type", &event.event_type),
+        key: field("spec.event.key", &event.key),
+        sequence: field("spec.event.sequence", &event.sequence),
+        cloud_events: event.cloud_events.unwrap_or(default),
+        headers: event.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+    };
+    rejections.extend(sources.headers.iter().filter_map(|name| bad_header(spec, name)));
     if rejections.is_empty() { Ok(sources) } else { Err(rejections) }
+}
+
+/// Headers that carry credentials, whatever the scheme.
+const CREDENTIALS: [&str; 5] =
+    ["authorization", "cookie", "proxy-authorization", "x-api-key", "x-forwarded-client-cert"];
+
+/// What proves who a sender is must not get into the topic.
+fn bad_header(spec: &WebhookSpec, name: &str) -> Option<Rejection> {
+    let verify = &spec.verify;
+    let certificate = verify.client_certificate.as_ref().and_then(|certificate| certificate.header.as_deref());
+    let of_scheme = [
+        verify.hmac.as_ref().map(|hmac| hmac.header.as_str()),
+        verify.api_key.as_ref().map(|key| key.header.as_str()),
+        certificate,
+    ];
+    let proves = CREDENTIALS.contains(&name)
+        || ["signature", "token", "secret", "hmac"].iter().any(|word| name.contains(word))
+        || of_scheme.into_iter().flatten().any(|header| header.eq_ignore_ascii_case(name));
+    let message = format!("the header {name} proves who the sender is and must not get into a topic; remove it");
+    proves.then(|| Rejection::invalid("spec.event.headers", message))
 }
 
 fn id_source(id: &EventId) -> Result<wire::IdSource, Rejection> {
@@ -100,9 +126,15 @@ fn bad_status(status: u16) -> Option<Rejection> {
     (!matches!(status, 200 | 201 | 202 | 204)).then(|| Rejection::invalid("spec.respond.status", message))
 }
 
+fn bad_patience(patience: Duration) -> Option<Rejection> {
+    let possible = Duration::from_millis(100)..=Duration::from_secs(25);
+    let message = "a sender waits between 100ms and 25s";
+    (!possible.contains(&patience)).then(|| Rejection::invalid("spec.patience", message))
+}
+
 #[cfg(test)]
 mod tests {
-    use sluice_crds::{Reason, Settings, Webhook, wire};
+    use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
 
     use super::{Endpoint, References, Rejection, validate};
     use crate::webhook::{Listener, url::url};
@@ -145,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn cloud_events_are_taken_as_such_unless_a_provider_has_its_own_format() {
+        let accepted = |verify: &str, event: &str| {
+            judge(&format!("{{{ROUTE}, verify: {verify}, event: {event}}}")).unwrap().event.cloud_events
+        };
+        let preset = "{preset: {name: GitHub, secretRefs: [{name: github, key: current}]}}";
+        assert_eq!(accepted("{none: {}}", "{}"), CloudEvents::Accept);
+        assert_eq!(accepted(preset, "{}"), CloudEvents::Ignore);
+        assert_eq!(accepted(preset, "{cloudEvents: AcceptBatches}"), CloudEvents::AcceptBatches);
+    }
+
+    #[test]
     fn twilio_is_told_by_what_address_it_is_known() {
         let urls = |hostnames: &str, url: &str| {
             let preset = format!("{{name: Twilio, secretRefs: [{{name: twilio, key: token}}]{url}}}");
@@ -163,7 +206,8 @@ mod tests {
     #[test]
     fn all_complaints_come_together() {
         let spec = format!(
-            "{{{ROUTE}, verify: {{}}, event: {{id: {{}}, key: {{header: a, jsonPointer: /b}}}}, respond: {{status: 203}}, topicRef: {{name: missing}}}}"
+            "{{{ROUTE}, verify: {{}}, event: {{id: {{}}, key: {{header: a, jsonPointer: /b}}, headers: [X-Signature]}}, \
+             respond: {{status: 203}}, patience: 1m, topicRef: {{name: missing}}}}"
         );
         let found: Vec<_> = judge(&spec).unwrap_err().into_iter().map(|r| (r.field, r.reason)).collect();
         let expected = [
@@ -171,7 +215,9 @@ mod tests {
             ("spec.verify", Reason::Invalid),
             ("spec.event.id", Reason::Invalid),
             ("spec.event.key", Reason::Invalid),
+            ("spec.event.headers", Reason::Invalid),
             ("spec.respond.status", Reason::Invalid),
+            ("spec.patience", Reason::Invalid),
         ];
         assert_eq!(found, expected.map(|(field, reason)| (field.to_owned(), reason)));
     }

@@ -1,53 +1,101 @@
-//! What an event is called: its id, type and key, taken from where the Webhook says.
+//! What an event is called: its id, type, key and sequence, taken from where the Webhook says, or from a cloud event's attributes.
 //!
 //! - `sources`: where to look, in a form that cannot be wrong.
 //! - `body`: the body, parsed at most once, and only when something is to be found in it.
+//! - `cloud`: CloudEvents in their three modes.
 
 mod body;
+mod cloud;
 mod sources;
 
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::HeaderMap;
 
 use self::body::LazyJson;
-pub use self::sources::Sources;
 use self::sources::{Field, Id};
-use crate::verify::Signed;
+pub use self::{
+    cloud::{CloudEvent, Malformed},
+    sources::Sources,
+};
 
 /// What an event is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Tells it from every other event of the Webhook.
+    /// Tells it from every other event of its source.
     pub id: String,
     pub event_type: Option<String>,
     /// Events with the same key stay in order.
     pub key: Option<String>,
+    /// Its place among the sender's events.
+    pub sequence: Option<String>,
 }
 
-/// An event without a usable id. Its signature was right, so the sender is told where it was looked for.
+/// An event of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub names: Names,
+    /// Where it is a cloud event: what it says of itself, and its data.
+    pub cloud: Option<CloudEvent>,
+}
+
+/// A request without a usable event. Its signature was right, so the sender is told what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event has no id: {place} {complaint}")]
-pub struct MissingId {
-    place: String,
-    complaint: &'static str,
+pub enum Unusable {
+    #[error("the event has no id: {place} {complaint}")]
+    MissingId { place: String, complaint: &'static str },
+    #[error(transparent)]
+    CloudEvent(#[from] Malformed),
+}
+
+/// Where the names of an event are looked for.
+#[derive(Clone, Copy, Debug)]
+struct Request<'a> {
+    headers: &'a HeaderMap,
+    body: &'a [u8],
 }
 
 /// Longer ids are refused: an id is a name, and becomes a header of the record.
 const LONGEST_ID: usize = 1024;
 
 impl Sources {
-    /// Reads the names of an event. A type or key that is not there is `None`; an id that is not there is an error.
-    pub fn names(&self, request: Signed<'_>) -> Result<Names, MissingId> {
+    /// The events of a request, one unless it is a batch. A type, key or sequence that is not there is `None`; an id that is not
+    /// there is an error.
+    pub fn events(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, Unusable> {
+        match cloud::events(self.cloud_events, headers, body)? {
+            Some(events) => Ok(events.into_iter().map(|event| self.of_cloud_event(headers, event)).collect()),
+            None => Ok(vec![Event { names: self.names(Request { headers, body })?, cloud: None }]),
+        }
+    }
+
+    fn names(&self, request: Request<'_>) -> Result<Names, Unusable> {
         let mut json = LazyJson::new(request.body);
         Ok(Names {
             id: self.id(request, &mut json)?,
             event_type: self.event_type.as_ref().and_then(|field| field.find(request, &mut json)),
             key: self.key.as_ref().and_then(|field| field.find(request, &mut json)),
+            sequence: self.sequence.as_ref().and_then(|field| field.find(request, &mut json)),
         })
     }
 
-    fn id(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Result<String, MissingId> {
+    /// A cloud event names itself; key and sequence may stand in its data.
+    fn of_cloud_event(&self, headers: &HeaderMap, event: CloudEvent) -> Event {
+        let request = Request { headers, body: event.data.as_deref().unwrap_or_default() };
+        let mut json = LazyJson::new(request.body);
+        let mut find = |field: &Option<Field>| field.as_ref().and_then(|field| field.find(request, &mut json));
+        let attribute = |name: &str| event.attributes.get(name).cloned();
+        let names = Names {
+            id: event.attributes["id"].clone(),
+            event_type: attribute("type"),
+            key: find(&self.key).or_else(|| attribute("partitionkey")),
+            sequence: find(&self.sequence).or_else(|| attribute("sequence")),
+        };
+        Event { names, cloud: Some(event) }
+    }
+
+    fn id(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Result<String, Unusable> {
         match &self.id {
             Id::BodyHash => Ok(body_hash(request.body)),
             Id::Field(field) => field.id(request, json),
@@ -60,9 +108,19 @@ fn body_hash(body: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, body))
 }
 
+impl Event {
+    /// What tells it from every other event: a cloud event's id is unique within its source.
+    pub fn identity(&self) -> Cow<'_, str> {
+        match &self.cloud {
+            Some(event) => format!("{} {}", event.attributes["source"], self.names.id).into(),
+            None => self.names.id.as_str().into(),
+        }
+    }
+}
+
 impl Field {
-    fn id(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Result<String, MissingId> {
-        let missing = |complaint| MissingId { place: self.to_string(), complaint };
+    fn id(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Result<String, Unusable> {
+        let missing = |complaint| Unusable::MissingId { place: self.to_string(), complaint };
         match self.find(request, json) {
             None => Err(missing("is missing, repeated, or neither text nor a whole number")),
             Some(id) if id.is_empty() => Err(missing("is empty")),
@@ -71,7 +129,7 @@ impl Field {
         }
     }
 
-    fn find(&self, request: Signed<'_>, json: &mut LazyJson<'_>) -> Option<String> {
+    fn find(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Option<String> {
         match self {
             Self::Header(name) => {
                 let mut values = request.headers.get_all(name).iter();
@@ -97,7 +155,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let sources = Sources::of(sources, &Defaults::default()).unwrap();
-        sources.names(Signed { headers: &map, query: None, body: body.as_bytes() }).map_err(|error| error.to_string())
+        sources.names(Request { headers: &map, body: body.as_bytes() }).map_err(|error| error.to_string())
     }
 
     fn id_at(pointer: &str) -> EventSources {
@@ -110,9 +168,16 @@ mod tests {
             id: Some(IdSource::Header("X-Id".into())),
             event_type: Some(FieldSource::JsonPointer("/type".into())),
             key: Some(FieldSource::JsonPointer("/data/customer".into())),
+            sequence: Some(FieldSource::JsonPointer("/created".into())),
+            ..EventSources::default()
         };
-        let body = r#"{"type": "paid", "data": {"customer": 17}}"#;
-        let expected = Names { id: "e1".into(), event_type: Some("paid".into()), key: Some("17".into()) };
+        let body = r#"{"type": "paid", "data": {"customer": 17}, "created": 1700000000}"#;
+        let expected = Names {
+            id: "e1".into(),
+            event_type: Some("paid".into()),
+            key: Some("17".into()),
+            sequence: Some("1700000000".into()),
+        };
         assert_eq!(names(&sources, &[("x-id", "e1")], body), Ok(expected));
     }
 
@@ -159,10 +224,33 @@ mod tests {
             id: None,
             event_type: Some(FieldSource::Header("x-type".into())),
             key: Some(FieldSource::JsonPointer("/customer".into())),
+            ..EventSources::default()
         };
         for body in ["{}", "no json", &"[".repeat(100_000)] {
             let found = names(&sources, &[], body).unwrap();
             assert_eq!((found.event_type, found.key), (None, None));
         }
+    }
+
+    #[test]
+    fn a_cloud_event_names_itself_and_its_data_may_hold_the_key() {
+        let sources = EventSources {
+            id: Some(IdSource::BodyHash),
+            key: Some(FieldSource::JsonPointer("/customer".into())),
+            cloud_events: sluice_crds::CloudEvents::Accept,
+            ..EventSources::default()
+        };
+        let sources = Sources::of(&sources, &Defaults::default()).unwrap();
+        let headers =
+            HeaderMap::from_iter([(http::header::CONTENT_TYPE, "application/cloudevents+json".parse().unwrap())]);
+        let events = |data: &str| {
+            let attributes =
+                r#""specversion": "1.0", "id": "1", "source": "/a", "type": "t", "partitionkey": "p", "sequence": "7""#;
+            sources.events(&headers, &format!("{{{attributes}, \"data\": {data}}}").into()).unwrap()
+        };
+        let [event] = events(r#"{"customer": "c"}"#).try_into().unwrap();
+        assert_eq!((event.identity().as_ref(), event.names.key.as_deref()), ("/a 1", Some("c")));
+        assert_eq!((event.names.event_type.as_deref(), event.names.sequence.as_deref()), (Some("t"), Some("7")));
+        assert_eq!(events("{}")[0].names.key.as_deref(), Some("p"));
     }
 }

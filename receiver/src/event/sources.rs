@@ -3,7 +3,10 @@
 use std::fmt;
 
 use http::HeaderName;
-use sluice_crds::wire::{EventSources, FieldSource, IdSource};
+use sluice_crds::{
+    CloudEvents,
+    wire::{EventSources, FieldSource, IdSource},
+};
 
 use crate::verify::Defaults;
 
@@ -13,6 +16,8 @@ pub struct Sources {
     pub(super) id: Id,
     pub(super) event_type: Option<Field>,
     pub(super) key: Option<Field>,
+    pub(super) sequence: Option<Field>,
+    pub(super) cloud_events: CloudEvents,
 }
 
 /// Where the id is.
@@ -53,7 +58,8 @@ impl Sources {
         };
         let event_type = sources.event_type.as_ref().or(defaults.event_type.as_ref()).map(Field::of).transpose()?;
         let key = sources.key.as_ref().map(Field::of).transpose()?;
-        Ok(Self { id, event_type, key })
+        let sequence = sources.sequence.as_ref().map(Field::of).transpose()?;
+        Ok(Self { id, event_type, key, sequence, cloud_events: sources.cloud_events })
     }
 }
 

@@ -4,15 +4,18 @@ use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sluice_crds::wire::{DeferredBecause, RejectedBecause};
 
-use crate::{config::Endpoint, event::MissingId, verify::Refusal};
+use crate::{config::Endpoint, event::Unusable, verify::Refusal};
 
 /// A request that was taken. A sender is told the same of an event that is new and of one that is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Kafka confirmed it.
-    Written,
-    /// It was received before.
-    Duplicate,
+    /// Kafka confirmed its events, those that were not received before.
+    Events {
+        /// How many Kafka confirmed.
+        written: u64,
+        /// How many were received before.
+        duplicates: u64,
+    },
     /// It is a provider's test of the endpoint, which wants this text for an answer.
     Challenge(String),
 }
@@ -37,7 +40,7 @@ pub(crate) enum Refused {
     #[error("it is not genuine: {0}")]
     Signature(Refusal),
     #[error("{0}")]
-    EventId(MissingId),
+    Event(Unusable),
     #[error("it is to come again: {0:?}")]
     Deferred(DeferredBecause),
 }
@@ -54,7 +57,7 @@ pub(crate) enum Because {
 /// The answer to a request.
 pub(super) fn response(outcome: &Result<Taken, Refused>, endpoint: &Endpoint) -> Response {
     match outcome {
-        Ok(Taken::Written | Taken::Duplicate) => answer(endpoint.respond, Body::empty(), None),
+        Ok(Taken::Events { .. }) => answer(endpoint.respond, Body::empty(), None),
         Ok(Taken::Challenge(text)) => answer(StatusCode::OK, Body::from(text.clone()), Some(PLAIN_TEXT)),
         Err(refused @ Refused::Signature(_)) => {
             let authenticate = endpoint.scheme.authenticate().map(HeaderValue::from_static);
@@ -85,7 +88,8 @@ impl Refused {
             Self::Size => RejectedBecause::Size,
             Self::BodyLate | Self::BodyBroken => RejectedBecause::Body,
             Self::Signature(_) => RejectedBecause::Signature,
-            Self::EventId(_) => RejectedBecause::EventId,
+            Self::Event(Unusable::MissingId { .. }) => RejectedBecause::EventId,
+            Self::Event(Unusable::CloudEvent(_)) => RejectedBecause::CloudEvent,
             Self::Deferred(because) => return Because::Deferred(*because),
         })
     }
@@ -100,7 +104,7 @@ impl Refused {
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
-            Self::EventId(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Event(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Deferred(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -116,7 +120,7 @@ impl Refused {
             Self::BodyLate => "the body did not come in time".into(),
             Self::BodyBroken => "the body did not come whole".into(),
             Self::Signature(_) => "unauthorized".into(),
-            Self::EventId(missing) => missing.to_string(),
+            Self::Event(unusable) => unusable.to_string(),
             Self::Deferred(_) => "try again later".into(),
         }
     }
@@ -157,8 +161,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_duplicate_is_answered_like_the_original() {
-        assert_eq!(told(Ok(Taken::Duplicate)).await, told(Ok(Taken::Written)).await);
-        assert_eq!(told(Ok(Taken::Written)).await, (202, vec![], String::new()));
+        let [original, duplicate] = [(1, 0), (0, 1)].map(|(written, duplicates)| Taken::Events { written, duplicates });
+        assert_eq!(told(Ok(original)).await, (202, vec![], String::new()));
+        assert_eq!(told(Ok(duplicate)).await, (202, vec![], String::new()));
     }
 
     #[tokio::test]

@@ -29,7 +29,6 @@ use crate::{
     config::Endpoint,
     deduplicate::{Deduplicator, Limits},
     link::Link,
-    record::Received,
     secrets::Keys,
     status::Counters,
     throttle::Throttle,
@@ -102,9 +101,8 @@ impl Receiver {
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }
-        let names = self.endpoint.sources.names(request).map_err(Refused::EventId)?;
-        let event = Received { names, headers: head.headers, body: kept.bytes.clone(), at };
-        self.write_once(event, kept).await
+        let events = self.endpoint.sources.events(&head.headers, &kept.bytes).map_err(Refused::Event)?;
+        self.write_all(events, Arc::new(head.headers), kept, at).await
     }
 
     /// While a key is missing, a request that no other one signed may be genuine: its sender is to try again.

@@ -1,10 +1,13 @@
-//! Writes an event once: reserved, written, then confirmed or released.
+//! Writes each event once: reserved, written, then confirmed or released.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
+use http::HeaderMap;
+use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use sluice_kafka::{ErrorCode, OutgoingRecord, SendError};
 
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::{
     deduplicate::{Admission, Fingerprint, Reservation},
+    event::Event,
     record::Received,
 };
 
@@ -28,18 +32,50 @@ enum Fate {
     Unknown,
 }
 
+/// An event that is safe.
+enum Once {
+    Written,
+    /// It was written before.
+    Duplicate,
+}
+
 /// How long a write may take at most: until it is given up, and as long again until nothing of it is on its way any more.
 pub(super) fn longest(patience: Duration) -> Duration {
     patience * 2 + Duration::from_secs(1)
 }
 
 impl Receiver {
-    /// Writes an event unless it was written before. It is safe only when this is `Ok`.
-    pub(super) async fn write_once(self: &Arc<Self>, event: Received, held: Held) -> Result<Taken, Refused> {
-        let admission = self.deduplicator().reserve(Fingerprint::of(&event.names.id), Instant::now());
+    /// Writes the events of a request, those that were not written before. All of them are safe only when this is `Ok`; a
+    /// sender that sends them again because some are not meets the others as duplicates.
+    pub(super) async fn write_all(
+        self: &Arc<Self>,
+        events: Vec<Event>,
+        headers: Arc<HeaderMap>,
+        held: Held,
+        at: Timestamp,
+    ) -> Result<Taken, Refused> {
+        let held = Arc::new(held);
+        let writes = events.into_iter().map(|event| {
+            let event = Received { event, headers: Arc::clone(&headers), body: held.bytes.clone(), at };
+            self.write_once(event, Arc::clone(&held))
+        });
+        let (mut written, mut duplicates) = (0, 0);
+        for outcome in join_all(writes).await {
+            match outcome? {
+                Once::Written => written += 1,
+                Once::Duplicate => duplicates += 1,
+            }
+        }
+        Ok(Taken::Events { written, duplicates })
+    }
+
+    /// Writes an event unless it was written before.
+    async fn write_once(self: &Arc<Self>, event: Received, held: Arc<Held>) -> Result<Once, Refused> {
+        let fingerprint = Fingerprint::of(&event.event.identity());
+        let admission = self.deduplicator().reserve(fingerprint, Instant::now());
         let reservation = match admission {
             Admission::Reserved(reservation) => reservation,
-            Admission::Duplicate => return Ok(Taken::Duplicate),
+            Admission::Duplicate => return Ok(Once::Duplicate),
             Admission::InProgress => return Err(Refused::Deferred(DeferredBecause::InProgress)),
             Admission::Full => return Err(Refused::Deferred(DeferredBecause::Busy)),
         };
@@ -53,7 +89,7 @@ impl Receiver {
             fate
         });
         match write.await.unwrap_or(Fate::Unknown) {
-            Fate::Written => Ok(Taken::Written),
+            Fate::Written => Ok(Once::Written),
             Fate::Failed(refused) => Err(refused),
             Fate::Unknown => Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
         }

@@ -1,4 +1,4 @@
-//! What is counted: every request once, by what became of it.
+//! What is counted: every event or refused request once, by what became of it.
 
 use std::{
     fmt::{self, Write as _},
@@ -78,11 +78,13 @@ impl Counters {
     /// Counts a request and, where it was written, the time that it took.
     pub(crate) fn count(&self, outcome: &Result<Taken, Refused>, took: Duration) {
         match outcome {
-            Ok(Taken::Written) => {
-                self.accepted.inc();
-                self.confirmation.observe(took.as_secs_f64());
+            Ok(Taken::Events { written, duplicates }) => {
+                self.accepted.inc_by(*written);
+                self.duplicates.inc_by(*duplicates);
+                if *written > 0 {
+                    self.confirmation.observe(took.as_secs_f64());
+                }
             }
-            Ok(Taken::Duplicate) => drop(self.duplicates.inc()),
             Ok(Taken::Challenge(_)) => drop(self.challenges.inc()),
             Err(refused) => self.count_refused(refused),
         }
@@ -138,9 +140,8 @@ mod tests {
     fn every_request_is_counted_once_by_what_became_of_it() {
         let counters = Counters::default();
         let outcomes = [
-            Ok(Taken::Written),
-            Ok(Taken::Written),
-            Ok(Taken::Duplicate),
+            Ok(Taken::Events { written: 1, duplicates: 0 }),
+            Ok(Taken::Events { written: 1, duplicates: 1 }),
             Err(Refused::BodyLate),
             Err(Refused::Signature(Refusal::SignatureWrong)),
             Err(Refused::Deferred(DeferredBecause::Unconfirmed)),

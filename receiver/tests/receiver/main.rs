@@ -6,6 +6,7 @@
 //! - the other modules: what a receiver promises.
 #![allow(clippy::unwrap_used, reason = "as in every test; clippy does not see that all of this is one")]
 
+mod cloud_events;
 mod ending;
 mod faults;
 mod issuer;

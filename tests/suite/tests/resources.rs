@@ -52,6 +52,12 @@ async fn the_api_server_accepts_what_is_valid() {
             ),
         ),
         ("Webhook", format!("{ROUTE}, verify: {{bearer: {{{SECRETS}}}}}")),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, {NONE}, event: {{cloudEvents: AcceptBatches, sequence: {{header: X-Seq}}, headers: [X-Tenant]}}, patience: 5s"
+            ),
+        ),
         ("Webhook", format!("{ROUTE}, verify: {{basic: {{username: partner, {SECRETS}}}}}")),
         ("Webhook", format!("{ROUTE}, verify: {{apiKey: {{{SECRETS}}}}}")),
         (
@@ -133,6 +139,14 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{key: {{jsonPointer: id}}}}"), "spec.event.key.jsonPointer"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{body: 1M}}"), "spec.limits.body"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{cloudEvents: Maybe}}"), "spec.event.cloudEvents"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, {NONE}, event: {{sequence: {{}}}}"),
+            "write exactly one of header, jsonPointer",
+        ),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{headers: ['a b']}}"), "spec.event.headers"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, topicRef: {{name: a}}, topic: {{}}"), "write topicRef"),
         ("Webhook", &long, format!("{ROUTE}, {NONE}"), "use at most 45"),
         (

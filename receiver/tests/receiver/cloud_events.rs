@@ -1,0 +1,118 @@
+//! CloudEvents are taken in each of their modes and become the same records.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::json;
+use sluice_crds::{
+    CloudEvents,
+    wire::{FieldSource, RejectedBecause, Verification},
+};
+
+use crate::{
+    kafka::{Record, connection, records, topic},
+    running::{PATH, Running, Setup},
+    sender::{Answer, Sender, full},
+};
+
+async fn receiver(accept: CloudEvents) -> (String, Running) {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.verification = Verification::None;
+    setup.config.event.cloud_events = accept;
+    setup.config.event.key = Some(FieldSource::JsonPointer("/customer".into()));
+    setup.config.event.sequence = Some(FieldSource::Header("x-count".into()));
+    setup.config.event.headers = vec!["x-tenant".into()];
+    (topic, setup.ready().await)
+}
+
+async fn send(receiver: &Running, headers: &[(&str, &str)], body: &str) -> Answer {
+    let sender = Sender::to(receiver.endpoint);
+    let mut request = sender.request(Method::POST, PATH).header("x-tenant", "acme").header("x-count", "7");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    sender.send(request.body(full(body.to_owned())).unwrap()).await.unwrap()
+}
+
+/// Without the time, which is the receiver's.
+fn headers(record: &Record) -> BTreeMap<&str, &str> {
+    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    headers.filter(|(name, _)| *name != "ce_time").collect()
+}
+
+#[tokio::test]
+async fn an_event_is_the_same_record_in_binary_and_in_structured_mode() {
+    let (topic, receiver) = receiver(CloudEvents::Accept).await;
+    let data = r#"{"customer": "c-1", "amount": 1.10}"#;
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "e-1"),
+        ("ce-source", "/partner"),
+        ("ce-type", "order.paid"),
+        ("content-type", "application/json"),
+        ("authorization", "Bearer secret"),
+    ];
+    assert_eq!(send(&receiver, &binary, data).await.status, 202);
+    let structured = format!(
+        r#"{{"specversion": "1.0", "id": "e-2", "source": "/partner", "type": "order.paid", "datacontenttype": "application/json", "data": {data}}}"#
+    );
+    let content_type = [("content-type", "application/cloudevents+json")];
+    assert_eq!(send(&receiver, &content_type, &structured).await.status, 202);
+    // Another source may use the same id; the same source says it again.
+    assert_eq!(send(&receiver, &content_type, &structured.replace("/partner", "/other")).await.status, 202);
+    assert_eq!(send(&receiver, &content_type, &structured).await.status, 202);
+
+    let written = records(&connection(), &topic).await;
+    assert_eq!(written.len(), 3);
+    for (record, id) in written.iter().zip(["e-1", "e-2"]) {
+        assert_eq!((record.key.as_deref(), record.value.as_slice()), (Some(&b"c-1"[..]), data.as_bytes()));
+        let expected = [
+            ("ce_id", id),
+            ("ce_sequence", "7"),
+            ("ce_source", "/partner"),
+            ("ce_specversion", "1.0"),
+            ("ce_type", "order.paid"),
+            ("content-type", "application/json"),
+            ("x-tenant", "acme"),
+        ];
+        assert_eq!(headers(record), expected.into());
+    }
+    assert_eq!((receiver.status().await.accepted, receiver.status().await.duplicates), (3, 1));
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_is_a_record_and_is_written_once() {
+    let (topic, receiver) = receiver(CloudEvents::AcceptBatches).await;
+    let event =
+        |id: usize| json!({"specversion": "1.0", "id": id.to_string(), "source": "/a", "type": "t", "data": id});
+    let content_type = [("content-type", "application/cloudevents-batch+json")];
+    let first = json!((0..100).map(event).collect::<Vec<_>>()).to_string();
+    let overlapping = json!((50..150).map(event).collect::<Vec<_>>()).to_string();
+    for batch in [&first, &overlapping, &first] {
+        assert_eq!(send(&receiver, &content_type, batch).await.status, 202);
+    }
+    let broken = json!([event(200), {"specversion": "1.0"}]).to_string();
+    let answer = send(&receiver, &content_type, &broken).await;
+    assert_eq!((answer.status, answer.body.as_ref()), (422, &b"the cloud event has no attribute id\n"[..]));
+
+    let mut ids: Vec<usize> = records(&connection(), &topic)
+        .await
+        .iter()
+        .map(|record| record.header("ce_id").unwrap().parse().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..150).collect::<Vec<_>>());
+    let status = receiver.status().await;
+    assert_eq!((status.accepted, status.duplicates), (150, 150));
+    assert_eq!(status.rejected, [(RejectedBecause::CloudEvent, 1)].into());
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_where_it_is_not_switched_on() {
+    let (topic, receiver) = receiver(CloudEvents::Accept).await;
+    let answer = send(&receiver, &[("content-type", "application/cloudevents-batch+json")], "[]").await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.starts_with(b"batches of cloud events are not switched on"), "{answer:?}");
+    assert_eq!(records(&connection(), &topic).await, []);
+}
