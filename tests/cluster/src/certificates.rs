@@ -14,6 +14,7 @@ use rcgen::{
 use serde_json::json;
 
 use crate::components::NODE;
+use crate::components::kafka::USERS;
 use crate::site::{API_PORT, Site};
 use crate::template;
 
@@ -38,6 +39,7 @@ pub(crate) fn write_all(site: &Site) -> Result<()> {
     let authority = authority()?;
     template::write(&site.path("certificates/ca.crt"), &authority.pem())?;
     write_servers(site, &authority)?;
+    write_kafka(site, &authority)?;
     write_service_account_keys(site)?;
     for user in users() {
         let pair = issue(&authority, &user.common_name, user.group, &[])?;
@@ -76,6 +78,21 @@ fn write_servers(site: &Site, authority: &Authority) -> Result<()> {
     write_pair(site, "kubelet", &issue(authority, NODE, None, &[NODE, "127.0.0.1", &address])?)?;
     let group = Some("system:masters");
     write_pair(site, "apiserver-to-kubelet", &issue(authority, "kube-apiserver-kubelet-client", group, &[])?)
+}
+
+/// The secured broker's key and certificate in one file, and a folder for each of its users: what a Secret of theirs holds.
+fn write_kafka(site: &Site, authority: &Authority) -> Result<()> {
+    let broker = issue(authority, "kafka", None, &["localhost", "127.0.0.1", &site.address().to_string()])?;
+    write_secret(site, "certificates/kafka.pem", &format!("{}{}", broker.key, broker.certificate))?;
+    for (name, password) in USERS {
+        let pair = issue(authority, name, None, &[])?;
+        for (file, content) in
+            [("username", name), ("password", password), ("tls.crt", &pair.certificate), ("tls.key", &pair.key)]
+        {
+            write_secret(site, &format!("kafka-users/{name}/{file}"), content)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_service_account_keys(site: &Site) -> Result<()> {

@@ -8,12 +8,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::components::Component;
+use crate::components::kafka::REPLICATED_PORTS;
 use crate::handle::ComponentHandle;
 use crate::image::{self, Loaded};
 use crate::lock::Lock;
 use crate::name::Name;
 use crate::part::{Part, Parts};
-use crate::site::{self, GATEWAY_PORT, KAFKA_PORT, Site};
+use crate::secured::SecuredKafka;
+use crate::site::{self, GATEWAY_PORT, KAFKA_PORT, REGISTRY_PORT, Site};
 use crate::{down, network, prerequisites, progress, supervision, up};
 
 /// A running cluster. Dropping it leaves the cluster running.
@@ -85,6 +87,21 @@ impl Cluster {
     /// `host:port` of the broker, the same from this machine and from pods.
     pub fn kafka_bootstrap(&self) -> String {
         self.site.listener(KAFKA_PORT).to_string()
+    }
+
+    /// `host:port` of the three brokers that are one cluster.
+    pub fn kafka_replicated_bootstrap(&self) -> String {
+        REPLICATED_PORTS.map(|port| self.site.listener(port).to_string()).join(",")
+    }
+
+    /// The broker that lets nobody in without a login.
+    pub fn kafka_secured(&self) -> SecuredKafka {
+        SecuredKafka::of(self.site.clone())
+    }
+
+    /// Confluent's API of the schema registry.
+    pub fn schema_registry_url(&self) -> String {
+        format!("http://{}/apis/ccompat/v7", self.site.listener(REGISTRY_PORT))
     }
 
     /// Envoy's HTTP listener: the address of the Gateway `edge`, the same from this machine and from pods.

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::components::Component;
+use crate::components::{Component, kafka};
 use crate::site::Site;
 use crate::supervision;
+use crate::template;
 
 /// One component of a cluster, to be stopped and started by tests of faults.
 #[derive(Clone, Debug)]
@@ -44,6 +45,11 @@ impl ComponentHandle {
     /// Starts it again, with the data it had, and waits until it is ready.
     pub fn start(&self) -> Result<()> {
         supervision::start(&self.site, self.component)
+    }
+
+    /// Adds lines to a broker's configuration file, such as `delete.topic.enable=false`; they hold from its next start.
+    pub fn add_settings(&self, lines: &str) -> Result<()> {
+        template::write(&kafka::added_settings(&self.site, self.component), lines)
     }
 
     pub fn state(&self) -> State {

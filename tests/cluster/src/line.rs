@@ -25,7 +25,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         which: Which,
         /// The parts to start, each with what it needs.
-        #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
+        #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::USUAL)]
         parts: Vec<Part>,
     },
     /// Take a cluster away with everything it left.

@@ -46,6 +46,18 @@ fn up(name: &str, parts: &[Part]) -> Result<()> {
     if is_running(&cluster, Component::Kafka) {
         print(format_args!("  kafka    {}", cluster.kafka_bootstrap()))?;
     }
+    if is_running(&cluster, Component::Kafka1) {
+        print(format_args!("  three brokers    {}", cluster.kafka_replicated_bootstrap()))?;
+    }
+    if is_running(&cluster, Component::KafkaSecured) {
+        let secured = cluster.kafka_secured();
+        print(format_args!("  secured kafka    {} (login)", secured.login_bootstrap()))?;
+        print(format_args!("                   {} (certificate)", secured.certificate_bootstrap()))?;
+        print(format_args!("                   authority {}", secured.authority().display()))?;
+    }
+    if is_running(&cluster, Component::SchemaRegistry) {
+        print(format_args!("  schema registry  {}", cluster.schema_registry_url()))?;
+    }
     if is_running(&cluster, Component::Envoy) {
         print(format_args!("  gateway  http://{}", cluster.gateway_address()))?;
     }

@@ -11,6 +11,12 @@ pub enum Part {
     ControlPlane,
     /// One Kafka broker in `KRaft` mode.
     Kafka,
+    /// Three Kafka brokers that are one cluster, for what has copies.
+    KafkaReplicated,
+    /// One Kafka broker with TLS, logins, client certificates and access control.
+    KafkaSecured,
+    /// A schema registry.
+    SchemaRegistry,
     /// Scheduler, containerd, kubelet, kube-proxy and DNS: pods run.
     Node,
     /// The Gateway API's resource definitions, without anything that serves them.
@@ -20,11 +26,22 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Self; 5] = [Self::ControlPlane, Self::Kafka, Self::Node, Self::GatewayCrds, Self::Gateway];
+    pub const ALL: [Self; 8] = [
+        Self::ControlPlane,
+        Self::Kafka,
+        Self::KafkaReplicated,
+        Self::KafkaSecured,
+        Self::SchemaRegistry,
+        Self::Node,
+        Self::GatewayCrds,
+        Self::Gateway,
+    ];
+    /// What Sluice needs to run, without what only tests of special cases do.
+    pub const USUAL: [Self; 5] = [Self::ControlPlane, Self::Kafka, Self::Node, Self::GatewayCrds, Self::Gateway];
 
     fn needs(self) -> &'static [Self] {
         match self {
-            Self::ControlPlane | Self::Kafka => &[],
+            Self::ControlPlane | Self::Kafka | Self::KafkaReplicated | Self::KafkaSecured | Self::SchemaRegistry => &[],
             Self::Node | Self::GatewayCrds => &[Self::ControlPlane],
             Self::Gateway => &[Self::Node, Self::GatewayCrds],
         }

@@ -17,6 +17,7 @@ struct Need {
 
 const EVERYTHING: &[Part] = &Part::ALL;
 const IN_GO: &[Part] = &[Part::ControlPlane];
+const IN_JAVA: &[Part] = &[Part::Kafka, Part::KafkaReplicated, Part::KafkaSecured, Part::SchemaRegistry];
 
 const NEEDS: [Need; 14] = [
     Need { what: "ip", package: "iproute2", parts: EVERYTHING },
@@ -24,8 +25,8 @@ const NEEDS: [Need; 14] = [
     Need { what: "setsid", package: "util-linux", parts: EVERYTHING },
     Need { what: "bash", package: "bash", parts: EVERYTHING },
     Need { what: "go", package: "none: Go 1.26 from go.dev/dl", parts: IN_GO },
-    Need { what: "java", package: "openjdk-17-jre-headless", parts: &[Part::Kafka] },
-    Need { what: "mvn", package: "maven", parts: &[Part::Kafka] },
+    Need { what: "java", package: "openjdk-17-jre-headless", parts: IN_JAVA },
+    Need { what: "mvn", package: "maven", parts: IN_JAVA },
     Need { what: "containerd", package: "containerd", parts: &[Part::Node] },
     Need { what: "runc", package: "runc", parts: &[Part::Node] },
     Need { what: "iptables", package: "iptables", parts: &[Part::Node] },

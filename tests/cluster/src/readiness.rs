@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::kubectl::Kubectl;
 use crate::logs;
@@ -25,8 +25,8 @@ pub(crate) enum Probe {
     Tcp(SocketAddrV4),
     /// `GET` of a path answers 200.
     Http(SocketAddrV4, &'static str),
-    /// A broker answers a metadata request and names itself.
-    Kafka(SocketAddrV4),
+    /// The broker with this number answers a metadata request and names itself.
+    Kafka(SocketAddrV4, usize),
     Kubectl(Kubectl, Vec<String>),
     /// Every resource definition of the cluster is established.
     Definitions(Kubectl),
@@ -53,7 +53,7 @@ impl Probe {
             Self::Socket(path) => UnixStream::connect(path).map(drop).context("connect"),
             Self::Tcp(address) => connect(*address).map(drop),
             Self::Http(address, path) => get(*address, path),
-            Self::Kafka(address) => count_brokers(*address),
+            Self::Kafka(address, node) => find_broker(*address, *node),
             Self::Kubectl(kubectl, arguments) => kubectl.run(arguments).map(drop),
             Self::Definitions(kubectl) => all_established(kubectl),
         }
@@ -67,7 +67,7 @@ impl fmt::Display for Probe {
             Self::Socket(path) => write!(formatter, "listening on {}", path.display()),
             Self::Tcp(address) => write!(formatter, "listening on {address}"),
             Self::Http(address, path) => write!(formatter, "answering 200 at http://{address}{path}"),
-            Self::Kafka(address) => write!(formatter, "serving Kafka's protocol on {address}"),
+            Self::Kafka(address, _) => write!(formatter, "serving Kafka's protocol on {address}"),
             Self::Kubectl(_, arguments) => write!(formatter, "passing `kubectl {}`", arguments.join(" ")),
             Self::Definitions(_) => write!(formatter, "serving every resource definition"),
         }
@@ -104,17 +104,32 @@ fn get(address: SocketAddrV4, path: &str) -> Result<()> {
 }
 
 /// Metadata, version 1, about no topic: the answer lists the brokers that are not fenced.
-fn count_brokers(address: SocketAddrV4) -> Result<()> {
+fn find_broker(address: SocketAddrV4, node: usize) -> Result<()> {
     const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0];
     let mut stream = connect(address)?;
     stream.write_all(&REQUEST)?;
-    // Length of the answer, the number of the request, number of brokers.
-    let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
-    match head[8..] {
-        [0, 0, 0, 0] => bail!("the broker does not count itself in yet"),
-        _ => Ok(()),
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length))?];
+    stream.read_exact(&mut answer)?;
+    let brokers = brokers(&answer).context("the broker's answer is cut off")?;
+    ensure!(brokers.contains(&node), "the broker does not count itself in yet, only {brokers:?}");
+    Ok(())
+}
+
+/// The numbers of the brokers in an answer: after the request's number and their count, each has its number, host, port and
+/// rack, and texts begin with their length, -1 for none.
+fn brokers(answer: &[u8]) -> Option<Vec<usize>> {
+    let number = |at: usize| Some(i32::from_be_bytes(answer.get(at..at + 4)?.try_into().ok()?));
+    let text = |at: usize| {
+        Some(at + 2 + usize::try_from(i16::from_be_bytes(answer.get(at..at + 2)?.try_into().ok()?)).unwrap_or(0))
+    };
+    let (mut at, mut brokers) = (8, Vec::new());
+    for _ in 0..number(4)? {
+        brokers.push(usize::try_from(number(at)?).ok()?);
+        at = text(text(at + 4)? + 4)?;
     }
+    Some(brokers)
 }
 
 #[cfg(test)]
@@ -145,8 +160,11 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_still_fenced_is_not_ready() {
-        assert!(count_brokers(answered_with(&[0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0])).is_err());
-        assert!(count_brokers(answered_with(&[0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 1])).is_ok());
+        assert!(find_broker(answered_with(&[0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0]), 1).is_err());
+        // Broker 2, host "k", port 9, without a rack.
+        let other = &[0, 0, 0, 21, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 1, b'k', 0, 0, 0, 9, 0xff, 0xff];
+        assert!(find_broker(answered_with(other), 1).is_err());
+        assert!(find_broker(answered_with(other), 2).is_ok());
     }
 
     #[test]

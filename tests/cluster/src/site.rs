@@ -17,6 +17,7 @@ use crate::subnet::Subnet;
 use crate::template;
 
 pub(crate) const KAFKA_PORT: u16 = 9092;
+pub(crate) const REGISTRY_PORT: u16 = 9141;
 pub(crate) const API_PORT: u16 = 6443;
 pub(crate) const GATEWAY_PORT: u16 = 80;
 

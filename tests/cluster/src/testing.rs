@@ -9,7 +9,7 @@ use std::process::{self, Command};
 use std::sync::LazyLock;
 
 use crate::build::cache::Recipe;
-use crate::{Cluster, Part, external};
+use crate::{Cluster, Part, SecuredKafka, external};
 
 /// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
 pub fn shared_name() -> String {
@@ -47,6 +47,16 @@ pub fn prepared(
         }
         Ok(())
     })
+}
+
+/// The secured broker that tests share.
+pub fn shared_secured_kafka() -> SecuredKafka {
+    Cluster::up(&shared_name(), &[Part::KafkaSecured]).expect("a secured broker for tests").kafka_secured()
+}
+
+/// Three brokers that tests share and no test disturbs.
+pub fn shared_replicated_kafka() -> String {
+    Cluster::up(&shared_name(), &[Part::KafkaReplicated]).expect("three brokers for tests").kafka_replicated_bootstrap()
 }
 
 /// A cluster that one test disturbs. Its name is this process's own, so that no other run takes it away; it goes when dropped.

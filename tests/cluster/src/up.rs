@@ -19,18 +19,22 @@ pub(crate) fn bring_up(site: &Site, parts: &Parts) -> Result<()> {
     }
     site.once("certificates", || certificates::write_all(site))?;
     thread::scope(|scope| {
-        let kafka = scope.spawn(|| when(parts, Part::Kafka, || kafka(site)));
+        let kafka = scope.spawn(|| kafka(site, parts));
+        let registry = scope.spawn(|| when(parts, Part::SchemaRegistry, || registry(site)));
         let containers = scope.spawn(|| when(parts, Part::Node, || containers(site)));
         let control_plane = when(parts, Part::ControlPlane, || control_plane(site));
         let containers = joined(containers);
         let rest = control_plane.and(containers).and_then(|()| on_the_control_plane(site, parts));
-        joined(kafka).and(rest)
+        joined(kafka).and(joined(registry)).and(rest)
     })
 }
 
 fn programs(parts: &Parts) -> Vec<Program> {
     let needed = [
         (Part::Kafka, &[Program::Kafka, Program::KafkaClasses][..]),
+        (Part::KafkaReplicated, &[Program::Kafka, Program::KafkaClasses]),
+        (Part::KafkaSecured, &[Program::Kafka, Program::KafkaClasses]),
+        (Part::SchemaRegistry, &[Program::SchemaRegistry]),
         (Part::ControlPlane, &[Program::Kubernetes]),
         (Part::Node, &[Program::Coredns, Program::Pause]),
         (Part::GatewayCrds, &[Program::GatewayApi]),
@@ -48,8 +52,19 @@ fn joined(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     thread.join().unwrap_or_else(|_| Err(anyhow!("a part of the start panicked; its message is above")))
 }
 
-fn kafka(site: &Site) -> Result<()> {
-    ready(site, "kafka ready", &[Component::Kafka])
+fn kafka(site: &Site, parts: &Parts) -> Result<()> {
+    when(parts, Part::Kafka, || ready(site, "kafka ready", &[Component::Kafka]))?;
+    when(parts, Part::KafkaReplicated, || {
+        let brokers = [Component::Kafka1, Component::Kafka2, Component::Kafka3];
+        // None of them is ready before two of them run.
+        brokers.iter().try_for_each(|broker| supervision::launch(site, *broker))?;
+        ready(site, "three kafka brokers ready", &brokers)
+    })?;
+    when(parts, Part::KafkaSecured, || ready(site, "secured kafka ready", &[Component::KafkaSecured]))
+}
+
+fn registry(site: &Site) -> Result<()> {
+    ready(site, "schema registry ready", &[Component::SchemaRegistry])
 }
 
 fn control_plane(site: &Site) -> Result<()> {

@@ -157,7 +157,7 @@ pub fn ready(conditions: &[Condition]) -> Result<(), String> {
 
 async fn node() -> anyhow::Result<Target> {
     let target = tokio::task::spawn_blocking(|| -> anyhow::Result<Target> {
-        let target = Target::up(&format!("{}-node", testing::shared_name()), &Part::ALL)?;
+        let target = Target::up(&format!("{}-node", testing::shared_name()), &Part::USUAL)?;
         install::load_images(&target)?;
         Ok(target)
     })

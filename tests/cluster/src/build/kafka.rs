@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Program;
 use super::cache::{Recipe, Workshop};
-use crate::components::kafka::{LOGGING, SETTINGS, java_arguments, settings};
+use crate::components::kafka::{LOGGING, SETTINGS, USERS, java_arguments, settings};
 use crate::process::{self, Signal};
 use crate::readiness::{self, Probe};
 use crate::template;
@@ -28,19 +28,24 @@ pub(super) fn obtain() -> Result<PathBuf> {
     })
 }
 
-/// A folder with `classes.jsa`, and `data` as `kafka-storage format` leaves it. The archive is bound to the very files it
+/// A folder with `classes.jsa`, and `data` and `secured` as `kafka-storage format` leaves them, one without and one with users. The archive is bound to the very files it
 /// was made from, so the jars have to be at their final place first.
 pub(super) fn obtain_classes() -> Result<PathBuf> {
     let jars = Program::Kafka.obtain()?;
     let java = process::run(Command::new("java").arg("--version"))?;
     let inputs = vec![("jars", jars.display().to_string()), ("java", java), ("settings", SETTINGS.to_owned())];
+    let inputs = [inputs, vec![("users", format!("{USERS:?}"))]].concat();
     Recipe { name: "kafka-classes", inputs, takes: "about 10 s" }.obtain(|workshop| {
         let file = workshop.sources.join("server.properties");
         let broker = free_address()?;
         let data = workshop.out.join("data");
         template::write(&workshop.sources.join("log4j2.properties"), LOGGING)?;
-        template::write(&file, &settings(broker, free_address()?.port(), &data))?;
-        format(workshop, &jars, &file)?;
+        let settings = |data: &Path, controller| settings(1, &[controller], &format!("PLAINTEXT://{broker}"), data);
+        let secured = workshop.sources.join("secured.properties");
+        template::write(&secured, &settings(&workshop.out.join("secured"), free_address()?.port()))?;
+        format(workshop, &jars, &secured, &users())?;
+        template::write(&file, &settings(&data, free_address()?.port()))?;
+        format(workshop, &jars, &file, &[])?;
         let formatted = workshop.sources.join("formatted");
         workshop.run(Command::new("cp").arg("-r").arg(&data).arg(&formatted))?;
         run_once(workshop, &jars, broker)?;
@@ -49,10 +54,19 @@ pub(super) fn obtain_classes() -> Result<PathBuf> {
     })
 }
 
-fn format(workshop: &Workshop, jars: &Path, file: &Path) -> Result<()> {
+fn format(workshop: &Workshop, jars: &Path, file: &Path, users: &[String]) -> Result<()> {
     let mut format = Command::new("java");
     format.arg("-cp").arg(jars.join("*")).args(["kafka.tools.StorageTool", "format", "--cluster-id"]);
-    workshop.run(format.args(["MkU3OEVBNTcwNTJENDM2Qg", "--config"]).arg(file))
+    workshop.run(format.args(["MkU3OEVBNTcwNTJENDM2Qg", "--config"]).arg(file).args(users))
+}
+
+/// Every user with both kinds of SCRAM.
+fn users() -> Vec<String> {
+    let user = |mechanism: &str, (name, password): (&str, &str)| {
+        ["--add-scram".to_owned(), format!("{mechanism}=[name={name},password={password}]")]
+    };
+    let mechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
+    mechanisms.iter().flat_map(|mechanism| USERS.iter().flat_map(|name| user(mechanism, *name))).collect()
 }
 
 /// Starts the broker until it serves and ends it in peace: the virtual machine then writes the archive.
@@ -62,7 +76,7 @@ fn run_once(workshop: &Workshop, jars: &Path, broker: SocketAddrV4) -> Result<()
     let sharing = format!("-XX:ArchiveClassesAtExit={}", archive.display());
     let command = java_arguments(&sharing, jars, &workshop.sources);
     let process = process::start(&command, &[], &log)?;
-    let served = readiness::wait(&process, &[Probe::Kafka(broker)], Duration::from_mins(2), &log);
+    let served = readiness::wait(&process, &[Probe::Kafka(broker, 1)], Duration::from_mins(2), &log);
     process.signal(if served.is_ok() { Signal::TERM } else { Signal::KILL })?;
     let ended = process.wait_for_end(Duration::from_mins(1))?;
     served.context("run Kafka once")?;

@@ -9,6 +9,7 @@ mod go;
 mod kafka;
 mod kubernetes;
 mod pause;
+mod schema_registry;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) enum Program {
     Pause,
     Kafka,
     KafkaClasses,
+    SchemaRegistry,
     GatewayApi,
     Contour,
     Envoy,
@@ -35,6 +37,7 @@ impl Program {
             Self::Pause => "pause",
             Self::Kafka => "kafka",
             Self::KafkaClasses => "kafka-classes",
+            Self::SchemaRegistry => "schema-registry",
             Self::GatewayApi => "gateway-api",
             Self::Contour => "contour",
             Self::Envoy => "envoy",
@@ -49,6 +52,7 @@ impl Program {
             Self::Pause => pause::obtain(),
             Self::Kafka => kafka::obtain(),
             Self::KafkaClasses => kafka::obtain_classes(),
+            Self::SchemaRegistry => schema_registry::obtain(),
             Self::GatewayApi => gateway_api::obtain(),
             Self::Contour => contour::PROGRAM.obtain(),
             Self::Envoy => envoy::obtain(),

@@ -12,6 +12,7 @@ mod kube_proxy;
 mod kubelet;
 mod mounts;
 mod scheduler;
+mod schema_registry;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +39,14 @@ pub enum Component {
     KubeProxy,
     Coredns,
     Kafka,
+    #[value(name = "kafka-1")]
+    Kafka1,
+    #[value(name = "kafka-2")]
+    Kafka2,
+    #[value(name = "kafka-3")]
+    Kafka3,
+    KafkaSecured,
+    SchemaRegistry,
     Contour,
     Envoy,
 }
@@ -59,7 +68,7 @@ pub(crate) enum Place {
 }
 
 impl Component {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Etcd,
         Self::Apiserver,
         Self::ControllerManager,
@@ -70,6 +79,11 @@ impl Component {
         Self::KubeProxy,
         Self::Coredns,
         Self::Kafka,
+        Self::Kafka1,
+        Self::Kafka2,
+        Self::Kafka3,
+        Self::KafkaSecured,
+        Self::SchemaRegistry,
         Self::Contour,
         Self::Envoy,
     ];
@@ -87,6 +101,11 @@ impl Component {
             Self::KubeProxy => "kube-proxy",
             Self::Coredns => "coredns",
             Self::Kafka => "kafka",
+            Self::Kafka1 => "kafka-1",
+            Self::Kafka2 => "kafka-2",
+            Self::Kafka3 => "kafka-3",
+            Self::KafkaSecured => "kafka-secured",
+            Self::SchemaRegistry => "schema-registry",
             Self::Contour => "contour",
             Self::Envoy => "envoy",
         }
@@ -104,7 +123,12 @@ impl Component {
             Self::Kubelet => kubelet::prepare(site),
             Self::KubeProxy => kube_proxy::prepare(site),
             Self::Coredns => coredns::prepare(site),
-            Self::Kafka => kafka::prepare(site),
+            Self::Kafka => kafka::alone(site),
+            Self::Kafka1 => kafka::first(site),
+            Self::Kafka2 => kafka::second(site),
+            Self::Kafka3 => kafka::third(site),
+            Self::KafkaSecured => kafka::secured(site),
+            Self::SchemaRegistry => Ok(schema_registry::prepare(site)),
             Self::Contour => contour::prepare(site),
             Self::Envoy => envoy::prepare(site),
         }

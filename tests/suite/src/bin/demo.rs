@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let target = Target::up(CLUSTER, &Part::ALL)?;
+    let target = Target::up(CLUSTER, &Part::USUAL)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(story(&target))
 }
