@@ -46,7 +46,7 @@ pub enum Error {
         cause: KafkaError,
     },
     /// The brokers do not accept our credentials, or we not their certificate.
-    #[error("{doing}: no connection is allowed between Kafka and us: {cause}")]
+    #[error("{doing}: {}: {cause}", .cause.code.authentication_advice())]
     Unauthenticated {
         /// What was being done.
         doing: &'static str,
@@ -163,6 +163,8 @@ impl ErrorCode {
     pub const TOPIC_DELETION_DISABLED: Self = Self(73);
     pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);
 
+    pub(crate) const TRANSPORT: Self = Self(-195);
+    pub(crate) const SSL: Self = Self(-181);
     pub(crate) const TIMED_OUT: Self = Self(-185);
     pub(crate) const INVALID_ARGUMENT: Self = Self(-186);
     pub(crate) const ALL_BROKERS_DOWN: Self = Self(-187);
@@ -211,6 +213,18 @@ impl ErrorCode {
     /// Whether brokers and client do not accept each other.
     pub fn is_authentication(self) -> bool {
         Self::AUTHENTICATION.contains(&self.0)
+    }
+
+    /// What failed between brokers and client, and where to look.
+    fn authentication_advice(self) -> &'static str {
+        match self {
+            Self::SSL => {
+                "TLS with Kafka fails; check the authorities in `ca`, and for mTLS `tls.crt` and `tls.key` in `credentials`"
+            }
+            _ => {
+                "Kafka does not accept the login; check `username` and `password` in `credentials`, and `saslMechanism`"
+            }
+        }
     }
 
     pub(crate) fn is_no_answer(self) -> bool {

@@ -13,6 +13,7 @@ pub(crate) struct Trouble(Mutex<Option<KafkaError>>);
 impl Trouble {
     /// "All brokers are down" follows every error of a connection and says less than it.
     pub(crate) fn remember(&self, error: KafkaError) {
+        let error = as_told_by_the_broker(error);
         debug!(code = %error.code, "Kafka connection in trouble: {}", error.message);
         self.change(|latest| {
             if latest.is_none() || error.code != ErrorCode::ALL_BROKERS_DOWN {
@@ -33,6 +34,12 @@ impl Trouble {
     fn change<T>(&self, change: impl FnOnce(&mut Option<KafkaError>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// With TLS 1.3 a broker that misses a client's certificate says so after the handshake; librdkafka then calls it a lost connection.
+fn as_told_by_the_broker(error: KafkaError) -> KafkaError {
+    let is_alert = error.code == ErrorCode::TRANSPORT && error.message.contains("SSL alert");
+    if is_alert { KafkaError { code: ErrorCode::SSL, ..error } } else { error }
 }
 
 #[cfg(test)]

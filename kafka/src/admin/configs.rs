@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Admin, PerTopic, batch::Batch};
+use super::{Admin, PerTopic, batch::Batch, rights::Task};
 use crate::{Error, native};
 
 /// The value of one key and where it comes from.
@@ -52,17 +52,20 @@ pub enum ConfigChange {
     },
 }
 
+const ALTER: Task = Task { doing: "change configurations", right: ("AlterConfigs", "--topic") };
+const DESCRIBE: Task = Task { doing: "describe configurations", right: ("DescribeConfigs", "--topic") };
+
 impl Admin {
     /// Describes the whole configuration of topics, inherited values too, by key. All of them are one request.
     pub async fn describe_configs(&self, topics: &[&str]) -> Result<PerTopic<BTreeMap<String, ConfigEntry>>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (*topic, native::config_resource(topic))));
-        self.ask("describe configurations", batch, native::describe_configs, native::topic_configs).await
+        self.ask(DESCRIBE, batch, native::describe_configs, native::topic_configs).await
     }
 
     /// Describes what was set on the topics themselves, by key; sensitive values are left out. All of them are one request.
     pub async fn describe_own_configs(&self, topics: &[&str]) -> Result<PerTopic<BTreeMap<String, String>>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (*topic, native::config_resource(topic))));
-        self.ask("describe configurations", batch, native::describe_configs, native::own_topic_configs).await
+        self.ask(DESCRIBE, batch, native::describe_configs, native::own_topic_configs).await
     }
 
     /// Changes the named keys and no other (KIP-339). A topic's changes happen all or not at all.
@@ -72,6 +75,6 @@ impl Admin {
     ) -> Result<PerTopic<()>, Error> {
         let build = |(topic, changes): &(&str, Vec<ConfigChange>)| native::changed_resource(topic, changes);
         let batch = Batch::build(changes.iter().map(|change| (change.0, build(change))));
-        self.ask("change configurations", batch, native::alter_configs_incrementally, native::alterations).await
+        self.ask(ALTER, batch, native::alter_configs_incrementally, native::alterations).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Admin, TopicPartition, batch::Batch};
+use super::{Admin, TopicPartition, batch::Batch, rights::Task};
 use crate::{Error, KafkaError, native};
 
 /// A consumer group, as its coordinator describes it.
@@ -42,6 +42,8 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
+const DESCRIBE: Task = Task { doing: "describe consumer groups", right: ("Describe", "--group") };
+
 impl Admin {
     /// Describes consumer groups by name: one request to each of their coordinators.
     ///
@@ -51,6 +53,6 @@ impl Admin {
         groups: &[&str],
     ) -> Result<BTreeMap<String, Result<GroupDescription, KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::name(group))));
-        self.ask("describe consumer groups", batch, native::describe_groups, native::group_descriptions).await
+        self.ask(DESCRIBE, batch, native::describe_groups, native::group_descriptions).await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `inbox`: one thread per client that hands each answer to whoever waits for it.
 //! - `outage`: while a cluster does not answer, one call at a time finds out and all others fail at once.
+//! - `rights`: what a user has to be allowed for a call, said where Kafka refuses it.
 //! - `batch`: what every answer about many topics, groups or partitions has in common.
 //! - `cluster`, `topics`, `configs`, `offsets`, `groups`: the calls.
 
@@ -12,6 +13,7 @@ mod groups;
 mod inbox;
 mod offsets;
 mod outage;
+mod rights;
 mod topics;
 
 use std::{
@@ -29,7 +31,12 @@ pub use groups::{GroupDescription, GroupMember, GroupState};
 pub use offsets::{CommittedOffset, OffsetAt};
 pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 
-use self::{batch::Batch, inbox::Inbox, outage::Outage};
+use self::{
+    batch::Batch,
+    inbox::Inbox,
+    outage::Outage,
+    rights::{Task, principal, with_advice},
+};
 use crate::{
     Error, KafkaError, client_config,
     native::{Call, Event},
@@ -46,6 +53,7 @@ use crate::{
 pub struct Admin {
     inbox: Arc<Inbox>,
     outage: Arc<Outage>,
+    principal: Arc<str>,
     made: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     timeout: Duration,
 }
@@ -57,8 +65,14 @@ impl Admin {
     ///
     /// Errors: [`Error::File`] and [`Error::Settings`], as [`client_config`].
     pub fn connect(connection: &KafkaConnection) -> Result<Self, Error> {
-        let inbox = Inbox::open(&client_config(connection)?)?;
-        Ok(Self { inbox: Arc::new(inbox), outage: Arc::default(), made: Arc::default(), timeout: DEFAULT_TIMEOUT })
+        let config = client_config(connection)?;
+        Ok(Self {
+            inbox: Arc::new(Inbox::open(&config)?),
+            outage: Arc::default(),
+            principal: principal(connection, &config).into(),
+            made: Arc::default(),
+            timeout: DEFAULT_TIMEOUT,
+        })
     }
 
     /// The same client with another timeout for each call; 10 s by default.
@@ -77,10 +91,10 @@ impl Admin {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for a whole batch and adds what was refused before it was asked; `doing` names it in errors.
+    /// Asks for a whole batch and adds what was refused before it was asked.
     async fn ask<R, T>(
         &self,
-        doing: &'static str,
+        task: Task,
         batch: Batch<R>,
         submit: fn(Call<'_>, &[R]),
         read: fn(&Event) -> BTreeMap<String, Result<T, KafkaError>>,
@@ -88,8 +102,13 @@ impl Admin {
         let Batch { requests, refused } = batch;
         let mut answers = BTreeMap::new();
         if !requests.is_empty() {
-            answers = read(&self.request(doing, move |call| submit(call, &requests)).await?);
+            answers = read(&self.request(task.doing, move |call| submit(call, &requests)).await?);
         }
+        let advise = |(name, answer): (String, Result<T, KafkaError>)| {
+            let answer = answer.map_err(|error| with_advice(error, task, &self.principal, &name));
+            (name, answer)
+        };
+        let mut answers: BTreeMap<_, _> = answers.into_iter().map(advise).collect();
         answers.extend(refused.into_iter().map(|(name, error)| (name, Err(error))));
         Ok(answers)
     }

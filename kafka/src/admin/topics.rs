@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Admin, PerTopic, batch::Batch};
-use crate::{Error, ErrorCode, native};
+use super::{Admin, PerTopic, batch::Batch, rights::Task};
+use crate::{Error, ErrorCode, KafkaError, native};
 
 /// A topic as Kafka has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub struct NewTopic {
     pub config: BTreeMap<String, String>,
 }
 
+const CREATE: Task = Task { doing: "create topics", right: ("Create", "--topic") };
+const DELETE: Task = Task { doing: "delete topics", right: ("Delete", "--topic") };
+const DESCRIBE: Task = Task { doing: "describe topics", right: ("Describe", "--topic") };
+const GROW: Task = Task { doing: "add partitions", right: ("Alter", "--topic") };
+
 impl Admin {
     /// Describes topics by name; `None` for one that does not exist. All of them are one request to one broker.
     ///
@@ -49,7 +54,7 @@ impl Admin {
     /// now can still be seen. Look again before concluding anything from `None` after a change.
     pub async fn describe_topics(&self, topics: &[&str]) -> Result<PerTopic<Option<TopicDescription>>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (*topic, native::name(topic))));
-        let answers = self.ask("describe topics", batch, native::describe_topics, native::topic_descriptions).await?;
+        let answers = self.ask(DESCRIBE, batch, native::describe_topics, native::topic_descriptions).await?;
         let existing = answers.into_iter().map(|(topic, answer)| match answer {
             Err(error) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => (topic, Ok(None)),
             answer => (topic, answer.map(Some)),
@@ -60,18 +65,28 @@ impl Admin {
     /// Makes topics. `Ok` once the cluster's controller has them; what it refuses is the topic's own error.
     pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<PerTopic<()>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (topic.name.as_str(), native::new_topic(topic))));
-        self.ask("create topics", batch, native::create_topics, native::creations).await
+        self.ask(CREATE, batch, native::create_topics, native::creations).await
     }
 
     /// Grows topics to a new total of partitions. Kafka cannot remove partitions: a smaller total is refused.
     pub async fn create_partitions(&self, totals: &[(&str, i32)]) -> Result<PerTopic<()>, Error> {
         let batch = Batch::build(totals.iter().map(|(topic, total)| (*topic, native::new_partitions(topic, *total))));
-        self.ask("add partitions", batch, native::create_partitions, native::growths).await
+        self.ask(GROW, batch, native::create_partitions, native::growths).await
     }
 
     /// Deletes topics with all their records, by name: Kafka's request takes no precondition, so describe just before.
     pub async fn delete_topics(&self, topics: &[&str]) -> Result<PerTopic<()>, Error> {
         let batch = Batch::build(topics.iter().map(|topic| (*topic, native::deleted_topic(topic))));
-        self.ask("delete topics", batch, native::delete_topics, native::deletions).await
+        let answers = self.ask(DELETE, batch, native::delete_topics, native::deletions).await?;
+        Ok(answers.into_iter().map(|(topic, answer)| (topic, answer.map_err(deletion_disabled))).collect())
     }
+}
+
+/// librdkafka asks with a version of the request to which brokers without deletion answer that it is invalid, and say no more.
+fn deletion_disabled(error: KafkaError) -> KafkaError {
+    if error.code != ErrorCode::INVALID_REQUEST {
+        return error;
+    }
+    let message = "the brokers delete no topics: their setting delete.topic.enable is false";
+    KafkaError::local(ErrorCode::TOPIC_DELETION_DISABLED, message)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Program;
 use super::cache::{Recipe, Workshop};
-use crate::components::kafka::{LOGGING, SETTINGS, USERS, java_arguments, settings};
+use crate::components::kafka::{HOSTS, LOGGING, SETTINGS, USERS, java_arguments, settings};
 use crate::process::{self, Signal};
 use crate::readiness::{self, Probe};
 use crate::template;
@@ -40,6 +40,7 @@ pub(super) fn obtain_classes() -> Result<PathBuf> {
         let broker = free_address()?;
         let data = workshop.out.join("data");
         template::write(&workshop.sources.join("log4j2.properties"), LOGGING)?;
+        template::write(&workshop.sources.join("hosts"), HOSTS)?;
         let settings = |data: &Path, controller| settings(1, &[controller], &format!("PLAINTEXT://{broker}"), data);
         let secured = workshop.sources.join("secured.properties");
         template::write(&secured, &settings(&workshop.out.join("secured"), free_address()?.port()))?;

@@ -23,6 +23,10 @@ pub(crate) use secured::USERS;
 pub(crate) const SETTINGS: &str = include_str!("../../../components/kafka/server.properties");
 pub(crate) const LOGGING: &str = include_str!("../../../components/kafka/log4j2.properties");
 
+/// All names that a broker knows. It asks for the name of its own address at every login, and the cluster's network has no DNS
+/// to say that there is none: each login would take 10 s.
+pub(crate) const HOSTS: &str = "127.0.0.1 localhost\n";
+
 /// Where the three brokers of one cluster listen, and their controllers.
 pub(crate) const REPLICATED_PORTS: [u16; 3] = [9111, 9112, 9113];
 const REPLICATED_CONTROLLERS: [u16; 3] = [9121, 9122, 9123];
@@ -106,6 +110,7 @@ fn prepare(site: &Site, broker: Broker, secured: &str) -> Result<Launch> {
     let settings = settings(broker.node, broker.controllers, &listeners, &data);
     write(&folder.join("server.properties"), &format!("{settings}{secured}\n{added}"))?;
     write(&folder.join("log4j2.properties"), LOGGING)?;
+    write(&folder.join("hosts"), HOSTS)?;
     if !data.exists() {
         let formatted = if secured.is_empty() { "data" } else { "secured" };
         format(site, broker, &site.program(Program::KafkaClasses).join(formatted), &data)?;
@@ -141,6 +146,7 @@ pub(crate) fn java_arguments(sharing: &str, jars: &Path, folder: &Path) -> Vec<S
         "-XX:+UseSerialGC".into(),
         "-XX:TieredStopAtLevel=1".into(),
         sharing.into(),
+        format!("-Djdk.net.hosts.file={}", folder.join("hosts").display()),
         format!("-Dlog4j2.configurationFile={}", folder.join("log4j2.properties").display()),
         "-cp".into(),
         jars.join("*").display().to_string(),
