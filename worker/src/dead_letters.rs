@@ -5,9 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sluice_kafka::{Header, OutgoingRecord, Producer, SendError};
-use sluice_pipeline::Record;
+use sluice_pipeline::{Record, Rejection};
 
-use crate::config::Job;
+use crate::{
+    config::Job,
+    retry::{GiveUp, Spent},
+    sink::DeliveryError,
+};
 
 /// Writes dead letters.
 pub(crate) struct DeadLetters {
@@ -50,6 +54,42 @@ pub(crate) enum ErrorClass {
 const MESSAGE_LIMIT: usize = 1024;
 /// Header that counts how often a record was sent back from the dead letters.
 const REPLAY_COUNT: &str = "sluice-replay-count";
+
+impl Failed {
+    /// A record that cannot be processed.
+    pub(crate) fn to_process(rejection: Rejection, now: DateTime<Utc>) -> Self {
+        let Rejection { stage, code, message } = rejection;
+        Self {
+            class: ErrorClass::Data,
+            stage,
+            code: code.as_str().to_owned(),
+            message,
+            attempts: 1,
+            first_failed_at: now,
+        }
+    }
+
+    /// A record that the sink of this name did not take.
+    pub(crate) fn to_deliver(sink: &str, error: DeliveryError, reason: GiveUp, spent: &Spent) -> Self {
+        let message = match reason {
+            GiveUp::Refused => error.message,
+            GiveUp::Attempts => format!("{} (all {} attempts used)", error.message, spent.attempts),
+            GiveUp::Elapsed => format!("{} (no time left for another attempt)", error.message),
+        };
+        Self::delivery(sink, error.code, message, spent)
+    }
+
+    /// A record whose attempts were all used before this worker read it. What they failed with is not known any more.
+    pub(crate) fn before(sink: &str, spent: &Spent) -> Self {
+        let message = format!("all {} attempts were used before the worker was started anew", spent.attempts);
+        Self::delivery(sink, "AttemptsUsed".to_owned(), message, spent)
+    }
+
+    fn delivery(sink: &str, code: String, message: String, spent: &Spent) -> Self {
+        let Spent { attempts, first_failed_at, .. } = *spent;
+        Self { class: ErrorClass::Delivery, stage: sink.to_owned(), code, message, attempts, first_failed_at }
+    }
+}
 
 impl DeadLetters {
     /// Writes the dead letters of this job.

@@ -1,4 +1,4 @@
-//! What must wait for what: records of one lane go one after the other, lanes go side by side.
+//! What must wait for what within a partition: records of one lane go one after the other, lanes go side by side.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -6,21 +6,15 @@ use bytes::Bytes;
 use sluice_crds::Ordering;
 use sluice_pipeline::Record;
 
-use crate::source::PartitionId;
-
-/// Records that stay in order. Lanes of different partitions are different lanes.
+/// Records of a partition that stay in order: those with this key, or all of them where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
-    partition: PartitionId,
-    /// `None`: all records of the partition.
-    key: Option<Bytes>,
-}
+pub(crate) struct Lane(Option<Bytes>);
 
 /// The lane of a record; `None` where it waits for nothing, and nothing for it.
-pub(crate) fn lane(ordering: Ordering, partition: &PartitionId, record: &Record) -> Option<Lane> {
+pub(crate) fn lane(ordering: Ordering, record: &Record) -> Option<Lane> {
     match ordering {
-        Ordering::Key => record.key.clone().map(|key| Lane { partition: partition.clone(), key: Some(key) }),
-        Ordering::Partition => Some(Lane { partition: partition.clone(), key: None }),
+        Ordering::Key => record.key.clone().map(|key| Lane(Some(key))),
+        Ordering::Partition => Some(Lane(None)),
         Ordering::None => None,
     }
 }
@@ -58,27 +52,11 @@ impl<T> Lanes<T> {
         }
         next
     }
-
-    /// Drops those that wait in the lanes of a partition and need not. What is under way there still leaves its lane.
-    pub(crate) fn drop_waiting(&mut self, partition: &PartitionId, needless: impl Fn(&T) -> bool) {
-        for (_, waiting) in self.0.iter_mut().filter(|(lane, _)| lane.partition == *partition) {
-            waiting.retain(|record| !needless(record));
-        }
-    }
-
-    /// Forgets all lanes of a partition.
-    pub(crate) fn forget(&mut self, partition: &PartitionId) {
-        self.0.retain(|lane, _| lane.partition != *partition);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn partition(number: i32) -> PartitionId {
-        PartitionId { topic: "t".into(), partition: number }
-    }
 
     fn record(key: Option<&'static str>) -> Record {
         let key = key.map(Bytes::from);
@@ -88,37 +66,20 @@ mod tests {
     #[test]
     fn order_is_kept_where_it_is_asked_for() {
         let lanes = |ordering| {
-            let of = |partition, key| lane(ordering, partition, &record(key));
-            let (p0, p1) = (partition(0), partition(1));
-            (
-                of(&p0, Some("a")) == of(&p0, Some("b")),
-                of(&p0, Some("a")) == of(&p1, Some("a")),
-                of(&p0, None).is_some(),
-            )
+            let of = |key| lane(ordering, &record(key));
+            (of(Some("a")) == of(Some("b")), of(Some("a")) == of(Some("a")), of(None).is_some())
         };
-        assert_eq!(lanes(Ordering::Key), (false, false, false));
-        assert_eq!(lanes(Ordering::Partition), (true, false, true));
+        assert_eq!(lanes(Ordering::Key), (false, true, false));
+        assert_eq!(lanes(Ordering::Partition), (true, true, true));
         assert_eq!(lanes(Ordering::None), (true, true, false));
     }
 
     #[test]
     fn a_lane_gives_out_one_record_after_the_other() {
         let mut lanes = Lanes::default();
-        let a = lane(Ordering::Partition, &partition(0), &record(None)).unwrap();
-        let b = lane(Ordering::Partition, &partition(1), &record(None)).unwrap();
+        let [a, b] = ["a", "b"].map(|key| lane(Ordering::Key, &record(Some(key))).unwrap());
         assert_eq!((lanes.enter(&a, 1), lanes.enter(&a, 2), lanes.enter(&b, 3)), (Some(1), None, Some(3)));
         assert_eq!((lanes.leave(&a), lanes.leave(&a), lanes.leave(&b)), (Some(2), None, None));
         assert_eq!(lanes.enter(&a, 4), Some(4));
-    }
-
-    #[test]
-    fn what_waits_in_a_revoked_partition_is_dropped_and_nothing_else() {
-        let mut lanes = Lanes::default();
-        let [a, b] = [0, 1].map(|number| lane(Ordering::Partition, &partition(number), &record(None)).unwrap());
-        let entered = [0, 1, 2].map(|number| (lanes.enter(&a, number), lanes.enter(&b, number)));
-        assert_eq!(entered, [(Some(0), Some(0)), (None, None), (None, None)]);
-        lanes.drop_waiting(&partition(0), |number| *number > 1);
-        assert_eq!([lanes.leave(&a), lanes.leave(&a)], [Some(1), None]);
-        assert_eq!([lanes.leave(&b), lanes.leave(&b)], [Some(1), Some(2)]);
     }
 }

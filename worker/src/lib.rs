@@ -10,8 +10,9 @@
 //! unsettled record.
 //!
 //! - `source`, `sink`: what is read and what is delivered to, one file for each kind.
-//! - `engine`: order, concurrency, bounded memory, commits; `lanes`, `offsets` and `retry` are its pure parts.
-//! - `flow`: what happens to one record; `dead_letters`: where it goes when it fails.
+//! - `engine`: order, concurrency, bounded memory, commits. What it does next is decided by pure parts: `engine::schedule`, and
+//!   below it `lanes`, `offsets`, `progress`, `retry` and `stopwatch`.
+//! - `flow`: what is done with one record; `dead_letters`: where it goes when it fails.
 //! - `status`: counts, trouble, health and metrics.
 
 mod config;
@@ -19,15 +20,16 @@ mod dead_letters;
 mod engine;
 mod flow;
 mod lanes;
-mod lease;
 mod logs;
 mod offsets;
 mod options;
+mod progress;
 mod retry;
 mod run;
 mod sink;
 mod source;
 mod status;
+mod stopwatch;
 
 pub use options::{LogFormat, Options};
 pub use run::run;

@@ -2,44 +2,55 @@
 
 use std::collections::VecDeque;
 
-/// The records of one partition since it was assigned. Pure; offsets begin in the order of the partition.
-#[derive(Debug, Default)]
-pub(crate) struct Offsets {
+/// The records of one partition since it was assigned, each unsettled one with something that is kept for it. Pure; offsets
+/// begin in the order of the partition.
+#[derive(Debug)]
+pub(crate) struct Offsets<T> {
     /// From the lowest unsettled record on, in order; those above it may be settled already.
-    window: VecDeque<Begun>,
+    window: VecDeque<Begun<T>>,
     /// The offset after the last one that is known: of records, transaction markers and holes alike.
     next: Option<i64>,
     unsettled: usize,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct Begun<T> {
     offset: i64,
-    settled: bool,
+    /// `None`: settled.
+    unsettled: Option<T>,
 }
 
-impl Offsets {
+impl<T> Offsets<T> {
+    /// Nothing before `next` matters; `None` where it is not known where the partition is read from.
+    pub(crate) fn new(next: Option<i64>) -> Self {
+        Self { window: VecDeque::new(), next, unsettled: 0 }
+    }
+
     /// A record was read. Errors: the offset is not above all that began before, so it was begun already.
-    pub(crate) fn begin(&mut self, offset: i64) -> Result<(), AlreadyBegun> {
-        if self.next.is_some_and(|next| offset < next) {
-            return Err(AlreadyBegun);
-        }
-        self.window.push_back(Begun { offset, settled: false });
-        self.next = Some(offset + 1);
+    pub(crate) fn begin(&mut self, offset: i64, kept: T) -> Result<(), AlreadyBegun> {
+        self.advance(offset)?;
+        self.window.push_back(Begun { offset, unsettled: Some(kept) });
         self.unsettled += 1;
         Ok(())
     }
 
-    /// A record is settled: delivered, skipped, or a confirmed dead letter. Settling what is not unsettled changes nothing.
-    pub(crate) fn settle(&mut self, offset: i64) {
-        let Ok(index) = self.window.binary_search_by_key(&offset, |begun| begun.offset) else { return };
-        if std::mem::replace(&mut self.window[index].settled, true) {
-            return;
+    /// A record was read that is settled already. One that began already is no news.
+    pub(crate) fn pass(&mut self, offset: i64) {
+        if self.advance(offset).is_ok() && !self.window.is_empty() {
+            self.window.push_back(Begun { offset, unsettled: None });
         }
+    }
+
+    /// A record is settled: delivered, skipped, or a confirmed dead letter. Gives what was kept for it; settling what is not
+    /// unsettled changes nothing.
+    pub(crate) fn settle(&mut self, offset: i64) -> Option<T> {
+        let index = self.index(offset)?;
+        let kept = self.window[index].unsettled.take()?;
         self.unsettled -= 1;
-        while self.window.front().is_some_and(|begun| begun.settled) {
+        while self.window.front().is_some_and(|begun| begun.unsettled.is_none()) {
             self.window.pop_front();
         }
+        Some(kept)
     }
 
     /// Everything before this offset was read: what is no record there (transaction markers, compacted holes) counts as
@@ -59,9 +70,36 @@ impl Offsets {
         self.unsettled
     }
 
-    /// Records from the wall on, settled or not: those that a crash now would deliver again, at most.
+    /// Records from the wall on, settled or not.
     pub(crate) fn span(&self) -> usize {
         self.window.len()
+    }
+
+    /// The records from the wall on: what is kept for those that are not settled.
+    pub(crate) fn window(&self) -> impl Iterator<Item = (i64, Option<&T>)> {
+        self.window.iter().map(|begun| (begun.offset, begun.unsettled.as_ref()))
+    }
+
+    /// Whether a record with this offset may begin: it is above all that began before.
+    pub(crate) fn is_next(&self, offset: i64) -> bool {
+        self.next.is_none_or(|next| offset >= next)
+    }
+
+    fn advance(&mut self, offset: i64) -> Result<(), AlreadyBegun> {
+        if !self.is_next(offset) {
+            return Err(AlreadyBegun);
+        }
+        self.next = Some(offset + 1);
+        Ok(())
+    }
+
+    /// Where there are no holes, which is nearly always, no search is needed.
+    fn index(&self, offset: i64) -> Option<usize> {
+        let distance = usize::try_from(offset - self.window.front()?.offset).ok()?;
+        match self.window.get(distance) {
+            Some(begun) if begun.offset == offset => Some(distance),
+            _ => self.window.binary_search_by_key(&offset, |begun| begun.offset).ok(),
+        }
     }
 }
 
@@ -79,10 +117,10 @@ mod tests {
 
     #[test]
     fn the_wall_is_the_lowest_unsettled_record() {
-        let mut offsets = Offsets::default();
+        let mut offsets = Offsets::new(None);
         assert_eq!(offsets.wall(), None);
         for offset in [5, 6, 9] {
-            offsets.begin(offset).unwrap();
+            offsets.begin(offset, ()).unwrap();
         }
         offsets.settle(6);
         assert_eq!((offsets.wall(), offsets.unsettled(), offsets.span()), (Some(5), 2, 3));
@@ -94,8 +132,8 @@ mod tests {
 
     #[test]
     fn markers_at_the_end_are_passed_once_all_before_them_is_settled() {
-        let mut offsets = Offsets::default();
-        offsets.begin(1).unwrap();
+        let mut offsets = Offsets::new(None);
+        offsets.begin(1, ()).unwrap();
         offsets.reach(3);
         assert_eq!(offsets.wall(), Some(1));
         offsets.settle(1);
@@ -106,9 +144,9 @@ mod tests {
 
     #[test]
     fn a_record_begins_once() {
-        let mut offsets = Offsets::default();
-        offsets.begin(7).unwrap();
-        assert_eq!(offsets.begin(7), Err(AlreadyBegun));
+        let mut offsets = Offsets::new(None);
+        offsets.begin(7, ()).unwrap();
+        assert_eq!(offsets.begin(7, ()), Err(AlreadyBegun));
         offsets.settle(7);
         offsets.settle(7);
         offsets.settle(99);
@@ -137,12 +175,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_unsettled_record_lies_below_the_wall(moves in moves()) {
-            let mut offsets = Offsets::default();
+            let mut offsets = Offsets::new(None);
             let (mut next, mut unsettled) = (0, BTreeSet::new());
             for one in moves {
                 match one {
                     Move::Begin(gap) => {
-                        offsets.begin(next + gap).unwrap();
+                        offsets.begin(next + gap, ()).unwrap();
                         unsettled.insert(next + gap);
                         next += gap + 1;
                     }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use sluice_crds::Retry;
+use chrono::{DateTime, Utc};
+use sluice_crds::{Backoff, Retry};
 
-/// What the attempts for one record have come to.
+/// What a record has spent of its retry budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Attempts {
-    /// How many were made.
-    pub(crate) made: u32,
-    /// Time since the first failure.
+pub(crate) struct Spent {
+    /// Attempts that failed.
+    pub(crate) attempts: u32,
+    /// Time since the first failure, but for what does not count: while no worker had the record.
     pub(crate) elapsed: Duration,
+    /// When the first attempt failed.
+    pub(crate) first_failed_at: DateTime<Utc>,
 }
 
 /// What kind of failure the last attempt met.
@@ -48,30 +51,37 @@ pub(crate) enum GiveUp {
     Elapsed,
 }
 
-/// Decides after a failed attempt. `jitter` is a random number from 0 to 1; the wait is at least what the sink asked for.
-pub(crate) fn decide(policy: &Retry, attempts: Attempts, failure: Failure, jitter: f64) -> Decision {
+/// Decides after a failed attempt. `chance` is a random number from 0 to 1; the wait is at least what the sink asked for.
+pub(crate) fn decide(policy: &Retry, spent: &Spent, failure: Failure, chance: f64) -> Decision {
     let Failure::Passing { retry_after } = failure else { return Decision::GiveUp(GiveUp::Refused) };
-    if attempts.made >= policy.max_attempts {
+    if spent.attempts >= policy.max_attempts {
         return Decision::GiveUp(GiveUp::Attempts);
     }
-    let after = backoff(policy, attempts.made).mul_f64(jitter.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default());
-    if attempts.elapsed.saturating_add(after) > policy.max_elapsed.get() {
+    let bound = bound(&policy.backoff, spent.attempts);
+    let after = bound.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default());
+    if spent.elapsed.saturating_add(after) > policy.max_elapsed.get() {
         return Decision::GiveUp(GiveUp::Elapsed);
     }
     Decision::Retry { after }
 }
 
+/// The wait before something is tried again that must succeed in the end, after so many failures: as the policy says, but
+/// never short, and without an end.
+pub(crate) fn patience(policy: &Backoff, failures: u32, chance: f64) -> Duration {
+    bound(policy, failures).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
 /// The upper bound of the wait after this many attempts.
-fn backoff(policy: &Retry, made: u32) -> Duration {
-    let max = policy.backoff.max.get();
-    let factor = policy.backoff.factor.checked_pow(made.saturating_sub(1));
-    factor.and_then(|factor| policy.backoff.initial.get().checked_mul(factor)).map_or(max, |bound| bound.min(max))
+fn bound(policy: &Backoff, made: u32) -> Duration {
+    let max = policy.max.get();
+    let factor = policy.factor.checked_pow(made.saturating_sub(1));
+    factor.and_then(|factor| policy.initial.get().checked_mul(factor)).map_or(max, |bound| bound.min(max))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluice_crds::{Backoff, Duration as Text};
+    use sluice_crds::Duration as Text;
 
     use super::*;
 
@@ -85,8 +95,8 @@ mod tests {
         }
     }
 
-    fn attempts(made: u32, elapsed: u64) -> Attempts {
-        Attempts { made, elapsed: Duration::from_secs(elapsed) }
+    fn spent(attempts: u32, elapsed: u64) -> Spent {
+        Spent { attempts, elapsed: Duration::from_secs(elapsed), first_failed_at: DateTime::UNIX_EPOCH }
     }
 
     #[test]
@@ -94,7 +104,7 @@ mod tests {
         for (made, jitter, millis) in
             [(1, 1.0, 100), (2, 1.0, 300), (3, 1.0, 900), (4, 1.0, 1000), (4, 0.5, 500), (4, 0.0, 0)]
         {
-            let decision = decide(&policy(), attempts(made, 0), PASSING, jitter);
+            let decision = decide(&policy(), &spent(made, 0), PASSING, jitter);
             assert_eq!(decision, Decision::Retry { after: Duration::from_millis(millis) }, "{made} {jitter}");
         }
     }
@@ -102,9 +112,9 @@ mod tests {
     #[test]
     fn the_sink_may_ask_for_a_longer_wait_than_the_policy() {
         let failure = Failure::Passing { retry_after: Some(Duration::from_secs(7)) };
-        assert_eq!(decide(&policy(), attempts(1, 0), failure, 1.0), Decision::Retry { after: Duration::from_secs(7) });
+        assert_eq!(decide(&policy(), &spent(1, 0), failure, 1.0), Decision::Retry { after: Duration::from_secs(7) });
         let failure = Failure::Passing { retry_after: Some(Duration::from_secs(61)) };
-        assert_eq!(decide(&policy(), attempts(1, 0), failure, 1.0), Decision::GiveUp(GiveUp::Elapsed));
+        assert_eq!(decide(&policy(), &spent(1, 0), failure, 1.0), Decision::GiveUp(GiveUp::Elapsed));
     }
 
     #[test]
@@ -114,7 +124,7 @@ mod tests {
             (5, 0, PASSING, GiveUp::Attempts),
             (2, 60, PASSING, GiveUp::Elapsed),
         ] {
-            assert_eq!(decide(&policy(), attempts(made, elapsed), failure, 0.1), Decision::GiveUp(expected));
+            assert_eq!(decide(&policy(), &spent(made, elapsed), failure, 0.1), Decision::GiveUp(expected));
         }
     }
 
@@ -123,7 +133,7 @@ mod tests {
         fn no_wait_is_longer_than_the_budget_or_the_bound(made in 1..2_000_u32, jitter: f64, max_attempts: u32, factor: u32) {
             let backoff = Backoff { factor, ..policy().backoff };
             let policy = Retry { max_attempts, backoff, ..policy() };
-            if let Decision::Retry { after } = decide(&policy, attempts(made, 3), PASSING, if jitter.is_nan() { 0.0 } else { jitter }) {
+            if let Decision::Retry { after } = decide(&policy, &spent(made, 3), PASSING, if jitter.is_nan() { 0.0 } else { jitter }) {
                 prop_assert!(made < max_attempts);
                 prop_assert!(after <= policy.backoff.max.get());
             }

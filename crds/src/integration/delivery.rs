@@ -72,7 +72,8 @@ pub enum Ordering {
 }
 
 /// When and how often a failed attempt is repeated. Connection errors, timeouts and the answers 408, 409, 425, 429 and 5xx
-/// are worth repeating; `Retry-After` is obeyed. Other answers are refusals.
+/// are worth repeating; `Retry-After` is obeyed. Other answers are refusals. What a record has used of this survives a restart
+/// of the worker, and its partition's way to another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
@@ -83,7 +84,7 @@ pub struct Retry {
     /// The wait between two attempts.
     #[serde(default)]
     pub backoff: Backoff,
-    /// Longest time from the first failure to the last attempt.
+    /// Longest time from the first failure to the last attempt. Time in which no worker has the record does not count.
     #[serde(default = "Retry::default_max_elapsed")]
     pub max_elapsed: Duration,
 }

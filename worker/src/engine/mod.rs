@@ -1,68 +1,97 @@
-//! Takes records from the source, keeps them in order, and tells the source how far they are settled.
+//! Takes records from the source, has done what the schedule says, and tells the source how far they are settled.
+//!
+//! - `schedule`: what is to be done next, with which record. Pure.
+//! - `partition`: one hold on a partition. Pure.
+//! - `pending`: a record that is not settled, and the work for it.
 //!
 //! One task owns all of it; each record that is under way is a task of its own.
 
 mod partition;
+mod pending;
+mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
-use anyhow::Context as _;
-use sluice_pipeline::Record;
+use chrono::Utc;
+use slotmap::SecondaryMap;
 use tokio::{
-    sync::oneshot,
-    task::{JoinError, JoinSet},
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use self::partition::{Limits, Partition};
+pub(crate) use self::pending::{End, Task};
+use self::{
+    pending::{Done, HoldKey, Work},
+    schedule::{Moment, Schedule},
+};
 use crate::{
-    flow::{Flow, Outcome},
-    lanes::{Lane, Lanes, lane},
-    source::{Command, CommandSender, DRAIN, Event, PartitionId, Position, Source},
+    flow::Flow,
+    source::{Command, CommandSender, Commit, DRAIN, Event, PartitionId, Source},
 };
 
 /// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// Work whose end is looked at in one turn.
+const BATCH: usize = 256;
 
 /// The heart of a worker.
-pub(crate) struct Engine {
+struct Engine {
     flow: Arc<Flow>,
+    schedule: Schedule,
     commands: CommandSender,
-    partitions: HashMap<PartitionId, Partition>,
-    lanes: Lanes<Record>,
-    running: JoinSet<Finished>,
-    limits: Limits,
-    /// Tells one hold on a partition from a later one.
-    leases: u64,
+    /// Ends the work for a partition that is gone.
+    leases: SecondaryMap<HoldKey, CancellationToken>,
+    ends: Ends,
+    drain: Option<Drain>,
 }
 
-/// A record whose task has ended.
-struct Finished {
-    partition: PartitionId,
-    lease: u64,
-    record: Record,
-    lane: Option<Lane>,
-    outcome: Outcome,
+type Ends = mpsc::UnboundedSender<Result<Done, Panicked>>;
+
+/// The work for a record panicked; what else is under way is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("the delivery of a record panicked")]
+struct Panicked;
+
+/// Tells when the task that holds it panics.
+struct Watch(Ends);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // The engine has ended where it does not listen.
+            drop(self.0.send(Err(Panicked)));
+        }
+    }
+}
+
+/// Partitions that are about to go.
+struct Drain {
+    partitions: Vec<PartitionId>,
+    deadline: Instant,
+    settled: oneshot::Sender<Vec<Commit>>,
 }
 
 /// Runs until the source has ended, which it does after `shutdown`. Errors: a task panicked; what it worked on is unsettled.
 pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Source { mut events, commands } = source;
-    let mut engine = Engine::new(flow, commands);
+    let (ends, mut done) = mpsc::unbounded_channel();
+    let mut engine = Engine::new(flow, commands, ends);
     let mut commits = interval(COMMIT_INTERVAL);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stopping = false;
+    let (mut ended, mut stopping) = (Vec::with_capacity(BATCH), false);
     loop {
+        engine.go_on();
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => engine.handle(event).await?,
+                Some(event) => engine.handle(event),
                 None => return Ok(()),
             },
-            Some(finished) = engine.running.join_next() => engine.finish(finished)?,
+            _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
+            () = until(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
             () = shutdown.cancelled(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
@@ -73,174 +102,115 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     }
 }
 
+/// Ends at the time; never without one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => drop(timeout_at(time, std::future::pending::<()>()).await),
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Moment {
+    Moment { at: Instant::now().into_std(), utc: Utc::now() }
+}
+
 impl Engine {
-    fn new(flow: Arc<Flow>, commands: CommandSender) -> Self {
-        let limits = Limits::new(flow.delivery.max_in_flight);
-        Self {
-            flow,
-            commands,
-            partitions: HashMap::new(),
-            lanes: Lanes::default(),
-            running: JoinSet::new(),
-            limits,
-            leases: 0,
-        }
+    fn new(flow: Arc<Flow>, commands: CommandSender, ends: Ends) -> Self {
+        let schedule = Schedule::new(flow.delivery.clone(), flow.sink.name(), Instant::now().into_std());
+        Self { flow, schedule, commands, leases: SecondaryMap::new(), ends, drain: None }
     }
 
-    async fn handle(&mut self, event: Event) -> anyhow::Result<()> {
+    fn handle(&mut self, event: Event) {
         match event {
-            Event::Assigned(partitions) => self.assign(partitions),
-            Event::Records(records) => self.receive(records),
-            Event::Reached(positions) => self.reach(&positions),
-            Event::Revoked(partitions, settled) => return self.revoke(&partitions, settled).await,
-            Event::Lost(partitions) => drop(self.release(&partitions)),
-            Event::CommitFailed => self.partitions.values_mut().for_each(|partition| partition.committed = None),
-        }
-        Ok(())
-    }
-
-    fn assign(&mut self, partitions: Vec<PartitionId>) {
-        for id in partitions {
-            info!(partition = %id, "Partition assigned");
-            self.leases += 1;
-            self.partitions.insert(id, Partition::new(self.leases));
-        }
-        self.count_partitions();
-    }
-
-    fn receive(&mut self, records: Vec<Record>) {
-        for record in records {
-            let id = PartitionId { topic: Arc::clone(&record.topic), partition: record.partition };
-            let Some(partition) = self.partitions.get_mut(&id) else {
-                debug!(partition = %id, offset = record.offset, "Record of a partition that is not ours");
-                continue;
-            };
-            if partition.begin(&record).is_err() {
-                debug!(partition = %id, offset = record.offset, "Record read twice");
-                continue;
-            }
-            self.flow.status.received(1);
-            if partition.should_pause(&self.limits) {
-                partition.paused = true;
-                self.command(Command::Pause(id.clone()));
-            }
-            self.enter(&id, record);
-        }
-    }
-
-    /// Starts a record, or lets it wait for those before it.
-    fn enter(&mut self, id: &PartitionId, record: Record) {
-        match lane(self.flow.delivery.ordering, id, &record) {
-            None => self.start(id, record, None),
-            Some(lane) => {
-                if let Some(record) = self.lanes.enter(&lane, record) {
-                    self.start(id, record, Some(lane));
+            Event::Assigned(starts) => {
+                for start in starts {
+                    let hold = self.schedule.assign(start);
+                    self.leases.insert(hold, CancellationToken::new());
                 }
             }
+            Event::Records(batch) => self.schedule.receive(batch, now(), |record| self.flow.judge(record)),
+            Event::Reached(positions) => self.schedule.reach(&positions),
+            Event::Revoked(partitions, settled) => {
+                self.schedule.drain(&partitions);
+                self.drain = Some(Drain { partitions, deadline: Instant::now() + DRAIN, settled });
+            }
+            Event::Lost(partitions) => drop(self.release(&partitions)),
+            Event::CommitFailed => self.schedule.forget_commits(),
         }
     }
 
-    fn start(&mut self, id: &PartitionId, record: Record, lane: Option<Lane>) {
-        let Some(partition) = self.partitions.get_mut(id) else { return };
-        partition.running += 1;
-        let (flow, lease, number) = (Arc::clone(&self.flow), partition.lease.clone(), partition.number);
-        let partition = id.clone();
-        self.running.spawn(async move {
-            let outcome = flow.process(&record, &lease).await;
-            Finished { partition, lease: number, record, lane, outcome }
+    /// Begins whatever can begin now, and tells what there is to tell.
+    fn go_on(&mut self) {
+        let now = Instant::now().into_std();
+        while let Some(work) = self.schedule.next(now) {
+            self.begin(work);
+        }
+        let commands: Vec<_> = self.schedule.commands().collect();
+        for command in commands {
+            self.command(command);
+        }
+        self.end_drain();
+        self.flow.status.publish(self.schedule.counts());
+    }
+
+    fn begin(&self, Work { key, hold, record, task }: Work) {
+        let (flow, ends) = (Arc::clone(&self.flow), self.ends.clone());
+        let lease = self.leases[hold].clone();
+        tokio::spawn(async move {
+            let _watch = Watch(ends.clone());
+            if let Some(end) = lease.run_until_cancelled(flow.carry_out(&record, &task)).await {
+                drop(ends.send(Ok(Done { key, record, end })));
+            }
         });
     }
 
-    fn finish(&mut self, finished: Result<Finished, JoinError>) -> anyhow::Result<()> {
-        let Finished { partition: id, lease, record, lane, outcome } = finished.context("a delivery panicked")?;
-        let Some(partition) = self.partitions.get_mut(&id).filter(|partition| partition.number == lease) else {
-            return Ok(());
-        };
-        partition.running -= 1;
-        if outcome != Outcome::Abandoned {
-            partition.settle(&record);
-            self.flow.status.settled(outcome);
-        }
-        if partition.may_resume(&self.limits) {
-            partition.paused = false;
-            self.command(Command::Resume(id.clone()));
-        }
-        if let Some(lane) = lane
-            && let Some(next) = self.lanes.leave(&lane)
-        {
-            self.start(&id, next, Some(lane));
+    fn finish(&mut self, done: impl Iterator<Item = Result<Done, Panicked>>) -> anyhow::Result<()> {
+        let now = now();
+        for done in done {
+            self.schedule.finish(done?, now, fastrand::f64());
         }
         Ok(())
     }
 
-    fn reach(&mut self, positions: &[Position]) {
-        for Position { partition, offset } in positions {
-            if let Some(partition) = self.partitions.get_mut(partition) {
-                partition.offsets.reach(*offset);
-            }
-        }
+    /// When there may be something to do although nothing happens.
+    fn wakes_at(&self) -> Option<Instant> {
+        let drained = self.drain.as_ref().map(|drain| drain.deadline);
+        self.schedule.wakes_at().map(Instant::from_std).into_iter().chain(drained).min()
     }
 
     fn commit(&mut self) {
-        let positions: Vec<_> = self
-            .partitions
-            .iter_mut()
-            .filter_map(|(id, partition)| Some(Position { partition: id.clone(), offset: partition.next_commit()? }))
-            .collect();
-        if !positions.is_empty() {
-            self.command(Command::Commit(positions));
+        let commits = self.schedule.commits(Instant::now().into_std());
+        if !commits.is_empty() {
+            self.command(Command::Commit(commits));
         }
     }
 
-    /// Lets what is under way come to its end, within [`DRAIN`], and gives the partitions back.
-    async fn revoke(&mut self, ids: &[PartitionId], settled: oneshot::Sender<Vec<Position>>) -> anyhow::Result<()> {
-        for id in ids {
-            let Some(Partition { lease, .. }) = self.partitions.get(id) else { continue };
-            lease.drain();
-            self.lanes.drop_waiting(id, |record| !lease.may_still_begin(record.offset));
+    /// Gives partitions back that are about to go, once what is under way there has come to its end, or its time is over.
+    fn end_drain(&mut self) {
+        let Some(Drain { partitions, deadline, .. }) = &self.drain else { return };
+        let under_way = self.schedule.under_way_in(partitions);
+        if under_way > 0 && Instant::now() < *deadline {
+            return;
         }
-        let deadline = Instant::now() + DRAIN;
-        while self.running_in(ids) > 0 {
-            match timeout_at(deadline, self.running.join_next()).await {
-                Ok(Some(finished)) => self.finish(finished)?,
-                Ok(None) => break,
-                Err(_elapsed) => {
-                    warn!(
-                        records = self.running_in(ids),
-                        "Records given back before they were settled: the sink is slow"
-                    );
-                    break;
-                }
-            }
+        if under_way > 0 {
+            warn!(records = under_way, "Records given back before they were settled: the sink is slow");
         }
-        let positions = self.release(ids);
+        let Some(Drain { partitions, settled, .. }) = self.drain.take() else { return };
+        let commits = self.release(&partitions);
         // A source that no longer listens is gone, and its partitions with it.
-        drop(settled.send(positions));
-        Ok(())
+        drop(settled.send(commits));
     }
 
-    fn running_in(&self, ids: &[PartitionId]) -> usize {
-        ids.iter().filter_map(|id| self.partitions.get(id)).map(|partition| partition.running).sum()
-    }
-
-    /// Ends the hold on partitions; says how far they were settled.
-    fn release(&mut self, ids: &[PartitionId]) -> Vec<Position> {
-        let mut positions = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(partition) = self.partitions.remove(id) else { continue };
-            info!(partition = %id, unsettled = partition.offsets.unsettled(), "Partition given back");
-            partition.lease.end();
-            self.lanes.forget(id);
-            self.flow.status.returned(partition.offsets.unsettled());
-            positions.extend(partition.offsets.wall().map(|offset| Position { partition: id.clone(), offset }));
-        }
-        self.count_partitions();
-        positions
-    }
-
-    fn count_partitions(&mut self) {
-        self.limits.share(self.partitions.len());
-        self.flow.status.assigned(self.partitions.len());
+    fn release(&mut self, partitions: &[PartitionId]) -> Vec<Commit> {
+        let now = Instant::now().into_std();
+        let released: Vec<_> = partitions.iter().filter_map(|id| self.schedule.release(id, now)).collect();
+        released
+            .into_iter()
+            .filter_map(|(hold, commit)| {
+                self.leases.remove(hold).inspect(CancellationToken::cancel);
+                commit
+            })
+            .collect()
     }
 
     fn command(&self, command: Command) {

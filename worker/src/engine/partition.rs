@@ -1,25 +1,65 @@
-//! What an engine knows of one partition, and when it must read no further.
+//! One hold on a partition: what is known of its records, and when it must read no further.
 
-use sluice_pipeline::Record;
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
+use super::pending::RecordKey;
 use crate::{
-    lease::Lease,
-    offsets::{AlreadyBegun, Offsets},
+    lanes::Lanes,
+    offsets::Offsets,
+    progress::{Note, Progress},
+    retry::Spent,
+    source::{Commit, PartitionId},
 };
 
 /// One hold on a partition.
+#[derive(Debug)]
 pub(crate) struct Partition {
-    /// Tells this hold from an earlier one on the same partition.
-    pub(crate) number: u64,
-    pub(crate) lease: Lease,
-    pub(crate) offsets: Offsets,
-    /// Records whose task has not ended.
-    pub(crate) running: usize,
+    pub(crate) id: PartitionId,
+    pub(crate) offsets: Offsets<RecordKey>,
+    pub(crate) lanes: Lanes<RecordKey>,
+    /// Records that are being delivered or buried, or are next to be buried.
+    pub(crate) under_way: usize,
+    /// It is about to go: nothing new begins.
+    pub(crate) draining: bool,
     pub(crate) paused: bool,
-    /// The offset that was last told to the source.
-    pub(crate) committed: Option<i64>,
+    /// What earlier holds, by whomever, left behind for records that are yet to be read.
+    ahead: Ahead,
+    committed: Option<Committed>,
+    /// Whether the last commit could say all that is known.
+    is_told: bool,
     /// Bytes of the unsettled records.
     bytes: usize,
+}
+
+/// What is known of a record when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It was read before in this hold.
+    Begun,
+    /// An earlier hold settled it.
+    Settled,
+    /// An earlier hold attempted it.
+    Failing(Spent),
+    New,
+}
+
+/// What was last told to the source.
+#[derive(Debug)]
+struct Committed {
+    offset: i64,
+    note: String,
+    at: Instant,
+}
+
+/// Progress of earlier holds. Both lists ascend.
+#[derive(Debug, Default)]
+struct Ahead {
+    settled: VecDeque<Range<i64>>,
+    failing: VecDeque<(i64, Spent)>,
 }
 
 /// What a partition may hold before it is paused. It is resumed at half of it.
@@ -32,17 +72,16 @@ pub(crate) struct Limits {
 
 /// Unsettled records of one partition. At most so many wait behind a key that is blocked, before its partition waits too.
 const UNSETTLED: usize = 1_000;
-/// Records from the lowest unsettled one on: the duplicates after a crash, at most.
+/// Records from the lowest unsettled one on.
 const SPAN: usize = 10_000;
 /// Bytes of unsettled records, over all partitions; the worker's default memory limit is 256 MiB.
 const BYTES: usize = 32 * 1024 * 1024;
-/// What a record takes beside its bytes, about.
-const OVERHEAD: usize = 512;
+/// A commit that says nothing new is repeated this often: Kafka forgets offsets that are not committed for 7 days.
+const REFRESH: Duration = Duration::from_hours(6);
 
 impl Limits {
-    pub(crate) fn new(max_in_flight: u32) -> Self {
-        let in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
-        let unsettled = UNSETTLED.max(in_flight.saturating_mul(2));
+    pub(crate) fn new(max_in_flight: usize) -> Self {
+        let unsettled = UNSETTLED.max(max_in_flight.saturating_mul(2));
         Self { unsettled, span: SPAN.max(unsettled), bytes: BYTES }
     }
 
@@ -53,56 +92,134 @@ impl Limits {
 }
 
 impl Partition {
-    pub(crate) fn new(number: u64) -> Self {
+    /// A hold that goes on from what is committed. `None`: it is not known where the partition is read from.
+    pub(crate) fn new(id: PartitionId, committed: Option<Commit>) -> Self {
+        let progress = committed.as_ref().and_then(|commit| Progress::read(&commit.note, commit.offset));
+        let Progress { settled, failing } = progress.unwrap_or_default();
         Self {
-            number,
-            lease: Lease::new(),
-            offsets: Offsets::default(),
-            running: 0,
+            id,
+            offsets: Offsets::new(committed.map(|commit| commit.offset)),
+            lanes: Lanes::default(),
+            under_way: 0,
+            draining: false,
             paused: false,
+            ahead: Ahead { settled: settled.into(), failing: failing.into() },
             committed: None,
+            is_told: true,
             bytes: 0,
         }
     }
 
-    pub(crate) fn begin(&mut self, record: &Record) -> Result<(), AlreadyBegun> {
-        self.offsets.begin(record.offset)?;
-        self.bytes += size(record);
-        Ok(())
+    /// What is known of a record that was read. They are asked for in order.
+    pub(crate) fn meet(&mut self, offset: i64) -> Known {
+        if !self.offsets.is_next(offset) {
+            return Known::Begun;
+        }
+        self.ahead.meet(offset)
     }
 
-    pub(crate) fn settle(&mut self, record: &Record) {
-        self.offsets.settle(record.offset);
-        self.bytes -= size(record);
+    pub(crate) fn begin(&mut self, offset: i64, size: usize, key: RecordKey) {
+        if self.offsets.begin(offset, key).is_ok() {
+            self.bytes += size;
+        }
     }
 
-    /// The offset to commit, where it moved since the last time.
-    pub(crate) fn next_commit(&mut self) -> Option<i64> {
-        let wall = self.offsets.wall().filter(|wall| self.committed != Some(*wall))?;
-        self.committed = Some(wall);
-        Some(wall)
+    /// A record needs nothing more to be done, and never did in this hold.
+    pub(crate) fn pass(&mut self, offset: i64) {
+        self.offsets.pass(offset);
+    }
+
+    pub(crate) fn settle(&mut self, offset: i64, size: usize) {
+        if self.offsets.settle(offset).is_some() {
+            self.bytes -= size;
+        }
+    }
+
+    /// What to commit, where it is news. `spent` tells what a record has spent of its retry budget.
+    pub(crate) fn next_commit(&mut self, now: Instant, spent: impl Fn(RecordKey) -> Option<Spent>) -> Option<Commit> {
+        let commit = self.commit(spent)?;
+        let is_old = |committed: &Committed| {
+            (committed.offset, &committed.note) == (commit.offset, &commit.note)
+                && now.duration_since(committed.at) < REFRESH
+        };
+        if self.committed.as_ref().is_some_and(is_old) {
+            return None;
+        }
+        self.committed = Some(Committed { offset: commit.offset, note: commit.note.clone(), at: now });
+        Some(commit)
+    }
+
+    /// How far it is settled; `None` before anything is known.
+    pub(crate) fn commit(&mut self, spent: impl Fn(RecordKey) -> Option<Spent>) -> Option<Commit> {
+        let offset = self.offsets.wall()?;
+        let Note { text, complete } = self.progress(spent).note(offset);
+        self.is_told = complete;
+        Some(Commit { partition: self.id.clone(), offset, note: text })
+    }
+
+    /// The last commit failed: it is to be told again.
+    pub(crate) fn forget_commit(&mut self) {
+        self.committed = None;
     }
 
     pub(crate) fn should_pause(&self, limits: &Limits) -> bool {
         !self.paused
             && (self.offsets.unsettled() >= limits.unsettled
                 || self.offsets.span() >= limits.span
-                || self.bytes >= limits.bytes)
+                || self.bytes >= limits.bytes
+                || !self.is_told)
     }
 
     pub(crate) fn may_resume(&self, limits: &Limits) -> bool {
         self.paused
+            && self.is_told
             && self.offsets.unsettled() <= limits.unsettled / 2
             && self.offsets.span() <= limits.span / 2
             && self.bytes <= limits.bytes / 2
     }
+
+    fn progress(&self, spent: impl Fn(RecordKey) -> Option<Spent>) -> Progress {
+        let mut progress = Progress::default();
+        let mut follows = false;
+        for (offset, unsettled) in self.offsets.window() {
+            match (unsettled, progress.settled.last_mut().filter(|_| follows)) {
+                // What lies between two records is none, and settled with them.
+                (None, Some(range)) => range.end = offset + 1,
+                (None, None) => progress.settled.push(offset..offset + 1),
+                (Some(key), _) => progress.failing.extend(spent(*key).map(|spent| (offset, spent))),
+            }
+            follows = unsettled.is_none();
+        }
+        self.ahead.add_to(&mut progress, self.offsets.wall().unwrap_or_default());
+        progress
+    }
 }
 
-fn size(record: &Record) -> usize {
-    let headers: usize =
-        record.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, bytes::Bytes::len)).sum();
-    record.key.as_ref().map_or(0, bytes::Bytes::len)
-        + record.value.as_ref().map_or(0, bytes::Bytes::len)
-        + headers
-        + OVERHEAD
+impl Ahead {
+    /// What is known of the next record; from then on it is somebody else's to know.
+    fn meet(&mut self, offset: i64) -> Known {
+        while self.settled.front().is_some_and(|range| range.end <= offset) {
+            self.settled.pop_front();
+        }
+        while self.failing.front().is_some_and(|(failing, _)| *failing < offset) {
+            self.failing.pop_front();
+        }
+        match self.settled.front_mut() {
+            Some(range) if range.contains(&offset) => {
+                range.start = offset + 1;
+                Known::Settled
+            }
+            _ => match self.failing.pop_front_if(|(failing, _)| *failing == offset) {
+                Some((_, spent)) => Known::Failing(spent),
+                None => Known::New,
+            },
+        }
+    }
+
+    /// Adds what is known of records that are yet to be read, and of none below the wall.
+    fn add_to(&self, progress: &mut Progress, wall: i64) {
+        let settled = self.settled.iter().map(|range| range.start.max(wall)..range.end);
+        progress.settled.extend(settled.filter(|range| !range.is_empty()));
+        progress.failing.extend(self.failing.iter().filter(|(offset, _)| *offset >= wall));
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
     flow::Flow,
     retry::Failure,
     sink::{DeliveryError, Sink, scripted::ScriptedSink},
-    source::{Command, Event, PartitionId, Position, SourceEnd, channels},
+    source::{Batch, Command, Commit, Event, PartitionId, SourceEnd, Start, channels},
     status::Status,
 };
 
@@ -113,11 +113,12 @@ impl Story {
         let (source, mut end) = channels();
         let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
         let all: Vec<_> = (0..3).map(partition).collect();
-        end.events.send(Event::Assigned(all.clone())).await.unwrap();
+        let starts = all.iter().map(|id| Start { partition: id.clone(), committed: None });
+        end.events.send(Event::Assigned(starts.collect())).await.unwrap();
         let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
-        end.events.send(Event::Records(before.to_vec())).await.unwrap();
+        tell(&end, before).await;
         let kept = revoke(&end, &all[..1]).await;
-        end.events.send(Event::Records(after.to_vec())).await.unwrap();
+        tell(&end, after).await;
         let lasting: Vec<_> = self.records.iter().filter(|r| r.partition != 0).cloned().collect();
         self.until_settled(lasting.len()).await;
         let settled = revoke(&end, &all[1..]).await;
@@ -183,28 +184,35 @@ impl Story {
     }
 
     /// All commits lie at or below the first record that has no end; at the end all are committed.
-    fn check_commits(&self, commits: &[Position], settled: &[Position]) {
+    fn check_commits(&self, commits: &[Commit], settled: &[Commit]) {
         let ends: BTreeSet<_> = self.ends().collect();
-        for Position { partition: id, offset } in commits.iter().chain(settled) {
+        for Commit { partition: id, offset, .. } in commits.iter().chain(settled) {
             let below = self.records.iter().filter(|r| r.partition == id.partition && r.offset < *offset);
             for record in below {
                 assert!(ends.contains(&(record.partition, record.offset)), "{id} {offset} passes {}", record.offset);
             }
         }
-        for Position { partition: id, offset } in settled {
+        for Commit { partition: id, offset, .. } in settled {
             let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset).max();
             assert_eq!(Some(*offset), last.map(|last| last + 1), "{id}");
         }
     }
 }
 
-async fn revoke(end: &SourceEnd, partitions: &[PartitionId]) -> Vec<Position> {
+async fn tell(end: &SourceEnd, records: &[Record]) {
+    for records in records.chunk_by(|a, b| a.partition == b.partition) {
+        let batch = Batch { partition: partition(records[0].partition), records: records.to_vec() };
+        end.events.send(Event::Records(batch)).await.unwrap();
+    }
+}
+
+async fn revoke(end: &SourceEnd, partitions: &[PartitionId]) -> Vec<Commit> {
     let (settled, settlement) = oneshot::channel();
     end.events.send(Event::Revoked(partitions.to_vec(), settled)).await.unwrap();
     settlement.await.unwrap()
 }
 
-fn commits(end: &mut SourceEnd, kept: &[Position]) -> Vec<Position> {
+fn commits(end: &mut SourceEnd, kept: &[Commit]) -> Vec<Commit> {
     let mut positions = kept.to_vec();
     while let Ok(command) = end.commands.try_recv() {
         if let Command::Commit(committed) = command {

@@ -24,25 +24,48 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// A partition and an offset in it: everything before the offset is settled.
+/// A partition and an offset in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) partition: PartitionId,
     pub(crate) offset: i64,
 }
 
+/// How far a partition is settled: everything before the offset, and what the note says of the records after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) partition: PartitionId,
+    pub(crate) offset: i64,
+    pub(crate) note: String,
+}
+
+/// A partition that is ours from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) partition: PartitionId,
+    /// What was last committed, where it is known and the partition is read from there.
+    pub(crate) committed: Option<Commit>,
+}
+
+/// Records of one partition, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) partition: PartitionId,
+    pub(crate) records: Vec<Record>,
+}
+
 /// What a source tells, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// These partitions are ours from now on.
-    Assigned(Vec<PartitionId>),
-    /// Records of assigned partitions, each partition's in order.
-    Records(Vec<Record>),
+    Assigned(Vec<Start>),
+    /// Records of an assigned partition.
+    Records(Batch),
     /// All records before these positions were told.
     Reached(Vec<Position>),
     /// These partitions go to somebody else once the answer is there: how far they are settled. The source waits for it at
     /// most a little longer than [`DRAIN`].
-    Revoked(Vec<PartitionId>, oneshot::Sender<Vec<Position>>),
+    Revoked(Vec<PartitionId>, oneshot::Sender<Vec<Commit>>),
     /// These partitions are somebody else's already: nothing about them may be committed.
     Lost(Vec<PartitionId>),
     /// A commit failed: what it said is to be committed again.
@@ -57,7 +80,7 @@ pub(crate) enum Command {
     /// Read on.
     Resume(PartitionId),
     /// Write down how far partitions are settled.
-    Commit(Vec<Position>),
+    Commit(Vec<Commit>),
     /// Give all partitions back, in order, and end.
     Stop,
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 pub(crate) use server::serve;
 
-use crate::{config::Job, flow::Outcome, sink::DeliveryError};
+use crate::{config::Job, sink::DeliveryError};
 
 /// What the worker tells about itself. Every change is one short lock, so that the counts add up whenever they are read.
 #[derive(Debug)]
@@ -76,35 +76,9 @@ impl Status {
         }
     }
 
-    /// Records were read.
-    pub(crate) fn received(&self, records: usize) {
-        self.counts().received += count(records);
-    }
-
-    /// A record is settled; an abandoned one is not.
-    pub(crate) fn settled(&self, outcome: Outcome) {
-        let mut counts = self.counts();
-        match outcome {
-            Outcome::Delivered => counts.delivered += 1,
-            Outcome::Skipped => counts.skipped += 1,
-            Outcome::DeadLettered => counts.dead_lettered += 1,
-            Outcome::Abandoned => {}
-        }
-    }
-
-    /// Records go back unsettled with their partition.
-    pub(crate) fn returned(&self, records: usize) {
-        self.counts().returned += count(records);
-    }
-
-    /// So many partitions are ours.
-    pub(crate) fn assigned(&self, partitions: usize) {
-        self.counts().partitions = count(partitions);
-    }
-
-    /// A failed attempt is going to be repeated.
-    pub(crate) fn retried(&self) {
-        self.counts().retries += 1;
+    /// All counts, at one moment.
+    pub(crate) fn publish(&self, counts: Counts) {
+        *self.counts() = counts;
     }
 
     /// An attempt ended. Only the first failure after a success is logged, and the first success after a failure.
@@ -199,8 +173,4 @@ impl Counts {
 /// Nothing panics while it holds one of these locks; if it did, the counts would still be whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }

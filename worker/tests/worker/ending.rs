@@ -1,6 +1,15 @@
 //! Kills, orderly ends and rebalances: nothing is lost, and what is repeated is bounded.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use sluice_crds::{Backoff, Delivery, Duration as Text, Retry, wire::WorkerConfig};
 
 use crate::{
     api::{Answer, Api, status},
@@ -29,6 +38,61 @@ async fn every_record_arrives_though_the_worker_is_killed_again_and_again() {
         let before = last.insert(n % 10, n).unwrap_or(-1);
         assert!(before < n, "{n} came for the first time after {before}");
     }
+}
+
+#[tokio::test]
+async fn a_kill_repeats_nothing_that_was_settled_above_a_blocked_record() {
+    let place = Place::new("above", 1).await;
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let is_blocked = |n: i64| n % 10 == 3;
+    let api = Api::scripted(move |request| {
+        let blocked = is_blocked(request.body["n"].as_i64().unwrap()) && !gate.load(Relaxed);
+        status(if blocked { 503 } else { 200 })
+    })
+    .await;
+    let worker = Worker::start(&config(&place, &api.url));
+    place.write(numbered(0..1_000)).await;
+    api.until_numbers(900).await;
+    place.until_noted().await;
+    assert_eq!(place.committed().await, [(0, 3)].into());
+    worker.kill();
+
+    open.store(true, Relaxed);
+    let worker = Worker::start(&config(&place, &api.url));
+    api.until_numbers(1_000).await;
+    place.until_no_lag().await;
+    let repeated: Vec<_> = api.numbers().into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(repeated.is_empty(), "{repeated:?}");
+    assert_eq!(worker.status().await.received, 100, "what was settled before is not received again");
+    let order: Vec<_> = api.taken().iter().map(|body| body["n"].as_i64().unwrap()).filter(|n| is_blocked(*n)).collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[tokio::test]
+async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
+    const ATTEMPTS: u32 = 8;
+    let place = Place::new("budget", 1).await;
+    let api = Api::scripted(|_| status(503)).await;
+    let usual = config(&place, &api.url);
+    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
+    let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
+    let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
+    place.write(numbered(0..1)).await;
+    for lives in 1..=3 {
+        let worker = Worker::start(&config);
+        crate::until("attempts", async || api.requests().len(), |seen| *seen >= 2 * lives).await;
+        place.until_noted().await;
+        worker.kill();
+    }
+    let _worker = Worker::start(&config);
+    let letter = place.dead_letters(1).await.remove(0);
+    place.until_no_lag().await;
+    let header = |name: &str| letter.headers.iter().find(|header| header.0 == name).unwrap().1.clone().unwrap();
+    assert_eq!(header("sluice-attempts"), ATTEMPTS.to_string().into_bytes());
+    // An attempt between the last note and the kill is not counted; each of the three kills can cost one.
+    let made = api.requests().len();
+    assert!((ATTEMPTS as usize..=ATTEMPTS as usize + 3).contains(&made), "{made} attempts");
 }
 
 #[tokio::test]

@@ -116,6 +116,20 @@ impl Place {
         of_topic.map(|(partition, committed)| (partition.partition, committed.unwrap().offset)).collect()
     }
 
+    /// Waits until the worker has committed anew what it knows, at least twice: everything before the call is then in it.
+    /// For a worker with failing records, whose notes change with time.
+    pub(crate) async fn until_noted(&self) {
+        for _ in 0..2 {
+            let before = self.notes().await;
+            until("a new note", async || self.notes().await, |now| *now != before).await;
+        }
+    }
+
+    async fn notes(&self) -> Vec<String> {
+        let offsets = self.admin.group_offsets(&self.group).await.unwrap();
+        offsets.into_values().map(|committed| committed.unwrap().metadata).collect()
+    }
+
     /// The offset after the last record of each partition.
     pub(crate) async fn ends(&self) -> BTreeMap<i32, i64> {
         let partitions: Vec<_> = (0..self.partitions)

@@ -25,10 +25,11 @@ use sluice_kafka::consumer::{
     BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Offset,
     RDKafkaErrorCode, TopicPartitionList, consumer_config,
 };
+use sluice_pipeline::Record;
 use tracing::{debug, error, info, warn};
 
 use self::{rebalance::Group, record::Topics};
-use super::{Command, Event, PartitionId, Position, SourceEnd};
+use super::{Batch, Command, Commit, Event, PartitionId, Position, SourceEnd, Start};
 use crate::status::{Area, Status};
 
 /// What is read.
@@ -90,6 +91,30 @@ enum Suspicion {
     Unreachable,
     /// A partition has no valid offset to read from.
     Misplaced,
+}
+
+/// What was read in one round: records of one partition come in rows.
+#[derive(Default)]
+struct Batches {
+    each: Vec<Batch>,
+    records: usize,
+}
+
+impl Batches {
+    fn add(&mut self, record: Record) {
+        self.records += 1;
+        match self.each.last_mut() {
+            Some(Batch { partition, records })
+                if partition.partition == record.partition && partition.topic == record.topic =>
+            {
+                records.push(record);
+            }
+            _ => {
+                let partition = PartitionId { topic: Arc::clone(&record.topic), partition: record.partition };
+                self.each.push(Batch { partition, records: vec![record] });
+            }
+        }
+    }
 }
 
 impl Reader {
@@ -182,7 +207,7 @@ impl Reader {
             let obeyed = match self.end.commands.try_recv() {
                 Ok(Command::Pause(partition)) => consumer.pause(&list(&[partition])),
                 Ok(Command::Resume(partition)) => consumer.resume(&list(&[partition])),
-                Ok(Command::Commit(positions)) => commit(consumer, &positions, CommitMode::Async),
+                Ok(Command::Commit(commits)) => commit(consumer, &commits, CommitMode::Async),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
             };
@@ -196,19 +221,17 @@ impl Reader {
     /// Reads what is there, at most a batch, and tells it.
     fn poll(&mut self, consumer: &GroupConsumer) -> Findings {
         let mut findings = Findings::default();
-        let mut records = Vec::new();
+        let mut batches = Batches::default();
         let mut patience = POLL;
-        while records.len() < BATCH {
+        while batches.records < BATCH {
             match consumer.poll(patience) {
                 None => break,
-                Some(Ok(message)) => records.push(self.topics.record(&message)),
+                Some(Ok(message)) => batches.add(self.topics.record(&message)),
                 Some(Err(error)) => self.note(&error, &mut findings),
             }
             patience = Duration::ZERO;
         }
-        if !records.is_empty() {
-            self.tell(Event::Records(records));
-        }
+        batches.each.into_iter().for_each(|batch| self.tell(Event::Records(batch)));
         findings
     }
 
@@ -255,7 +278,7 @@ impl Reader {
             }
             let moved = start::misplaced(consumer, *start_from)
                 .map_err(|error| format!("no offset to read from could be found for all partitions: {error}"))?;
-            self.restart(consumer, &moved)
+            self.restart(consumer, moved)
                 .map_err(|error| format!("partitions cannot be read from a valid offset: {error}"))
         });
         match repaired {
@@ -266,12 +289,14 @@ impl Reader {
     }
 
     /// librdkafka has given up on these partitions: they are handed out anew, with an offset.
-    fn restart(&self, consumer: &GroupConsumer, moved: &[Position]) -> Result<(), ClientError> {
-        let partitions: Vec<_> = moved.iter().map(|position| position.partition.clone()).collect();
+    fn restart(&self, consumer: &GroupConsumer, moved: Vec<Commit>) -> Result<(), ClientError> {
+        let partitions: Vec<_> = moved.iter().map(|commit| commit.partition.clone()).collect();
         self.tell(Event::Lost(partitions.clone()));
         consumer.incremental_unassign(&list(&partitions))?;
-        self.tell(Event::Assigned(partitions));
-        consumer.incremental_assign(&list_with_offsets(moved))
+        let positions = list_with_offsets(&moved);
+        let start = |commit: Commit| Start { partition: commit.partition.clone(), committed: Some(commit) };
+        self.tell(Event::Assigned(moved.into_iter().map(start).collect()));
+        consumer.incremental_assign(&positions)
     }
 
     fn tell(&self, event: Event) {
@@ -303,18 +328,22 @@ fn list(partitions: &[PartitionId]) -> TopicPartitionList {
     list
 }
 
-fn list_with_offsets(positions: &[Position]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(positions.len());
-    for Position { partition: PartitionId { topic, partition }, offset } in positions {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-            .expect("an offset of a record is no special one");
+/// The commits, each with its note.
+fn list_with_offsets(commits: &[Commit]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for Commit { partition: PartitionId { topic, partition }, offset, note } in commits {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(*offset)).expect("an offset of a record is no special one");
+        if !note.is_empty() {
+            element.set_metadata(note);
+        }
     }
     list
 }
 
-fn commit(consumer: &GroupConsumer, positions: &[Position], mode: CommitMode) -> Result<(), ClientError> {
-    if positions.is_empty() {
+fn commit(consumer: &GroupConsumer, commits: &[Commit], mode: CommitMode) -> Result<(), ClientError> {
+    if commits.is_empty() {
         return Ok(());
     }
-    consumer.commit(&list_with_offsets(positions), mode)
+    consumer.commit(&list_with_offsets(commits), mode)
 }

@@ -42,8 +42,8 @@ impl Group {
         }
         let (settled, settlement) = oneshot::channel();
         self.tell(Event::Revoked(ids(partitions), settled));
-        let Ok(positions) = settlement.blocking_recv() else { return };
-        if let Err(error) = commit(consumer, &positions, CommitMode::Sync) {
+        let Ok(commits) = settlement.blocking_recv() else { return };
+        if let Err(error) = commit(consumer, &commits, CommitMode::Sync) {
             warn!("Settled records could not be written down and will be delivered again: {error}");
         }
     }
@@ -76,9 +76,9 @@ impl ConsumerContext for Group {
         }
     }
 
-    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            self.tell(Event::Assigned(ids(partitions)));
+            self.tell(Event::Assigned(start::starts(consumer, partitions)));
         }
     }
 

@@ -8,10 +8,12 @@ use sluice_kafka::consumer::{
 };
 use tracing::{info, warn};
 
-use super::{GroupConsumer, PartitionId, Position, commit, id, list};
+use super::{Commit, GroupConsumer, PartitionId, Start, commit, id, list};
 
 /// How long a broker may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked for commits.
+const TRIES: usize = 3;
 
 /// Commits where the group begins in those of these partitions that have no committed offset.
 ///
@@ -36,15 +38,30 @@ pub(super) fn commit_beginnings(
                 StartFrom::Latest => high,
             };
             info!(%partition, offset, "Beginning");
-            beginnings.push(Position { partition, offset });
+            beginnings.push(Commit { partition, offset, note: String::new() });
         }
     }
     commit(consumer, &beginnings, CommitMode::Sync)
 }
 
+/// What these partitions go on from: what is committed, with its notes. Where that cannot be read, records that are settled
+/// above the committed offset are delivered again.
+pub(super) fn starts(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> Vec<Start> {
+    let mut tries = (0..TRIES).map(|_| consumer.committed_offsets(partitions.clone(), PATIENCE));
+    let committed = tries.find_map(|read| read.inspect_err(|error| warn!("Commits cannot be read: {error}")).ok());
+    let committed = committed.as_ref().unwrap_or(partitions);
+    let start = |element: &TopicPartitionListElem<'_>| {
+        let partition = id(element.topic(), element.partition());
+        let note = element.metadata().to_owned();
+        let committed = offset(element).map(|offset| Commit { partition: partition.clone(), offset, note });
+        Start { partition, committed }
+    };
+    committed.elements().iter().map(start).collect()
+}
+
 /// Where those assigned partitions go on that cannot be read from where they are: from their committed offset where it
 /// exists, from their first record where it does not. What is gone in between is told.
-pub(super) fn misplaced(consumer: &GroupConsumer, start_from: StartFrom) -> Result<Vec<Position>, ClientError> {
+pub(super) fn misplaced(consumer: &GroupConsumer, start_from: StartFrom) -> Result<Vec<Commit>, ClientError> {
     let assignment = consumer.assignment()?;
     commit_beginnings(consumer, &assignment, start_from)?;
     let committed = consumer.committed_offsets(assignment, PATIENCE)?;
@@ -61,7 +78,9 @@ pub(super) fn misplaced(consumer: &GroupConsumer, start_from: StartFrom) -> Resu
             warn!(%partition, wanted, low, high, gone, "Offset {wanted} does not exist any more: {gone} records are gone, reading on from {low}");
         }
         if reached.is_none() || !valid {
-            moved.push(Position { partition, offset: if valid { wanted } else { low } });
+            // A note belongs to its offset and is void with any other.
+            let note = element.metadata().to_owned();
+            moved.push(Commit { partition, offset: if valid { wanted } else { low }, note });
         }
     }
     Ok(moved)

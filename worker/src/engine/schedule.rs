@@ -1,0 +1,381 @@
+//! Decides what is to be done next, with which record. Pure: time and chance come in as arguments, and what is to be done is
+//! a value.
+//!
+//! A record that was read is settled at once, or waits in its lane, or is ready, or under way, or waits for its next attempt.
+//! Only those under way occupy anybody.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use chrono::{DateTime, Utc};
+use slotmap::SlotMap;
+use sluice_crds::{Delivery, OnDataError, OnDeliveryError};
+use sluice_pipeline::{Record, Rejection, Verdict};
+use tracing::{debug, info};
+
+use super::{
+    partition::{Known, Limits, Partition},
+    pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
+};
+use crate::{
+    dead_letters::Failed,
+    lanes::lane,
+    retry::{Decision, decide, patience},
+    sink::DeliveryError,
+    source::{Batch, Command, Commit, PartitionId, Position, Start},
+    status::Counts,
+    stopwatch::Stopwatch,
+};
+
+/// All records that are not settled, and what is next for each.
+pub(crate) struct Schedule {
+    delivery: Delivery,
+    /// The sink's name, as stage of its errors.
+    sink: &'static str,
+    limits: Limits,
+    holds: HashMap<PartitionId, HoldKey>,
+    partitions: SlotMap<HoldKey, Partition>,
+    records: SlotMap<RecordKey, Pending>,
+    /// Records that may be delivered now.
+    ready: VecDeque<RecordKey>,
+    /// Records that may be buried now.
+    letters: VecDeque<RecordKey>,
+    /// Records that wait for their next attempt.
+    later: BinaryHeap<Reverse<(Instant, RecordKey)>>,
+    under_way: UnderWay,
+    /// The time that counts against retry budgets.
+    clock: Stopwatch,
+    commands: Vec<Command>,
+    counts: Counts,
+}
+
+/// A moment, as the budget counts it and as people do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) utc: DateTime<Utc>,
+}
+
+impl Schedule {
+    pub(crate) fn new(delivery: Delivery, sink: &'static str, now: Instant) -> Self {
+        let most = usize::try_from(delivery.max_in_flight).unwrap_or(usize::MAX).max(1);
+        Self {
+            limits: Limits::new(most),
+            under_way: UnderWay::new(most),
+            clock: Stopwatch::started(now),
+            delivery,
+            sink,
+            holds: HashMap::new(),
+            partitions: SlotMap::with_key(),
+            records: SlotMap::with_key(),
+            ready: VecDeque::new(),
+            letters: VecDeque::new(),
+            later: BinaryHeap::new(),
+            commands: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// A partition is ours from now on.
+    pub(crate) fn assign(&mut self, start: Start) -> HoldKey {
+        let Start { partition: id, committed } = start;
+        info!(partition = %id, offset = ?committed.as_ref().map(|commit| commit.offset), "Partition assigned");
+        let hold = self.partitions.insert(Partition::new(id.clone(), committed));
+        self.holds.insert(id, hold);
+        self.share_memory();
+        hold
+    }
+
+    /// Records were read. `judge` says what is to become of each.
+    pub(crate) fn receive(&mut self, batch: Batch, now: Moment, judge: impl Fn(&Record) -> Verdict) {
+        let Batch { partition: id, records } = batch;
+        let Some(hold) = self.holds.get(&id).copied().filter(|hold| !self.partitions[*hold].draining) else {
+            debug!(partition = %id, records = records.len(), "Records of a partition that is not ours");
+            return;
+        };
+        for record in records {
+            self.meet(hold, record, now, &judge);
+        }
+        self.pause_or_resume(hold);
+    }
+
+    /// The source has told all records before these positions.
+    pub(crate) fn reach(&mut self, positions: &[Position]) {
+        for Position { partition, offset } in positions {
+            if let Some(hold) = self.holds.get(partition) {
+                self.partitions[*hold].offsets.reach(*offset);
+            }
+        }
+    }
+
+    /// What is to be done now, as long as there is anything.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Work> {
+        self.wake(now);
+        self.next_letter().or_else(|| self.next_delivery())
+    }
+
+    /// When there may be something to do although nothing happens.
+    pub(crate) fn wakes_at(&self) -> Option<Instant> {
+        self.later.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Work has come to its end; that of a partition that is gone changes nothing. `chance` is a random number from 0 to 1.
+    pub(crate) fn finish(&mut self, done: Done, now: Moment, chance: f64) {
+        let Done { key, record, end } = done;
+        let Some(pending) = self.records.get_mut(key) else { return };
+        self.under_way.end(&pending.task);
+        pending.record = Some(record);
+        self.partitions[pending.hold].under_way -= 1;
+        match end {
+            End::Delivered => {
+                self.counts.delivered += 1;
+                self.settle(key);
+            }
+            End::Buried => {
+                self.counts.dead_lettered += 1;
+                self.settle(key);
+            }
+            End::Failed(error) => self.fail(key, error, now, chance),
+            End::NotBuried => self.bury_later(key, now.at, chance),
+        }
+    }
+
+    /// Nothing new begins for these partitions.
+    pub(crate) fn drain(&mut self, ids: &[PartitionId]) {
+        for hold in ids.iter().filter_map(|id| self.holds.get(id)) {
+            self.partitions[*hold].draining = true;
+        }
+    }
+
+    /// Records of these partitions that are under way.
+    pub(crate) fn under_way_in(&self, ids: &[PartitionId]) -> usize {
+        ids.iter().filter_map(|id| self.holds.get(id)).map(|hold| self.partitions[*hold].under_way).sum()
+    }
+
+    /// Ends the hold on a partition; says how far it is settled.
+    pub(crate) fn release(&mut self, id: &PartitionId, now: Instant) -> Option<(HoldKey, Option<Commit>)> {
+        let hold = self.holds.remove(id)?;
+        let mut partition = self.partitions.remove(hold)?;
+        let clock = self.clock.read(now);
+        let commit = partition.commit(|key| self.records.get(key)?.spent(clock));
+        let unsettled = partition.offsets.unsettled();
+        info!(partition = %id, unsettled, "Partition given back");
+        for key in partition.offsets.window().filter_map(|(_, key)| key.copied()) {
+            self.forget(key);
+        }
+        self.counts.returned += count(unsettled);
+        self.share_memory();
+        Some((hold, commit))
+    }
+
+    /// What is to be written down of how far partitions are settled.
+    pub(crate) fn commits(&mut self, now: Instant) -> Vec<Commit> {
+        let (records, clock) = (&self.records, self.clock.read(now));
+        let spent = |key| records.get(key)?.spent(clock);
+        let commits = self.partitions.values_mut().filter_map(|partition| partition.next_commit(now, spent)).collect();
+        for hold in self.partitions.keys().collect::<Vec<_>>() {
+            self.pause_or_resume(hold);
+        }
+        commits
+    }
+
+    /// The last commits failed: they are to be told again.
+    pub(crate) fn forget_commits(&mut self) {
+        self.partitions.values_mut().for_each(Partition::forget_commit);
+    }
+
+    /// What the source is to be told.
+    pub(crate) fn commands(&mut self) -> impl Iterator<Item = Command> {
+        self.commands.drain(..)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { partitions: count(self.partitions.len()), ..self.counts }
+    }
+
+    fn meet(&mut self, hold: HoldKey, record: Record, now: Moment, judge: impl Fn(&Record) -> Verdict) {
+        let partition = &mut self.partitions[hold];
+        let spent = match partition.meet(record.offset) {
+            Known::New => None,
+            Known::Failing(spent) => Some(spent),
+            Known::Settled => return partition.pass(record.offset),
+            Known::Begun => return debug!(partition = %partition.id, offset = record.offset, "Record read twice"),
+        };
+        self.counts.received += 1;
+        match judge(&record) {
+            Verdict::Deliver(body) => {
+                let failing = spent.map(|spent| Failing { spent, since: self.clock.read(now.at) });
+                self.enter(hold, record, Task::Deliver(body), failing);
+            }
+            Verdict::Skip { .. } => self.skip(hold, record.offset),
+            Verdict::Reject(rejection) => self.reject(hold, record, rejection, now),
+        }
+    }
+
+    fn skip(&mut self, hold: HoldKey, offset: i64) {
+        self.partitions[hold].pass(offset);
+        self.counts.skipped += 1;
+    }
+
+    fn reject(&mut self, hold: HoldKey, record: Record, rejection: Rejection, now: Moment) {
+        match self.delivery.on_data_error {
+            OnDataError::DeadLetter => {
+                let letter = Arc::new(Failed::to_process(rejection, now.utc));
+                self.enter(hold, record, Task::Bury(letter, 0), None);
+            }
+            OnDataError::Drop => {
+                debug!(offset = record.offset, stage = rejection.stage, "Record dropped: {}", rejection.message);
+                self.skip(hold, record.offset);
+            }
+        }
+    }
+
+    /// A record has begun. It takes its turn in its lane, so that dead letters are in order too.
+    fn enter(&mut self, hold: HoldKey, record: Record, task: Task, failing: Option<Failing>) {
+        let lane = lane(self.delivery.ordering, &record);
+        let pending = Pending { failing, ..Pending::new(hold, lane.clone(), task, record) };
+        let (offset, size) = (pending.offset, pending.size);
+        let key = self.records.insert(pending);
+        let partition = &mut self.partitions[hold];
+        partition.begin(offset, size, key);
+        let first = lane.map_or(Some(key), |lane| partition.lanes.enter(&lane, key));
+        if let Some(key) = first {
+            self.take_turn(key);
+        }
+    }
+
+    /// Nothing before this record holds it up any more.
+    fn take_turn(&mut self, key: RecordKey) {
+        let pending = &self.records[key];
+        match (&pending.task, pending.failing.map(|failing| failing.spent)) {
+            (Task::Bury(..), _) => self.bury(key),
+            (Task::Deliver(_), Some(spent)) if spent.attempts >= self.delivery.retry.max_attempts => {
+                self.give_up(key, Failed::before(self.sink, &spent));
+            }
+            (Task::Deliver(_), _) => self.ready.push_back(key),
+        }
+    }
+
+    /// Puts those whose time has come among those that may begin.
+    fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((at, key))) = self.later.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.later.pop();
+            let Some(pending) = self.records.get(key) else { continue };
+            match pending.task {
+                // Those that waited come before those that never began: they are what the wall waits for.
+                Task::Deliver(_) => self.ready.push_front(key),
+                Task::Bury(..) if self.partitions[pending.hold].draining => {}
+                Task::Bury(..) => self.bury(key),
+            }
+        }
+    }
+
+    fn next_letter(&mut self) -> Option<Work> {
+        while self.under_way.has_room_for_burials() {
+            let key = self.letters.pop_front()?;
+            if self.records.contains_key(key) {
+                self.under_way.burials += 1;
+                return Some(self.work(key));
+            }
+        }
+        None
+    }
+
+    fn next_delivery(&mut self) -> Option<Work> {
+        while self.under_way.has_room_for_deliveries() {
+            let key = self.ready.pop_front()?;
+            let Some(pending) = self.records.get(key) else { continue };
+            let partition = &mut self.partitions[pending.hold];
+            if !partition.draining {
+                partition.under_way += 1;
+                self.under_way.deliveries += 1;
+                return Some(self.work(key));
+            }
+        }
+        None
+    }
+
+    fn work(&mut self, key: RecordKey) -> Work {
+        let pending = &mut self.records[key];
+        let record = pending.record.take().expect("a record is not under way twice");
+        Work { key, hold: pending.hold, record, task: pending.task.clone() }
+    }
+
+    fn fail(&mut self, key: RecordKey, error: DeliveryError, now: Moment, chance: f64) {
+        let spent = self.records[key].spend(now, self.clock.read(now.at));
+        match decide(&self.delivery.retry, &spent, error.failure, chance) {
+            Decision::Retry { after } => {
+                self.counts.retries += 1;
+                self.later.push(Reverse((now.at + after, key)));
+            }
+            Decision::GiveUp(reason) => self.give_up(key, Failed::to_deliver(self.sink, error, reason, &spent)),
+        }
+    }
+
+    fn give_up(&mut self, key: RecordKey, failed: Failed) {
+        match self.delivery.on_delivery_error {
+            OnDeliveryError::DeadLetter => {
+                self.records[key].task = Task::Bury(Arc::new(failed), 0);
+                self.bury(key);
+            }
+        }
+    }
+
+    /// Its dead letter is to be written. It counts as under way, so that a partition that goes waits for it.
+    fn bury(&mut self, key: RecordKey) {
+        self.partitions[self.records[key].hold].under_way += 1;
+        self.letters.push_back(key);
+    }
+
+    /// Tries for as long as it takes: a record that is neither delivered nor a confirmed dead letter is not settled.
+    fn bury_later(&mut self, key: RecordKey, now: Instant, chance: f64) {
+        let Task::Bury(_, failures) = &mut self.records[key].task else { return };
+        *failures += 1;
+        let wait = patience(&self.delivery.retry.backoff, *failures, chance);
+        self.later.push(Reverse((now + wait, key)));
+    }
+
+    fn settle(&mut self, key: RecordKey) {
+        let Some(Pending { hold, offset, size, lane, .. }) = self.records.remove(key) else { return };
+        let partition = &mut self.partitions[hold];
+        partition.settle(offset, size);
+        if let Some(next) = lane.and_then(|lane| partition.lanes.leave(&lane)) {
+            self.take_turn(next);
+        }
+        self.pause_or_resume(hold);
+    }
+
+    /// Its partition is gone, and what is under way for it with it.
+    fn forget(&mut self, key: RecordKey) {
+        let Some(pending) = self.records.remove(key) else { return };
+        if pending.record.is_none() {
+            self.under_way.end(&pending.task);
+        }
+    }
+
+    fn pause_or_resume(&mut self, hold: HoldKey) {
+        let partition = &mut self.partitions[hold];
+        if partition.should_pause(&self.limits) {
+            partition.paused = true;
+            self.commands.push(Command::Pause(partition.id.clone()));
+        } else if partition.may_resume(&self.limits) {
+            partition.paused = false;
+            self.commands.push(Command::Resume(partition.id.clone()));
+        }
+    }
+
+    fn share_memory(&mut self) {
+        self.limits.share(self.partitions.len());
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
