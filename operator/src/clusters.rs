@@ -58,6 +58,11 @@ impl Clusters {
         Ok(client)
     }
 
+    /// The client of a cluster that was asked for before.
+    pub fn connected(&self, cluster: &str) -> Option<Admin> {
+        self.clients().get(cluster).map(|connected| connected.client.admin().clone())
+    }
+
     /// For calls about many things. Error: the cluster's credentials cannot be read.
     pub fn client(&self, cluster: &str) -> Result<Admin, Error> {
         Ok(self.topics(cluster)?.admin().clone())

@@ -1,6 +1,7 @@
 //! Topic: one Kafka topic, created, grown and kept as declared.
 
 mod plan;
+mod reassignment;
 mod report;
 mod validate;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_crds::{ManagementPolicy, PendingChange, PendingChanges};
 
-use super::{Observed, Wanted};
+use super::{Observed, Wanted, reassignment::procedure};
 use crate::children::short_hash;
 
 /// Everything that the operator can do to a Kafka topic.
@@ -116,16 +116,11 @@ fn impossible(wanted: &Wanted, observed: &Observed) -> Vec<PendingChange> {
         });
     }
     if let Some(to) = wanted.replicas.filter(|wanted| *wanted != observed.replicas) {
-        let (name, from) = (&wanted.name, observed.replicas);
-        let reason = format!(
-            "topic {name:?} has {from} copies of each partition; change them to {to} with kafka-reassign-partitions.sh, \
-             Sluice does not move partitions"
-        );
         withheld.push(PendingChange {
             field: "spec.replicas".into(),
-            from: from.to_string(),
+            from: observed.replicas.to_string(),
             to: to.to_string(),
-            reason,
+            reason: procedure(wanted, observed, to),
         });
     }
     withheld

@@ -106,7 +106,8 @@ impl Follower<'_> {
             info!(cluster = self.cluster, "Kafka credentials changed; connecting anew");
             self.silent = true;
         }
-        let kafka = clusters.client(self.cluster)?;
+        // Nobody has asked for a cluster that no resource names.
+        let Some(kafka) = clusters.connected(self.cluster) else { return Ok(()) };
         if self.silent || !kafka.is_answering() {
             self.silent = true;
             kafka.describe_cluster().await.map_err(|error| self.unreachable(error))?;

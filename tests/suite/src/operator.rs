@@ -62,7 +62,7 @@ impl Operator {
     pub async fn start(client: Client, launch: &Launch) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = format!(
-            "clusters: {{default: {{bootstrapServers: ['{}']}}}}\n\
+            "clusters: {{default: {{bootstrapServers: ['{}']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
              adminRequests: {{driftInterval: 5s}}\n",
             launch.bootstrap

@@ -7,15 +7,19 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Service},
 };
 use kube::{
     ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use sluice_crds::{Integration, Topic, Webhook};
@@ -99,6 +103,38 @@ async fn a_topic_is_created_grown_and_kept_as_declared() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_kafka_cluster_that_is_down_holds_up_no_other() {
+    const TOPICS: usize = 100;
+    let world = World::begin("silent").await.unwrap();
+    let named = |number| TOPIC.replace("orders", &format!("silent-{number}")).replace("SPEC", "cluster: silent");
+    let manifests: Vec<String> = (0..TOPICS).map(named).collect();
+    for applied in join_all(manifests.iter().map(|manifest| world.apply::<Topic>(manifest))).await {
+        applied.unwrap();
+    }
+    let start = Instant::now();
+    apply_topic(&world, "").await;
+    topic_says(&world, "orders", "True InSync").await;
+    let took = start.elapsed();
+    println!("a Topic was ready in {took:?} beside {TOPICS} of a cluster that is down");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let last = topic_says(&world, &format!("silent-{}", TOPICS - 1), "False KafkaUnreachable").await.status.unwrap();
+    assert!(condition(&last.conditions, "Ready").contains("Connection refused"), "{last:?}");
+    world.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_replicas_is_withheld_with_the_commands_that_make_it() {
+    let world = World::begin("replicas").await.unwrap();
+    apply_topic(&world, "replicas: 1, partitions: 2").await;
+    topic_says(&world, "orders", "True InSync").await;
+    apply_topic(&world, "replicas: 3, partitions: 2").await;
+    let withheld = topic_says(&world, "orders", "False Withheld").await.status.unwrap();
+    let change = &withheld.pending.unwrap().changes[0];
+    assert_eq!(change.field, "spec.replicas");
+    assert!(change.reason.contains("kafka-reassign-partitions.sh --bootstrap-server"), "{}", change.reason);
 }
 
 #[tokio::test]
