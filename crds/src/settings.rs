@@ -29,7 +29,8 @@ pub struct AdminRequests {
     pub max_topics: u16,
     /// How long a request waits for others to share it. Default: `5ms`.
     pub linger: Duration,
-    /// How long Kafka may take to answer. Default: `8s`.
+    /// How long Kafka may take to answer. Less than 10 s, so that what a replica asked for in time is over before another one
+    /// leads. Default: `8s`.
     pub timeout: Duration,
     /// How often all topics of a Kafka cluster are compared with what was seen last, to find what other tools changed.
     /// It is one look for all topics. Default: `1m`.

@@ -61,13 +61,19 @@ pub enum Error {
         /// Kafka's answer.
         error: KafkaError,
     },
+    /// The client's owner may not act at the moment, so nothing was sent.
+    #[error("{doing}: this process may not act now")]
+    NotAllowed {
+        /// What was not done.
+        doing: &'static str,
+    },
 }
 
 impl Error {
     /// Whether the same request may succeed later without anybody doing anything.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::NotAllowed { .. } => true,
             Self::Refused { error, .. } => error.is_retriable(),
             Self::File { .. } | Self::Settings(_) | Self::Unauthenticated { .. } => false,
         }
@@ -81,7 +87,10 @@ impl Error {
     /// The same error as another call's.
     pub(crate) fn while_doing(mut self, other: &'static str) -> Self {
         match &mut self {
-            Self::Unreachable { doing, .. } | Self::Unauthenticated { doing, .. } | Self::Refused { doing, .. } => {
+            Self::Unreachable { doing, .. }
+            | Self::Unauthenticated { doing, .. }
+            | Self::Refused { doing, .. }
+            | Self::NotAllowed { doing } => {
                 *doing = other;
             }
             Self::File { .. } | Self::Settings(_) => {}

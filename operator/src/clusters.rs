@@ -9,13 +9,14 @@ use std::{
 use sluice_crds::{AdminRequests, KafkaConnection, Settings};
 use sluice_kafka::{Admin, Batching, TopicAdmin, credentials_fingerprint};
 
-use crate::error::Error;
+use crate::{error::Error, leader::Leadership};
 
 /// A client for each Kafka cluster, made when it is first asked for.
 pub struct Clusters {
     connections: BTreeMap<String, KafkaConnection>,
     batching: Batching,
     timeout: Duration,
+    leadership: Leadership,
     clients: Mutex<HashMap<String, Connected>>,
 }
 
@@ -26,8 +27,8 @@ struct Connected {
 }
 
 impl Clusters {
-    /// No connection is made yet.
-    pub fn new(settings: &Settings) -> Self {
+    /// No connection is made yet. A replica that does not lead sends nothing.
+    pub fn new(settings: &Settings, leadership: Leadership) -> Self {
         let AdminRequests { max_topics, linger, timeout, .. } = settings.admin_requests;
         Self {
             connections: settings
@@ -37,6 +38,7 @@ impl Clusters {
                 .collect(),
             batching: Batching { max_topics: max_topics.into(), linger: linger.get() },
             timeout: timeout.get(),
+            leadership,
             clients: Mutex::default(),
         }
     }
@@ -44,6 +46,12 @@ impl Clusters {
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.connections.keys()
+    }
+
+    /// The requests made so far to a cluster, by what was being done.
+    pub fn requests_made(&self, cluster: &str) -> BTreeMap<&'static str, u64> {
+        let clients = self.clients();
+        clients.get(cluster).map(|connected| connected.client.admin().requests_made()).unwrap_or_default()
     }
 
     /// For calls about one topic each, which share their requests. Error: the cluster's credentials cannot be read.
@@ -82,9 +90,11 @@ impl Clusters {
     fn connect(&self, cluster: &str) -> Result<Connected, Error> {
         let connection = self.connection(cluster);
         let fingerprint = credentials_fingerprint(&connection);
+        let leadership = self.leadership.clone();
         let admin = Admin::connect(&connection)
             .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
-            .with_timeout(self.timeout);
+            .with_timeout(self.timeout)
+            .only_while(move || leadership.is_held());
         Ok(Connected { client: TopicAdmin::new(admin, self.batching), fingerprint })
     }
 

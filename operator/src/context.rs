@@ -40,6 +40,9 @@ impl Context {
     /// All metrics, in the OpenMetrics text format.
     pub fn metrics_text(&self) -> String {
         self.metrics.leader(self.leadership.is_held());
+        for cluster in self.clusters.names() {
+            self.metrics.kafka_requests(cluster, &self.clusters.requests_made(cluster));
+        }
         self.measure::<Topic>();
         self.measure::<Webhook>();
         self.measure::<Integration>();

@@ -1,6 +1,10 @@
 //! What the operator counts.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -22,6 +26,7 @@ pub struct Metrics {
     running: Family<KindLabels, Gauge>,
     oldest: Family<KindLabels, Gauge<f64, AtomicU64>>,
     api_requests: Family<RequestLabels, Counter<u64, AtomicU64>>,
+    kafka_requests: Family<KafkaLabels, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
 }
 
@@ -79,6 +84,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KafkaLabels {
+    cluster: String,
+    request: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -100,6 +111,7 @@ impl Default for Metrics {
             running: Family::default(),
             oldest: Family::default(),
             api_requests: Family::default(),
+            kafka_requests: Family::default(),
             events_lost: Counter::default(),
         };
         metrics.register();
@@ -123,6 +135,8 @@ impl Metrics {
         registry.register_with_unit("reconcile_oldest", help, Unit::Seconds, self.oldest.clone());
         let help = "Requests to the API server by verb and answer; none where no answer came";
         registry.register("api_requests", help, self.api_requests.clone());
+        let help = "Admin requests to a Kafka cluster by what they ask for; one about many topics counts once";
+        registry.register("kafka_requests", help, self.kafka_requests.clone());
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
     }
 
@@ -136,6 +150,14 @@ impl Metrics {
     pub fn api_request(&self, verb: &'static str, code: Option<u16>) {
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         self.api_requests.get_or_create(&RequestLabels { verb, code }).inc();
+    }
+
+    /// Sets how many requests were made to a Kafka cluster. A client that was made anew counts from the beginning.
+    pub fn kafka_requests(&self, cluster: &str, made: &BTreeMap<&'static str, u64>) {
+        for (request, count) in made {
+            let labels = KafkaLabels { cluster: cluster.to_owned(), request };
+            self.kafka_requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
+        }
     }
 
     /// Counts an Event that could not be written.

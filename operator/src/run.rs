@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Webhook};
 use tokio::{
@@ -20,7 +20,7 @@ use crate::{
     events::Events,
     health,
     kubernetes::Clients,
-    leader::{Election, Leadership},
+    leader::{Election, Leadership, MARGIN},
     measure::{self, Measurements},
     metrics::Metrics,
     topic::{self, Sightings},
@@ -31,6 +31,8 @@ use crate::{
 /// starting, and the loss of the lease: then the process has to end, so that nothing of it goes on.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = read(&arguments)?;
+    let kafka_timeout = settings.admin_requests.timeout.get();
+    ensure!(kafka_timeout < MARGIN, "adminRequests.timeout is {kafka_timeout:?}; it must be shorter than {MARGIN:?}");
     let config = Config::infer().await.context("cannot tell which Kubernetes cluster to work on")?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     // Another one after each start: a replica does not take its predecessor's lease for its own.
@@ -41,8 +43,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         events: Events::new(clients.working.clone(), &identity, Arc::clone(&metrics)),
         client: clients.working,
+        clusters: Clusters::new(&settings, leadership.clone()),
         leadership,
-        clusters: Clusters::new(&settings),
         settings,
         topics: Watched::default(),
         webhooks: Watched::default(),

@@ -56,6 +56,7 @@ pub struct Admin {
     principal: Arc<str>,
     made: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     timeout: Duration,
+    may_act: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,6 +73,7 @@ impl Admin {
             principal: principal(connection, &config).into(),
             made: Arc::default(),
             timeout: DEFAULT_TIMEOUT,
+            may_act: Arc::new(|| true),
         })
     }
 
@@ -79,6 +81,13 @@ impl Admin {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// The same client, which sends nothing while `may_act` says no: each call asks it right before it is sent, and gives
+    /// [`Error::NotAllowed`].
+    #[must_use]
+    pub fn only_while(self, may_act: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { may_act: Arc::new(may_act), ..self }
     }
 
     /// Whether the cluster answered when it was last asked; true before the first call.
@@ -116,6 +125,9 @@ impl Admin {
     /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors.
     async fn request(&self, doing: &'static str, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
         let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
+        if !(self.may_act)() {
+            return Err(Error::NotAllowed { doing });
+        }
         *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(doing).or_default() += 1;
         let answer = self.inbox.request(self.timeout, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));

@@ -32,8 +32,9 @@ async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway"));
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
     let gateway = match api.get(&parent.name).await {
-        // The Gateway, or the Gateway API itself, is not there: the route's condition says so.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+        // The Gateway, or the Gateway API itself, is not there: the route's condition says so. Or its namespace is not among
+        // those that this operator looks after.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.is_forbidden() => return Ok(Vec::new()),
         gateway => gateway.doing(|| format!("read Gateway \"{namespace}/{}\"", parent.name))?,
     };
     let address = gateway.data["status"]["addresses"][0]["value"].as_str().map(str::to_owned);

@@ -3,13 +3,14 @@
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     coordination::v1::Lease,
@@ -120,19 +121,35 @@ impl Operator {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = Pid::from_child(&self.child());
-        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to the operator"))
+        // Not yet waited for, so its id is still its own.
+        let mut child = self.child();
+        ensure!(child.try_wait()?.is_none(), "the operator has ended");
+        kill_process(Pid::from_child(&child), signal).with_context(|| format!("cannot send {signal:?} to the operator"))
     }
 
     /// How it ended; `None` while it still runs after that time.
     pub fn ended_within(&self, patience: Duration) -> Option<ExitStatus> {
-        let pid = Pid::from_child(&self.child());
-        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {
-            let patience = patience.try_into().expect("some seconds");
-            // Whether it ended is asked below.
-            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience));
+        if let Some(handle) = self.handle() {
+            wait_for(&handle, Some(patience));
         }
         self.child().try_wait().ok().flatten()
+    }
+
+    /// Waits until it has ended, however.
+    pub fn end(&self) -> impl Future<Output = ()> + use<> {
+        let handle = self.handle();
+        async move {
+            if let Some(handle) = handle {
+                tokio::task::spawn_blocking(move || wait_for(&handle, None)).await.expect("it waits only");
+            }
+        }
+    }
+
+    /// Becomes readable when the process ends; `None` where it has.
+    fn handle(&self) -> Option<OwnedFd> {
+        let mut child = self.child();
+        let runs = child.try_wait().ok()?.is_none();
+        runs.then(|| pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok()).flatten()
     }
 
     /// What it has logged so far.
@@ -155,6 +172,12 @@ impl Drop for Operator {
             let _ = self.child().wait();
         }
     }
+}
+
+fn wait_for(handle: &OwnedFd, patience: Option<Duration>) {
+    let patience = patience.map(|patience| patience.try_into().expect("some seconds"));
+    // Interrupted or not: whether it ended is asked afterwards.
+    let _ = poll(&mut [PollFd::new(handle, PollFlags::IN)], patience.as_ref());
 }
 
 /// Takes the lease from operators that were killed: nobody waits until it expires.

@@ -93,10 +93,18 @@ impl Deref for World {
 impl Stage {
     /// Begins a world whose namespace is called like the test.
     pub async fn begin(name: &str) -> anyhow::Result<Self> {
-        let target = target().await?;
-        let client = client(target.kubeconfig()).await?;
+        Self::on(target().await?, name).await
+    }
+
+    /// The same on a cluster of the test's own.
+    pub async fn on(target: Target, name: &str) -> anyhow::Result<Self> {
         install(&target)?;
-        let namespace = format!("{name}-{}", std::process::id());
+        Self::bare(target, format!("{name}-{}", std::process::id())).await
+    }
+
+    /// A stage whose namespace is called like that, on a cluster where nothing is installed.
+    pub async fn bare(target: Target, namespace: String) -> anyhow::Result<Self> {
+        let client = client(target.kubeconfig()).await?;
         let object = Namespace {
             metadata: kube::core::ObjectMeta { name: Some(namespace.clone()), ..Default::default() },
             ..Default::default()
@@ -106,6 +114,11 @@ impl Stage {
         let connection = KafkaConnection { bootstrap_servers: vec![bootstrap.clone()], ..KafkaConnection::default() };
         let (kafka, audit_log) = (Admin::connect(&connection)?, target.audit_log());
         Ok(Self { target, bootstrap, client, kafka, namespace, audit_log })
+    }
+
+    /// The administrator's.
+    pub fn kubeconfig(&self) -> &Path {
+        self.target.kubeconfig()
     }
 
     /// How an operator of that name is started here.
@@ -211,9 +224,15 @@ async fn operator(stage: &Stage) -> anyhow::Result<Arc<Operator>> {
 /// The CRDs and the operator's rights, as its manifests give them.
 fn install(target: &Target) -> anyhow::Result<()> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
-    for part in ["crds", "operator/namespace.yaml", "operator/account.yaml", "operator/access.yaml"] {
+    let parts = [
+        ("-k", "crds"),
+        ("-f", "operator/namespace.yaml"),
+        ("-f", "operator/account.yaml"),
+        ("-f", "operator/access.yaml"),
+    ];
+    for (how, part) in parts {
         let path = manifests.join(part).display().to_string();
-        target.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])?;
+        target.kubectl(&["apply", "--server-side", "--force-conflicts", how, &path])?;
     }
     Ok(())
 }

@@ -1,0 +1,64 @@
+//! What a person hears of: Events once per transition, and none for a new Topic that becomes ready.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use sluice_crds::Topic;
+use sluice_suite::{
+    World, until,
+    world::{PATIENCE, condition},
+};
+
+async fn apply(world: &World, spec: &str) {
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders}}, spec: {{{spec}}}}}");
+    world.apply::<Topic>(&yaml).await.unwrap();
+}
+
+async fn says(world: &World, what: &str) {
+    let judge = |topic: &Topic| {
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        if current && ready.starts_with(what) { Ok(()) } else { Err(ready) }
+    };
+    world.until("orders", what, judge).await.unwrap();
+}
+
+/// Type, reason and count of the Events about the Topic, in their order.
+async fn events(world: &World) -> Vec<String> {
+    let mut events = world.api::<Event>().list(&ListParams::default()).await.unwrap().items;
+    events.sort_by_key(|event| event.event_time.clone());
+    let text = |event: Event| {
+        let count = event.series.map_or(1, |series| series.count);
+        format!("{} {} x{count}", event.type_.unwrap_or_default(), event.reason.unwrap_or_default())
+    };
+    events.into_iter().map(text).collect()
+}
+
+/// Events come after the status that they tell of.
+async fn events_are(world: &World, wanted: &[&str]) {
+    until("the Events are there", PATIENCE, || async {
+        let found = events(world).await;
+        if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn trouble_and_its_end_are_told_once_and_a_new_topic_is_not() {
+    let world = World::begin("events").await.unwrap();
+    apply(&world, "partitions: 3").await;
+    says(&world, "True InSync").await;
+    apply(&world, "partitions: 2").await;
+    says(&world, "False Withheld").await;
+    events_are(&world, &["Warning Withheld x1"]).await;
+
+    // Looked at again, it is no transition.
+    apply(&world, "partitions: 1").await;
+    says(&world, "False Withheld").await;
+    apply(&world, "partitions: 3").await;
+    says(&world, "True InSync").await;
+    events_are(&world, &["Warning Withheld x1", "Normal InSync x1"]).await;
+}
