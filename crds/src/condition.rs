@@ -23,6 +23,8 @@ pub enum ConditionType {
     ReceiverAvailable,
     /// The topic that holds the events is ready.
     TopicReady,
+    /// Events that are sent twice are found.
+    DeduplicationHealthy,
     /// `spec.paused` is true. Present only while true.
     Paused,
 }
@@ -58,6 +60,8 @@ pub enum Reason {
     Conflict,
     /// Pods do not become available.
     Unavailable,
+    /// Each receiver remembers only the events that it received itself.
+    NotShared,
     /// The gateway has not answered.
     RoutePending,
     /// The gateway refused the route.

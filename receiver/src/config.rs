@@ -32,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) sources: Sources,
     pub(crate) envelope: Envelope,
     pub(crate) window: Duration,
+    /// File with the address of the Redis that remembers ids.
+    pub(crate) redis: Option<PathBuf>,
     /// In bytes.
     pub(crate) body_limit: usize,
     /// The answer to an event that was taken.
@@ -120,6 +122,7 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         tolerance: config.tolerance.get(),
         sources,
         window: config.deduplication_window.get(),
+        redis: config.deduplication_redis,
         body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
         respond,
         patience: config.patience.get(),

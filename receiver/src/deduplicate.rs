@@ -84,6 +84,11 @@ impl Fingerprint {
         let hash = digest::digest(&digest::SHA256, id.as_bytes());
         Self(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
     }
+
+    /// Its hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
 }
 
 impl Deduplicator {

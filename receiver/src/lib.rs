@@ -2,7 +2,7 @@
 //!
 //! A request goes through `server` (connections), `receive` (the order of the checks), `verify` (who sent it), `event` (what
 //! it is called), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
-//! `verify`, `event`, `deduplicate` and `record` do no I/O. `secrets` keeps the keys current, `status` tells how
+//! `verify`, `event`, `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
 //! it goes, `config` says what to do, and `run` puts it all together.
 
 mod config;
@@ -16,6 +16,7 @@ mod record;
 mod run;
 mod secrets;
 mod server;
+mod shared;
 mod status;
 mod throttle;
 mod verify;

@@ -15,7 +15,7 @@ use crate::{
     receive::Receiver,
     secrets,
     server::{Ending, serve},
-    status,
+    shared, status,
 };
 
 /// Longer than Kafka may take to confirm what senders no longer wait for.
@@ -32,7 +32,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let link = link::watch(Arc::clone(&endpoint));
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
-    let receiver = Arc::new(Receiver::new(endpoint, keys, link.clone()));
+    let shared = shared::watch(&endpoint);
+    let receiver = Arc::new(Receiver::new(endpoint, keys, link.clone(), shared));
     let ending = Ending::default();
     let status_ending = Ending::default();
     let status = tokio::spawn(serve(status_listener, status::router(&receiver, &ending), status_ending.clone()));

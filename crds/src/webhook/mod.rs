@@ -16,7 +16,7 @@ pub use verify::{
     Jwt, Preset, PresetName, Verify,
 };
 
-use crate::{Duration, Size, TopicReference, TopicTemplate};
+use crate::{Duration, SecretReference, Size, TopicReference, TopicTemplate};
 
 /// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -89,13 +89,33 @@ const fn one() -> i32 {
     1
 }
 
-/// How events that were sent twice are found. The ids are kept in the receiver's memory: per replica, until it restarts.
+/// How events that were sent twice are found: by their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deduplicate {
     /// How long an event's id is remembered.
     #[serde(default = "Deduplicate::default_window")]
     pub window: Duration,
+    /// Where ids are remembered. Default: in the receiver's memory, per replica and until it restarts, at most 100,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<DeduplicationStore>,
+}
+
+/// Where the ids of events are remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeduplicationStore {
+    /// A Redis that all receivers of the Webhook share.
+    pub redis: Redis,
+}
+
+/// A Redis (or what speaks its protocol). While it is away, events are accepted and written without its advice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Redis {
+    /// Its address with credentials, such as `redis://user:password@redis.shop:6379/0`, or `rediss://` for TLS. A changed Secret
+    /// is noticed without a restart.
+    pub url_secret_ref: SecretReference,
 }
 
 impl Deduplicate {
@@ -106,7 +126,7 @@ impl Deduplicate {
 
 impl Default for Deduplicate {
     fn default() -> Self {
-        Self { window: Self::default_window() }
+        Self { window: Self::default_window(), store: None }
     }
 }
 
@@ -160,7 +180,7 @@ pub struct WebhookStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, and `Reconciling` or `Stalled` while they are true.
+    /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, `DeduplicationHealthy`, and `Reconciling` or `Stalled` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

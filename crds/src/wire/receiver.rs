@@ -29,6 +29,9 @@ pub struct ReceiverConfig {
     pub event: EventSources,
     /// How long an event's id is remembered.
     pub deduplication_window: Duration,
+    /// File with the address of the Redis that remembers ids; where absent, they are remembered in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplication_redis: Option<PathBuf>,
     /// Largest body.
     pub body_limit: Size,
     /// HTTP status of the answer to an accepted event.
@@ -216,6 +219,8 @@ pub struct ReceiverStatus {
     pub accepted: u64,
     /// Events that had been received before: acknowledged, and not written again.
     pub duplicates: u64,
+    /// Accepted events that Redis was not asked about, because it did not answer: they may have been received before.
+    pub unchecked: u64,
     /// Requests that sending again does not help, by cause. A cause that never occurred is absent.
     pub rejected: BTreeMap<RejectedBecause, u64>,
     /// Requests that were answered 503, so that the sender tries again, by cause. A cause that never occurred is absent.

@@ -45,6 +45,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         tolerance: endpoint.tolerance,
         event: endpoint.event.clone(),
         deduplication_window: endpoint.deduplication_window,
+        deduplication_redis: endpoint.deduplication_redis.clone(),
         body_limit: endpoint.body_limit,
         respond: endpoint.respond,
         patience: endpoint.patience,
@@ -52,10 +53,10 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
     }
 }
 
-/// The Secrets that hold the signing secrets, each once.
+/// The Secrets that the receiver needs, each once.
 fn secrets(endpoint: &Endpoint) -> Vec<&str> {
-    let files = endpoint.verification.secrets();
-    let mut names: Vec<&str> = files.iter().filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
+    let files = endpoint.verification.secrets().iter().chain(&endpoint.deduplication_redis);
+    let mut names: Vec<&str> = files.filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
     names.sort_unstable();
     names.dedup();
     names

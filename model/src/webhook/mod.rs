@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub event: wire::EventSources,
     /// How long an event's id is remembered.
     pub deduplication_window: Duration,
+    /// File with the address of the Redis that remembers ids.
+    pub deduplication_redis: Option<std::path::PathBuf>,
     /// Largest body.
     pub body_limit: sluice_crds::Size,
     /// HTTP status of the answer to an accepted event.

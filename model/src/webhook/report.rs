@@ -100,7 +100,12 @@ fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
 }
 
 fn keep_parts(conditions: &mut Conditions<'_>) {
-    for kept in [ConditionType::RouteAccepted, ConditionType::ReceiverAvailable, ConditionType::TopicReady] {
+    for kept in [
+        ConditionType::RouteAccepted,
+        ConditionType::ReceiverAvailable,
+        ConditionType::TopicReady,
+        ConditionType::DeduplicationHealthy,
+    ] {
         conditions.keep(kept);
     }
 }
@@ -134,7 +139,7 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
-    for Part { kind, works, reason, message } in parts {
+    for Part { kind, works, reason, message } in parts.into_iter().chain([deduplication(endpoint)]) {
         if works {
             conditions.yes(kind, reason, message);
         } else {
@@ -174,6 +179,22 @@ fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
     match not_ready {
         Some(rejection) => Part::fails(kind, rejection.reason, rejection.message),
         None => Part::works(kind, endpoint.kafka_topic()),
+    }
+}
+
+/// Whether a duplicate is found whichever receiver it comes to. What is wrong here stops no event.
+fn deduplication(endpoint: &Endpoint) -> Part {
+    let kind = ConditionType::DeduplicationHealthy;
+    match (&endpoint.deduplication_redis, endpoint.replicas) {
+        (Some(_), _) => Part::works(kind, "receivers share a Redis"),
+        (None, 0 | 1) => Part::works(kind, "one receiver remembers the ids of events, until it restarts"),
+        (None, replicas) => {
+            let message = format!(
+                "each of {replicas} receivers remembers only its own events, so that a duplicate that comes to another one is \
+                 written again; share a Redis (spec.deduplicate.store), or run one receiver"
+            );
+            Part::fails(kind, Reason::NotShared, message)
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use sluice_crds::{CloudEvents, Duration, EventField, EventId, NamespacedName, Settings, Webhook, WebhookSpec, wire};
 
-use super::{Endpoint, EventTopic, References, verify::verification};
+use super::{
+    Endpoint, EventTopic, References,
+    verify::{file, verification},
+};
 use crate::{Cluster, Rejection, children::Owner, references};
 
 /// What should be served, or all that is wrong with the Webhook.
@@ -33,6 +36,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         tolerance: spec.verify.tolerance,
         event,
         deduplication_window: spec.deduplicate.window,
+        deduplication_redis: spec.deduplicate.store.as_ref().map(|store| file(&store.redis.url_secret_ref)),
         body_limit: spec.limits.body,
         respond: spec.respond.status,
         patience: spec.patience,

@@ -40,8 +40,12 @@ pub(super) fn verification(spec: &WebhookSpec, path: &str) -> Result<Verificatio
 
 /// The files in which the receiver finds the secrets.
 fn files(references: &[SecretReference]) -> Vec<PathBuf> {
-    let file = |reference: &SecretReference| [wire::SECRETS_FOLDER, &reference.name, &reference.key].iter().collect();
     references.iter().map(file).collect()
+}
+
+/// The file in which the receiver finds a secret.
+pub(super) fn file(reference: &SecretReference) -> PathBuf {
+    [wire::SECRETS_FOLDER, &reference.name, &reference.key].iter().collect()
 }
 
 fn preset(spec: &WebhookSpec, preset: &Preset, path: &str) -> Result<Verification, Rejection> {

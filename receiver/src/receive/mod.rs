@@ -12,7 +12,7 @@ mod write;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -24,12 +24,16 @@ use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::answer::{Because, Refused, Taken};
+pub(crate) use self::{
+    answer::{Because, Refused, Taken},
+    write::longest,
+};
 use crate::{
     config::Endpoint,
     deduplicate::{Deduplicator, Limits},
     link::Link,
     secrets::Keys,
+    shared::Shared,
     status::Counters,
     throttle::Throttle,
     verify::{Freshness, Refusal, Signed},
@@ -41,6 +45,8 @@ pub(crate) struct Receiver {
     pub(crate) keys: Keys,
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) counters: Counters,
+    /// The Redis that remembers for several receivers.
+    pub(crate) shared: Option<Shared>,
     deduplicator: Mutex<Deduplicator>,
     /// What the events that are on their way may take, in bytes.
     memory: Arc<Semaphore>,
@@ -54,14 +60,20 @@ const MEMORY: usize = 16 * 1024 * 1024;
 const REMEMBERED: usize = 100_000;
 
 impl Receiver {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, keys: Keys, link: watch::Receiver<Link>) -> Self {
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        keys: Keys,
+        link: watch::Receiver<Link>,
+        shared: Option<Shared>,
+    ) -> Self {
         let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4)).min(Semaphore::MAX_PERMITS);
-        let reservation = write::longest(endpoint.patience);
+        let reservation = longest(endpoint.patience);
         let limits = Limits { window: endpoint.window, reservation, capacity: REMEMBERED };
         Self {
             keys,
             link,
             counters: Counters::default(),
+            shared,
             deduplicator: Mutex::new(Deduplicator::new(limits)),
             memory: Arc::new(Semaphore::new(memory)),
             log: Throttle::default(),
@@ -72,6 +84,14 @@ impl Receiver {
     /// The endpoint. Its path is compared as it was sent: a router would decode it.
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         Router::new().fallback(receive).with_state(Arc::clone(self))
+    }
+
+    /// How far back every event's id is known. Redis forgets none before its time.
+    pub(crate) fn window(&self) -> Duration {
+        match self.shared {
+            Some(_) => self.endpoint.window,
+            None => self.deduplicator().effective_window(Instant::now()),
+        }
     }
 
     /// What is remembered. A panic cannot have left it half changed: nothing in it panics between two changes.

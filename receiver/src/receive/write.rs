@@ -20,12 +20,15 @@ use crate::{
     deduplicate::{Admission, Fingerprint, Reservation},
     event::Event,
     record::Received,
+    shared::Answer,
 };
 
 /// What became of a write.
 #[derive(Debug)]
 enum Fate {
     Written,
+    /// It was written before, by this receiver or another one.
+    Duplicate,
     /// Certainly not written.
     Failed(Refused),
     /// Perhaps written, perhaps yet to be written.
@@ -40,7 +43,7 @@ enum Once {
 }
 
 /// How long a write may take at most: until it is given up, and as long again until nothing of it is on its way any more.
-pub(super) fn longest(patience: Duration) -> Duration {
+pub(crate) fn longest(patience: Duration) -> Duration {
     patience * 2 + Duration::from_secs(1)
 }
 
@@ -83,16 +86,38 @@ impl Receiver {
         let receiver = Arc::clone(self);
         // A sender that hangs up ends its request, but not this task: the event's fate is to be remembered.
         let write = tokio::spawn(async move {
-            let fate = receiver.write(record).await;
+            let fate = receiver.write_shared(fingerprint, record).await;
             receiver.settle(&reservation, &fate);
             drop(held);
             fate
         });
         match write.await.unwrap_or(Fate::Unknown) {
             Fate::Written => Ok(Once::Written),
+            Fate::Duplicate => Ok(Once::Duplicate),
             Fate::Failed(refused) => Err(refused),
             Fate::Unknown => Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
         }
+    }
+
+    /// Writes an event unless another receiver did; the others know of it before the sender does.
+    async fn write_shared(&self, fingerprint: Fingerprint, record: OutgoingRecord) -> Fate {
+        let Some(shared) = &self.shared else { return self.write(record).await };
+        let claim = match shared.reserve(fingerprint).await {
+            Answer::Reserved(claim) => claim,
+            Answer::InProgress => return Fate::Failed(Refused::Deferred(DeferredBecause::InProgress)),
+            Answer::Duplicate => return Fate::Duplicate,
+            Answer::Nothing => {
+                self.counters.unchecked();
+                return self.write(record).await;
+            }
+        };
+        let fate = self.write(record).await;
+        match &fate {
+            Fate::Written | Fate::Duplicate => shared.confirm(&claim).await,
+            Fate::Failed(_) => shared.release(&claim).await,
+            Fate::Unknown => {}
+        }
+        fate
     }
 
     async fn write(&self, record: OutgoingRecord) -> Fate {
@@ -110,7 +135,7 @@ impl Receiver {
 
     fn settle(&self, reservation: &Reservation, fate: &Fate) {
         match fate {
-            Fate::Written => self.deduplicator().confirm(reservation, Instant::now()),
+            Fate::Written | Fate::Duplicate => self.deduplicator().confirm(reservation, Instant::now()),
             Fate::Failed(_) => self.deduplicator().release(reservation),
             // The reservation stays until no part of the write can be on its way any more.
             Fate::Unknown => {}

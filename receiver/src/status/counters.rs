@@ -27,6 +27,7 @@ pub(crate) struct Counters {
     accepted: Counter,
     duplicates: Counter,
     challenges: Counter,
+    unchecked: Counter,
     rejected: ByCause<RejectedBecause>,
     deferred: ByCause<DeferredBecause>,
     refusals: ByCause<Refusal>,
@@ -58,6 +59,7 @@ impl Default for Counters {
             accepted: Counter::default(),
             duplicates: Counter::default(),
             challenges: Counter::default(),
+            unchecked: Counter::default(),
             rejected: Family::default(),
             deferred: Family::default(),
             refusals: Family::default(),
@@ -90,6 +92,11 @@ impl Counters {
         }
     }
 
+    /// Counts an event that Redis was not asked about.
+    pub(crate) fn unchecked(&self) {
+        self.unchecked.inc();
+    }
+
     fn count_refused(&self, refused: &Refused) {
         match refused.because() {
             Because::Rejected(because) => self.rejected.get_or_create(&label(because)).inc(),
@@ -109,6 +116,7 @@ impl Counters {
         ReceiverStatus {
             accepted: self.accepted.get(),
             duplicates: self.duplicates.get(),
+            unchecked: self.unchecked.get(),
             rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
             deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
             ..ReceiverStatus::default()
@@ -117,10 +125,11 @@ impl Counters {
 
     /// Makes the counts part of what Prometheus reads.
     pub(super) fn register(&self, registry: &mut Registry) {
-        let Self { accepted, duplicates, challenges, rejected, deferred, refusals, confirmation } = self;
+        let Self { accepted, duplicates, challenges, unchecked, rejected, deferred, refusals, confirmation } = self;
         registry.register("events_accepted", "Events that Kafka confirmed", accepted.clone());
         registry.register("events_duplicate", "Events that had been received before", duplicates.clone());
         registry.register("challenges_answered", "Tests of the endpoint by its provider", challenges.clone());
+        registry.register("events_unchecked", "Events that Redis was not asked about", unchecked.clone());
         registry.register("requests_rejected", "Requests that sending again does not help", rejected.clone());
         registry.register("requests_deferred", "Requests that were answered 503", deferred.clone());
         registry.register("signatures_refused", "Requests that were not genuine, by what was wrong", refusals.clone());

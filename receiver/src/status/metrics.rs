@@ -1,6 +1,6 @@
 //! The counts and the moment's numbers as Prometheus reads them (`OpenMetrics` text).
 
-use std::{borrow::Cow, time::Instant};
+use std::borrow::Cow;
 
 use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registry};
 
@@ -37,10 +37,7 @@ impl Metrics {
 
     /// The metrics as they are now.
     pub(super) fn text(&self, receiver: &Receiver) -> String {
-        let (remembered, window) = {
-            let deduplicator = receiver.deduplicator();
-            (deduplicator.len(), deduplicator.effective_window(Instant::now()).as_secs())
-        };
+        let (remembered, window) = (receiver.deduplicator().len(), receiver.window().as_secs());
         self.remembered.set(number(remembered));
         self.window.set(number(window));
         self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));

@@ -6,7 +6,7 @@
 mod counters;
 mod metrics;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{Json, Router, extract::State, routing::get};
 use http::StatusCode;
@@ -14,7 +14,7 @@ use sluice_crds::{Duration, wire::ReceiverStatus};
 
 pub(crate) use self::counters::Counters;
 use self::metrics::Metrics;
-use crate::{link::Link, receive::Receiver, secrets::KeyRing, server::Ending};
+use crate::{link::Link, receive::Receiver, secrets::KeyRing, server::Ending, shared::Shared};
 
 /// What the answers are made of.
 struct Observed {
@@ -62,20 +62,21 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
     let receiver = &observed.receiver;
     let ring = receiver.keys.current();
     let unusable_secrets: Vec<PathBuf> = ring.unusable.iter().filter_map(|unusable| unusable.file.clone()).collect();
-    let window = receiver.deduplicator().effective_window(Instant::now());
+    let window = receiver.window();
+    let of_redis = receiver.shared.as_ref().and_then(Shared::trouble);
     Json(ReceiverStatus {
         generation: receiver.endpoint.generation,
         deduplication_window: Duration::from_millis(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
         unusable_secrets,
-        trouble: trouble(&ring, &receiver.link.borrow()),
+        trouble: trouble(&ring, &receiver.link.borrow(), of_redis.as_deref()),
         ..receiver.counters.status()
     })
 }
 
 /// All that a person should look at, in one sentence each.
-fn trouble(ring: &KeyRing, link: &Link) -> Option<String> {
-    let troubles: Vec<_> =
-        ring.unusable.iter().map(|unusable| unusable.reason.as_str()).chain(link.trouble.as_deref()).collect();
+fn trouble(ring: &KeyRing, link: &Link, of_redis: Option<&str>) -> Option<String> {
+    let secrets = ring.unusable.iter().map(|unusable| unusable.reason.as_str());
+    let troubles: Vec<_> = secrets.chain(link.trouble.as_deref()).chain(of_redis).collect();
     (!troubles.is_empty()).then(|| troubles.join("; "))
 }
 
@@ -116,8 +117,8 @@ mod tests {
 
     #[test]
     fn trouble_is_told_even_where_it_is_no_obstacle() {
-        assert_eq!(trouble(&ring(1, 0), &link(true, None)), None);
-        let told = trouble(&ring(1, 1), &link(true, Some("no answer")));
-        assert_eq!(told.as_deref(), Some("key cannot be read; no answer"));
+        assert_eq!(trouble(&ring(1, 0), &link(true, None), None), None);
+        let told = trouble(&ring(1, 1), &link(true, Some("no answer")), Some("no Redis"));
+        assert_eq!(told.as_deref(), Some("key cannot be read; no answer; no Redis"));
     }
 }

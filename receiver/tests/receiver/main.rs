@@ -12,6 +12,7 @@ mod faults;
 mod issuer;
 mod kafka;
 mod limits;
+mod redis;
 mod running;
 mod secrets;
 mod sender;

@@ -51,6 +51,7 @@ impl Setup {
             tolerance: Duration::from_secs(300),
             event: EventSources::default(),
             deduplication_window: Duration::from_secs(3600),
+            deduplication_redis: None,
             body_limit: Size::from_mebibytes(1),
             respond: 202,
             patience: Duration::from_millis(2500),

@@ -55,6 +55,12 @@ async fn the_api_server_accepts_what_is_valid() {
         (
             "Webhook",
             format!(
+                "{ROUTE}, {NONE}, deduplicate: {{window: 1h, store: {{redis: {{urlSecretRef: {{name: redis, key: url}}}}}}}}"
+            ),
+        ),
+        (
+            "Webhook",
+            format!(
                 "{ROUTE}, {NONE}, event: {{cloudEvents: AcceptBatches, sequence: {{header: X-Seq}}, headers: [X-Tenant]}}, patience: 5s"
             ),
         ),
@@ -139,6 +145,7 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{key: {{jsonPointer: id}}}}"), "spec.event.key.jsonPointer"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{body: 1M}}"), "spec.limits.body"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, deduplicate: {{store: {{}}}}"), "spec.deduplicate.store.redis"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{cloudEvents: Maybe}}"), "spec.event.cloudEvents"),
         (
             "Webhook",

@@ -1,0 +1,204 @@
+//! The Redis in which several receivers remember the ids of events together.
+//!
+//! An id is reserved by a receiver for as long as a write can take, then confirmed for the window, or released. Each step is one
+//! script, and only the owner of a reservation can change it. A receiver that dies between two steps leaves a reservation that
+//! ends by itself, so that the sender's next attempt is written. While Redis is away, events are written without its advice.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redis::{
+    Client, FromRedisValue,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd,
+};
+use tracing::{info, warn};
+
+use crate::{config::Endpoint, deduplicate::Fingerprint, receive, secrets::Stamp};
+
+/// The Redis of an endpoint.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+struct Inner {
+    /// File with the address.
+    file: PathBuf,
+    /// Before every key.
+    prefix: String,
+    window: Duration,
+    reservation: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    stamp: Option<Stamp>,
+    manager: Option<ConnectionManager>,
+    looked: Option<Instant>,
+    trouble: Option<String>,
+    /// Until then it is not asked: nobody is to wait for a Redis that is away.
+    away_until: Option<Instant>,
+}
+
+/// The right to write an event, among all receivers.
+pub(crate) struct Claim {
+    key: String,
+    /// What stands in Redis while the right is held.
+    owner: String,
+}
+
+/// What Redis says about an event.
+pub(crate) enum Answer {
+    /// Write it.
+    Reserved(Claim),
+    /// Another receiver is writing it.
+    InProgress,
+    /// It was written.
+    Duplicate,
+    /// It does not answer.
+    Nothing,
+}
+
+/// Redis next door answers within a millisecond; a sender is not kept waiting for one that does not.
+const TIME: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often the file with the address is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CONFIRMED: &str = "confirmed";
+
+/// Gives what stands there; where nothing does, the reservation.
+const RESERVE: &str = "local found = redis.call('GET', KEYS[1]) if found then return found end \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return ARGV[1]";
+/// Also where the reservation has ended meanwhile, but not over another one's.
+const CONFIRM: &str = "local found = redis.call('GET', KEYS[1]) if not found or found == ARGV[1] then \
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+/// The Redis of an endpoint, where it has one.
+pub(crate) fn watch(endpoint: &Endpoint) -> Option<Shared> {
+    let file = endpoint.redis.clone()?;
+    let state = State { stamp: None, manager: None, looked: None, trouble: None, away_until: None };
+    Some(Shared(Arc::new(Inner {
+        file,
+        prefix: format!("sluice:{}:", endpoint.webhook),
+        window: endpoint.window,
+        reservation: receive::longest(endpoint.patience) + TIME,
+        state: Mutex::new(state),
+    })))
+}
+
+impl Shared {
+    /// Asks for the right to write an event.
+    pub(crate) async fn reserve(&self, fingerprint: Fingerprint) -> Answer {
+        let claim = Claim {
+            key: format!("{}{}", self.0.prefix, fingerprint.to_hex()),
+            owner: format!("reserved-{:032x}", fastrand::u128(..)),
+        };
+        let arguments = [claim.owner.clone(), millis(self.0.reservation)];
+        match self.run::<String>(RESERVE, &claim.key, &arguments).await {
+            None => Answer::Nothing,
+            Some(found) if found == claim.owner => Answer::Reserved(claim),
+            Some(found) if found == CONFIRMED => Answer::Duplicate,
+            Some(_) => Answer::InProgress,
+        }
+    }
+
+    /// The event was written.
+    pub(crate) async fn confirm(&self, claim: &Claim) {
+        let arguments = [claim.owner.clone(), CONFIRMED.to_owned(), millis(self.0.window)];
+        self.run::<i64>(CONFIRM, &claim.key, &arguments).await;
+    }
+
+    /// The event was certainly not written.
+    pub(crate) async fn release(&self, claim: &Claim) {
+        self.run::<i64>(RELEASE, &claim.key, std::slice::from_ref(&claim.owner)).await;
+    }
+
+    /// What keeps Redis from being asked.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.state().trouble.clone()
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &str, key: &str, arguments: &[String]) -> Option<T> {
+        let mut manager = self.manager(Instant::now())?;
+        let answer = cmd("EVAL").arg(script).arg(1).arg(key).arg(arguments).query_async(&mut manager).await;
+        let mut state = self.state();
+        match answer {
+            Ok(answer) => {
+                if state.trouble.take().is_some() {
+                    info!("Redis answers again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                state.away_until = Some(Instant::now() + PAUSE);
+                state.note(format!("Redis does not answer, so that events may be written twice: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A connection, made again when the address changes; none while Redis is away.
+    fn manager(&self, now: Instant) -> Option<ConnectionManager> {
+        let mut state = self.state();
+        if state.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY) {
+            state.looked = Some(now);
+            state.look(&self.0.file);
+        }
+        state.away_until.is_none_or(|until| until <= now).then(|| state.manager.clone()).flatten()
+    }
+
+    /// A panic cannot have left it half changed: nothing in it panics between two changes.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn look(&mut self, file: &Path) {
+        let stamp = Some(Stamp::of(&[file.to_owned()]));
+        if stamp == self.stamp {
+            return;
+        }
+        self.stamp = stamp;
+        match connect(file) {
+            Ok(manager) => {
+                self.manager = Some(manager);
+                self.away_until = None;
+            }
+            Err(reason) => {
+                self.manager = None;
+                self.note(reason);
+            }
+        }
+    }
+
+    fn note(&mut self, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            warn!("Deduplication in trouble: {trouble}");
+        }
+        self.trouble = Some(trouble);
+    }
+}
+
+/// Nothing is connected yet. The address holds a password and is told to nobody.
+fn connect(file: &Path) -> Result<ConnectionManager, String> {
+    let name = file.display();
+    let address =
+        fs::read_to_string(file).map_err(|error| format!("the address of Redis, {name}, cannot be read: {error}"))?;
+    let settings = ConnectionManagerConfig::new()
+        .set_number_of_retries(1)
+        .set_max_delay(TIME)
+        .set_connection_timeout(Some(TIME))
+        .set_response_timeout(Some(TIME));
+    let client = Client::open(address.trim());
+    let manager = client.and_then(|client| ConnectionManager::new_lazy_with_config(client, settings));
+    manager.map_err(|_| format!("{name} is no address of Redis, as in redis://user:password@host:6379/0"))
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

@@ -1,0 +1,183 @@
+//! Several receivers that share a Redis write each event once; without it they write on and say so.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use futures::future::join_all;
+use tempfile::TempDir;
+
+use crate::{
+    kafka::{connection, records, topic},
+    running::{Running, SECRET, Setup},
+    sender::{Sender, fresh_id},
+    until,
+};
+
+/// A Redis until it is dropped.
+struct Redis {
+    process: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Redis {
+    async fn start(port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let redis = Self { process, port, _folder: folder };
+        until(async || redis.ask(&["PING"]), |answer| answer == "PONG").await;
+        redis
+    }
+
+    fn ask(&self, command: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0\n", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn receiver(topic: &str, url: &str) -> Running {
+    let mut setup = Setup::new(connection(), topic);
+    let file = setup.secret("redis");
+    fs::write(&file, url).unwrap();
+    setup.config.deduplication_redis = Some(file);
+    setup.ready().await
+}
+
+async fn send(receiver: &Running, id: &str) -> u16 {
+    Sender::to(receiver.endpoint).signed(SECRET, id, "{}").await.unwrap().status
+}
+
+async fn written(topic: &str) -> Vec<String> {
+    records(&connection(), topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_event_is_written_once_however_often_it_comes_to_whom() {
+    const IDS: usize = 2000;
+    const SENDERS: usize = 32;
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let url = redis.url();
+    let receivers = join_all((0..3).map(|_| receiver(&topic, &url))).await;
+    let ids: Vec<String> = (0..IDS).map(|_| fresh_id()).collect();
+    // Each id is sent until it is acknowledged, then five times more, by any sender to any receiver.
+    let senders = (0..SENDERS).map(|_| async {
+        let senders: Vec<_> = receivers.iter().map(|receiver| Sender::to(receiver.endpoint)).collect();
+        for _ in 0..IDS * 6 / SENDERS {
+            let (sender, id) = (fastrand::choice(&senders).unwrap(), fastrand::choice(&ids).unwrap());
+            let status = sender.signed(SECRET, id, "{}").await.unwrap().status;
+            assert!([202, 503].contains(&status), "{status}");
+        }
+    });
+    join_all(senders).await;
+    for id in &ids {
+        until(async || send(fastrand::choice(&receivers).unwrap(), id).await, |status| *status == 202).await;
+    }
+    let mut found = written(&topic).await;
+    found.sort_unstable();
+    let mut expected = ids.clone();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let unchecked: Vec<_> = join_all(receivers.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
+    assert_eq!(unchecked, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservation_ends() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = receiver(&topic, &redis.url()).await;
+    assert_eq!(send(&receiver, "e-1").await, 202);
+    // What a receiver leaves that is killed between its reservation and its confirmation.
+    let key = redis.ask(&["KEYS", "*"]);
+    let other = key.replace(&key[key.len() - 32..], &fingerprint("e-2"));
+    assert_eq!(redis.ask(&["SET", &other, "reserved-by-a-dead-receiver", "PX", "1500"]), "OK");
+    assert_eq!(send(&receiver, "e-2").await, 503);
+    until(async || send(&receiver, "e-2").await, |status| *status == 202).await;
+    assert_eq!(written(&topic).await, ["e-1", "e-2"]);
+    assert_eq!(redis.ask(&["GET", &other]), "confirmed");
+}
+
+fn fingerprint(id: &str) -> String {
+    use aws_lc_rs::digest::{SHA256, digest};
+    hex::encode(&digest(&SHA256, id.as_bytes()).as_ref()[..16])
+}
+
+#[tokio::test]
+async fn while_redis_is_away_events_are_taken_counted_and_told() {
+    let topic = topic(&connection(), &[]).await;
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let url = redis.url();
+    let receivers = join_all((0..2).map(|_| receiver(&topic, &url))).await;
+    assert_eq!((send(&receivers[0], "e-1").await, send(&receivers[1], "e-1").await), (202, 202));
+    drop(redis);
+    assert_eq!((send(&receivers[0], "e-2").await, send(&receivers[1], "e-2").await), (202, 202));
+    for receiver in &receivers {
+        let status = receiver.status().await;
+        assert_eq!(status.unchecked, 1);
+        assert!(status.trouble.unwrap().contains("Redis does not answer"));
+        assert!(receiver.is_ready().await);
+    }
+    assert_eq!(written(&topic).await, ["e-1", "e-2", "e-2"]);
+
+    let _redis = Redis::start(port).await;
+    let answers = async || {
+        send(&receivers[0], &fresh_id()).await;
+        receivers[0].status().await.trouble
+    };
+    until(answers, Option::is_none).await;
+    let id = fresh_id();
+    until(
+        async || send(&receivers[1], &fresh_id()).await == 202 && receivers[1].status().await.trouble.is_none(),
+        |well| *well,
+    )
+    .await;
+    assert_eq!((send(&receivers[0], &id).await, send(&receivers[1], &id).await), (202, 202));
+    assert_eq!(written(&topic).await.iter().filter(|written| **written == id).collect::<Vec<_>>(), [&id]);
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_read_is_told_and_used_when_it_comes() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let mut setup = Setup::new(connection(), &topic);
+    let file = setup.secret("redis");
+    setup.config.deduplication_redis = Some(file.clone());
+    let receiver = setup.ready().await;
+    assert_eq!(send(&receiver, &fresh_id()).await, 202);
+    assert!(receiver.status().await.trouble.unwrap().contains(file.to_str().unwrap()));
+    fs::write(&file, redis.url()).unwrap();
+    let answers = async || {
+        send(&receiver, &fresh_id()).await;
+        receiver.status().await.trouble
+    };
+    until(answers, Option::is_none).await;
+    assert!(!redis.ask(&["KEYS", "sluice:shop/github:*"]).is_empty());
+    let ids: BTreeSet<_> = written(&topic).await.into_iter().collect();
+    assert!(ids.len() >= 2, "{ids:?}");
+}
