@@ -23,7 +23,9 @@ pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
 pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
-pub use reference::{DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference};
+pub use reference::{
+    ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
+};
 pub use settings::{AdminRequests, Images, KafkaClients, KafkaCluster, Settings};
 pub use size::{InvalidSize, Size};
 pub use topic::*;

@@ -1,4 +1,4 @@
-//! What is wrong with a step's program, in one line.
+//! What is wrong with a step's program or schema, in one line.
 
 use std::fmt;
 
@@ -6,36 +6,52 @@ use vrl::diagnostic::Diagnostic;
 
 use crate::functions;
 
-/// One complaint about one step's program.
+/// One complaint about one step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct CompileError {
     /// Name of the step.
     pub step: String,
-    /// Line in the program, from 1.
-    pub line: usize,
-    /// Column in the line, from 1, in characters.
-    pub column: usize,
+    /// Where in the program it is; a schema has no lines.
+    pub place: Option<Place>,
     /// What is wrong: one line, without colours.
     pub message: String,
 }
 
+/// A place in a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in the line, from 1, in characters.
+    pub column: usize,
+}
+
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {:?}, line {}, column {}: {}", self.step, self.line, self.column, self.message)
+        write!(f, "step {:?}", self.step)?;
+        if let Some(Place { line, column }) = self.place {
+            write!(f, ", line {line}, column {column}")?;
+        }
+        write!(f, ": {}", self.message)
     }
 }
 
 impl CompileError {
     /// A complaint about the program as a whole.
     pub(crate) fn at_start(step: &str, message: impl Into<String>) -> Self {
-        Self { step: step.to_owned(), line: 1, column: 1, message: message.into() }
+        Self { step: step.to_owned(), place: Some(Place { line: 1, column: 1 }), message: message.into() }
+    }
+
+    /// A complaint about a schema.
+    pub(crate) fn of_schema(step: &str, message: impl Into<String>) -> Self {
+        Self { step: step.to_owned(), place: None, message: message.into() }
     }
 
     /// A complaint about a program that must not reach the compiler.
     pub(crate) fn too_deep(step: &str, program: &str, offset: usize) -> Self {
-        let (line, column) = place(program, offset);
+        let place = Some(place(program, offset));
         let message = "the program is nested or chained too deeply here; divide it into statements or steps".to_owned();
-        Self { step: step.to_owned(), line, column, message }
+        Self { step: step.to_owned(), place, message }
     }
 
     /// The compiler's complaint in one line: its message, then what it says about places.
@@ -43,16 +59,16 @@ impl CompileError {
         let labels = || diagnostic.labels.iter();
         let offset =
             labels().find(|label| label.primary).or_else(|| labels().next()).map_or(0, |label| label.span.start());
-        let (line, column) = place(program, offset);
+        let place = Some(place(program, offset));
         let message = withheld_function(program, diagnostic).unwrap_or_else(|| in_one_line(diagnostic));
-        Self { step: step.to_owned(), line, column, message }
+        Self { step: step.to_owned(), place, message }
     }
 }
 
-fn place(program: &str, offset: usize) -> (usize, usize) {
+fn place(program: &str, offset: usize) -> Place {
     let before = program.get(..offset).unwrap_or(program);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 fn withheld_function(program: &str, diagnostic: &Diagnostic) -> Option<String> {

@@ -1,13 +1,35 @@
 //! Turns a value that steps have changed into bytes, or says what in it JSON cannot hold.
 
 use bytes::Bytes;
+use sluice_crds::Format;
 use vrl::value::Value;
+
+use crate::Media;
 
 /// Floats from here on are all integers, and no `i64` any more.
 const BEYOND_INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
-/// The value as JSON. `original` is what the record was decoded from. The error says what cannot be written, and where.
-pub(crate) fn json(value: &Value, original: &[u8]) -> Result<Bytes, String> {
+/// The value as bytes, and what they are. `original` is what the record was decoded from. The error says what cannot be
+/// written, and where.
+pub(crate) fn value(format: Format, value: &Value, original: &[u8]) -> Result<(Bytes, Media), String> {
+    match (format, value) {
+        (Format::Text, Value::Bytes(_) | Value::String(_)) => text(value).map(|text| (text, Media::Text)),
+        (Format::Bytes, Value::Bytes(bytes)) => Ok((bytes.clone(), Media::Bytes)),
+        (Format::Bytes, Value::String(text)) => Ok((text.as_bytes().clone(), Media::Bytes)),
+        (Format::Json | Format::Text | Format::Bytes, _) => json(value, original).map(|json| (json, Media::Json)),
+    }
+}
+
+fn text(value: &Value) -> Result<Bytes, String> {
+    let bytes = value.as_bytes().cloned().unwrap_or_default();
+    if str::from_utf8(&bytes).is_ok() { Ok(bytes) } else { Err(not_utf8("")) }
+}
+
+fn not_utf8(path: &str) -> String {
+    format!("{} holds bytes that are no UTF-8; encode_base64 makes text of them", place(path))
+}
+
+fn json(value: &Value, original: &[u8]) -> Result<Bytes, String> {
     check(value, original, &mut String::new())?;
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| error.to_string())
 }
@@ -20,9 +42,7 @@ fn check(value: &Value, original: &[u8], path: &mut String) -> Result<(), String
         Value::Float(number) if number.abs() >= BEYOND_INTEGERS && is_rounded(number.into_inner(), original) => {
             Err(format!("{} is an integer of more than 64 bits, which a step cannot keep exactly", place(path)))
         }
-        Value::Bytes(bytes) if str::from_utf8(bytes).is_err() => {
-            Err(format!("{} holds bytes that are no UTF-8; encode_base64 makes text of them", place(path)))
-        }
+        Value::Bytes(bytes) if str::from_utf8(bytes).is_err() => Err(not_utf8(path)),
         Value::Object(fields) => {
             fields.iter().try_for_each(|(name, field)| check_at(field, original, path, &format!(".{name}")))
         }
@@ -69,6 +89,22 @@ mod tests {
         let value = Value::from_iter([("items".to_owned(), Value::from(vec![Value::from(1), not_text]))]);
         assert!(json(&value, b"").unwrap_err().starts_with(".items[1] holds bytes"));
         assert_eq!(json(&infinite(), b"").unwrap_err(), ". is an infinite number");
+    }
+
+    #[test]
+    fn a_text_stays_what_it_is_where_records_are_texts() {
+        let (text, binary) = (Value::from("ä"), Value::from([0xff_u8, 0xfe]));
+        let object = Value::from_iter([("a".to_owned(), text.clone())]);
+        for (format, made, expected) in [
+            (Format::Json, &text, Ok(("\"ä\"".into(), Media::Json))),
+            (Format::Text, &text, Ok(("ä".into(), Media::Text))),
+            (Format::Bytes, &text, Ok(("ä".into(), Media::Bytes))),
+            (Format::Bytes, &binary, Ok((Bytes::from_static(&[0xff, 0xfe]), Media::Bytes))),
+            (Format::Text, &object, Ok((r#"{"a":"ä"}"#.into(), Media::Json))),
+            (Format::Text, &binary, Err(not_utf8(""))),
+        ] {
+            assert_eq!(value(format, made, b""), expected, "{format:?} {made:?}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ const ALLOWED: &[&str] = &[
     "assert", "assert_eq",
     "filter", "flatten", "for_each", "map_keys", "map_values", "tally", "tally_value", "match_array",
     "compact", "del", "exists", "find", "from_entries", "get", "includes", "is_empty", "keys", "length", "merge",
-    "object_from_array", "remove", "to_entries", "unflatten", "unnest", "values", "tag_types_externally",
+    "object_from_array", "remove", "to_entries", "values", "tag_types_externally",
     "ip_aton", "ip_cidr_contains", "ip_ntoa", "ip_subnet", "ip_to_ipv6", "ipv6_to_ipv4", "is_ipv4", "is_ipv6",
     "abs", "ceil", "floor", "mod", "round", "haversine",
     "parse_bytes", "parse_csv", "parse_duration", "parse_float", "parse_int", "parse_json", "parse_key_value",

@@ -1,10 +1,12 @@
-//! What happens to one record between its source and its sink: decode, filter, map, encode. Pure: the same record gives
-//! the same verdict, wherever and whenever it is asked, without I/O, clock or randomness.
+//! What happens to one record between its source and its sink: decode, filter, map, validate, encode. Pure: the same record
+//! gives the same verdict, wherever and whenever it is asked, without I/O, clock or randomness; only what takes too much CPU
+//! is rejected by the caller's measure.
 //!
 //! [`Pipeline::compile`] judges the steps once, in the operator before any pod changes and again in the worker;
 //! [`Pipeline::apply`] judges records. In `apply` nothing that a record contains makes it panic or run on without bound.
 #![warn(missing_docs)]
 
+mod budget;
 mod compile_error;
 mod complexity;
 mod decode;
@@ -12,12 +14,16 @@ mod encode;
 mod functions;
 mod metadata;
 mod pipeline;
+mod program;
 mod record;
+mod schema;
 mod step;
 mod target;
 mod verdict;
+mod work;
 
-pub use compile_error::CompileError;
+pub use budget::CpuTime;
+pub use compile_error::{CompileError, Place};
 pub use pipeline::Pipeline;
 pub use record::{Header, Record};
-pub use verdict::{Code, Rejection, Verdict};
+pub use verdict::{Code, Media, Message, Rejection, Verdict};

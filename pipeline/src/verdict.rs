@@ -3,12 +3,13 @@
 use std::fmt;
 
 use bytes::Bytes;
+use sluice_crds::Format;
 
 /// What becomes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is delivered as these bytes: its own, where no step changed it.
-    Deliver(Bytes),
+    /// It is delivered.
+    Deliver(Message),
     /// The filter of this name holds it back.
     Skip {
         /// Name of the step.
@@ -16,6 +17,48 @@ pub enum Verdict {
     },
     /// It cannot be processed, and never can with this pipeline.
     Reject(Rejection),
+}
+
+/// What is delivered of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The bytes: the record's own, where no step changed it.
+    pub value: Bytes,
+    /// What the bytes are.
+    pub media: Media,
+}
+
+/// What the bytes of a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// JSON.
+    Json,
+    /// UTF-8.
+    Text,
+    /// Anything.
+    Bytes,
+}
+
+impl Media {
+    /// The media type, as `Content-Type` tells it.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Bytes => "application/octet-stream",
+        }
+    }
+}
+
+impl From<Format> for Media {
+    /// What a record is that no step changed.
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Text => Self::Text,
+            Format::Bytes => Self::Bytes,
+        }
+    }
 }
 
 /// Why a record cannot be processed.
@@ -42,15 +85,19 @@ pub enum Code {
     InvalidUtf8,
     /// The value is no JSON.
     InvalidJson,
+    /// The value is larger than is decoded.
+    TooLarge,
     /// The value is nested too deeply.
     TooDeep,
     /// The record has no value and no step gave it one.
     NoValue,
     /// A step failed on the record.
     StepFailed,
+    /// The value does not match a step's schema.
+    SchemaMismatch,
     /// A step gave the record up with `abort`.
     Aborted,
-    /// A step used up its share of work.
+    /// Decoding and the steps used up the record's share of work.
     TooMuchWork,
     /// A step made a value that JSON cannot hold.
     Unencodable,
@@ -62,9 +109,11 @@ impl Code {
         match self {
             Self::InvalidUtf8 => "InvalidUtf8",
             Self::InvalidJson => "InvalidJson",
+            Self::TooLarge => "TooLarge",
             Self::TooDeep => "TooDeep",
             Self::NoValue => "NoValue",
             Self::StepFailed => "StepFailed",
+            Self::SchemaMismatch => "SchemaMismatch",
             Self::Aborted => "Aborted",
             Self::TooMuchWork => "TooMuchWork",
             Self::Unencodable => "Unencodable",

@@ -1,12 +1,14 @@
 //! No record makes a pipeline panic, and what it delivers is always JSON.
 
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sluice_crds::{
-    Format,
-    wire::{Operation, StepConfig},
+    Decode, Format, HttpMethod,
+    wire::{Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Header, Pipeline, Record, Verdict};
+use sluice_pipeline::{Header, Media, Message, Pipeline, Record, Verdict};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -17,35 +19,77 @@ proptest! {
         let record = Record {
             topic: "t".into(), partition: 0, offset: 0, timestamp: Some(time), key, value: Some(value), headers,
         };
-        if let Verdict::Deliver(bytes) = pipeline().apply(&record) {
-            let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&bytes);
-            prop_assert!(parsed.is_ok(), "{:?}", bytes);
+        for pipeline in PIPELINES.iter() {
+            if let Verdict::Deliver(Message { value, media: Media::Json }) = pipeline.apply(&record, || Duration::ZERO) {
+                let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&value);
+                prop_assert!(parsed.is_ok(), "{:?}", value);
+            }
         }
     }
 }
 
-fn pipeline() -> &'static Pipeline {
-    static PIPELINE: std::sync::LazyLock<Pipeline> = std::sync::LazyLock::new(|| {
-        let filter = r#"is_object(.) || is_array(.) || starts_with(to_string(.) ?? "", "x")"#;
-        let map = r#"
-            .text = to_string(.a) ?? "none"
-            .part = slice(.text, 1, 3) ?? null
-            .sum = (.a + .b) ?? 0
-            .ratio = (.a / .b) ?? 0.0
-            .bytes = decode_base64(.b) ?? %key
-            .list[2] = parse_json(.a) ?? %headers.h
-            .number = parse_int(.b) ?? 0
-            .time = %timestamp
-            .flat = flatten(.c) ?? {}
-            del(.d)
-        "#;
-        let steps = [
-            StepConfig { name: "filter".into(), operation: Operation::Filter(filter.into()) },
-            StepConfig { name: "map".into(), operation: Operation::Map(map.into()) },
-        ];
-        Pipeline::compile(Format::Json, &steps).unwrap_or_else(|errors| panic!("{errors:#?}"))
-    });
-    &PIPELINE
+/// One of each format; and one that only looks, and one that has nothing to do.
+static PIPELINES: LazyLock<Vec<Pipeline>> = LazyLock::new(|| {
+    let [json, text, bytes] = [Format::Json, Format::Text, Format::Bytes];
+    let look = StepConfig { name: "look".into(), operation: Operation::Validate(schema()) };
+    let all = [
+        (json, [steps(), vec![look.clone()]].concat()),
+        (text, vec![of_strings()]),
+        (bytes, vec![of_strings()]),
+        (json, vec![look.clone()]),
+        (bytes, vec![look]),
+        (json, vec![]),
+    ];
+    all.into_iter().map(|(format, steps)| pipeline(format, &steps)).collect()
+});
+
+fn pipeline(format: Format, steps: &[StepConfig]) -> Pipeline {
+    let decode = Decode { format, ..Decode::default() };
+    let sink = SinkConfig::Http { url: "http://h/".into(), method: HttpMethod::Post, headers: BTreeMap::new() };
+    Pipeline::compile(&decode, steps, Some(&sink)).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+fn schema() -> serde_json::Value {
+    serde_json::json!({
+        "anyOf": [
+            {"properties": {"a": {"$ref": "#"}, "b": {"minimum": 0, "multipleOf": 0.1}, "c": {"uniqueItems": true}}},
+            {"items": {"$ref": "#"}, "contains": {"const": null}},
+            {"pattern": "^[a-z]*$", "minLength": 1, "format": "date-time"},
+        ],
+    })
+}
+
+fn steps() -> Vec<StepConfig> {
+    let filter = r#"is_object(.) || is_array(.) || starts_with(to_string(.) ?? "", "x")"#;
+    let map = r#"
+        .text = to_string(.a) ?? "none"
+        .part = slice(.text, 1, 3) ?? null
+        .sum = (.a + .b) ?? 0
+        .ratio = (.a / .b) ?? 0.0
+        .bytes = decode_base64(.b) ?? %key
+        .list[2] = parse_json(.a) ?? %headers.h
+        .number = parse_int(.b) ?? 0
+        .time = %timestamp
+        .flat = flatten(.c) ?? {}
+        del(.d)
+    "#;
+    vec![
+        StepConfig { name: "filter".into(), operation: Operation::Filter(filter.into()) },
+        StepConfig { name: "map".into(), operation: Operation::Map(map.into()) },
+    ]
+}
+
+fn of_strings() -> StepConfig {
+    let map = r#"
+        text = string!(.)
+        parts = split(text, ",")
+        . = if length(parts) > 2 {
+            {"parts": parts, "ends": slice!(text, -1), "bytes": decode_base64(text) ?? %key, "json": parse_json(text) ?? null}
+        } else {
+            upcase(truncate(text, 10))
+        }
+    "#;
+    StepConfig { name: "strings".into(), operation: Operation::Map(map.into()) }
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {

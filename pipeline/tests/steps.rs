@@ -1,11 +1,14 @@
 //! Tables of records and what pipelines say about them; of programs and what the compiler says about them.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use bytes::Bytes;
+use serde_json::json;
 use sluice_crds::{
-    Format,
-    wire::{Operation, StepConfig},
+    Decode, Format, HttpMethod,
+    wire::{Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, Header, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, Header, Media, Message, Pipeline, Record, Verdict};
 
 #[test]
 fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
@@ -70,10 +73,81 @@ fn what_cannot_be_processed_is_rejected_with_stage_code_and_reason() {
 #[test]
 fn a_tombstone_can_be_held_back_given_a_value_or_is_rejected() {
     let tombstone = Record { value: None, ..record("") };
-    let verdict = |steps: &[StepConfig]| compiled(steps).apply(&tombstone);
+    let verdict = |steps: &[StepConfig]| compiled(Format::Json, steps).apply(&tombstone, no_time);
     assert_eq!(verdict(&[filter(". != null")]), Verdict::Skip { step: "filter".into() });
     assert_eq!(verdict(&[map(". = {\"deleted\": %key}")]), deliver(r#"{"deleted":"k"}"#));
     assert!(matches!(verdict(&[]), Verdict::Reject(rejection) if rejection.code == Code::NoValue));
+}
+
+#[test]
+fn texts_and_bytes_go_through_steps_as_what_they_are() {
+    for (format, steps, body, expected) in [
+        (Format::Text, vec![], "a,b", delivered(b"a,b", Media::Text)),
+        (Format::Text, vec![map(". = upcase(string!(.))")], "a,b", delivered(b"A,B", Media::Text)),
+        (Format::Text, vec![map(". = {\"first\": split(string!(.), \",\")[0]}")], "a,b", deliver(r#"{"first":"a"}"#)),
+        (Format::Text, vec![filter("contains(string!(.), \"x\")")], "a,b", Verdict::Skip { step: "filter".into() }),
+        (Format::Bytes, vec![], "\u{0}", delivered(b"\0", Media::Bytes)),
+        (Format::Bytes, vec![map(". = decode_base64!(.)")], "/w==", delivered(&[0xff], Media::Bytes)),
+        (Format::Bytes, vec![map(". = {\"data\": encode_base64(string!(.))}")], "a", deliver(r#"{"data":"YQ=="}"#)),
+    ] {
+        assert_eq!(compiled(format, &steps).apply(&record(body), no_time), expected, "{format:?} {steps:?}");
+    }
+}
+
+#[test]
+fn a_value_is_looked_at_only_where_somebody_needs_it() {
+    let unread = |steps: &[StepConfig]| Pipeline::compile(&Decode::default(), steps, None).unwrap();
+    for steps in [vec![], vec![filter("%key == \"k\"")]] {
+        assert_eq!(unread(&steps).apply(&record("{"), no_time), deliver("{"), "{steps:?}");
+    }
+    for steps in [
+        vec![filter("exists(.a) || true")],
+        vec![filter("is_null(get!(., [\"a\"]))")],
+        vec![filter("a = .\nis_null(a.b)")],
+        vec![map("for_each([1]) -> |_i, _v| { .a = 1 }")],
+        vec![map("del(.a)")],
+        vec![validate(json!(true))],
+    ] {
+        let verdict = unread(&steps).apply(&record("{"), no_time);
+        assert!(matches!(verdict, Verdict::Reject(rejection) if rejection.code == Code::InvalidJson), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_schema_lets_through_what_matches_and_changes_nothing() {
+    let schema =
+        json!({"type": "object", "properties": {"id": {"type": "integer", "maximum": 18_446_744_073_709_551_615_u64}}});
+    let body = r#"{ "id": 18446744073709551615 }"#;
+    assert_eq!(apply(&[validate(schema.clone())], body), deliver(body));
+    let verdict = apply(&[validate(schema.clone())], r#"{"id": "7"}"#);
+    let Verdict::Reject(rejection) = verdict else { panic!("{verdict:?}") };
+    assert_eq!((rejection.stage.as_str(), rejection.code), ("contract", Code::SchemaMismatch));
+    assert_eq!(rejection.message, "/id: \"7\" is not of type \"integer\"");
+    let mended = apply(&[map(".id = to_int!(.id)"), validate(schema), filter(".id == 7")], r#"{"id": "7"}"#);
+    assert_eq!(mended, deliver(r#"{"id":7}"#), "it looks at what the steps before it made");
+}
+
+#[test]
+fn a_schema_that_does_not_compile_is_named() {
+    let errors = Pipeline::compile(&Decode::default(), &[validate(json!({"type": "objekt"}))], None).unwrap_err();
+    assert!(errors[0].to_string().starts_with("step \"contract\": not a JSON Schema: /type: "), "{}", errors[0]);
+}
+
+#[test]
+fn a_record_that_takes_more_than_its_share_of_cpu_is_rejected() {
+    fn thread_time() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).unwrap()
+    }
+    // Few expressions, each of which takes long.
+    let program = ".b = upcase(downcase(string!(.a)))\n".repeat(400);
+    let body = serde_json::to_string(&json!({"a": "ä".repeat(400_000)})).unwrap();
+    let begin = thread_time();
+    let verdict = compiled(Format::Json, &[map(&program)]).apply(&record(&body), thread_time);
+    let Verdict::Reject(rejection) = verdict else { panic!("it was not rejected") };
+    assert_eq!((rejection.code, rejection.message.contains("100 ms of CPU")), (Code::TooMuchWork, true));
+    let took = thread_time().saturating_sub(begin);
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
@@ -108,7 +182,7 @@ fn the_compiler_names_step_line_and_column() {
         (filter("if .a == 1 { return 5 }\ntrue"), "step \"filter\", line 1, column 1: a filter must be true or false"),
         (filter("bool(.a)"), "step \"filter\", line 1, column 1: unhandled error; expression can result in"),
     ] {
-        let errors = Pipeline::compile(Format::Json, &[step]).unwrap_err();
+        let errors = Pipeline::compile(&Decode::default(), &[step], None).unwrap_err();
         let text = errors[0].to_string();
         assert!(text.starts_with(message), "{text}");
         assert!(!text.contains(['\n', '\u{1b}']), "{text}");
@@ -117,20 +191,30 @@ fn the_compiler_names_step_line_and_column() {
 
 #[test]
 fn all_wrong_steps_are_named_together() {
-    let errors = Pipeline::compile(Format::Json, &[filter("("), map(".a = 1"), map(")")]).unwrap_err();
+    let errors = Pipeline::compile(&Decode::default(), &[filter("("), map(".a = 1"), map(")")], None).unwrap_err();
     assert_eq!(errors.iter().map(|error| error.step.as_str()).collect::<Vec<_>>(), ["filter", "map"]);
 }
 
 fn apply(steps: &[StepConfig], body: &str) -> Verdict {
-    compiled(steps).apply(&record(body))
+    compiled(Format::Json, steps).apply(&record(body), no_time)
 }
 
-fn compiled(steps: &[StepConfig]) -> Pipeline {
-    Pipeline::compile(Format::Json, steps).unwrap_or_else(|errors| panic!("{errors:?}"))
+fn no_time() -> Duration {
+    Duration::ZERO
+}
+
+fn compiled(format: Format, steps: &[StepConfig]) -> Pipeline {
+    let decode = Decode { format, ..Decode::default() };
+    let sink = SinkConfig::Http { url: "http://h/".into(), method: HttpMethod::Post, headers: BTreeMap::new() };
+    Pipeline::compile(&decode, steps, Some(&sink)).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 fn deliver(body: &str) -> Verdict {
-    Verdict::Deliver(Bytes::copy_from_slice(body.as_bytes()))
+    delivered(body.as_bytes(), Media::Json)
+}
+
+fn delivered(value: &[u8], media: Media) -> Verdict {
+    Verdict::Deliver(Message { value: Bytes::copy_from_slice(value), media })
 }
 
 fn filter(program: &str) -> StepConfig {
@@ -139,6 +223,10 @@ fn filter(program: &str) -> StepConfig {
 
 fn map(program: &str) -> StepConfig {
     StepConfig { name: "map".into(), operation: Operation::Map(program.into()) }
+}
+
+fn validate(schema: serde_json::Value) -> StepConfig {
+    StepConfig { name: "contract".into(), operation: Operation::Validate(schema) }
 }
 
 fn record(body: &str) -> Record {

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use sluice_crds::Delivery;
-use sluice_pipeline::{Pipeline, Record, Verdict};
+use sluice_pipeline::{Message, Pipeline, Record, Verdict};
 
 use crate::{
     config::Job,
+    cpu,
     dead_letters::{DeadLetters, Failed},
     engine::{End, Task},
     sink::{Outgoing, Sink},
@@ -38,20 +38,20 @@ impl Flow {
 
     /// What is to become of a record.
     pub(crate) fn judge(&self, record: &Record) -> Verdict {
-        self.pipeline.apply(record)
+        self.pipeline.apply(record, cpu::thread_time)
     }
 
     /// Does one thing for a record, once.
     pub(crate) async fn carry_out(&self, record: &Record, task: &Task) -> End {
         match task {
-            Task::Deliver(body) => self.deliver(record, body.clone()).await,
+            Task::Deliver(message) => self.deliver(record, message).await,
             Task::Bury(failed, _) => self.bury(record, failed).await,
         }
     }
 
-    async fn deliver(&self, record: &Record, body: Bytes) -> End {
+    async fn deliver(&self, record: &Record, message: &Message) -> End {
         let idempotency_key = self.idempotency_key(record);
-        let outgoing = Outgoing { record, body, idempotency_key: &idempotency_key };
+        let outgoing = Outgoing { record, message, idempotency_key: &idempotency_key };
         let begin = Instant::now();
         let result = self.sink.deliver(&outgoing).await;
         self.status.attempted(begin.elapsed(), result.as_ref().err());

@@ -16,6 +16,7 @@
 //! - `status`: counts, trouble, health and metrics.
 
 mod config;
+mod cpu;
 mod dead_letters;
 mod engine;
 mod flow;

@@ -92,7 +92,7 @@ async fn work(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> 
 }
 
 fn pipeline(config: &WorkerConfig) -> anyhow::Result<Pipeline> {
-    match Pipeline::compile(config.decode, &config.steps) {
+    match Pipeline::compile(&config.decode, &config.steps, Some(&config.sink)) {
         Ok(pipeline) => Ok(pipeline),
         Err(errors) => {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();

@@ -5,6 +5,8 @@ mod sink;
 mod source;
 mod step;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use delivery::{Backoff, Delivery, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, Retry};
 pub use sink::{HttpMethod, HttpSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
-pub use step::{Decode, Format, Step};
+pub use step::{Decode, Format, SchemaSource, Step, Validation};
 
 use crate::DeadLetters;
 
@@ -70,6 +72,14 @@ pub struct IntegrationSpec {
     /// While true, no worker runs and records wait in the source.
     #[serde(default)]
     pub paused: bool,
+}
+
+impl IntegrationSpec {
+    /// The ConfigMaps that the steps refer to, each once.
+    pub fn config_map_names(&self) -> BTreeSet<&str> {
+        let schemas = self.steps.iter().filter_map(|step| Some(&step.validate.as_ref()?.json_schema));
+        schemas.filter_map(|schema| Some(schema.config_map_ref.as_ref()?.name.as_str())).collect()
+    }
 }
 
 const fn one() -> i32 {

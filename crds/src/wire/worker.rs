@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Delivery, Format, HttpMethod, KafkaConnection, LogLevel, NamespacedName, StartFrom};
+use crate::{Decode, Delivery, HttpMethod, KafkaConnection, LogLevel, NamespacedName, StartFrom};
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct WorkerConfig {
     /// What it reads.
     pub source: SourceConfig,
     /// How the bytes of a record become a value.
-    pub decode: Format,
+    pub decode: Decode,
     /// What happens to a record, in order.
     pub steps: Vec<StepConfig>,
     /// What it delivers to.
@@ -46,7 +46,7 @@ pub enum SourceConfig {
     },
 }
 
-/// One step, its program not yet compiled.
+/// One step, its program or schema not yet compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepConfig {
@@ -64,6 +64,8 @@ pub enum Operation {
     Filter(String),
     /// Changes the record.
     Map(String),
+    /// Refuses what does not match a JSON Schema.
+    Validate(serde_json::Value),
 }
 
 /// What a worker delivers to.

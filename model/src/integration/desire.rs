@@ -53,7 +53,7 @@ fn configuration(flow: &Flow) -> wire::WorkerConfig {
             group: flow.group.clone(),
             start_from: flow.start_from,
         },
-        decode: flow.format,
+        decode: flow.decode.clone(),
         steps: flow.steps.clone(),
         sink: flow.sink.clone(),
         delivery: flow.delivery.clone(),

@@ -3,10 +3,13 @@
 mod desire;
 mod measure;
 mod report;
+mod steps;
 mod validate;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use sluice_crds::{Delivery, LogLevel, StartFrom, Topic, TopicTemplate, Webhook, wire};
+use sluice_crds::{Decode, Delivery, LogLevel, StartFrom, Topic, TopicTemplate, Webhook, wire};
 
 pub use desire::{desire, worker_name};
 pub use measure::{Measurement, PartitionOffsets};
@@ -27,6 +30,8 @@ pub struct References {
     pub source: Option<Topic>,
     /// The Topic that `deadLetters.topicRef` names.
     pub dead_letters: Option<Topic>,
+    /// The data of the ConfigMaps that steps name, by name.
+    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// An Integration that can be carried out.
@@ -42,10 +47,10 @@ pub struct Flow {
     pub group: String,
     /// Where the group begins.
     pub start_from: StartFrom,
-    /// The steps, whose programs compile.
+    /// The steps, whose programs and schemas compile.
     pub steps: Vec<wire::StepConfig>,
-    /// The format of the records.
-    pub format: sluice_crds::Format,
+    /// How records are decoded.
+    pub decode: Decode,
     /// The sink, its address and headers well formed.
     pub sink: wire::SinkConfig,
     /// How to deliver.

@@ -1,10 +1,9 @@
 //! Judges an Integration and what it refers to.
 
 use http::{HeaderName, HeaderValue, Uri};
-use sluice_crds::{HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Step, Topic, wire};
-use sluice_pipeline::Pipeline;
+use sluice_crds::{Decode, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire};
 
-use super::{DeadLetterTopic, Flow, References};
+use super::{DeadLetterTopic, Flow, References, steps::steps};
 use crate::{Cluster, Rejection, children::Owner, references};
 
 /// What should run, or all that is wrong with the Integration.
@@ -16,11 +15,12 @@ pub fn validate(
     let spec = &integration.spec;
     let mut rejections = Vec::new();
     let source = source(integration, references, settings).map_err(|found| rejections.push(found)).ok();
-    let steps = steps(spec).map_err(|found| rejections.extend(found)).ok();
     let sink = sink(spec).map_err(|found| rejections.extend(found)).ok();
+    let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
+    let steps = steps(spec, references, sink.as_ref()).map_err(|found| rejections.extend(found)).ok();
     let dead_letters = dead_letters(spec, references, source.as_ref()).map_err(|found| rejections.push(found)).ok();
-    let (Some(source), Some(steps), Some(sink), Some(dead_letters), true) =
-        (source, steps, sink, dead_letters, rejections.is_empty())
+    let (Some(source), Some(decode), Some(steps), Some(sink), Some(dead_letters), true) =
+        (source, decode, steps, sink, dead_letters, rejections.is_empty())
     else {
         return Err(rejections);
     };
@@ -31,8 +31,8 @@ pub fn validate(
         cluster: source.cluster,
         topics: source.topics,
         start_from: spec.source.start_from,
+        decode,
         steps,
-        format: spec.decode.format,
         sink,
         delivery: spec.delivery.clone(),
         dead_letters,
@@ -96,45 +96,15 @@ fn waiting_for(spec: &IntegrationSpec, references: &References) -> Vec<Rejection
     named.into_iter().filter_map(|(field, topic)| references::not_ready(field, topic.as_ref()?)).collect()
 }
 
-fn steps(spec: &IntegrationSpec) -> Result<Vec<wire::StepConfig>, Vec<Rejection>> {
-    let mut rejections = Vec::new();
-    let mut steps = Vec::new();
-    for (index, step) in spec.steps.iter().enumerate() {
-        match operation(step) {
-            Some(operation) => steps.push(wire::StepConfig { name: step.name.clone(), operation }),
-            None => rejections.push(Rejection::invalid(
-                format!("spec.steps[{index}]"),
-                format!("step {:?} must be exactly one of filter, map", step.name),
-            )),
-        }
-    }
-    if rejections.is_empty() {
-        compile(spec, &steps)?;
-        return Ok(steps);
-    }
-    Err(rejections)
-}
+/// Nothing larger is decoded: it has to fit into a worker's memory many times.
+const LARGEST_RECORD: Size = Size::from_mebibytes(16);
 
-fn operation(step: &Step) -> Option<wire::Operation> {
-    match (&step.filter, &step.map) {
-        (Some(program), None) => Some(wire::Operation::Filter(program.clone())),
-        (None, Some(program)) => Some(wire::Operation::Map(program.clone())),
-        _ => None,
+fn decode(spec: &IntegrationSpec) -> Result<Decode, Rejection> {
+    let size = spec.decode.max_size;
+    if (1..=LARGEST_RECORD.bytes()).contains(&size.bytes()) {
+        return Ok(spec.decode.clone());
     }
-}
-
-/// The worker's own compiler says here what it would say there.
-fn compile(spec: &IntegrationSpec, steps: &[wire::StepConfig]) -> Result<(), Vec<Rejection>> {
-    let field = |name: &str| {
-        let index = steps.iter().position(|step| step.name == name).unwrap_or_default();
-        match steps[index].operation {
-            wire::Operation::Filter(_) => format!("spec.steps[{index}].filter"),
-            wire::Operation::Map(_) => format!("spec.steps[{index}].map"),
-        }
-    };
-    Pipeline::compile(spec.decode.format, steps).map(drop).map_err(|errors| {
-        errors.iter().map(|error| Rejection::invalid(field(&error.step), error.to_string())).collect()
-    })
+    Err(Rejection::invalid("spec.decode.maxSize", format!("{size} is not between 1 and {LARGEST_RECORD}")))
 }
 
 fn sink(spec: &IntegrationSpec) -> Result<wire::SinkConfig, Vec<Rejection>> {
@@ -208,7 +178,8 @@ fn dead_letters(
 
 #[cfg(test)]
 mod tests {
-    use sluice_crds::{Integration, Reason, Settings, Topic};
+    use serde_json::json;
+    use sluice_crds::{Integration, Reason, Settings, Topic, wire};
 
     use super::{Flow, References, Rejection, validate};
 
@@ -264,19 +235,48 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_is_taken_from_its_config_map() {
+        let spec = |reference: &str| {
+            let validate = format!("validate: {{jsonSchema: {{configMapRef: {reference}}}}}");
+            format!("{{source: {{topic: {{name: orders}}}}, {SINK}, steps: [{{name: contract, {validate}}}]}}")
+        };
+        let entries = [("good", r#"{"type": "object"}"#), ("bad", r#"{"type": "objekt"}"#), ("none", "%YAML")];
+        let data = entries.map(|(key, schema)| (key.to_owned(), schema.to_owned())).into();
+        let references = References { config_maps: [("schemas".to_owned(), data)].into(), ..orders(READY) };
+        let flow = judge(&spec("{name: schemas, key: good}"), &references).unwrap();
+        assert_eq!(flow.steps[0].operation, wire::Operation::Validate(json!({"type": "object"})));
+        for (reference, field, reason, message) in [
+            ("{name: other, key: good}", "configMapRef.name", Reason::NotFound, "there is no ConfigMap \"other\""),
+            ("{name: schemas, key: x}", "configMapRef.key", Reason::NotFound, "no key \"x\"; it has: bad, good, none"),
+            (
+                "{name: schemas, key: none}",
+                "configMapRef",
+                Reason::Invalid,
+                "is no JSON: expected value at line 1 column 1",
+            ),
+            ("{name: schemas, key: bad}", "configMapRef", Reason::Invalid, "not a JSON Schema: /type"),
+        ] {
+            let complaint = judge(&spec(reference), &references).unwrap_err().remove(0);
+            assert_eq!(complaint.field, format!("spec.steps[0].validate.jsonSchema.{field}"));
+            assert!(complaint.reason == reason && complaint.message.contains(message), "{complaint}");
+        }
+    }
+
+    #[test]
     fn all_complaints_come_together() {
-        let spec = "{source: {kafka: {cluster: east, topics: [a]}}, steps: [{name: one, filter: '.a =='}, {name: two, map: '.b = upcase('}],
+        let spec = "{source: {kafka: {cluster: east, topics: [a]}}, decode: {maxSize: 17Mi}, steps: [{name: one, filter: '.a =='}, {name: two, map: '.b = upcase('}],
             sink: {http: {url: 'http://user:pw@host/', headers: {Host: x, 'a b': y}}}}";
         let fields: Vec<_> = complaints(spec, &References::default()).into_iter().map(|(field, _)| field).collect();
         assert_eq!(
             fields,
             [
                 "spec.source.kafka.cluster",
-                "spec.steps[0].filter",
-                "spec.steps[1].map",
                 "spec.sink.http.url",
                 "spec.sink.http.headers[Host]",
                 "spec.sink.http.headers[a b]",
+                "spec.decode.maxSize",
+                "spec.steps[0].filter",
+                "spec.steps[1].map",
             ]
         );
     }

@@ -1,12 +1,15 @@
 //! Fetches what an Integration refers to.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
-use sluice_crds::{Integration, Topic, Webhook};
+use sluice_crds::{Integration, IntegrationSpec, Topic, Webhook};
 use sluice_model::integration::References;
 
 use crate::error::{Doing, Error};
 
-/// The Webhook and the Topics; what does not exist is `None`. Read from the API server and not from a cache: the watch that
+/// The Webhook, the Topics and the ConfigMaps; what does not exist is `None`. Read from the API server and not from a cache: the watch that
 /// wakes the pass and the cache are two streams, and the cache may not have seen yet what the watch tells.
 pub async fn resolve(client: &Client, integration: &Integration) -> Result<References, Error> {
     let namespace = integration.namespace().unwrap_or_default();
@@ -17,9 +20,27 @@ pub async fn resolve(client: &Client, integration: &Integration) -> Result<Refer
     };
     let source = source.topic.as_ref().map(|topic| topic.name.clone()).or_else(|| Some(topic_of(webhook.as_ref()?)));
     let dead_letters = integration.spec.dead_letters.topic_ref.as_ref().map(|topic| topic.name.clone());
-    let (source, dead_letters) =
-        futures::try_join!(named(client, &namespace, source), named(client, &namespace, dead_letters))?;
-    Ok(References { webhook, source, dead_letters })
+    let (source, dead_letters, config_maps) = futures::try_join!(
+        named(client, &namespace, source),
+        named(client, &namespace, dead_letters),
+        config_maps(client, &namespace, &integration.spec)
+    )?;
+    Ok(References { webhook, source, dead_letters, config_maps })
+}
+
+/// The data of the ConfigMaps that steps name.
+async fn config_maps(
+    client: &Client,
+    namespace: &str,
+    spec: &IntegrationSpec,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
+    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let mut found = BTreeMap::new();
+    for name in spec.config_map_names() {
+        let config_map = api.get_opt(name).await.doing(|| format!("read ConfigMap \"{namespace}/{name}\""))?;
+        found.extend(config_map.map(|config_map| (name.to_owned(), config_map.data.unwrap_or_default())));
+    }
+    Ok(found)
 }
 
 /// The Topic that holds a Webhook's events: the one that it names, or its own, which is named like it.

@@ -33,6 +33,8 @@ use crate::{backoff::Backoff, children, context::Context, controller::Kind, kube
 
 /// Label of everything that Sluice makes.
 const OURS: &str = "app.kubernetes.io/managed-by=sluice";
+/// And of what users make.
+const NOT_OURS: &str = "app.kubernetes.io/managed-by!=sluice";
 /// What kubectl notes for itself; it repeats the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -154,8 +156,11 @@ impl Watches {
             watches.resources::<Webhook>(context, client, namespace.clone());
             watches.resources::<Integration>(context, client, namespace.clone());
             for kind in [ChildKind::ConfigMap, ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute] {
-                watches.children(context, client, kind, namespace.clone());
+                let others = Others { kind, labels: OURS, wake: wakes::owners };
+                watches.others(context, client, &others, namespace.clone());
             }
+            let others = Others { kind: ChildKind::ConfigMap, labels: NOT_OURS, wake: wakes::users_of_config_map };
+            watches.others(context, client, &others, namespace);
         }
         watches
     }
@@ -190,7 +195,8 @@ impl Watches {
         });
     }
 
-    fn children(&mut self, context: &Arc<Context>, client: &Client, kind: ChildKind, namespace: Option<String>) {
+    fn others(&mut self, context: &Arc<Context>, client: &Client, others: &Others, namespace: Option<String>) {
+        let Others { kind, labels, wake } = *others;
         let resource = children::api_resource(kind);
         let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -203,14 +209,14 @@ impl Watches {
                 Told::Event(event) => {
                     let ends_list = matches!(event, Event::InitDone);
                     for change in feed.take(named(event, Owned::of)) {
-                        wakes::owners(&context, &change);
+                        wake(&context, &change);
                     }
                     first.comes_if(ends_list);
                 }
                 Told::KindAppeared => wakes::all_webhooks(&context),
                 Told::Refused => first.comes_if(true),
             };
-            follow(api, settings().labels(OURS), kind.api().1, tell).await;
+            follow(api, settings().labels(labels), kind.api().1, tell).await;
         });
     }
 
@@ -218,6 +224,14 @@ impl Watches {
         self.unanswered.send_modify(|unanswered| *unanswered += 1);
         First(Some(self.unanswered.clone()))
     }
+}
+
+/// Objects of which only the owner and the version are kept.
+struct Others {
+    kind: ChildKind,
+    labels: &'static str,
+    /// Wakes whom a change of one concerns.
+    wake: fn(&Context, &Change<Owned>),
 }
 
 /// The first answer to one watch.

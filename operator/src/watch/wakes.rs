@@ -63,6 +63,14 @@ pub fn owners(context: &Context, change: &Change<Owned>) {
     }
 }
 
+/// Wakes the Integrations whose steps name a ConfigMap.
+pub fn users_of_config_map(context: &Context, change: &Change<Owned>) {
+    let NamespacedName { namespace, name } = &change.name;
+    context
+        .integrations
+        .wake_where(namespace, |integration| integration.spec.config_map_names().contains(name.as_str()));
+}
+
 /// Wakes all Webhooks: routes can be made now.
 pub fn all_webhooks(context: &Context) {
     context.webhooks.wake_all();

@@ -267,3 +267,40 @@ async fn a_change_of_replicas_does_not_roll_the_workers_and_a_change_of_steps_do
     let ours = configurations.iter().filter(|map| map.name_any().starts_with("to-api-worker-")).count();
     assert_eq!(ours, 2, "the last configuration stays for a rollback");
 }
+
+#[tokio::test]
+async fn a_schema_is_taken_from_its_config_map_as_soon_as_it_is_there_and_again_when_it_changes() {
+    let world = World::begin("schema").await.unwrap();
+    apply_topic(&world, "").await;
+    topic_says(&world, "orders", "True").await;
+    let step = "{name: contract, validate: {jsonSchema: {configMapRef: {name: schemas, key: order.json}}}}";
+    apply_integration(&world, "contract", &format!("steps: [{step}]")).await;
+    let config_map = |schema: &str| {
+        format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: schemas}}, data: {{order.json: '{schema}'}}}}")
+    };
+    let says = |what: &'static str| {
+        let judge = move |integration: &Integration| {
+            let message = condition(&integration.status.clone().unwrap_or_default().conditions, "Ready");
+            if message.contains(what) { Ok(()) } else { Err(message) }
+        };
+        world.until("contract", what, judge)
+    };
+    says("there is no ConfigMap \"schemas\" in this namespace").await.unwrap();
+    world.apply::<ConfigMap>(&config_map(r#"{"type": "objekt"}"#)).await.unwrap();
+    says("configMapRef: step \"contract\": not a JSON Schema: /type").await.unwrap();
+    world.apply::<ConfigMap>(&config_map(r#"{"type": "object"}"#)).await.unwrap();
+    let configured = |what: &'static str, schema: &'static str| {
+        let world = &world;
+        async move {
+            let look = async || {
+                let maps = world.api::<ConfigMap>().list(&Default::default()).await.unwrap();
+                let data: Vec<_> = maps.into_iter().filter_map(|map| map.data?.get("config.json").cloned()).collect();
+                if data.iter().any(|config| config.contains(schema)) { Ok(()) } else { Err(format!("{data:?}")) }
+            };
+            until(what, PATIENCE, look).await.unwrap();
+        }
+    };
+    configured("the schema in the worker's configuration", r#""validate":{"type":"object"}"#).await;
+    world.apply::<ConfigMap>(&config_map(r#"{"type": "array"}"#)).await.unwrap();
+    configured("the new schema there", r#""validate":{"type":"array"}"#).await;
+}

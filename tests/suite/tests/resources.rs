@@ -77,6 +77,14 @@ async fn the_api_server_accepts_what_is_valid() {
             format!("{ROUTE}, verify: {{clientCertificate: {{allowed: [{{uri: 'spiffe://partner/sender'}}]}}}}"),
         ),
         ("Integration", format!("{SOURCE}, {SINK}")),
+        ("Integration", format!("{SOURCE}, {SINK}, decode: {{format: Text, maxSize: 2Mi}}")),
+        (
+            "Integration",
+            format!(
+                "{SOURCE}, {SINK}, steps: [{{name: a, validate: {{jsonSchema: {{inline: {{type: object, required: [id]}}}}}}}},
+                 {{name: b, validate: {{jsonSchema: {{configMapRef: {{name: schemas, key: order.json}}}}}}}}]"
+            ),
+        ),
         ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
     ];
     for (index, (kind, spec)) in cases.iter().enumerate() {
@@ -167,7 +175,12 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ("Integration", "i", format!("source: {{}}, {SINK}"), "source: write exactly one of topic, webhook, kafka"),
         ("Integration", "i", format!("{SOURCE}, sink: {{}}"), "sink: write http"),
         ("Integration", "i", format!("{SOURCE}, sink: {{http: {{url: 'ftp://x'}}}}"), "spec.sink.http.url"),
-        ("Integration", "i", format!("{SOURCE}, {SINK}, steps: [{{name: a}}]"), "a step is exactly one of filter, map"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, steps: [{{name: a}}]"),
+            "a step is exactly one of filter, map, validate",
+        ),
         (
             "Integration",
             "i",
@@ -175,6 +188,19 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "give each step a name of its own",
         ),
         ("Integration", "i", format!("{SOURCE}, {SINK}, delivery: {{timeout: 10}}"), "spec.delivery.timeout"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, steps: [{{name: a, validate: {{jsonSchema: {{}}}}}}]"),
+            "jsonSchema: write exactly one of inline, configMapRef",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, steps: [{{name: a, validate: {{jsonSchema: {{inline: 'x'}}}}}}]"),
+            "spec.steps[0].validate.jsonSchema.inline",
+        ),
+        ("Integration", "i", format!("{SOURCE}, {SINK}, decode: {{format: Xml}}"), "spec.decode.format"),
         ("Integration", "i.dotted", format!("{SOURCE}, {SINK}"), "use at most 45"),
     ];
     for (kind, name, spec, message) in cases {

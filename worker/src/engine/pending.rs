@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use slotmap::new_key_type;
-use sluice_pipeline::Record;
+use sluice_pipeline::{Message, Record};
 
 use super::schedule::Moment;
 use crate::{dead_letters::Failed, lanes::Lane, retry::Spent, sink::DeliveryError};
@@ -40,7 +40,7 @@ pub(crate) struct Failing {
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
     /// Make an attempt to deliver this.
-    Deliver(Bytes),
+    Deliver(Message),
     /// Write its dead letter; so many attempts to do so have failed.
     Bury(Arc<Failed>, u32),
 }
@@ -110,8 +110,12 @@ impl Task {
     /// The memory that it takes beside that of its record.
     fn size_beside(&self, record: &Record) -> usize {
         match self {
-            Self::Deliver(body) if record.value.as_ref().is_some_and(|value| value.as_ptr() == body.as_ptr()) => 0,
-            Self::Deliver(body) => body.len(),
+            Self::Deliver(message)
+                if record.value.as_ref().is_some_and(|own| own.as_ptr() == message.value.as_ptr()) =>
+            {
+                0
+            }
+            Self::Deliver(message) => message.value.len(),
             Self::Bury(..) => 0,
         }
     }

@@ -207,9 +207,9 @@ impl Schedule {
         };
         self.counts.received += 1;
         match judge(&record) {
-            Verdict::Deliver(body) => {
+            Verdict::Deliver(message) => {
                 let failing = spent.map(|spent| Failing { spent, since: self.clock.read(now.at) });
-                self.enter(hold, record, Task::Deliver(body), failing);
+                self.enter(hold, record, Task::Deliver(message), failing);
             }
             Verdict::Skip { .. } => self.skip(hold, record.offset),
             Verdict::Reject(rejection) => self.reject(hold, record, rejection, now),

@@ -9,7 +9,7 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_crds::{
-    Backoff, Delivery, Duration as Text, Format, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
     wire::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
 };
 use sluice_kafka::{OutgoingRecord, SendError};
@@ -274,7 +274,7 @@ fn flow(fates: BTreeMap<(i32, i64), Fate>, delivery: Delivery, writer: ScriptedW
     let job = job(delivery);
     let sink = Sink::Scripted(ScriptedSink { script: Box::new(script), attempts: Mutex::default() });
     let dead_letters = DeadLetters::new(&job, Writer::Scripted(writer));
-    let pipeline = Pipeline::compile(Format::Json, &steps).unwrap();
+    let pipeline = Pipeline::compile(&Decode::default(), &steps, None).unwrap();
     Arc::new(Flow::new(&job, pipeline, sink, dead_letters, Arc::new(Status::new(&job))))
 }
 
@@ -287,7 +287,7 @@ fn job(delivery: Delivery) -> Job {
             group: "g".into(),
             start_from: StartFrom::Earliest,
         },
-        decode: Format::Json,
+        decode: Decode::default(),
         steps: vec![],
         sink: SinkConfig::Http {
             url: "http://unused".into(),

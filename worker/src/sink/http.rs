@@ -62,9 +62,9 @@ impl HttpSink {
         let request = self
             .client
             .request(self.method.clone(), self.url.clone())
-            .headers(self.headers.clone())
             .headers(self.record_headers(outgoing))
-            .body(outgoing.body.clone());
+            .headers(self.headers.clone())
+            .body(outgoing.message.value.clone());
         let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
         let (status, now) = (response.status(), SystemTime::now());
         let failure = answer::failure(status, response.headers(), now);
@@ -78,7 +78,7 @@ impl HttpSink {
         }
     }
 
-    /// The headers that differ between records. What is no valid value of an HTTP header is left out.
+    /// The headers that differ between records; those of the configuration are stronger. What is no valid value of an HTTP header is left out.
     fn record_headers(&self, outgoing: &Outgoing<'_>) -> HeaderMap {
         let key = HeaderValue::from_str(outgoing.idempotency_key).ok();
         let key = key.map(|value| (self.idempotency_header.clone(), value));
@@ -86,7 +86,8 @@ impl HttpSink {
             let value = HeaderValue::from_bytes(outgoing.record.header(name)?).ok()?;
             Some((HeaderName::from_static(name), value))
         });
-        trace.chain(key).collect()
+        let content_type = HeaderValue::from_static(outgoing.message.media.content_type());
+        trace.chain(key).chain([(CONTENT_TYPE, content_type)]).collect()
     }
 
     fn no_answer(&self, error: reqwest::Error) -> DeliveryError {
@@ -122,7 +123,7 @@ fn client(delivery: &Delivery) -> anyhow::Result<Client> {
 }
 
 fn header_map(headers: &BTreeMap<String, String>) -> anyhow::Result<HeaderMap> {
-    let mut map = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name = HeaderName::try_from(name).with_context(|| format!("{name:?} is no name of a header"))?;
         let value = HeaderValue::from_str(value).with_context(|| format!("the header {name} has no valid value"))?;

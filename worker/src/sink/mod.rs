@@ -6,9 +6,8 @@ mod http;
 #[cfg(test)]
 pub(crate) mod scripted;
 
-use bytes::Bytes;
 use sluice_crds::wire::SinkConfig;
-use sluice_pipeline::Record;
+use sluice_pipeline::{Message, Record};
 
 use crate::{config::Job, retry::Failure};
 
@@ -24,7 +23,7 @@ pub(crate) struct Outgoing<'a> {
     /// The record as it was read.
     pub(crate) record: &'a Record,
     /// What is delivered of it.
-    pub(crate) body: Bytes,
+    pub(crate) message: &'a Message,
     /// The same for all attempts, before and after a restart.
     pub(crate) idempotency_key: &'a str,
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sluice_crds::{
-    Backoff, Delivery, Duration as Text, Format, HttpMethod, LogLevel, NamespacedName, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, HttpMethod, LogLevel, NamespacedName, Retry, StartFrom,
     wire::{CONFIG_KEY, GENERATION_KEY, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus},
 };
 use tempfile::TempDir;
@@ -119,7 +119,7 @@ pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
             group: place.group.clone(),
             start_from: StartFrom::Earliest,
         },
-        decode: Format::Json,
+        decode: Decode::default(),
         steps: vec![],
         sink: SinkConfig::Http { url: url.to_owned(), method: HttpMethod::Post, headers: BTreeMap::new() },
         delivery: Delivery { retry, ..Delivery::default() },

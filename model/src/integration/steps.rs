@@ -1,0 +1,98 @@
+//! Judges the steps of an Integration: what they are, the schemas that they name, and whether the worker can run them.
+
+use sluice_crds::{ConfigMapReference, IntegrationSpec, SchemaSource, Step, wire};
+use sluice_pipeline::Pipeline;
+
+use super::References;
+use crate::Rejection;
+
+/// The steps as the worker gets them, or all that is wrong with them. Without a sink only the steps are judged.
+pub(super) fn steps(
+    spec: &IntegrationSpec,
+    references: &References,
+    sink: Option<&wire::SinkConfig>,
+) -> Result<Vec<wire::StepConfig>, Vec<Rejection>> {
+    let mut rejections = Vec::new();
+    let mut steps = Vec::new();
+    for (index, step) in spec.steps.iter().enumerate() {
+        match operation(&format!("spec.steps[{index}]"), step, references) {
+            Ok(operation) => steps.push(wire::StepConfig { name: step.name.clone(), operation }),
+            Err(rejection) => rejections.push(rejection),
+        }
+    }
+    if rejections.is_empty() {
+        compile(spec, &steps, sink)?;
+        return Ok(steps);
+    }
+    Err(rejections)
+}
+
+fn operation(field: &str, step: &Step, references: &References) -> Result<wire::Operation, Rejection> {
+    match (&step.filter, &step.map, &step.validate) {
+        (Some(program), None, None) => Ok(wire::Operation::Filter(program.clone())),
+        (None, Some(program), None) => Ok(wire::Operation::Map(program.clone())),
+        (None, None, Some(validation)) => {
+            let field = format!("{field}.validate.jsonSchema");
+            schema(&field, &validation.json_schema, references).map(wire::Operation::Validate)
+        }
+        _ => {
+            let message = format!("step {:?} must be exactly one of filter, map, validate", step.name);
+            Err(Rejection::invalid(field, message))
+        }
+    }
+}
+
+fn schema(field: &str, source: &SchemaSource, references: &References) -> Result<serde_json::Value, Rejection> {
+    match (&source.inline, &source.config_map_ref) {
+        (Some(schema), None) => Ok(schema.clone()),
+        (None, Some(reference)) => {
+            let field = format!("{field}.configMapRef");
+            let text = text(&field, reference, references)?;
+            let ConfigMapReference { name, key } = reference;
+            serde_json::from_str(text).map_err(|error| {
+                Rejection::invalid(&field, format!("key {key:?} of the ConfigMap {name:?} is no JSON: {error}"))
+            })
+        }
+        _ => Err(Rejection::invalid(field, "write exactly one of inline, configMapRef")),
+    }
+}
+
+fn text<'a>(field: &str, reference: &ConfigMapReference, references: &'a References) -> Result<&'a str, Rejection> {
+    let ConfigMapReference { name, key } = reference;
+    let Some(data) = references.config_maps.get(name) else {
+        let message = format!("there is no ConfigMap {name:?} in this namespace; create it");
+        return Err(Rejection::not_found(format!("{field}.name"), message));
+    };
+    data.get(key).map(String::as_str).ok_or_else(|| {
+        let keys = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        Rejection::not_found(
+            format!("{field}.key"),
+            format!("the ConfigMap {name:?} has no key {key:?}; it has: {keys}"),
+        )
+    })
+}
+
+/// The worker's own compiler says here what it would say there.
+fn compile(
+    spec: &IntegrationSpec,
+    steps: &[wire::StepConfig],
+    sink: Option<&wire::SinkConfig>,
+) -> Result<(), Vec<Rejection>> {
+    let field = |name: &str| {
+        let index = spec.steps.iter().position(|step| step.name == name).unwrap_or_default();
+        format!("spec.steps[{index}].{}", kind(&spec.steps[index]))
+    };
+    Pipeline::compile(&spec.decode, steps, sink).map(drop).map_err(|errors| {
+        errors.iter().map(|error| Rejection::invalid(field(&error.step), error.to_string())).collect()
+    })
+}
+
+/// The field of a step that a complaint of the compiler is about.
+fn kind(step: &Step) -> &'static str {
+    match (&step.filter, &step.validate) {
+        (Some(_), _) => "filter",
+        (_, Some(validation)) if validation.json_schema.inline.is_some() => "validate.jsonSchema.inline",
+        (_, Some(_)) => "validate.jsonSchema.configMapRef",
+        _ => "map",
+    }
+}

@@ -1,0 +1,109 @@
+//! Programs in the Vector Remap Language: compiled for what is known of a record, run within its budget.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use vrl::{
+    compiler::{
+        CompilationResult, CompileConfig, Program, TimeZone, TypeState, compile_with_state,
+        runtime::{Runtime, Terminate},
+    },
+    path::{OwnedTargetPath, PathPrefix},
+    value::Value,
+};
+
+use crate::{Code, CompileError, budget::Budget, complexity, functions, metadata, target::StepTarget};
+
+/// Why a program gave nothing for a record.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+/// What is said of a panic.
+pub(crate) const PANICKED: &str =
+    "the step panicked, which is a bug of Sluice or of a library; the worker's log has the place";
+
+/// Runs a program on a record. A panic in the language's library, should it have one, is the record's and not the worker's
+/// end.
+pub(crate) fn run(program: &Program, target: &mut StepTarget, budget: &mut Budget) -> Result<Value, Failed> {
+    let mut control = || budget.spend();
+    let resolved = catch_unwind(AssertUnwindSafe(|| {
+        Runtime::default().resolve_with_control(target, program, &utc(), &mut control)
+    }));
+    let (code, message) = match (resolved, budget.used_up()) {
+        (Ok(Ok(value)), None) => return Ok(value),
+        (Ok(Ok(_) | Err(Terminate::Interrupted)), reason) => (Code::TooMuchWork, reason.unwrap_or_default()),
+        (Ok(Err(Terminate::Abort(error))), _) => (Code::Aborted, error.to_string()),
+        (Ok(Err(Terminate::Error(error))), _) => (Code::StepFailed, error.to_string()),
+        (Err(_), _) => (Code::StepFailed, PANICKED.to_owned()),
+    };
+    Err(Failed { code, message })
+}
+
+/// Times without a zone are UTC, wherever the worker runs.
+fn utc() -> TimeZone {
+    TimeZone::parse("UTC").expect("the database of time zones has UTC")
+}
+
+/// Whether the program reads the record's metadata.
+pub(crate) fn reads_metadata(program: &Program) -> bool {
+    program.info().target_queries.iter().any(|path| path.prefix == PathPrefix::Metadata)
+}
+
+/// Whether the program reads or changes the record's value.
+pub(crate) fn touches_value(program: &Program) -> bool {
+    let info = program.info();
+    info.target_queries.iter().chain(&info.target_assignments).any(|path| path.prefix == PathPrefix::Event)
+}
+
+/// Compiles a condition.
+pub(crate) fn filter(step: &str, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
+    let mut config = CompileConfig::default();
+    config.set_read_only();
+    let program = compile(step, source, types, config)?;
+    let result = program.final_type_info().result;
+    if result.kind().is_boolean() && (result.returns().is_boolean() || result.returns().is_never()) {
+        return Ok(program);
+    }
+    let kind = result.kind();
+    let message =
+        format!("a filter must be true or false; this one gives {kind}. Compare with ==, or use to_bool!(..)");
+    Err(vec![CompileError::at_start(step, message)])
+}
+
+/// Compiles a program that changes the record. `types` become those after it.
+pub(crate) fn map(step: &str, source: &str, types: &mut TypeState) -> Result<Program, Vec<CompileError>> {
+    let mut config = CompileConfig::default();
+    config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
+    let program = compile(step, source, types, config)?;
+    let writes = program.info().target_assignments.iter().any(|path| path.prefix == PathPrefix::Event);
+    // `del` is the one function that changes the record, and the compiler does not say where it is called.
+    if !writes && !source.contains("del") {
+        let message = "this map changes nothing: assign to the record, as in . = {\"id\": .id} or .id = 1";
+        return Err(vec![CompileError::at_start(step, message)]);
+    }
+    types.external = program.final_type_info().state.external;
+    Ok(program)
+}
+
+fn compile(step: &str, source: &str, types: &TypeState, config: CompileConfig) -> Result<Program, Vec<CompileError>> {
+    if let Some(offset) = complexity::too_deep_at(source) {
+        return Err(vec![CompileError::too_deep(step, source, offset)]);
+    }
+    let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
+        .map_err(|found| found.iter().map(|error| CompileError::of(step, source, error)).collect::<Vec<_>>())?;
+    match unknown_metadata(&program) {
+        Some(message) => Err(vec![CompileError::at_start(step, message)]),
+        None => Ok(program),
+    }
+}
+
+/// The compiler takes an unknown name for null: a misspelt one would be found by nobody.
+fn unknown_metadata(program: &Program) -> Option<String> {
+    let queries = program.info().target_queries.iter().filter(|path| path.prefix == PathPrefix::Metadata);
+    let mut names = queries.filter_map(|path| path.path.segments.first()).map(ToString::to_string);
+    let unknown = names.find(|name| !metadata::NAMES.contains(&name.as_str()))?;
+    let known = metadata::NAMES.map(|name| format!("%{name}")).join(", ");
+    Some(format!("%{unknown} is no metadata of a record; there are {known}"))
+}
