@@ -97,7 +97,11 @@ fn kill_process_of(pod: &str) {
 #[tokio::test]
 async fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
     const RECORDS: usize = 10_000;
-    let shop = Shop::open("killed", |_| ()).await.unwrap();
+    // Slow enough to be caught in the middle: the worker could bring all of them through within the time that a look takes.
+    let unhurried = |integration: &mut serde_json::Value| {
+        integration["spec"]["delivery"]["maxInFlight"] = json!(2);
+    };
+    let shop = Shop::open("killed", unhurried).await.unwrap();
     write(&shop, 0..RECORDS).await;
     sluice_suite::until("the worker is in the middle", Duration::from_mins(1), || async {
         let count = shop.ledger.entries().await.map_err(|error| error.to_string())?.len();
