@@ -13,7 +13,7 @@ pub(crate) struct Trouble(Mutex<Option<KafkaError>>);
 impl Trouble {
     /// "All brokers are down" follows every error of a connection and says less than it.
     pub(crate) fn remember(&self, error: KafkaError) {
-        let error = as_told_by_the_broker(error);
+        let error = as_told_by_tls(error);
         debug!(code = %error.code, "Kafka connection in trouble: {}", error.message);
         self.change(|latest| {
             if latest.is_none() || error.code != ErrorCode::ALL_BROKERS_DOWN {
@@ -36,10 +36,11 @@ impl Trouble {
     }
 }
 
-/// With TLS 1.3 a broker that misses a client's certificate says so after the handshake; librdkafka then calls it a lost connection.
-fn as_told_by_the_broker(error: KafkaError) -> KafkaError {
-    let is_alert = error.code == ErrorCode::TRANSPORT && error.message.contains("SSL alert");
-    if is_alert { KafkaError { code: ErrorCode::SSL, ..error } } else { error }
+/// librdkafka calls it a lost connection where a broker that misses a client's certificate says so after the handshake, as with
+/// TLS 1.3, and now and then also where the broker's own certificate is not trusted. A connection that just ends is none of them.
+fn as_told_by_tls(error: KafkaError) -> KafkaError {
+    let told = ["SSL alert", "certificate verify failed"].iter().any(|told| error.message.contains(told));
+    if error.code == ErrorCode::TRANSPORT && told { KafkaError { code: ErrorCode::SSL, ..error } } else { error }
 }
 
 #[cfg(test)]
@@ -55,5 +56,17 @@ mod tests {
         assert_eq!(trouble.latest(), Some(refused));
         trouble.forget();
         assert_eq!(trouble.latest(), None);
+    }
+
+    #[test]
+    fn what_tls_refuses_is_no_lost_connection() {
+        let code = |message: &str| as_told_by_tls(KafkaError::local(ErrorCode::TRANSPORT, message)).code;
+        let untrusted = "sasl_ssl://kafka:9132/bootstrap: error:0A000086:SSL routines::certificate verify failed";
+        assert_eq!(code(untrusted), ErrorCode::SSL);
+        assert_eq!(
+            code("error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116"),
+            ErrorCode::SSL
+        );
+        assert_eq!(code("error:0A000126:SSL routines::unexpected eof while reading"), ErrorCode::TRANSPORT);
     }
 }
