@@ -72,6 +72,20 @@ pub enum Reason {
     KafkaUnreachable,
     /// Kafka refused a request.
     KafkaRefused,
+    /// Kafka does not allow it to Sluice.
+    NotAuthorized,
+    /// Kafka refused the name of a topic.
+    NameRefused,
+    /// Kafka refused a setting of a topic: it does not know the key, or the value is wrong.
+    SettingRefused,
+    /// More copies of each partition are asked for than there are brokers.
+    TooFewBrokers,
+    /// The Kafka cluster's own policy refused it.
+    PolicyViolation,
+    /// The Kafka cluster does not let topics be deleted.
+    DeletionDisabled,
+    /// What is to be deleted is still used.
+    InUse,
     /// The API server refused a request or cannot be reached.
     KubernetesError,
     /// A pass took longer than it may.

@@ -16,6 +16,7 @@ async fn keys_are_set_and_deleted_and_no_other_key_changes() {
     let topic = created(&admin, NewTopic { config, ..plain_topic("config") }).await;
     let before = described(&admin, &topic).await;
     assert_eq!(own(&before), [("max.message.bytes", "2000"), ("retention.ms", "1000")].into());
+    assert_eq!(before["retention.ms"].inherited.as_deref(), Some("604800000"));
 
     alter(&admin, &topic, vec![set("segment.bytes", "1048576"), delete("retention.ms")]).await;
     let after =
@@ -37,8 +38,13 @@ async fn an_inherited_value_says_so() {
     let topic = created(&admin, plain_topic("inherited")).await;
     let config = described(&admin, &topic).await;
     let entry = &config["cleanup.policy"];
-    let expected =
-        ConfigEntry { value: Some("delete".into()), source: ConfigSource::Default, read_only: false, sensitive: false };
+    let expected = ConfigEntry {
+        value: Some("delete".into()),
+        source: ConfigSource::Default,
+        inherited: Some("delete".into()),
+        read_only: false,
+        sensitive: false,
+    };
     assert_eq!(*entry, expected);
     assert!(own(&config).is_empty(), "{:?}", own(&config));
 }

@@ -31,6 +31,19 @@ async fn a_partition_begins_and_ends_where_its_records_do() {
 }
 
 #[tokio::test]
+async fn a_time_is_the_first_record_that_is_not_older() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("offsets")).await;
+    for milliseconds in [1_000, 2_000] {
+        let record = OutgoingRecord { timestamp: Some(milliseconds), ..OutgoingRecord::new(topic.as_str(), "a") };
+        producer().send(record).await.unwrap();
+    }
+    for (time, offset) in [(0, 0), (1_000, 0), (1_001, 1), (2_001, -1)] {
+        assert_eq!(end(&admin, &topic, OffsetAt::Time(time)).await, offset, "{time}");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_partition_holds_up_no_other() {
     let admin = admin();
     let topic = created(&admin, plain_topic("offsets")).await;

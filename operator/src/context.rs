@@ -6,8 +6,15 @@ use kube::Client;
 use sluice_crds::{Integration, Settings, Topic, Webhook};
 
 use crate::{
-    clusters::Clusters, controller::Kind, events::Events, leader::Leadership, measure::Measurements, metrics::Metrics,
-    queue::Depth, topic::Sightings, watch::Watched,
+    clusters::Clusters,
+    controller::Kind,
+    events::Events,
+    leader::Leadership,
+    measure::Measurements,
+    metrics::Metrics,
+    queue::Depth,
+    topic::{Identities, Relations, Sightings},
+    watch::Watched,
 };
 
 /// What every pass may use.
@@ -26,6 +33,12 @@ pub struct Context {
     pub webhooks: Watched<Webhook>,
     /// The Integrations that exist.
     pub integrations: Watched<Integration>,
+    /// The namespaces whose resources are looked at; none means all.
+    pub namespaces: Vec<String>,
+    /// Which names of the configuration mean the same Kafka cluster.
+    pub identities: Identities,
+    /// Who uses which Topic, and who claims the same Kafka topic.
+    pub relations: Relations,
     /// Lag and dead letters, as the brokers last told.
     pub measurements: Measurements,
     /// What the last passes saw of Kafka topics.

@@ -47,6 +47,11 @@ pub trait Kind:
     /// What is known of its resources, and who waits for a pass.
     fn watched(context: &Context) -> &Watched<Self>;
 
+    /// Whether one in deletion still has passes: it holds on until something is done.
+    fn holds_on(&self) -> bool {
+        false
+    }
+
     /// Its status, as it was seen last.
     fn status(&self) -> Option<&Self::Status>;
 
@@ -149,6 +154,7 @@ async fn pass<K: Kind>(context: Arc<Context>, name: NamespacedName) -> Then {
     let started = Instant::now();
     let result = reconcile(object.as_ref(), &context).await;
     context.metrics.pass(K::NAME, Outcome::of(&result), started.elapsed());
+    debug!(succeeded = result.is_ok(), "Pass finished");
     match result {
         Ok((written, next)) => {
             watched.backoff.succeeded(&name);
@@ -191,7 +197,7 @@ fn spread(time: Duration, name: &NamespacedName) -> Duration {
 
 async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, Next), Error> {
     // What an object in deletion owns is collected by Kubernetes.
-    if object.meta().deletion_timestamp.is_some() {
+    if object.meta().deletion_timestamp.is_some() && !object.holds_on() {
         return Ok((Written::Unchanged, Next::OnChange));
     }
     match within(PASS_LIMIT, object.reconcile(context)).await {

@@ -1,7 +1,8 @@
 //! What the world did that a pass could not go on.
 
 use sluice_crds::Reason;
-use sluice_kafka::TopicError;
+use sluice_kafka::{ErrorCode, TopicError};
+use sluice_model::{Rejection, rejection};
 
 /// What the world did, each with what was being done to what.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum Error {
         /// The broker's own words.
         source: sluice_kafka::KafkaError,
     },
+    /// The resource cannot be carried out.
+    #[error("{}", rejection::summary(.0))]
+    Rejected(Vec<Rejection>),
     /// The object changed while it was looked at.
     #[error("the resource changed during the pass")]
     Stale,
@@ -59,9 +63,10 @@ impl Error {
     /// The class of the error, for the status.
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Rejected(_) => Reason::Invalid,
             Self::Kube { .. } | Self::Stale => Reason::KubernetesError,
             Self::Kafka { .. } => Reason::KafkaUnreachable,
-            Self::Refused { .. } => Reason::KafkaRefused,
+            Self::Refused { source, .. } => refusal(source.code),
             Self::TimedOut(_) => Reason::TimedOut,
         }
     }
@@ -73,7 +78,7 @@ impl Error {
                 matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
             }
             Self::Stale => false,
-            Self::Kafka { .. } | Self::Refused { .. } | Self::TimedOut(_) => true,
+            Self::Kafka { .. } | Self::Refused { .. } | Self::Rejected(_) | Self::TimedOut(_) => true,
         }
     }
 
@@ -81,8 +86,23 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Stale => Retry::Newer,
-            Self::Kube { .. } | Self::Kafka { .. } | Self::Refused { .. } | Self::TimedOut(_) => Retry::Later,
+            Self::Kube { .. } | Self::Kafka { .. } | Self::Refused { .. } | Self::Rejected(_) | Self::TimedOut(_) => {
+                Retry::Later
+            }
         }
+    }
+}
+
+/// The class of what Kafka refuses.
+fn refusal(code: ErrorCode) -> Reason {
+    match code {
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Reason::NotAuthorized,
+        ErrorCode::INVALID_TOPIC => Reason::NameRefused,
+        ErrorCode::INVALID_CONFIG => Reason::SettingRefused,
+        ErrorCode::INVALID_REPLICATION_FACTOR => Reason::TooFewBrokers,
+        ErrorCode::POLICY_VIOLATION => Reason::PolicyViolation,
+        ErrorCode::TOPIC_DELETION_DISABLED => Reason::DeletionDisabled,
+        _ => Reason::KafkaRefused,
     }
 }
 

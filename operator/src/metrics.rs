@@ -28,6 +28,7 @@ pub struct Metrics {
     api_requests: Family<RequestLabels, Counter<u64, AtomicU64>>,
     kafka_requests: Family<KafkaLabels, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
+    topics_released: Family<ReasonLabels, Counter<u64, AtomicU64>>,
 }
 
 /// How a pass ended.
@@ -94,6 +95,11 @@ struct BuildLabels {
     version: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 /// Upper bounds in seconds: a pass without changes takes some milliseconds, one that waits for a broker seconds.
 const DURATIONS: [f64; 8] = [0.005, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0, 30.0];
 
@@ -113,6 +119,7 @@ impl Default for Metrics {
             api_requests: Family::default(),
             kafka_requests: Family::default(),
             events_lost: Counter::default(),
+            topics_released: Family::default(),
         };
         metrics.register();
         metrics
@@ -138,6 +145,8 @@ impl Metrics {
         let help = "Admin requests to a Kafka cluster by what they ask for; one about many topics counts once";
         registry.register("kafka_requests", help, self.kafka_requests.clone());
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
+        let help = "Topics with deletionPolicy Delete that went while their Kafka topic stayed";
+        registry.register("topics_released", help, self.topics_released.clone());
     }
 
     /// Counts a pass.
@@ -163,6 +172,11 @@ impl Metrics {
     /// Counts an Event that could not be written.
     pub fn event_lost(&self) {
         self.events_lost.inc();
+    }
+
+    /// Counts a Topic that is let go although its Kafka topic stays.
+    pub fn topic_released(&self, reason: &'static str) {
+        self.topics_released.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Sets what is known of a kind at this moment.

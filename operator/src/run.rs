@@ -23,7 +23,7 @@ use crate::{
     leader::{Election, Leadership, MARGIN},
     measure::{self, Measurements},
     metrics::Metrics,
-    topic::{self, Sightings},
+    topic::{self, Identities, Relations, Sightings},
     watch::{Answered, Watched, Watches},
 };
 
@@ -49,6 +49,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         topics: Watched::default(),
         webhooks: Watched::default(),
         integrations: Watched::default(),
+        namespaces: arguments.namespaces.clone(),
+        identities: Identities::default(),
+        relations: Relations::default(),
         measurements: Measurements::default(),
         sightings: Sightings::default(),
         metrics,

@@ -12,6 +12,8 @@ pub struct ConfigEntry {
     pub value: Option<String>,
     /// Who set it.
     pub source: ConfigSource,
+    /// The value that would hold if the topic had none of its own.
+    pub inherited: Option<String>,
     /// Whether it cannot be changed while the broker runs.
     pub read_only: bool,
     /// Whether the broker hides the value.

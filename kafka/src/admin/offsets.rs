@@ -14,6 +14,8 @@ pub enum OffsetAt {
     LastStable,
     /// The high watermark: one past the last record that all in-sync replicas have.
     Latest,
+    /// The first record whose timestamp is not before this one, in milliseconds since the epoch; -1 where there is none.
+    Time(i64),
 }
 
 /// How far a group has come in a partition.

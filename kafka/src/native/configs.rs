@@ -150,9 +150,39 @@ unsafe fn config_entry(entry: *const sys::rd_kafka_ConfigEntry_t) -> ConfigEntry
         ConfigEntry {
             value: read::optional_text(sys::rd_kafka_ConfigEntry_value(entry)),
             source: source(rd_kafka_ConfigEntry_source(entry)),
+            inherited: inherited(entry),
             read_only: sys::rd_kafka_ConfigEntry_is_read_only(entry) > 0,
             sensitive: sys::rd_kafka_ConfigEntry_is_sensitive(entry) > 0,
         }
+    }
+}
+
+/// The synonyms of an entry are all values that were given for it, the strongest first.
+///
+/// # Safety
+/// `entry` is not null and lives during the call.
+unsafe fn inherited(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<String> {
+    // SAFETY: the caller's promise; synonyms and their values live as long as the entry.
+    unsafe {
+        let synonyms = read::list(|length| sys::rd_kafka_ConfigEntry_synonyms(entry, length));
+        let is_own = |synonym: &&*const _| source(rd_kafka_ConfigEntry_source(**synonym)) == ConfigSource::Topic;
+        synonyms.iter().filter(|synonym| !is_own(synonym)).find_map(|synonym| {
+            let value = read::optional_text(sys::rd_kafka_ConfigEntry_value(*synonym))?;
+            Some(in_the_topics_unit(&read::text(sys::rd_kafka_ConfigEntry_name(*synonym)), value))
+        })
+    }
+}
+
+/// Brokers may give in hours or minutes, under a name that ends so, what topics give in milliseconds.
+fn in_the_topics_unit(name: &str, value: String) -> String {
+    let unit = match name.rsplit('.').next() {
+        Some("hours") => 3_600_000,
+        Some("minutes") => 60_000,
+        _ => return value,
+    };
+    match value.parse::<i64>() {
+        Ok(number) if number >= 0 => number.saturating_mul(unit).to_string(),
+        _ => value,
     }
 }
 

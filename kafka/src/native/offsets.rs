@@ -14,12 +14,14 @@ use crate::{CommittedOffset, KafkaError, OffsetAt, PerPartition, TopicPartition}
 
 pub(crate) fn list_offsets(call: Call<'_>, partitions: &[(CString, i32)], at: OffsetAt) {
     let (spec, isolation) = match at {
-        OffsetAt::Earliest => (RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
-        OffsetAt::LastStable => (RD_KAFKA_OFFSET_SPEC_LATEST, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
-        OffsetAt::Latest => (RD_KAFKA_OFFSET_SPEC_LATEST, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        OffsetAt::Earliest => (RD_KAFKA_OFFSET_SPEC_EARLIEST as i64, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        OffsetAt::LastStable => (RD_KAFKA_OFFSET_SPEC_LATEST as i64, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
+        OffsetAt::Latest => (RD_KAFKA_OFFSET_SPEC_LATEST as i64, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        // Negative numbers are the other specifications.
+        OffsetAt::Time(milliseconds) => (milliseconds.max(0), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
     };
     let options = call.options(RD_KAFKA_ADMIN_OP_LISTOFFSETS).with_isolation(isolation);
-    let list = partition_list(partitions, spec as i64);
+    let list = partition_list(partitions, spec);
     // SAFETY: everything passed is alive during the call; librdkafka copies list and options.
     unsafe { sys::rd_kafka_ListOffsets(call.client(), list.pointer(), options.pointer(), call.queue()) };
 }

@@ -1,16 +1,29 @@
 //! Topic: one Kafka topic, created, grown and kept as declared.
 
+mod approval;
+mod claim;
+mod farewell;
 mod plan;
 mod reassignment;
+mod relations;
 mod report;
+mod risk;
+mod step;
+mod users;
 mod validate;
 
 use std::collections::BTreeMap;
 
 use sluice_crds::ManagementPolicy;
 
-pub use plan::{Change, Plan, plan};
+pub use approval::Approval;
+pub use claim::{Claim, Place, winner};
+pub use farewell::{Farewell, Release, farewell, is_deleted_too};
+pub use plan::{Change, Known, Plan, plan, stakes_matter};
+pub use relations::{References, Relations};
 pub use report::{Outcome, report};
+pub use risk::oldest_kept;
+pub use users::{Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 pub use validate::validate;
 
 use crate::Cluster;
@@ -43,4 +56,24 @@ pub struct Observed {
     pub replicas: i16,
     /// The settings that were made for this topic; what it inherits is not among them.
     pub config: BTreeMap<String, String>,
+}
+
+/// What is at stake where settings change by which Kafka deletes records. It is asked for only then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stakes {
+    /// The values of all settings that hold where the topic has none of its own.
+    pub inherited: BTreeMap<String, String>,
+    /// The records that it holds.
+    pub held: Held,
+}
+
+/// What is known of the records that a topic holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// There is none.
+    Nothing,
+    /// There are some, and none is older than the wanted `retention.ms`.
+    Younger,
+    /// There are some, older ones among them.
+    Older,
 }

@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_crds::{ManagementPolicy, PendingChange, PendingChanges};
+use sluice_crds::{ChangeKind, ManagementPolicy, PendingChange, Topic};
 
-use super::{Observed, Wanted, reassignment::procedure};
-use crate::children::short_hash;
+use super::{
+    Observed, Stakes, Wanted,
+    approval::Approval,
+    risk,
+    step::{self, setting_field},
+    users::Usage,
+};
 
 /// Everything that the operator can do to a Kafka topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,13 @@ pub enum Change {
         replicas: Option<i16>,
         /// Settings.
         config: BTreeMap<String, String>,
+    },
+    /// Take the topic that somebody else made in the place of the one that Sluice knew. Kafka is not changed by it.
+    Adopt {
+        /// Kafka's id of the one that Sluice knew.
+        from: String,
+        /// Kafka's id of the one that exists.
+        to: String,
     },
     /// Add partitions.
     Grow {
@@ -44,6 +56,22 @@ pub enum Change {
     },
 }
 
+/// What is known of a Kafka topic beside what Kafka says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Kafka's id of the topic, when it was seen last.
+    pub id: Option<&'a str>,
+    /// The settings that Sluice made earlier: one that is no longer wanted returns to the broker's default, and what others
+    /// made is left alone.
+    pub settings: &'a [String],
+    /// Who uses the topic.
+    pub users: &'a [Usage],
+    /// What a person approved.
+    pub approval: Approval<'a>,
+    /// What is at stake; where it is not known, everything is.
+    pub stakes: Option<&'a Stakes>,
+}
+
 /// What has to change, in order, and what is asked for and held back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -51,110 +79,84 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Changes that are unsafe, impossible, or not the operator's to make.
     pub withheld: Vec<PendingChange>,
+    /// The settings that are Sluice's once the changes are made.
+    pub settings: Vec<String>,
 }
 
-impl Plan {
-    /// The changes that are held back, named by a hash; `None` where there are none.
-    pub fn pending(&self) -> Option<PendingChanges> {
-        let hash = || short_hash(&serde_json::to_vec(&self.withheld).expect("plain data always serializes"));
-        (!self.withheld.is_empty()).then(|| PendingChanges { hash: hash(), changes: self.withheld.clone() })
-    }
-}
-
-/// What turns `observed` into `wanted`. `ours` are the settings that Sluice made earlier: one that is no longer wanted
-/// returns to the broker's default, and what others made is left alone. In a world where the plan was applied nothing is left to change.
-pub fn plan(wanted: &Wanted, observed: Option<&Observed>, ours: &[String]) -> Plan {
-    let Some(observed) = observed else { return missing(wanted) };
-    let mut plan = Plan::default();
-    plan.changes.extend(growth(wanted, observed));
-    plan.changes.extend(settings(wanted, observed, ours));
-    plan.withheld.extend(impossible(wanted, observed));
-    match wanted.policy {
-        ManagementPolicy::Full => plan,
-        ManagementPolicy::CreateOnly | ManagementPolicy::Observe => all_withheld(plan, wanted.policy),
-    }
-}
-
-fn missing(wanted: &Wanted) -> Plan {
-    let create = Change::Create {
-        partitions: wanted.partitions.unwrap_or(1),
-        replicas: wanted.replicas,
-        config: wanted.config.clone(),
-    };
-    let plan = Plan { changes: vec![create], withheld: Vec::new() };
-    if wanted.policy == ManagementPolicy::Observe { all_withheld(plan, wanted.policy) } else { plan }
-}
-
-fn growth(wanted: &Wanted, observed: &Observed) -> Option<Change> {
-    let to = wanted.partitions.filter(|wanted| *wanted > observed.partitions)?;
-    Some(Change::Grow { from: observed.partitions, to })
-}
-
-fn settings(wanted: &Wanted, observed: &Observed, ours: &[String]) -> Vec<Change> {
-    let set = wanted.config.iter().filter_map(|(key, to)| {
-        let from = observed.config.get(key);
-        (from != Some(to)).then(|| Change::Set { key: key.clone(), from: from.cloned(), to: to.clone() })
-    });
-    let left: BTreeSet<&String> = ours.iter().filter(|key| !wanted.config.contains_key(*key)).collect();
-    let reset = left
-        .into_iter()
-        .filter_map(|key| Some(Change::Reset { key: key.clone(), from: observed.config.get(key)?.clone() }));
-    set.chain(reset).collect()
-}
-
-fn impossible(wanted: &Wanted, observed: &Observed) -> Vec<PendingChange> {
-    let mut withheld = Vec::new();
-    if let Some(to) = wanted.partitions.filter(|wanted| *wanted < observed.partitions) {
-        let (name, from) = (&wanted.name, observed.partitions);
-        let reason =
-            format!("topic {name:?} has {from} partitions; {to} were asked for, and Kafka cannot remove partitions");
-        withheld.push(PendingChange {
-            field: "spec.partitions".into(),
-            from: from.to_string(),
-            to: to.to_string(),
-            reason,
-        });
-    }
-    if let Some(to) = wanted.replicas.filter(|wanted| *wanted != observed.replicas) {
-        withheld.push(PendingChange {
-            field: "spec.replicas".into(),
-            from: observed.replicas.to_string(),
-            to: to.to_string(),
-            reason: procedure(wanted, observed, to),
-        });
-    }
-    withheld
-}
-
-fn all_withheld(plan: Plan, policy: ManagementPolicy) -> Plan {
-    let held = plan.changes.into_iter().map(|change| hold(change, policy));
-    Plan { changes: Vec::new(), withheld: held.chain(plan.withheld).collect() }
-}
-
-fn hold(change: Change, policy: ManagementPolicy) -> PendingChange {
-    let reason = format!("spec.managementPolicy is {policy:?}");
-    let text = |value: Option<String>| value.unwrap_or_else(|| "default".to_owned());
-    let (field, from, to) = match change {
-        Change::Create { partitions, .. } => {
-            ("spec".to_owned(), "no topic".to_owned(), format!("{partitions} partitions"))
+impl<'a> Known<'a> {
+    /// What a Topic's status and annotations tell, and its users.
+    pub fn of(topic: &'a Topic, users: &'a [Usage]) -> Self {
+        let status = topic.status.as_ref();
+        Self {
+            id: status.and_then(|status| status.topic_id.as_deref()),
+            settings: status.map(|status| status.config_keys.as_slice()).unwrap_or_default(),
+            users,
+            approval: Approval::of(topic),
+            stakes: None,
         }
-        Change::Grow { from, to } => ("spec.partitions".to_owned(), from.to_string(), to.to_string()),
-        Change::Set { key, from, to } => (format!("spec.config[{key}]"), text(from), to),
-        Change::Reset { key, from } => (format!("spec.config[{key}]"), from, text(None)),
+    }
+}
+
+/// What turns `observed` into `wanted`. In a world where the plan was applied nothing is left to change, and what was held
+/// back still is.
+pub fn plan(wanted: &Wanted, observed: Option<&Observed>, known: &Known<'_>) -> Plan {
+    let steps = match (observed, known.id) {
+        (None, id) => vec![step::creation(wanted, id)],
+        // It is not the topic that we knew: nothing of it is ours to change.
+        (Some(observed), Some(id)) if observed.id != id => vec![step::adoption(observed, id)],
+        (Some(observed), _) => step::differences(wanted, observed, known),
     };
-    PendingChange { field, from, to, reason }
+    let mut plan = Plan::default();
+    for step in steps {
+        match step.judged(wanted.policy, known.approval) {
+            Ok(change) => plan.changes.push(change),
+            Err(withheld) => plan.withheld.push(withheld),
+        }
+    }
+    plan.settings = ours(wanted, known, &plan);
+    plan
+}
+
+/// Whether a plan depends on what is at stake, so that it has to be asked for.
+pub fn stakes_matter(wanted: &Wanted, observed: &Observed, known: &Known<'_>) -> bool {
+    let settings = step::settings(wanted, observed, known.settings);
+    settings.iter().any(|setting| risk::deletes_more(setting.key, setting.to, observed, None))
+}
+
+/// The settings that are ours once the changes are made: those that the spec names and Kafka got, and those that it does not
+/// name any more and that are not yet back at their default.
+fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
+    let creates = plan.changes.iter().any(|change| matches!(change, Change::Create { .. }));
+    let is_another = plan.withheld.iter().any(|held| matches!(held.change, ChangeKind::Recreate | ChangeKind::Adopt));
+    if !creates && (wanted.policy != ManagementPolicy::Full || is_another) {
+        return known.settings.to_vec();
+    }
+    let held =
+        |kind, key: &String| plan.withheld.iter().any(|held| held.change == kind && held.field == setting_field(key));
+    let was = |key: &String| known.settings.contains(key);
+    let wanted = wanted.config.keys().filter(|key| was(key) || !held(ChangeKind::Set, key));
+    let left = known.settings.iter().filter(|key| held(ChangeKind::Reset, key));
+    let ours: BTreeSet<&String> = wanted.chain(left).collect();
+    ours.into_iter().cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::{collection::btree_map, option, prelude::*, sample::select};
-
-    use sluice_crds::KafkaConnection;
+    use sluice_crds::{KafkaConnection, NamespacedName, PendingChanges, TopicStatus};
 
     use super::*;
-    use crate::Cluster;
+    use crate::{
+        Cluster,
+        topic::{Held, Outcome, Role, User, UserKind, report},
+    };
 
     const KEYS: [&str; 3] = ["cleanup.policy", "retention.ms", "segment.bytes"];
+
+    fn cluster() -> Cluster {
+        let connection = KafkaConnection::default();
+        Cluster { name: "default".into(), connection, secret_name: None, ca_config_map_name: None }
+    }
 
     fn config() -> impl Strategy<Value = BTreeMap<String, String>> {
         btree_map(select(&KEYS[..]).prop_map(str::to_owned), select(vec!["1", "2"]).prop_map(str::to_owned), 0..4)
@@ -167,17 +169,39 @@ mod tests {
             config in config(),
             policy in select(vec![ManagementPolicy::Full, ManagementPolicy::CreateOnly, ManagementPolicy::Observe]),
         ) -> Wanted {
-            let cluster = Cluster {
-                name: "default".into(), connection: KafkaConnection::default(), secret_name: None, ca_config_map_name: None,
-            };
-            Wanted { cluster, name: "shop.orders".into(), partitions, replicas, config, policy }
+            Wanted { cluster: cluster(), name: "shop.orders".into(), partitions, replicas, config, policy }
         }
     }
 
     prop_compose! {
-        fn observed()(partitions in 1..6, replicas in 1_i16..4, config in config()) -> Observed {
-            Observed { id: "id".into(), partitions, replicas, config }
+        fn observed()(id in select(vec!["one", "two"]), partitions in 1..6, replicas in 1_i16..4, config in config()) -> Observed {
+            Observed { id: id.into(), partitions, replicas, config }
         }
+    }
+
+    /// A Topic as the pass before left it.
+    fn topic() -> impl Strategy<Value = Topic> {
+        let keys = select(vec![vec![], vec!["retention.ms".to_owned()], KEYS.map(str::to_owned).to_vec()]);
+        (option::of(select(vec!["one", "two"])), keys).prop_map(|(id, config_keys)| {
+            let mut topic = Topic::new("orders", sluice_crds::TopicSpec::default());
+            topic.metadata.generation = Some(1);
+            topic.status = Some(TopicStatus { topic_id: id.map(str::to_owned), config_keys, ..TopicStatus::default() });
+            topic
+        })
+    }
+
+    fn users() -> impl Strategy<Value = Vec<Usage>> {
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        let user = User { kind: UserKind::Integration, name };
+        option::of(any::<bool>().prop_map(move |by_key| Usage { user: user.clone(), role: Role::Source { by_key } }))
+            .prop_map(|usage| usage.into_iter().collect())
+    }
+
+    fn stakes() -> impl Strategy<Value = Option<Stakes>> {
+        let inherited = BTreeMap::from([("cleanup.policy", "1"), ("retention.ms", "2")]);
+        let inherited: BTreeMap<_, _> = inherited.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let held = select(vec![Held::Nothing, Held::Younger, Held::Older]);
+        option::of(held.prop_map(move |held| Stakes { inherited: inherited.clone(), held }))
     }
 
     /// What Kafka does with the changes.
@@ -191,6 +215,7 @@ mod tests {
             let topic = world.as_mut().expect("only a topic that exists is changed");
             match change {
                 Change::Create { .. } => unreachable!(),
+                Change::Adopt { .. } => {}
                 Change::Grow { to, .. } => topic.partitions = to,
                 Change::Set { key, to, .. } => drop(topic.config.insert(key, to)),
                 Change::Reset { key, .. } => drop(topic.config.remove(&key)),
@@ -199,60 +224,136 @@ mod tests {
         world
     }
 
+    /// A pass: the plan, and the Topic and the world that it leaves behind.
+    fn pass(
+        topic: &Topic,
+        wanted: &Wanted,
+        world: Option<Observed>,
+        known: Known<'_>,
+    ) -> (Plan, Topic, Option<Observed>) {
+        let known = Known { users: known.users, stakes: known.stakes, ..Known::of(topic, &[]) };
+        let plan = plan(wanted, world.as_ref(), &known);
+        let outcome = Outcome::Planned { wanted, observed: world.as_ref(), plan: &plan };
+        let status = report(topic, None, &outcome, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        let mut topic = topic.clone();
+        topic.status = Some(status);
+        let world = apply(&plan.changes, world);
+        (plan, topic, world)
+    }
+
+    fn approve(topic: &mut Topic) -> Option<PendingChanges> {
+        let pending = topic.status.as_ref()?.pending.clone()?;
+        let approval = (sluice_crds::APPROVE_ANNOTATION.to_owned(), pending.hash.clone());
+        topic.metadata.annotations = Some([approval].into());
+        Some(pending)
+    }
+
     proptest! {
         #[test]
         fn after_a_plan_was_applied_nothing_is_left_to_change(
-            wanted in wanted(),
-            observed in option::of(observed()),
-            ours in select(vec![vec![], vec!["retention.ms".to_owned()], KEYS.map(str::to_owned).to_vec()]),
+            wanted in wanted(), world in option::of(observed()), topic in topic(), users in users(), stakes in stakes(),
         ) {
-            let first = plan(&wanted, observed.as_ref(), &ours);
-            let world = apply(&first.changes, observed.clone());
-            let ours: Vec<String> = wanted.config.keys().cloned().collect();
-            let second = plan(&wanted, world.as_ref(), &ours);
+            let known = Known { users: &users, stakes: stakes.as_ref(), ..Known::default() };
+            let (first, topic, changed) = pass(&topic, &wanted, world.clone(), known);
+            let (second, topic, same) = pass(&topic, &wanted, changed.clone(), known);
             prop_assert_eq!(&second.changes, &vec![]);
+            prop_assert_eq!(&same, &changed);
             // A new topic can differ in what CreateOnly would not change; apart from that the same is held back.
-            if observed.is_some() && wanted.policy == ManagementPolicy::Full {
-                prop_assert_eq!(second.withheld, first.withheld);
+            if world.is_some() && wanted.policy == ManagementPolicy::Full {
+                prop_assert_eq!(&second.withheld, &first.withheld);
+                prop_assert_eq!(&second.settings, &first.settings);
             }
+            let (third, ..) = pass(&topic, &wanted, same, known);
+            prop_assert_eq!(third, second);
+        }
+
+        #[test]
+        fn what_is_approved_happens_and_nothing_of_it_is_held_back_after_that(
+            wanted in wanted(), world in observed(), topic in topic(), users in users(), stakes in stakes(),
+        ) {
+            let known = Known { users: &users, stakes: stakes.as_ref(), ..Known::default() };
+            let (_, mut topic, mut world) = pass(&topic, &wanted, Some(world), known);
+            let approved = approve(&mut topic);
+            let approvable = approved.iter().flat_map(|pending| &pending.changes).filter(|change| change.approvable).count();
+            let (plan, left, changed) = pass(&topic, &wanted, world.clone(), known);
+            prop_assert_eq!(plan.changes.len(), approvable);
+            prop_assert!(plan.withheld.iter().all(|held| !held.approvable), "{:?}", plan.withheld);
+            // A crash after any of the changes: the pass over the same Topic goes on with the rest.
+            for change in &plan.changes {
+                world = apply(std::slice::from_ref(change), world);
+                let (again, ..) = pass(&topic, &wanted, world.clone(), known);
+                prop_assert_eq!(apply(&again.changes, world.clone()), changed.clone());
+            }
+            drop(left);
         }
 
         #[test]
         fn what_others_set_is_left_alone(wanted in wanted(), observed in observed()) {
-            let plan = plan(&wanted, Some(&observed), &[]);
+            let plan = plan(&wanted, Some(&observed), &Known::default());
             let resets = plan.changes.iter().any(|change| matches!(change, Change::Reset { .. }));
             prop_assert!(!resets, "{:?}", plan.changes);
         }
 
         #[test]
-        fn an_observed_topic_is_never_changed(mut wanted in wanted(), observed in option::of(observed())) {
+        fn an_observed_topic_is_never_changed(mut wanted in wanted(), world in option::of(observed()), topic in topic()) {
             wanted.policy = ManagementPolicy::Observe;
-            prop_assert_eq!(plan(&wanted, observed.as_ref(), &[]).changes, vec![]);
+            prop_assert_eq!(plan(&wanted, world.as_ref(), &Known::of(&topic, &[])).changes, vec![]);
         }
+
+        #[test]
+        fn a_topic_that_is_not_the_known_one_is_left_alone(wanted in wanted(), mut observed in observed()) {
+            observed.id = "another".into();
+            let known = Known { id: Some("one"), ..Known::default() };
+            let plan = plan(&wanted, Some(&observed), &known);
+            prop_assert_eq!(plan.changes, vec![]);
+            prop_assert_eq!(plan.withheld.iter().map(|held| held.change).collect::<Vec<_>>(), [ChangeKind::Adopt]);
+        }
+    }
+
+    fn orders(partitions: Option<i32>, config: &[(&str, &str)]) -> Wanted {
+        Wanted {
+            cluster: cluster(),
+            name: "shop.orders".into(),
+            partitions,
+            replicas: None,
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            policy: ManagementPolicy::Full,
+        }
+    }
+
+    fn six_partitions() -> Observed {
+        Observed { id: "id".into(), partitions: 6, replicas: 1, config: [("retention.ms".into(), "9".into())].into() }
     }
 
     #[test]
     fn fewer_partitions_are_withheld_with_the_reason() {
-        let cluster = Cluster {
-            name: "default".into(),
-            connection: KafkaConnection::default(),
-            secret_name: None,
-            ca_config_map_name: None,
-        };
-        let wanted = Wanted {
-            cluster,
-            name: "shop.orders".into(),
-            partitions: Some(3),
-            replicas: None,
-            config: BTreeMap::new(),
-            policy: ManagementPolicy::Full,
-        };
-        let observed = Observed { id: "id".into(), partitions: 6, replicas: 1, config: BTreeMap::new() };
-        let plan = plan(&wanted, Some(&observed), &[]);
+        let plan = plan(&orders(Some(3), &[]), Some(&six_partitions()), &Known::default());
         assert_eq!(plan.changes, []);
         assert_eq!(
-            plan.pending().unwrap().changes[0].reason,
+            plan.withheld[0].reason,
             "topic \"shop.orders\" has 6 partitions; 3 were asked for, and Kafka cannot remove partitions"
         );
+    }
+
+    #[test]
+    fn more_partitions_wait_where_a_user_orders_by_key() {
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        let user = User { kind: UserKind::Integration, name };
+        for (by_key, changes) in [(false, vec![Change::Grow { from: 6, to: 8 }]), (true, vec![])] {
+            let users = [Usage { user: user.clone(), role: Role::Source { by_key } }];
+            let known = Known { users: &users, ..Known::default() };
+            assert_eq!(plan(&orders(Some(8), &[]), Some(&six_partitions()), &known).changes, changes);
+        }
+    }
+
+    #[test]
+    fn a_setting_that_waits_to_be_reset_stays_ours_and_one_that_waits_to_be_set_does_not_become_ours() {
+        let ours = ["retention.ms".to_owned()];
+        let known = Known { settings: &ours, ..Known::default() };
+        let held = plan(&orders(None, &[]), Some(&six_partitions()), &known);
+        assert_eq!((held.changes, held.settings), (vec![], ours.to_vec()));
+
+        let held = plan(&orders(None, &[("retention.ms", "5")]), Some(&six_partitions()), &Known::default());
+        assert_eq!((held.changes, held.settings), (vec![], vec![]));
     }
 }

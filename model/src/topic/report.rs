@@ -1,9 +1,11 @@
 //! Writes down what was observed of a Topic.
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{ConditionType, ManagementPolicy, Reason, Topic, TopicStatus};
+use sluice_crds::{ChangeKind, ConditionType, ManagementPolicy, PendingChanges, Reason, Topic, TopicStatus};
 
-use super::{Observed, Plan, Wanted};
+use super::{
+    Observed, Plan, Wanted, approval::Subject, claim::Claim, farewell::names, plan::Change, step::counted, users::Usage,
+};
 use crate::{Conditions, Rejection, rejection};
 
 /// What a pass came to.
@@ -11,6 +13,13 @@ use crate::{Conditions, Rejection, rejection};
 pub enum Outcome<'a> {
     /// The Topic cannot be carried out.
     Rejected(&'a [Rejection]),
+    /// Another Topic has the Kafka topic.
+    Lost {
+        /// What should exist.
+        wanted: &'a Wanted,
+        /// The claim of the one that has it.
+        winner: &'a Claim,
+    },
     /// The Topic was compared with what exists; the plan's changes, if it has any, were applied after that.
     Planned {
         /// What should exist.
@@ -20,6 +29,8 @@ pub enum Outcome<'a> {
         /// What had to change.
         plan: &'a Plan,
     },
+    /// The Topic is to be deleted, and these still use it.
+    InUse(&'a [Usage]),
     /// The world did not let the pass finish.
     Failed {
         /// Why, by class.
@@ -29,79 +40,176 @@ pub enum Outcome<'a> {
     },
 }
 
-/// The Topic's new status. What this pass did not observe stays as it was.
-pub fn report(topic: &Topic, outcome: &Outcome<'_>, now: Timestamp) -> TopicStatus {
+/// The Topic's new status. What this pass did not observe stays as it was; `users` are who uses it, where the pass knows.
+pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now: Timestamp) -> TopicStatus {
     let previous = topic.status.clone().unwrap_or_default();
-    let mut conditions = Conditions::new(&previous.conditions, topic.metadata.generation, now);
-    judge(&mut conditions, outcome);
     let status = TopicStatus {
         observed_generation: topic.metadata.generation,
-        conditions: conditions.finish(),
+        used_by: users.map_or_else(|| previous.used_by.clone(), used_by),
         ..previous.clone()
     };
-    match outcome {
-        Outcome::Planned { wanted, observed, plan } => TopicStatus {
+    let status = match outcome {
+        Outcome::Planned { wanted, observed, plan } => {
+            let topic_id = id(plan, *observed, &previous);
+            let subject = Subject { topic_id: topic_id.as_deref(), generation: topic.metadata.generation };
+            TopicStatus {
+                topic_name: Some(wanted.name.clone()),
+                partitions: observed.map(|topic| topic.partitions),
+                replicas: observed.map(|topic| topic.replicas.into()),
+                config_keys: plan.settings.clone(),
+                pending: subject.pending(&plan.withheld, previous.pending.as_ref(), now),
+                topic_id,
+                ..status
+            }
+        }
+        Outcome::Lost { wanted, .. } => TopicStatus {
             topic_name: Some(wanted.name.clone()),
-            topic_id: observed.map(|topic| topic.id.clone()),
-            partitions: observed.map(|topic| topic.partitions),
-            replicas: observed.map(|topic| topic.replicas.into()),
-            config_keys: ours(wanted, &previous),
-            pending: plan.pending(),
+            topic_id: None,
+            partitions: None,
+            replicas: None,
+            pending: None,
             ..status
         },
-        Outcome::Rejected(_) | Outcome::Failed { .. } => status,
-    }
+        Outcome::Rejected(_) | Outcome::InUse(_) | Outcome::Failed { .. } => status,
+    };
+    let mut conditions = Conditions::new(&previous.conditions, topic.metadata.generation, now);
+    judge(&mut conditions, topic, outcome, status.pending.as_ref());
+    TopicStatus { conditions: conditions.finish(), ..status }
 }
 
-/// The settings that are Sluice's from now on; under a policy that changes nothing, those that were.
-fn ours(wanted: &Wanted, previous: &TopicStatus) -> Vec<String> {
-    match wanted.policy {
-        ManagementPolicy::Full => wanted.config.keys().cloned().collect(),
-        ManagementPolicy::CreateOnly | ManagementPolicy::Observe => previous.config_keys.clone(),
+/// The id that the Topic has from now on: of another topic in the place of the known one only once that is approved.
+fn id(plan: &Plan, observed: Option<&Observed>, previous: &TopicStatus) -> Option<String> {
+    if plan.withheld.iter().any(|held| matches!(held.change, ChangeKind::Recreate | ChangeKind::Adopt)) {
+        return previous.topic_id.clone();
     }
+    observed.map(|topic| topic.id.clone())
 }
 
-fn judge(conditions: &mut Conditions<'_>, outcome: &Outcome<'_>) {
+/// The most names that a status holds.
+const MOST_USERS: usize = 50;
+
+fn used_by(users: &[Usage]) -> Vec<String> {
+    let mut names: Vec<String> = users.iter().map(|usage| usage.user.to_string()).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(MOST_USERS);
+    names.truncate(MOST_USERS);
+    names.extend((more > 0).then(|| format!("and {more} more")));
+    names
+}
+
+fn judge(conditions: &mut Conditions<'_>, topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingChanges>) {
     match outcome {
-        Outcome::Rejected(rejections) => {
-            let message = rejection::summary(rejections);
-            conditions.no(ConditionType::Ready, Reason::Invalid, &message);
-            conditions.yes(ConditionType::Stalled, Reason::Invalid, message);
+        Outcome::Rejected(rejections) => stalled(conditions, Reason::Invalid, &rejection::summary(rejections)),
+        Outcome::Lost { wanted, winner } => stalled(conditions, Reason::Conflict, &conflict(wanted, winner)),
+        Outcome::InUse(users) => {
+            let message = format!(
+                "the Kafka topic is not deleted while these use it: {}; delete them, or set spec.deletionPolicy to Retain",
+                names(users)
+            );
+            stalled(conditions, Reason::InUse, &message);
         }
-        Outcome::Failed { reason, message } => {
-            conditions.no(ConditionType::Ready, *reason, message);
-            conditions.yes(ConditionType::Reconciling, *reason, message);
-        }
+        Outcome::Failed { reason, message } if needs_a_person(*reason) => stalled(conditions, *reason, message),
+        Outcome::Failed { reason, message } => reconciling(conditions, *reason, message),
         Outcome::Planned { plan, .. } if !plan.changes.is_empty() => {
-            let message = format!("{} change(s) were made and are looked at again", plan.changes.len());
-            conditions.no(ConditionType::Ready, Reason::Progressing, &message);
-            conditions.yes(ConditionType::Reconciling, Reason::Progressing, message);
+            let made = plan.changes.iter().map(title).collect::<Vec<_>>().join(", ");
+            reconciling(conditions, Reason::Progressing, &format!("{made}; Kafka is looked at again"));
         }
-        Outcome::Planned { wanted, observed: None, .. } => {
+        Outcome::Planned { wanted, observed: None, .. } if wanted.policy == ManagementPolicy::Observe => {
             let message = format!(
                 "Kafka has no topic {:?}, and spec.managementPolicy is Observe; create it, or set managementPolicy to Full",
                 wanted.name
             );
-            conditions.no(ConditionType::Ready, Reason::NotFound, &message);
-            conditions.yes(ConditionType::Stalled, Reason::NotFound, message);
+            stalled(conditions, Reason::NotFound, &message);
         }
-        Outcome::Planned { wanted, observed: Some(observed), plan } => {
-            if wanted.policy == ManagementPolicy::Full && !plan.withheld.is_empty() {
-                let message = withheld(plan);
-                conditions.no(ConditionType::Ready, Reason::Withheld, &message);
-                conditions.yes(ConditionType::Stalled, Reason::Withheld, message);
-            } else {
-                let (partitions, replicas) = (observed.partitions, observed.replicas);
-                conditions.yes(
-                    ConditionType::Ready,
-                    Reason::InSync,
-                    format!("{partitions} partition(s), {replicas} cop(ies) of each"),
-                );
+        Outcome::Planned { wanted, observed, plan } => match (blocking(wanted, plan), observed) {
+            (None, Some(observed)) => {
+                conditions.yes(ConditionType::Ready, Reason::InSync, in_sync(wanted, observed, plan));
             }
-        }
+            (reasons, _) => {
+                let reasons = reasons.unwrap_or_default();
+                let message = format!("{reasons}{}", how_to_approve(topic, pending));
+                stalled(conditions, Reason::Withheld, &message);
+            }
+        },
     }
 }
 
-fn withheld(plan: &Plan) -> String {
-    plan.withheld.iter().map(|change| change.reason.as_str()).collect::<Vec<_>>().join("; ")
+fn stalled(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
+    conditions.no(ConditionType::Ready, reason, message);
+    conditions.yes(ConditionType::Stalled, reason, message);
+}
+
+fn reconciling(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
+    conditions.no(ConditionType::Ready, reason, message);
+    conditions.yes(ConditionType::Reconciling, reason, message);
+}
+
+/// What Kafka refuses for a reason that will not pass by itself. It is tried again all the same.
+fn needs_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Invalid
+            | Reason::NotAuthorized
+            | Reason::NameRefused
+            | Reason::SettingRefused
+            | Reason::TooFewBrokers
+            | Reason::PolicyViolation
+            | Reason::DeletionDisabled
+    )
+}
+
+fn conflict(wanted: &Wanted, winner: &Claim) -> String {
+    let (name, theirs, other) = (&wanted.name, &winner.kafka_name, &winner.topic);
+    if name == theirs {
+        return format!("the Kafka topic {name:?} belongs to Topic {other}; delete one of the two");
+    }
+    format!(
+        "the Kafka topic {theirs:?} of Topic {other} and {name:?} cannot be told apart in Kafka's metrics, which write '.' as \
+         '_'; make this Topic anew with another spec.topicName"
+    )
+}
+
+/// What was done, for people.
+fn title(change: &Change) -> String {
+    match change {
+        Change::Create { partitions, .. } => format!("created with {}", counted(*partitions, "partition")),
+        Change::Adopt { to, .. } => format!("adopted the topic with the id {to}"),
+        Change::Grow { from, to } => format!("grown from {from} to {}", counted(*to, "partition")),
+        Change::Set { key, .. } => format!("set {key}"),
+        Change::Reset { key, .. } => format!("reset {key}"),
+    }
+}
+
+/// The reasons of what keeps a Topic from being ready. Under `Observe` and `CreateOnly` a difference is only shown; what a
+/// person has to approve blocks under `CreateOnly` too.
+fn blocking(wanted: &Wanted, plan: &Plan) -> Option<String> {
+    let blocks = |approvable: bool| match wanted.policy {
+        ManagementPolicy::Full => true,
+        ManagementPolicy::CreateOnly => approvable,
+        ManagementPolicy::Observe => false,
+    };
+    let reasons: Vec<&str> =
+        plan.withheld.iter().filter(|held| blocks(held.approvable)).map(|held| held.reason.as_str()).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn in_sync(wanted: &Wanted, observed: &Observed, plan: &Plan) -> String {
+    let copies = if observed.replicas == 1 { "copy" } else { "copies" };
+    let (partitions, replicas) = (counted(observed.partitions, "partition"), observed.replicas);
+    let shape = format!("{partitions}, {replicas} {copies} of each");
+    if plan.withheld.is_empty() {
+        return shape;
+    }
+    let fields = plan.withheld.iter().map(|held| held.field.as_str()).collect::<Vec<_>>().join(", ");
+    format!("{shape}; Kafka differs in {fields}, and spec.managementPolicy is {:?}", wanted.policy)
+}
+
+fn how_to_approve(topic: &Topic, pending: Option<&PendingChanges>) -> String {
+    let Some(pending) = pending.filter(|pending| pending.changes.iter().any(|change| change.approvable)) else {
+        return String::new();
+    };
+    let [namespace, name] =
+        [&topic.metadata.namespace, &topic.metadata.name].map(|text| text.as_deref().unwrap_or_default());
+    let (annotation, hash) = (sluice_crds::APPROVE_ANNOTATION, &pending.hash);
+    format!("; approve with: kubectl annotate --overwrite -n {namespace} topics.sluice.dev/{name} {annotation}={hash}")
 }

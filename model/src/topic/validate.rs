@@ -28,7 +28,7 @@ pub fn validate(topic: &Topic, settings: &Settings) -> Result<Wanted, Vec<Reject
 }
 
 /// `spec.topicName`, by default `<namespace>.<name>`.
-fn kafka_name(topic: &Topic) -> String {
+pub(super) fn kafka_name(topic: &Topic) -> String {
     let metadata = &topic.metadata;
     let default = || {
         let [namespace, name] = [&metadata.namespace, &metadata.name].map(|part| part.as_deref().unwrap_or_default());

@@ -1,23 +1,30 @@
 //! Carries out a plan over a Kafka topic.
 
 use sluice_kafka::{ConfigChange, ErrorCode, NewTopic, TopicAdmin, TopicError};
-use sluice_model::topic::{Change, Plan, Wanted};
+use sluice_model::topic::{Change, Wanted};
 use tracing::info;
 
 use crate::error::Error;
 
 /// Makes the changes. What was made before an error stays: the next pass goes on from there.
-pub async fn apply(kafka: &TopicAdmin, wanted: &Wanted, plan: &Plan) -> Result<(), Error> {
+pub async fn apply(kafka: &TopicAdmin, wanted: &Wanted, changes: &[Change]) -> Result<(), Error> {
     let (name, cluster) = (wanted.name.as_str(), wanted.cluster.name.as_str());
     let mut settings = Vec::new();
-    for change in &plan.changes {
+    for change in changes {
         match change.clone() {
             Change::Create { partitions, replicas, config } => {
                 let topic = NewTopic { name: name.to_owned(), partitions: Some(partitions), replicas, config };
-                unless_it_exists(kafka.create(topic).await)
-                    .map_err(|error| Error::of_topic(cluster, || format!("create topic {name:?}"), error))?;
-                info!(topic = name, partitions, "Topic created");
+                match kafka.create(topic).await {
+                    // Somebody else made it in the meantime, or no broker showed it yet: the next look sees it.
+                    Err(TopicError::Topic(error)) if error.code == ErrorCode::TOPIC_ALREADY_EXISTS => {}
+                    created => {
+                        let doing = || format!("create topic {name:?}");
+                        created.map_err(|error| Error::of_topic(cluster, doing, error))?;
+                        info!(topic = name, partitions, "Topic created");
+                    }
+                }
             }
+            Change::Adopt { from, to } => info!(topic = name, from, to, "Another topic adopted"),
             Change::Grow { from, to } => {
                 let doing = || format!("grow topic {name:?} from {from} to {to} partitions");
                 kafka.grow(name, to).await.map_err(|error| Error::of_topic(cluster, doing, error))?;
@@ -34,12 +41,4 @@ pub async fn apply(kafka: &TopicAdmin, wanted: &Wanted, plan: &Plan) -> Result<(
     kafka.alter_config(name, settings).await.map_err(|error| Error::of_topic(cluster, doing, error))?;
     info!(topic = name, settings = count, "Topic settings changed");
     Ok(())
-}
-
-/// Somebody else created it in the meantime: the next look adopts it.
-fn unless_it_exists(created: Result<(), TopicError>) -> Result<(), TopicError> {
-    match created {
-        Err(TopicError::Topic(error)) if error.code == ErrorCode::TOPIC_ALREADY_EXISTS => Ok(()),
-        created => created,
-    }
 }

@@ -2,20 +2,31 @@
 
 mod apply;
 mod drift;
+mod farewell;
+mod finalizer;
+mod identities;
 mod observe;
+mod relations;
+mod resolve;
 
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use sluice_crds::{NamespacedName, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
-use sluice_model::topic::{self, Observed, Outcome, Plan, Wanted, report, validate};
+use sluice_model::topic::{Change, Claim, Known, Outcome, Plan, Wanted, plan, report, validate, winner};
 use tokio::time::sleep;
 
 pub use drift::{Sightings, follow_clusters};
+pub use identities::Identities;
+pub use relations::{Related, Relations};
 
-use self::{apply::apply, observe::observe};
+use self::{
+    apply::apply,
+    observe::{Seen, observe},
+    resolve::resolve,
+};
 use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
@@ -39,6 +50,10 @@ impl Kind for Topic {
         &context.topics
     }
 
+    fn holds_on(&self) -> bool {
+        finalizer::is_held(self)
+    }
+
     fn status(&self) -> Option<&TopicStatus> {
         self.status.as_ref()
     }
@@ -48,25 +63,38 @@ impl Kind for Topic {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<TopicStatus>, Error> {
+        if self.meta().deletion_timestamp.is_some() {
+            return farewell::pass(self, context).await;
+        }
+        if finalizer::follow_spec(&context.client, self).await? {
+            // The watch brings the Topic as it is now, and with it the next pass.
+            return Ok(Pass { status: self.status.clone().unwrap_or_default(), next: Next::OnChange });
+        }
         let now = Timestamp::now();
+        let references = resolve(self, context).await?;
+        let said = |outcome: &Outcome<'_>, next| {
+            Ok(Pass { status: report(self, Some(&references.users), outcome, now), next })
+        };
         let wanted = match validate(self, &context.settings) {
             Ok(wanted) => wanted,
-            Err(rejections) => {
-                let status = report(self, &Outcome::Rejected(&rejections), now);
-                return Ok(Pass { status, next: Next::OnChange });
-            }
+            Err(rejections) => return said(&Outcome::Rejected(&rejections), Next::OnChange),
         };
         let kafka = context.clusters.topics(&wanted.cluster.name)?;
-        let ours = self.status.as_ref().map(|status| status.config_keys.as_slice()).unwrap_or_default();
-        let (observed, plan) = carry_out(&kafka, &wanted, ours).await?;
-        context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed.as_ref());
+        let known = Known::of(self, &references.users);
+        let seen = observe(&kafka, &wanted, &known).await?;
+        let existing = seen.topic.as_ref().map(|topic| topic.id.as_str());
+        if let Some(winner) = winner(&Claim::of(self).1, &references.rivals, existing) {
+            return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
+        }
+        let (seen, plan) = carry_out(&kafka, &wanted, known, seen).await?;
+        let observed = seen.topic.as_ref();
+        context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
-        let outcome = Outcome::Planned { wanted: &wanted, observed: observed.as_ref(), plan: &plan };
-        Ok(Pass { status: report(self, &outcome, now), next })
+        said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan }, next)
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> TopicStatus {
-        report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+        report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
 }
 
@@ -77,24 +105,38 @@ fn name_of(topic: &Topic) -> NamespacedName {
 /// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
 ///
 /// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet.
-async fn carry_out(kafka: &TopicAdmin, wanted: &Wanted, ours: &[String]) -> Result<(Option<Observed>, Plan), Error> {
-    let look = async || {
-        let observed = observe(kafka, wanted).await?;
-        let plan = topic::plan(wanted, observed.as_ref(), ours);
-        Ok((observed, plan))
+async fn carry_out(
+    kafka: &TopicAdmin,
+    wanted: &Wanted,
+    mut known: Known<'_>,
+    mut seen: Seen,
+) -> Result<(Seen, Plan), Error> {
+    let think = |seen: &Seen, known: &Known<'_>| {
+        plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known })
     };
-    let mut seen = look().await?;
-    if seen.1.changes.is_empty() {
-        return Ok(seen);
-    }
-    apply(kafka, wanted, &seen.1).await?;
+    let mut plan = think(&seen, &known);
+    let mut made: Vec<Change> = Vec::new();
     for pause in LOOKS_MILLIS {
-        seen = look().await?;
-        if seen.1.changes.is_empty() {
+        let changes: Vec<Change> = plan.changes.iter().filter(|change| !made.contains(change)).cloned().collect();
+        if plan.changes.is_empty() {
             break;
         }
-        #[expect(clippy::disallowed_methods, reason = "a backoff: nothing tells when a broker shows a change")]
-        sleep(Duration::from_millis(pause)).await;
+        apply(kafka, wanted, &changes).await?;
+        if changes.iter().any(|change| matches!(change, Change::Create { .. } | Change::Adopt { .. })) {
+            // Whatever topic there is from now on is ours.
+            known.id = None;
+        }
+        made.extend(changes);
+        seen = observe(kafka, wanted, &known).await?;
+        plan = think(&seen, &known);
+        if plan.changes.iter().all(|change| made.contains(change)) && !plan.changes.is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "a backoff: nothing tells when a broker shows a change")]
+            sleep(Duration::from_millis(pause)).await;
+        }
     }
-    Ok(seen)
+    if made.iter().any(|change| matches!(change, Change::Create { .. })) {
+        // Under CreateOnly too: they were set with the topic.
+        plan.settings = wanted.config.keys().cloned().collect();
+    }
+    Ok((seen, plan))
 }

@@ -29,7 +29,10 @@ use self::{
     cache::{Cache, Change, Feed, Versioned},
     follow::{Told, follow},
 };
-use crate::{backoff::Backoff, children, context::Context, controller::Kind, kubernetes::WATCH_SECONDS, queue::Queue};
+use crate::{
+    backoff::Backoff, children, context::Context, controller::Kind, kubernetes::WATCH_SECONDS, queue::Queue,
+    topic::Related,
+};
 
 /// Label of everything that Sluice makes.
 const OURS: &str = "app.kubernetes.io/managed-by=sluice";
@@ -170,7 +173,7 @@ impl Watches {
         Answered(self.unanswered.subscribe())
     }
 
-    fn resources<K: Kind + wakes::Wakes>(
+    fn resources<K: Kind + wakes::Wakes + Related>(
         &mut self,
         context: &Arc<Context>,
         client: &Client,

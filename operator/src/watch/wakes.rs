@@ -1,10 +1,12 @@
 //! Whom a change concerns.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
 use super::{Change, Owned, Seen, Watched, controller};
-use crate::{context::Context, controller::Kind};
+use crate::{context::Context, controller::Kind, topic::Related};
 
 /// A kind whose changes concern others.
 pub trait Wakes: Sized {
@@ -13,8 +15,14 @@ pub trait Wakes: Sized {
 }
 
 /// Wakes the resource itself, unless only its status changed, and the others whom it concerns.
-pub fn resource<K: Kind + Wakes>(context: &Context, change: &Change<Seen<K>>, begins: bool) {
+pub fn resource<K: Kind + Wakes + Related>(context: &Context, change: &Change<Seen<K>>, begins: bool) {
     let name = &change.name;
+    let concerned = match &change.after {
+        Some(Seen::Resource(resource)) => context.relations.is(resource.as_ref()),
+        None => context.relations.is_gone::<K>(name),
+        // What it uses can no longer be told: what it used counts.
+        Some(Seen::Undecodable(_)) => BTreeSet::new(),
+    };
     let Watched { queue, backoff, .. } = K::watched(context);
     match (&change.before, &change.after) {
         (_, None) => {
@@ -33,6 +41,9 @@ pub fn resource<K: Kind + Wakes>(context: &Context, change: &Change<Seen<K>>, be
     if begins {
         // Everybody has a pass anyway.
         return;
+    }
+    for topic in &concerned {
+        context.topics.wake_known(topic);
     }
     for seen in [&change.before, &change.after].into_iter().flatten() {
         if let Seen::Resource(resource) = seen {

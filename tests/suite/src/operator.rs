@@ -38,7 +38,7 @@ pub const SERVICE_ACCOUNT: (&str, &str) = ("sluice-system", "sluice-operator");
 pub struct Launch {
     /// The administrator's.
     pub kubeconfig: std::path::PathBuf,
-    /// The Kafka cluster `default`.
+    /// The Kafka cluster `default` and, by another name, `alias`. Nothing answers at the one called `away`.
     pub bootstrap: String,
     /// What the replica is called.
     pub identity: String,
@@ -63,10 +63,11 @@ impl Operator {
     pub async fn start(client: Client, launch: &Launch) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = format!(
-            "clusters: {{default: {{bootstrapServers: ['{}']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
+            "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
+             away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
              adminRequests: {{driftInterval: 5s}}\n",
-            launch.bootstrap
+            bootstrap = launch.bootstrap,
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;
         let own = own_kubeconfig(launch, &token(client).await?)?;
@@ -80,6 +81,7 @@ impl Operator {
             .args(["--status-listen", &status.to_string()])
             .args(["--log", "info,sluice_operator=debug"])
             .args(&launch.arguments)
+            .env("NO_COLOR", "1")
             .env("KUBECONFIG", folder.path().join("kubeconfig"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

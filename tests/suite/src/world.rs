@@ -48,7 +48,8 @@ pub struct World {
 /// A world without an operator.
 pub struct Stage {
     target: Target,
-    bootstrap: String,
+    /// Where Kafka is reached.
+    pub bootstrap: String,
     /// The API server, as its administrator.
     pub client: Client,
     /// The Kafka cluster.
@@ -65,6 +66,31 @@ impl World {
         let stage = Stage::begin(name).await?;
         let operator = operator(&stage).await?;
         Ok(Self { stage, operator })
+    }
+
+    /// Makes the operator look at an object again and waits until it has: what it would do by now is done.
+    pub async fn look_again<K>(&self, name: &str) -> anyhow::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let kind = K::kind(&());
+        let object = [("kind", &*kind), ("namespace", &self.namespace), ("name", name)]
+            .map(|(key, value)| format!("{key}={value:?}"));
+        let passes = || {
+            let log = self.operator.log();
+            let is_one = |line: &&str| line.contains("Pass finished") && object.iter().all(|part| line.contains(part));
+            log.lines().filter(is_one).count()
+        };
+        // The pass that the first touch finds under way may have begun before it.
+        for _ in 0..2 {
+            let before = passes();
+            self.touch::<K>(name).await?;
+            until("the operator looked again", PATIENCE, || async {
+                if passes() > before { Ok(()) } else { Err(format!("{before} passes")) }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.

@@ -148,7 +148,7 @@ async fn what_kafka_cannot_do_is_withheld_and_what_it_refuses_is_said() {
     assert_eq!(withheld.pending.unwrap().changes[0].field, "spec.partitions");
 
     apply_topic(&world, "partitions: 3, config: {retention.ms: soon}").await;
-    let refused = topic_says(&world, "orders", "False KafkaRefused").await.status.unwrap();
+    let refused = topic_says(&world, "orders", "False SettingRefused").await.status.unwrap();
     assert!(condition(&refused.conditions, "Ready").contains("retention.ms"), "{refused:?}");
     apply_topic(&world, "partitions: 3").await;
     topic_says(&world, "orders", "True InSync").await;

@@ -1,20 +1,28 @@
 //! Topic: a Kafka topic, declared.
 
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared and never deletes it.
+pub use status::{ChangeKind, PendingChange, PendingChanges, TopicStatus};
+
+/// Annotation that lets pending changes happen: its value is their hash, as `status.pending.hash` shows it.
+pub const APPROVE_ANNOTATION: &str = "sluice.dev/approve";
+/// The finalizer of a Topic with `deletionPolicy: Delete`; no other Topic has one.
+pub const TOPIC_FINALIZER: &str = "sluice.dev/topic";
+
+/// A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared, and deletes it only where `deletionPolicy` says so.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "sluice.dev",
     version = "v1alpha1",
     kind = "Topic",
     namespaced,
-    doc = "A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared and never deletes it.",
+    doc = "A Kafka topic. Sluice creates it, or adopts the one that exists, keeps its settings as declared, and deletes it only where `deletionPolicy` says so.",
     status = "TopicStatus",
     derive = "PartialEq",
     shortname = "ktopic",
@@ -53,13 +61,17 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 32))]
     pub replicas: Option<i32>,
     /// Kafka's own topic settings, such as `retention.ms`. Only the keys written here are Sluice's; a key that is removed
-    /// returns to the broker's default, and all others are left alone.
+    /// returns to the broker's default, and all others are left alone. A value has at most 32,767 characters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(extend("maxProperties" = 100, "additionalProperties" = {"type": "string", "maxLength": 32_767}))]
     pub config: BTreeMap<String, String>,
     /// How far Sluice may go: `Full` creates and changes, `CreateOnly` creates and then only reports, `Observe` only reports.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
+    /// What becomes of the Kafka topic when this resource is deleted: `Retain` keeps it, `Delete` deletes it with all its
+    /// records. Only the topic whose id is in `status.topicId` is ever deleted, and not while an Integration or a Webhook uses it.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
 }
 
 fn default_cluster() -> String {
@@ -78,57 +90,12 @@ pub enum ManagementPolicy {
     Observe,
 }
 
-/// What Sluice last saw of the topic.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TopicStatus {
-    /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready`, and `Reconciling` or `Stalled` while they are true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// Name of the topic in Kafka.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic_name: Option<String>,
-    /// Kafka's id of the topic (KIP-516); a topic that was deleted and made again has another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic_id: Option<String>,
-    /// Partitions that Kafka reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partitions: Option<i32>,
-    /// Copies of each partition that Kafka reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
-    /// The keys of `spec.config` that Sluice has set in Kafka.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub config_keys: Vec<String>,
-    /// Changes that are asked for and held back, each with its reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<PendingChanges>,
-}
-
-/// Changes that are asked for and held back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PendingChanges {
-    /// Names this very set of changes.
-    pub hash: String,
-    /// The changes, in the order in which they would be made.
-    pub changes: Vec<PendingChange>,
-}
-
-/// One change that is held back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PendingChange {
-    /// The field that asks for it.
-    pub field: String,
-    /// What Kafka has.
-    pub from: String,
-    /// What is asked for.
-    pub to: String,
-    /// Why it is held back.
-    pub reason: String,
+/// What becomes of a Kafka topic whose resource is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Keep it, with all its records.
+    #[default]
+    Retain,
+    /// Delete it, with all its records.
+    Delete,
 }

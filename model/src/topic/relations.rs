@@ -1,0 +1,215 @@
+//! What Topics, Webhooks and Integrations have to do with each other: who claims a Kafka topic, and who uses a Topic.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sluice_crds::{NamespacedName, Topic};
+
+use super::{
+    claim::{Claim, Place},
+    users::{Target, Usage, Use, User, Users},
+};
+
+/// All relations that are known. Each change gives the Topics for which something is different now, beside the one that
+/// changed.
+#[derive(Debug, Default)]
+pub struct Relations {
+    places: HashMap<Place, BTreeMap<NamespacedName, Claim>>,
+    topics: HashMap<NamespacedName, Place>,
+    users: Users,
+    /// Names of the operator's configuration that mean one Kafka cluster.
+    same: Vec<Vec<String>>,
+}
+
+/// What a Topic has to do with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// Who uses it.
+    pub users: Vec<Usage>,
+    /// The claims of other Topics to its Kafka topic.
+    pub rivals: Vec<Claim>,
+}
+
+impl Relations {
+    /// Takes a Topic as it is now.
+    pub fn topic_is(&mut self, topic: &Topic) -> BTreeSet<NamespacedName> {
+        let (place, claim) = Claim::of(topic);
+        let name = claim.topic.clone();
+        let mut concerned = match self.topics.get(&name) {
+            Some(before) if *before != place => self.topic_is_gone(&name),
+            _ => BTreeSet::new(),
+        };
+        let before = self.places.entry(place.clone()).or_default().insert(name.clone(), claim.clone());
+        if before.as_ref() != Some(&claim) {
+            concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()).filter(|rival| *rival != name));
+        }
+        self.topics.insert(name, place);
+        concerned
+    }
+
+    /// Forgets a Topic.
+    pub fn topic_is_gone(&mut self, name: &NamespacedName) -> BTreeSet<NamespacedName> {
+        let Some(place) = self.topics.remove(name) else { return BTreeSet::new() };
+        if let Some(claims) = self.places.get_mut(&place) {
+            claims.remove(name);
+            if claims.is_empty() {
+                self.places.remove(&place);
+            }
+        }
+        self.claims(&place).map(|claim| claim.topic.clone()).collect()
+    }
+
+    /// Takes what a Webhook or an Integration uses now; nothing, once it is gone.
+    pub fn user_is(&mut self, who: User, uses: BTreeSet<Use>) -> BTreeSet<NamespacedName> {
+        let changed = self.users.set(who, uses);
+        let meant = changed.into_iter().flat_map(|target| self.users.meant(target));
+        meant.flat_map(|target| self.topics_of(target)).collect()
+    }
+
+    /// These names of the operator's configuration mean one Kafka cluster. Gives the Topics that claim the same topic under
+    /// several of them.
+    pub fn are_one(&mut self, clusters: &[String]) -> BTreeSet<NamespacedName> {
+        self.same.retain(|names| !names.iter().any(|name| clusters.contains(name)));
+        self.same.push(clusters.to_vec());
+        let mut by_name: HashMap<&str, Vec<&BTreeMap<NamespacedName, Claim>>> = HashMap::new();
+        for (place, claims) in self.places.iter().filter(|(place, _)| clusters.contains(&place.cluster)) {
+            by_name.entry(&place.name).or_default().push(claims);
+        }
+        let contested = by_name.into_values().filter(|claims| claims.len() > 1);
+        contested.flatten().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    /// What a Topic has to do with others.
+    pub fn of(&self, topic: &Topic) -> References {
+        self.with(topic, &self.users)
+    }
+
+    /// The same, with these users instead of those that are known.
+    pub fn of_users(&self, topic: &Topic, users: impl Iterator<Item = (User, BTreeSet<Use>)>) -> References {
+        let mut all = Users::default();
+        for (who, uses) in users {
+            all.set(who, uses);
+        }
+        self.with(topic, &all)
+    }
+
+    fn with(&self, topic: &Topic, users: &Users) -> References {
+        let (place, own) = Claim::of(topic);
+        let clusters = self.names_of(&place.cluster);
+        let users: BTreeSet<Usage> =
+            clusters.iter().flat_map(|cluster| users.of(&own.topic, cluster, &own.kafka_name)).collect();
+        let rivals = self.claims(&place).filter(|rival| rival.topic != own.topic).cloned().collect();
+        References { users: users.into_iter().collect(), rivals }
+    }
+
+    /// All claims to a place, under whatever name of its Kafka cluster.
+    fn claims<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Claim> {
+        let places = self.names_of(&place.cluster).into_iter();
+        let places = places.map(|cluster| Place { cluster: cluster.to_owned(), name: place.name.clone() });
+        places.filter_map(|place| self.places.get(&place)).flat_map(BTreeMap::values)
+    }
+
+    /// All names of a Kafka cluster that are known.
+    fn names_of<'a>(&'a self, cluster: &'a str) -> Vec<&'a str> {
+        match self.same.iter().find(|names| names.iter().any(|name| name == cluster)) {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => vec![cluster],
+        }
+    }
+
+    fn topics_of(&self, target: Target) -> Vec<NamespacedName> {
+        match target {
+            Target::Topic(name) => vec![name],
+            Target::Kafka { cluster, topic } => {
+                let place = Place::new(&cluster, &topic);
+                let claims = self.claims(&place).filter(|claim| claim.kafka_name == topic);
+                claims.map(|claim| claim.topic.clone()).collect()
+            }
+            Target::EventsOf(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::{uses_of_integration, uses_of_webhook};
+
+    fn name(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn topic(name: &str, kafka_name: &str, id: &str) -> Topic {
+        let metadata = format!("{{name: {name}, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}}");
+        let spec = format!("{{topicName: {kafka_name}}}");
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {metadata}, spec: {spec}, status: {id}}}"
+        );
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &str) -> K {
+        let metadata = format!("{{name: {name}, namespace: shop}}");
+        let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: {kind}, metadata: {metadata}, spec: {spec}}}");
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    fn names(all: &[&str]) -> BTreeSet<NamespacedName> {
+        all.iter().map(|one| name(one)).collect()
+    }
+
+    #[test]
+    fn rivals_are_told_when_a_claim_changes_or_goes() {
+        let mut relations = Relations::default();
+        assert_eq!(relations.topic_is(&topic("a", "shop.orders", "{}")), names(&[]));
+        assert_eq!(relations.topic_is(&topic("b", "shop_orders", "{}")), names(&["a"]));
+        assert_eq!(relations.topic_is(&topic("a", "shop.orders", "{}")), names(&[]), "nothing changed");
+        assert_eq!(relations.topic_is(&topic("a", "shop.orders", "{topicId: x}")), names(&["b"]));
+        let rivals = relations.of(&topic("b", "shop_orders", "{}")).rivals;
+        assert_eq!(rivals.iter().map(|rival| rival.id.as_deref()).collect::<Vec<_>>(), [Some("x")]);
+        assert_eq!(relations.topic_is_gone(&name("a")), names(&["b"]));
+        assert_eq!(relations.topic_is_gone(&name("b")), names(&[]));
+    }
+
+    #[test]
+    fn two_names_of_one_kafka_cluster_are_one_once_it_is_known() {
+        let mut relations = Relations::default();
+        let mut elsewhere = topic("c", "shop.orders", "{}");
+        elsewhere.spec.cluster = "east".into();
+        relations.topic_is(&elsewhere);
+        assert_eq!(relations.topic_is(&topic("a", "shop.orders", "{}")), names(&[]));
+        assert_eq!(relations.of(&elsewhere).rivals, []);
+        assert_eq!(relations.are_one(&["default".into(), "east".into()]), names(&["a", "c"]));
+        assert_eq!(relations.of(&elsewhere).rivals.len(), 1);
+        assert_eq!(relations.topic_is_gone(&name("a")), names(&["c"]));
+    }
+
+    #[test]
+    fn topics_are_told_when_their_users_change() {
+        let mut relations = Relations::default();
+        relations.topic_is(&topic("orders", "legacy", "{}"));
+        relations.topic_is(&topic("payments", "payments", "{}"));
+        let webhook = |events: &str| {
+            let spec = format!("{{route: {{parentRefs: []}}, verify: {{}}, topicRef: {{name: {events}}}}}");
+            uses_of_webhook(&object("Webhook", "stripe", &spec))
+        };
+        let integration = |name: &str, source: &str| {
+            uses_of_integration(&object("Integration", name, &format!("{{source: {source}, sink: {{}}}}")))
+        };
+        let (reader, reads) = integration("reader", "{webhook: {name: stripe}}");
+        assert_eq!(relations.user_is(reader.clone(), reads), names(&["reader-dead-letters"]));
+        let (stripe, writes) = webhook("orders");
+        assert_eq!(relations.user_is(stripe.clone(), writes), names(&["orders"]));
+        let (by_kafka, reads) = integration("by-kafka", "{kafka: {topics: [legacy]}}");
+        assert_eq!(relations.user_is(by_kafka, reads), names(&["orders", "by-kafka-dead-letters"]));
+        let users = |relations: &Relations, topic: &Topic| {
+            let users = relations.of(topic).users;
+            users.iter().map(|usage| usage.user.name.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(users(&relations, &topic("orders", "legacy", "{}")), ["by-kafka", "reader", "stripe"]);
+
+        let (_, writes) = webhook("payments");
+        assert_eq!(relations.user_is(stripe, writes), names(&["orders", "payments"]));
+        assert_eq!(users(&relations, &topic("payments", "payments", "{}")), ["reader", "stripe"]);
+        assert_eq!(relations.user_is(reader, BTreeSet::new()), names(&["payments", "reader-dead-letters"]));
+    }
+}

@@ -1,0 +1,277 @@
+//! Which Integrations and Webhooks use which Topics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+};
+
+use sluice_crds::{Integration, NamespacedName, Ordering, Webhook};
+
+/// A resource that uses Topics.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct User {
+    /// Its kind.
+    pub kind: UserKind,
+    /// Its namespace and name.
+    pub name: NamespacedName,
+}
+
+/// The kinds of resources that use Topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserKind {
+    /// Reads records, and writes dead letters.
+    Integration,
+    /// Writes events.
+    Webhook,
+}
+
+/// One use of a topic, as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Use {
+    /// What it names.
+    pub target: Target,
+    /// What for.
+    pub role: Role,
+}
+
+/// How a user names the topic that it uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// By the Topic.
+    Topic(NamespacedName),
+    /// As the Topic that holds the events of a Webhook.
+    EventsOf(NamespacedName),
+    /// By the name in Kafka.
+    Kafka {
+        /// The cluster's name in the operator's configuration.
+        cluster: String,
+        /// The topic's name.
+        topic: String,
+    },
+}
+
+/// What a topic is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Records are read from it.
+    Source {
+        /// Whether records with the same key stay in order.
+        by_key: bool,
+    },
+    /// Events are written to it.
+    Events {
+        /// Whether events with the same key stay in order.
+        by_key: bool,
+    },
+    /// Dead letters are written to it.
+    DeadLetters,
+}
+
+/// Somebody who uses one certain Topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Usage {
+    /// Who.
+    pub user: User,
+    /// What for.
+    pub role: Role,
+}
+
+impl Usage {
+    /// Whether more partitions would break an order that the user relies on.
+    pub fn orders_by_key(&self) -> bool {
+        matches!(self.role, Role::Source { by_key: true } | Role::Events { by_key: true })
+    }
+}
+
+/// All users that are known, found by what they use.
+#[derive(Debug, Default)]
+pub struct Users {
+    uses: BTreeMap<User, BTreeSet<Use>>,
+    by_target: HashMap<Target, BTreeSet<User>>,
+}
+
+/// What an Integration uses.
+pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
+    let who = user(UserKind::Integration, &integration.metadata);
+    let spec = &integration.spec;
+    let source = Role::Source { by_key: spec.delivery.ordering == Ordering::Key };
+    let mut uses = BTreeSet::new();
+    if let Some(topic) = &spec.source.topic {
+        uses.insert(Use { target: Target::Topic(beside(&who, &topic.name)), role: source });
+    }
+    if let Some(webhook) = &spec.source.webhook {
+        uses.insert(Use { target: Target::EventsOf(beside(&who, &webhook.name)), role: source });
+    }
+    if let Some(kafka) = &spec.source.kafka {
+        let target = |topic: &String| Target::Kafka { cluster: kafka.cluster.clone(), topic: topic.clone() };
+        uses.extend(kafka.topics.iter().map(|topic| Use { target: target(topic), role: source }));
+    }
+    let own = format!("{}-dead-letters", who.name.name);
+    let dead_letters = spec.dead_letters.topic_ref.as_ref().map_or(own, |topic| topic.name.clone());
+    uses.insert(Use { target: Target::Topic(beside(&who, &dead_letters)), role: Role::DeadLetters });
+    (who, uses)
+}
+
+/// What a Webhook uses.
+pub fn uses_of_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
+    let who = user(UserKind::Webhook, &webhook.metadata);
+    let events = webhook.spec.topic_ref.as_ref().map_or_else(|| who.name.name.clone(), |topic| topic.name.clone());
+    let role = Role::Events { by_key: webhook.spec.event.key.is_some() };
+    let uses = BTreeSet::from([Use { target: Target::Topic(beside(&who, &events)), role }]);
+    (who, uses)
+}
+
+fn user(kind: UserKind, metadata: &kube::core::ObjectMeta) -> User {
+    let [namespace, name] = [&metadata.namespace, &metadata.name].map(|text| text.clone().unwrap_or_default());
+    User { kind, name: NamespacedName { namespace, name } }
+}
+
+/// A resource in the user's own namespace.
+fn beside(who: &User, name: &str) -> NamespacedName {
+    NamespacedName { namespace: who.name.namespace.clone(), name: name.to_owned() }
+}
+
+impl Users {
+    /// Takes what a user uses now; nothing, once it is gone. Gives the targets for which something changed.
+    pub fn set(&mut self, who: User, uses: BTreeSet<Use>) -> BTreeSet<Target> {
+        let before = self.uses.remove(&who).unwrap_or_default();
+        for target in before.iter().map(|one| &one.target) {
+            if let Some(users) = self.by_target.get_mut(target) {
+                users.remove(&who);
+                if users.is_empty() {
+                    self.by_target.remove(target);
+                }
+            }
+        }
+        for target in uses.iter().map(|one| one.target.clone()) {
+            self.by_target.entry(target).or_default().insert(who.clone());
+        }
+        let changed = before.symmetric_difference(&uses).map(|one| one.target.clone()).collect();
+        if !uses.is_empty() {
+            self.uses.insert(who, uses);
+        }
+        changed
+    }
+
+    /// Who uses a Topic, in order: by its own name, by that of its Kafka topic, or through a Webhook.
+    pub fn of(&self, topic: &NamespacedName, cluster: &str, kafka_name: &str) -> Vec<Usage> {
+        let by_name = Target::Topic(topic.clone());
+        let by_kafka_name = Target::Kafka { cluster: cluster.to_owned(), topic: kafka_name.to_owned() };
+        let mut all: BTreeSet<Usage> = self.using(&by_name).into_iter().chain(self.using(&by_kafka_name)).collect();
+        let webhooks = all.iter().filter(|usage| matches!(usage.role, Role::Events { .. }));
+        let events = webhooks.map(|usage| Target::EventsOf(usage.user.name.clone()));
+        let through: Vec<Usage> = events.flat_map(|events| self.using(&events)).collect();
+        all.extend(through);
+        all.into_iter().collect()
+    }
+
+    /// What a target means, without the way through a Webhook.
+    pub fn meant(&self, target: Target) -> Vec<Target> {
+        let Target::EventsOf(name) = target else { return vec![target] };
+        let uses = self.uses.get(&User { kind: UserKind::Webhook, name });
+        let events = uses.into_iter().flatten().filter(|one| matches!(one.role, Role::Events { .. }));
+        events.map(|one| one.target.clone()).collect()
+    }
+
+    fn using(&self, target: &Target) -> Vec<Usage> {
+        let mut found = Vec::new();
+        for who in self.by_target.get(target).into_iter().flatten() {
+            let all = self.uses.get(who).into_iter().flatten().filter(|one| one.target == *target);
+            found.extend(all.map(|one| Usage { user: who.clone(), role: one.role }));
+        }
+        found
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{}", self.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn integration(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{sink: {{}}, {spec}}}}}"
+        );
+        uses_of_integration(&serde_saphyr::from_str(&yaml).unwrap())
+    }
+
+    fn webhook(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{route: {{parentRefs: []}}, verify: {{none: {{}}}}, {spec}}}}}"
+        );
+        uses_of_webhook(&serde_saphyr::from_str(&yaml).unwrap())
+    }
+
+    fn known(all: impl IntoIterator<Item = (User, BTreeSet<Use>)>) -> Users {
+        let mut users = Users::default();
+        for (user, uses) in all {
+            users.set(user, uses);
+        }
+        users
+    }
+
+    fn users_of(users: &Users, topic: &str) -> Vec<String> {
+        let found = users.of(&name(topic), "default", &format!("shop.{topic}"));
+        found
+            .iter()
+            .map(|usage| format!("{}{}", usage.user, if usage.orders_by_key() { " by key" } else { "" }))
+            .collect()
+    }
+
+    #[test]
+    fn a_topic_is_used_by_name_by_kafka_name_and_through_a_webhook() {
+        let users = known([
+            integration("by-name", "source: {topic: {name: orders}}, delivery: {ordering: None}"),
+            integration("by-kafka-name", "source: {kafka: {topics: [shop.orders, other]}}"),
+            integration("through", "source: {webhook: {name: stripe}}"),
+            integration("elsewhere", "source: {topic: {name: payments}}, deadLetters: {topicRef: {name: orders}}"),
+            webhook("stripe", "topicRef: {name: orders}, event: {key: {jsonPointer: /id}}"),
+            webhook("plain", "topicRef: {name: orders}"),
+        ]);
+        let expected = [
+            "Integration/shop/by-kafka-name by key",
+            "Integration/shop/by-name",
+            "Integration/shop/elsewhere",
+            "Integration/shop/through by key",
+            "Webhook/shop/plain",
+            "Webhook/shop/stripe by key",
+        ];
+        assert_eq!(users_of(&users, "orders"), expected);
+        assert_eq!(users_of(&users, "payments"), ["Integration/shop/elsewhere by key"]);
+    }
+
+    #[test]
+    fn an_owner_uses_the_topics_that_are_made_for_it() {
+        let users = known([webhook("stripe", ""), integration("to-api", "source: {webhook: {name: stripe}}")]);
+        assert_eq!(users_of(&users, "stripe"), ["Integration/shop/to-api by key", "Webhook/shop/stripe"]);
+        assert_eq!(users_of(&users, "to-api-dead-letters"), ["Integration/shop/to-api"]);
+    }
+
+    #[test]
+    fn a_change_names_the_topics_that_are_used_differently_now() {
+        let mut all = known([webhook("stripe", "topicRef: {name: orders}")]);
+        let (who, uses) = integration("to-api", "source: {webhook: {name: stripe}}");
+        let changed = all.set(who.clone(), uses.clone());
+        let own = Target::Topic(name("to-api-dead-letters"));
+        assert_eq!(changed, BTreeSet::from([Target::EventsOf(name("stripe")), own.clone()]));
+        assert_eq!(all.meant(Target::EventsOf(name("stripe"))), [Target::Topic(name("orders"))]);
+        assert_eq!(all.set(who.clone(), uses), BTreeSet::new());
+
+        let (_, uses) = integration("to-api", "source: {topic: {name: orders}}");
+        let changed = all.set(who.clone(), uses);
+        assert_eq!(changed, BTreeSet::from([Target::EventsOf(name("stripe")), Target::Topic(name("orders"))]));
+        assert_eq!(all.set(who, BTreeSet::new()), BTreeSet::from([Target::Topic(name("orders")), own]));
+        assert_eq!(users_of(&all, "orders"), ["Webhook/shop/stripe"]);
+    }
+}

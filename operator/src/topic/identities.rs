@@ -1,0 +1,41 @@
+//! Which names of the operator's configuration mean the same Kafka cluster.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{context::Context, error::Error};
+
+/// The ids of the Kafka clusters that were asked for it, by the cluster's name in the configuration.
+#[derive(Debug, Default)]
+pub struct Identities(Mutex<BTreeMap<String, String>>);
+
+impl Identities {
+    /// Asks a cluster once for its id, where it has to be told from others.
+    pub async fn learn(&self, context: &Context, cluster: &str) -> Result<(), Error> {
+        let is_told_from_others = context.settings.clusters.len() == 1 || self.ids().contains_key(cluster);
+        if is_told_from_others || !context.settings.clusters.contains_key(cluster) {
+            return Ok(());
+        }
+        let description = context.clusters.client(cluster)?.describe_cluster().await;
+        let id = description.map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?.id;
+        let names = self.names_with(cluster, &id);
+        // Topics under the other names did not know of those under this one.
+        for topic in context.relations.are_one(&names) {
+            context.topics.queue.wake(&topic);
+        }
+        Ok(())
+    }
+
+    /// All names that mean the Kafka cluster with this id.
+    fn names_with(&self, cluster: &str, id: &str) -> Vec<String> {
+        let mut ids = self.ids();
+        ids.insert(cluster.to_owned(), id.to_owned());
+        ids.iter().filter(|(_, other)| *other == id).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn ids(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! Keeps the relations of Topics, Webhooks and Integrations as the watches tell them.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
+use sluice_model::topic::{self, References, Use, User, UserKind, uses_of_integration, uses_of_webhook};
+
+/// The relations, as far as the watches have told. No pass begins before they have told everything once.
+#[derive(Debug, Default)]
+pub struct Relations(Mutex<topic::Relations>);
+
+impl Relations {
+    /// What a Topic has to do with others.
+    pub fn of(&self, topic: &Topic) -> References {
+        self.lock().of(topic)
+    }
+
+    /// The same, with these users instead of those that the watches have told.
+    pub fn of_users(&self, topic: &Topic, users: impl Iterator<Item = (User, BTreeSet<Use>)>) -> References {
+        self.lock().of_users(topic, users)
+    }
+
+    /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics that claim the same Kafka topic
+    /// under several of them.
+    pub fn are_one(&self, clusters: &[String]) -> BTreeSet<NamespacedName> {
+        self.lock().are_one(clusters)
+    }
+
+    /// Takes a resource as it is now. Gives the Topics that the change concerns.
+    pub fn is<K: Related>(&self, resource: &K) -> BTreeSet<NamespacedName> {
+        resource.is(&mut self.lock())
+    }
+
+    /// Forgets a resource. Gives the Topics that the change concerns.
+    pub fn is_gone<K: Related>(&self, name: &NamespacedName) -> BTreeSet<NamespacedName> {
+        K::is_gone(name, &mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, topic::Relations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kind that has to do with Topics.
+pub trait Related {
+    /// It is like this now.
+    fn is(&self, relations: &mut topic::Relations) -> BTreeSet<NamespacedName>;
+    /// It is gone.
+    fn is_gone(name: &NamespacedName, relations: &mut topic::Relations) -> BTreeSet<NamespacedName>;
+}
+
+impl Related for Topic {
+    fn is(&self, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        relations.topic_is(self)
+    }
+
+    fn is_gone(name: &NamespacedName, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        relations.topic_is_gone(name)
+    }
+}
+
+impl Related for Webhook {
+    fn is(&self, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        let (who, uses) = uses_of_webhook(self);
+        relations.user_is(who, uses)
+    }
+
+    fn is_gone(name: &NamespacedName, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        relations.user_is(User { kind: UserKind::Webhook, name: name.clone() }, BTreeSet::new())
+    }
+}
+
+impl Related for Integration {
+    fn is(&self, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        let (who, uses) = uses_of_integration(self);
+        relations.user_is(who, uses)
+    }
+
+    fn is_gone(name: &NamespacedName, relations: &mut topic::Relations) -> BTreeSet<NamespacedName> {
+        relations.user_is(User { kind: UserKind::Integration, name: name.clone() }, BTreeSet::new())
+    }
+}

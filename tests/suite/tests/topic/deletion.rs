@@ -1,0 +1,140 @@
+//! What becomes of a Kafka topic whose Topic is deleted.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
+use sluice_suite::{until, world::condition};
+
+use crate::stage::Stage;
+
+const DELETE: &str = "deletionPolicy: Delete";
+
+async fn finalizers(stage: &Stage, name: &str) -> Vec<String> {
+    stage.api::<Topic>().get(name).await.unwrap().metadata.finalizers.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_kafka_topic_outlives_its_resource_which_has_no_finalizer() {
+    let stage = Stage::begin("retained").await;
+    stage.topic("orders", "").await;
+    let id = stage.says("orders", "True InSync").await.topic_id.unwrap();
+    assert_eq!(finalizers(&stage, "orders").await, Vec::<String>::new());
+    stage.delete::<Topic>("orders").await;
+    stage.gone("orders").await;
+    assert_eq!(stage.kafka_topic(&stage.kafka_name("orders")).await.unwrap().id, id);
+
+    // A new Topic of that name has it again.
+    stage.topic("orders", "").await;
+    assert_eq!(stage.says("orders", "True InSync").await.topic_id, Some(id));
+}
+
+#[tokio::test]
+async fn a_kafka_topic_goes_with_its_resource_where_that_is_asked_for() {
+    let stage = Stage::begin("deleted-too").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    assert_eq!(finalizers(&stage, "orders").await, [TOPIC_FINALIZER]);
+    stage.delete::<Topic>("orders").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&stage.kafka_name("orders"), false).await;
+}
+
+#[tokio::test]
+async fn the_finalizer_follows_the_policy() {
+    let stage = Stage::begin("switched").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    stage.topic("orders", "deletionPolicy: Retain").await;
+    stage.says("orders", "True InSync").await;
+    assert_eq!(finalizers(&stage, "orders").await, Vec::<String>::new());
+    stage.topic("orders", "deletionPolicy: Delete, managementPolicy: Observe").await;
+    stage.says("orders", "True InSync").await;
+    assert_eq!(finalizers(&stage, "orders").await, Vec::<String>::new(), "nothing is deleted under Observe");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_used_is_not_deleted_until_its_user_is_gone() {
+    let stage = Stage::begin("in-use").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    stage.reader("to-api", "orders", "").await;
+    stage.delete::<Topic>("orders").await;
+    let waiting = stage.says("orders", "False InUse").await;
+    let user = format!("Integration/{}/to-api", stage.namespace);
+    assert!(condition(&waiting.conditions, "Stalled").contains(&user), "{waiting:?}");
+    let kafka_name = stage.kafka_name("orders");
+    assert!(stage.kafka_topic(&kafka_name).await.is_some());
+
+    stage.delete::<Integration>("to-api").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&kafka_name, false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_used_is_let_go_once_it_shall_be_retained() {
+    let stage = Stage::begin("changed-mind").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    stage.reader("to-api", "orders", "").await;
+    stage.delete::<Topic>("orders").await;
+    stage.says("orders", "False InUse").await;
+    stage.patch("orders", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    stage.gone("orders").await;
+    assert!(stage.kafka_topic(&stage.kafka_name("orders")).await.is_some());
+}
+
+#[tokio::test]
+async fn a_topic_that_somebody_else_made_in_its_place_is_not_deleted() {
+    let stage = Stage::begin("another").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.delete_kafka_topic(&kafka_name).await;
+    let another = stage.make_kafka_topic(&kafka_name).await;
+    stage.delete::<Topic>("orders").await;
+    stage.gone("orders").await;
+    assert_eq!(stage.kafka_topic(&kafka_name).await.unwrap().id, another);
+}
+
+#[tokio::test]
+async fn a_topic_without_a_recorded_id_is_not_deleted() {
+    let stage = Stage::begin("restored").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    // As after a restore from a backup, which leaves the status behind.
+    stage.patch_status("orders", json!({"topicId": null})).await;
+    stage.delete::<Topic>("orders").await;
+    stage.gone("orders").await;
+    assert!(stage.kafka_topic(&stage.kafka_name("orders")).await.is_some());
+}
+
+#[tokio::test]
+async fn a_namespace_does_not_wait_for_a_kafka_that_stays_away() {
+    let stage = Stage::begin("wedged").await;
+    stage.topic("orders", "cluster: away, deletionPolicy: Delete").await;
+    let held = |topic: &Topic| match &topic.metadata.finalizers {
+        Some(finalizers) if !finalizers.is_empty() => Ok(()),
+        none => Err(format!("{none:?}")),
+    };
+    stage.until("orders", "it has its finalizer", held).await.unwrap();
+    stage.patch_status("orders", json!({"topicId": "qjbtiPqUQyuK2ad2l3vDNA"})).await;
+
+    let namespaces = Api::<Namespace>::all(stage.client.clone());
+    namespaces.delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+    until("the namespace is gone", Duration::from_mins(2), || async {
+        match namespaces.get_opt(&stage.namespace).await.unwrap() {
+            None => Ok(()),
+            Some(namespace) => Err(format!("{:?}", namespace.status)),
+        }
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", stage.operator.log()));
+    let log = stage.operator.log();
+    assert!(log.lines().any(|line| line.contains("Topic let go") && line.contains(&stage.namespace)), "{log}");
+    let metrics =
+        reqwest::get(format!("http://{}/metrics", stage.operator.status)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains(r#"sluice_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
+}

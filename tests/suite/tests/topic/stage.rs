@@ -1,0 +1,160 @@
+//! A world with Topics: what tests do to them, to their Kafka topics and to those who use them, and what they wait for.
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use kube::{
+    Resource,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use sluice_crds::{Integration, PendingChanges, Topic, TopicStatus};
+use sluice_kafka::{
+    ConfigSource, KafkaConnection, NewTopic, OutgoingRecord, Producer, ProducerSettings, TopicDescription,
+};
+use sluice_suite::{
+    World, until,
+    world::{PATIENCE, condition},
+};
+
+/// A world with Topics.
+pub(crate) struct Stage(World);
+
+impl Deref for Stage {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl Stage {
+    pub(crate) async fn begin(name: &str) -> Self {
+        Self(World::begin(name).await.unwrap())
+    }
+
+    /// The name in Kafka of the Topic `name` of this world's namespace.
+    pub(crate) fn kafka_name(&self, name: &str) -> String {
+        format!("{}.{name}", self.namespace)
+    }
+
+    pub(crate) async fn topic(&self, name: &str, spec: &str) -> Topic {
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
+        self.apply(&yaml).await.unwrap()
+    }
+
+    /// An Integration that reads the Topic.
+    pub(crate) async fn reader(&self, name: &str, topic: &str, rest: &str) {
+        let sink = "sink: {http: {url: 'http://api.example/'}}";
+        let spec = format!("{{source: {{topic: {{name: {topic}}}}}, {sink}, {rest}}}");
+        let metadata = format!("{{name: {name}}}");
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+        self.apply::<Integration>(&yaml).await.unwrap();
+    }
+
+    /// Waits until the condition `Ready` of the newest spec begins with `what`, such as `False Withheld`.
+    pub(crate) async fn says(&self, name: &str, what: &str) -> TopicStatus {
+        let judge = |topic: &Topic| {
+            let status = topic.status.clone().unwrap_or_default();
+            let ready = condition(&status.conditions, "Ready");
+            let current = status.observed_generation == topic.metadata.generation;
+            if current && ready.starts_with(what) { Ok(status) } else { Err(ready) }
+        };
+        self.until(name, what, judge).await.unwrap()
+    }
+
+    /// Waits until the Topic waits for an approval, and gives what it shows.
+    pub(crate) async fn withheld(&self, name: &str) -> (PendingChanges, String) {
+        let status = self.says(name, "False Withheld").await;
+        (status.pending.unwrap(), condition(&status.conditions, "Stalled"))
+    }
+
+    pub(crate) async fn approve(&self, name: &str, hash: &str) {
+        self.patch(name, json!({"metadata": {"annotations": {"sluice.dev/approve": hash}}})).await;
+    }
+
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
+        self.api::<Topic>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub(crate) async fn patch_status(&self, name: &str, status: Value) {
+        let patch = Patch::Merge(json!({"status": status}));
+        self.api::<Topic>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Waits until the Topic does not exist any more.
+    pub(crate) async fn gone(&self, name: &str) {
+        let what = format!("Topic {name:?} is gone");
+        let api = self.api::<Topic>();
+        until(&what, PATIENCE, || async {
+            match api.get_opt(name).await.unwrap() {
+                None => Ok(()),
+                Some(topic) => Err(format!("{:?}, {:?}", topic.metadata, topic.status)),
+            }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
+    }
+
+    /// The Kafka topic of that name, where there is one.
+    pub(crate) async fn kafka_topic(&self, name: &str) -> Option<TopicDescription> {
+        self.kafka.describe_topics(&[name]).await.unwrap().remove(name).unwrap().unwrap()
+    }
+
+    /// Waits until Kafka shows the topic, or does not show it.
+    pub(crate) async fn kafka_shows(&self, name: &str, shown: bool) -> Option<TopicDescription> {
+        until(&format!("Kafka shows {name:?}: {shown}"), PATIENCE, || async {
+            let topic = self.kafka_topic(name).await;
+            if topic.is_some() == shown { Ok(topic) } else { Err(format!("{topic:?}")) }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Makes a topic as another tool would, and gives its id.
+    pub(crate) async fn make_kafka_topic(&self, name: &str) -> String {
+        let topic = NewTopic { name: name.to_owned(), partitions: Some(1), replicas: None, config: [].into() };
+        self.kafka.create_topics(&[topic]).await.unwrap().remove(name).unwrap().unwrap();
+        self.kafka_shows(name, true).await.unwrap().id
+    }
+
+    /// Deletes a topic as another tool would.
+    pub(crate) async fn delete_kafka_topic(&self, name: &str) {
+        self.kafka.delete_topics(&[name]).await.unwrap().remove(name).unwrap().unwrap();
+        self.kafka_shows(name, false).await;
+    }
+
+    /// The settings that were made for the topic itself.
+    pub(crate) async fn settings(&self, name: &str) -> BTreeMap<String, String> {
+        let configs = self.kafka.describe_configs(&[name]).await.unwrap().remove(name).unwrap().unwrap();
+        let own = configs.into_iter().filter(|(_, entry)| entry.source == ConfigSource::Topic);
+        own.map(|(key, entry)| (key, entry.value.unwrap())).collect()
+    }
+
+    /// Writes a record of that time, in milliseconds since the epoch.
+    pub(crate) async fn write(&self, topic: &str, milliseconds: i64) {
+        let producer = Producer::connect(&self.connection(), &ProducerSettings::default()).unwrap();
+        let record = OutgoingRecord { timestamp: Some(milliseconds), ..OutgoingRecord::new(topic, "a record") };
+        producer.send(record).await.unwrap();
+    }
+
+    pub(crate) fn connection(&self) -> KafkaConnection {
+        KafkaConnection { bootstrap_servers: vec![self.bootstrap.clone()], ..KafkaConnection::default() }
+    }
+}
+
+/// A setting, as Kafka has it.
+pub(crate) fn setting(key: &str, value: &str) -> BTreeMap<String, String> {
+    [(key.to_owned(), value.to_owned())].into()
+}

@@ -1,0 +1,50 @@
+//! Who uses a Topic, as its status shows.
+
+use kube::api::DeleteParams;
+use sluice_crds::{Integration, Topic, Webhook};
+
+use crate::stage::Stage;
+
+async fn used_by(stage: &Stage, name: &str, expected: &[&str]) {
+    let expected: Vec<String> =
+        expected.iter().map(|user| user.replacen('/', &format!("/{}/", stage.namespace), 1)).collect();
+    let judge = |topic: &Topic| {
+        let used_by = topic.status.clone().unwrap_or_default().used_by;
+        if used_by == expected { Ok(()) } else { Err(format!("{used_by:?}")) }
+    };
+    stage.until(name, &format!("it is used by {expected:?}"), judge).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_status_names_who_uses_the_topic_as_long_as_they_do() {
+    let stage = Stage::begin("usage").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.topic("orders", "").await;
+    stage.says("orders", "True InSync").await;
+    stage.reader("by-name", "orders", "").await;
+    used_by(&stage, "orders", &["Integration/by-name"]).await;
+    let webhook = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, spec: {route: {parentRefs: \
+                   [{name: edge}]}, verify: {none: {}}, topicRef: {name: orders}}}";
+    stage.apply::<Webhook>(webhook).await.unwrap();
+    for (name, source) in [
+        ("through-webhook", "{webhook: {name: stripe}}".to_owned()),
+        ("by-kafka-name", format!("{{kafka: {{topics: ['{kafka_name}']}}}}")),
+    ] {
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: {name}}}, spec: {{source: {source}, \
+             sink: {{http: {{url: 'http://api.example/'}}}}, deadLetters: {{topicRef: {{name: dead}}}}}}}}"
+        );
+        stage.apply::<Integration>(&yaml).await.unwrap();
+    }
+    let all = ["Integration/by-kafka-name", "Integration/by-name", "Integration/through-webhook", "Webhook/stripe"];
+    used_by(&stage, "orders", &all).await;
+    stage.topic("dead", "").await;
+    used_by(&stage, "dead", &["Integration/by-kafka-name", "Integration/through-webhook"]).await;
+    used_by(&stage, "by-name-dead-letters", &["Integration/by-name"]).await;
+
+    stage.api::<Webhook>().delete("stripe", &DeleteParams::default()).await.unwrap();
+    used_by(&stage, "orders", &["Integration/by-kafka-name", "Integration/by-name"]).await;
+    stage.delete::<Integration>("by-name").await;
+    stage.delete::<Integration>("by-kafka-name").await;
+    used_by(&stage, "orders", &[]).await;
+}
