@@ -37,9 +37,9 @@ impl Metrics {
 
     /// The metrics as they are now.
     pub(super) fn text(&self, receiver: &Receiver) -> String {
-        let (remembered, window) = (receiver.deduplicator().len(), receiver.window().as_secs());
-        self.remembered.set(number(remembered));
-        self.window.set(number(window));
+        // One after the other: both look into the memory of ids, which is locked meanwhile.
+        self.remembered.set(number(receiver.deduplicator().len()));
+        self.window.set(number(receiver.window().as_secs()));
         self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry).expect("a String takes any text");
