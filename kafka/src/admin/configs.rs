@@ -12,7 +12,8 @@ pub struct ConfigEntry {
     pub value: Option<String>,
     /// Who set it.
     pub source: ConfigSource,
-    /// The value that would hold if the topic had none of its own.
+    /// The value that would hold if the topic had none of its own; `None` where Kafka does not tell, as it does not for the
+    /// default of a `retention.ms` that the topic overrides.
     pub inherited: Option<String>,
     /// Whether it cannot be changed while the broker runs.
     pub read_only: bool,
