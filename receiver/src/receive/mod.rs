@@ -94,8 +94,14 @@ impl Receiver {
         }
     }
 
-    /// What is remembered. A panic cannot have left it half changed: nothing in it panics between two changes.
-    pub(crate) fn deduplicator(&self) -> MutexGuard<'_, Deduplicator> {
+    /// How many events' ids are known.
+    pub(crate) fn remembered(&self) -> usize {
+        self.deduplicator().len()
+    }
+
+    /// What is remembered. A panic cannot have left it half changed: nothing in it panics between two changes. Nobody outside
+    /// holds the lock, so nobody can ask for it twice.
+    fn deduplicator(&self) -> MutexGuard<'_, Deduplicator> {
         self.deduplicator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,8 +37,7 @@ impl Metrics {
 
     /// The metrics as they are now.
     pub(super) fn text(&self, receiver: &Receiver) -> String {
-        // One after the other: both look into the memory of ids, which is locked meanwhile.
-        self.remembered.set(number(receiver.deduplicator().len()));
+        self.remembered.set(number(receiver.remembered()));
         self.window.set(number(receiver.window().as_secs()));
         self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));
         let mut encoded = String::new();
