@@ -2,8 +2,7 @@
 //! no kubeconfig can.
 
 use std::env;
-use std::net::SocketAddr;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -52,8 +51,7 @@ impl External {
     /// The cluster that the environment names, if it names one. Error: all that it has to say beside, for these parts.
     pub(crate) fn from_environment(parts: &Parts) -> Result<Option<Self>> {
         let Some(kubeconfig) = env::var_os(KUBECONFIG).filter(|path| !path.is_empty()) else { return Ok(None) };
-        let variable = |wanted: &Wanted| env::var(wanted.variable).ok().filter(|value| !value.is_empty());
-        let missing = missing(parts, |wanted| variable(wanted).is_some());
+        let missing = missing(parts, |wanted| value(wanted).is_some());
         ensure!(missing.is_empty(), "{KUBECONFIG} is set; set as well:\n{}", missing.join("\n"));
         let kubectl = Kubectl {
             program: "kubectl".into(),
@@ -62,7 +60,7 @@ impl External {
             memory: folder().join("kubectl"),
         };
         kubectl.run(&["version"]).with_context(|| format!("ask the cluster that {KUBECONFIG} names"))?;
-        let [kafka, gateway, images] = [KAFKA, GATEWAY, IMAGES].map(|wanted| variable(&wanted));
+        let [kafka, gateway, images] = [KAFKA, GATEWAY, IMAGES].map(|wanted| value(&wanted));
         Ok(Some(Self { kubectl, kafka, gateway, images }))
     }
 
@@ -91,7 +89,11 @@ impl External {
 
 /// `KAFKA_EXTERNAL`, for tests that need a broker and no cluster.
 pub(crate) fn kafka() -> Option<String> {
-    env::var(KAFKA.variable).ok().filter(|address| !address.is_empty())
+    value(&KAFKA)
+}
+
+fn value(wanted: &Wanted) -> Option<String> {
+    env::var(wanted.variable).ok().filter(|value| !value.is_empty())
 }
 
 fn missing(parts: &Parts, is_said: impl Fn(&Wanted) -> bool) -> Vec<String> {
