@@ -71,7 +71,8 @@ async fn a_kill_repeats_nothing_that_was_settled_above_a_blocked_record() {
 
 #[tokio::test]
 async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
-    const ATTEMPTS: u32 = 8;
+    // Far more than the three lives can use up, however short their waits happen to be.
+    const ATTEMPTS: u32 = 20;
     let place = Place::new("budget", 1).await;
     let api = Api::scripted(|_| status(503)).await;
     let usual = config(&place, &api.url);
