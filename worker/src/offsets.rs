@@ -65,6 +65,11 @@ impl<T> Offsets<T> {
         self.window.front().map(|begun| begun.offset).or(self.next)
     }
 
+    /// The offset after the last one that is known.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.next
+    }
+
     /// Records that are not settled.
     pub(crate) fn unsettled(&self) -> usize {
         self.unsettled

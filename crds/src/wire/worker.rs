@@ -101,6 +101,9 @@ pub struct WorkerStatus {
     pub unsettled: u64,
     /// Attempts that failed and are repeated.
     pub retries: u64,
+    /// Records that Kafka deleted before they were read, at most: markers of transactions and compacted holes are among them.
+    #[serde(default)]
+    pub gone: u64,
     /// Partitions that are assigned to it.
     pub partitions: u64,
     /// Why nothing moves, where something keeps it from working; with what to do.

@@ -25,12 +25,13 @@ use tracing::{info, warn};
 
 pub(crate) use self::pending::{End, Task};
 use self::{
+    partition::Placement,
     pending::{Done, HoldKey, Work},
     schedule::{Moment, Schedule},
 };
 use crate::{
     flow::Flow,
-    source::{Command, CommandSender, Commit, DRAIN, Event, PartitionId, Source},
+    source::{Command, CommandSender, Commit, DRAIN, Event, Extent, PartitionId, Place, Source, Start},
 };
 
 /// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
@@ -122,12 +123,7 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Assigned(starts) => {
-                for start in starts {
-                    let hold = self.schedule.assign(start);
-                    self.leases.insert(hold, CancellationToken::new());
-                }
-            }
+            Event::Assigned(starts) => starts.into_iter().for_each(|start| self.hold(start)),
             Event::Records(batch) => self.schedule.receive(batch, now(), |record| self.flow.judge(record)),
             Event::Reached(positions) => self.schedule.reach(&positions),
             Event::Revoked(partitions, settled) => {
@@ -135,7 +131,31 @@ impl Engine {
                 self.drain = Some(Drain { partitions, deadline: Instant::now() + DRAIN, settled });
             }
             Event::Lost(partitions) => drop(self.release(&partitions)),
+            // A source that no longer listens is gone, and its partitions with it.
+            Event::Misplaced(extent, place) => drop(place.send(self.place(extent))),
             Event::CommitFailed => self.schedule.forget_commits(),
+        }
+    }
+
+    fn hold(&mut self, start: Start) {
+        let hold = self.schedule.assign(start);
+        self.leases.insert(hold, CancellationToken::new());
+    }
+
+    fn place(&mut self, extent: Extent) -> Place {
+        match self.schedule.place(&extent) {
+            None => Place::Nowhere,
+            Some(Placement::Later) => Place::Later,
+            Some(Placement::From { offset, .. }) => {
+                Place::From { offset, paused: self.schedule.is_paused(&extent.partition) }
+            }
+            Some(Placement::Anew) => {
+                let Extent { partition, low, .. } = extent;
+                self.release(std::slice::from_ref(&partition));
+                let committed = Some(Commit { partition: partition.clone(), offset: low, note: String::new() });
+                self.hold(Start { partition, committed });
+                Place::From { offset: low, paused: false }
+            }
         }
     }
 

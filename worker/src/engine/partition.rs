@@ -12,7 +12,7 @@ use crate::{
     offsets::Offsets,
     progress::{Note, Progress},
     retry::Spent,
-    source::{Commit, PartitionId},
+    source::{Commit, Extent, PartitionId},
 };
 
 /// One hold on a partition.
@@ -45,6 +45,20 @@ pub(crate) enum Known {
     /// An earlier hold attempted it.
     Failing(Spent),
     New,
+}
+
+/// Where a partition is read on that could not be read where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    From {
+        offset: i64,
+        /// Offsets before it of which nothing was read. Markers of transactions and compacted holes are among them.
+        gone: u64,
+    },
+    /// From its first record, as if nothing of it were known: it was shortened, or made again.
+    Anew,
+    /// The same, but records are in hand that have to be settled before.
+    Later,
 }
 
 /// What was last told to the source.
@@ -108,6 +122,20 @@ impl Partition {
             is_told: true,
             bytes: 0,
         }
+    }
+
+    /// Where it is read on, when this is what there is of it. Records in hand stay in hand: they are the wall as before.
+    pub(crate) fn place(&mut self, extent: &Extent) -> Placement {
+        if self.offsets.next().is_none() {
+            *self = Self { paused: self.paused, ..Self::new(self.id.clone(), extent.committed.clone()) };
+        }
+        let next = self.offsets.next().unwrap_or(extent.low);
+        if next > extent.high {
+            return if self.offsets.unsettled() == 0 { Placement::Anew } else { Placement::Later };
+        }
+        let offset = next.max(extent.low);
+        self.offsets.reach(offset);
+        Placement::From { offset, gone: self.ahead.unsettled_in(next..offset) }
     }
 
     /// What is known of a record that was read. They are asked for in order.
@@ -216,10 +244,82 @@ impl Ahead {
         }
     }
 
+    /// Offsets of this range that no earlier hold settled.
+    fn unsettled_in(&self, range: Range<i64>) -> u64 {
+        let length = |range: Range<i64>| u64::try_from(range.end - range.start).unwrap_or_default();
+        let settled = self.settled.iter().map(|settled| settled.start.max(range.start)..settled.end.min(range.end));
+        length(range.clone()) - settled.map(length).sum::<u64>()
+    }
+
     /// Adds what is known of records that are yet to be read, and of none below the wall.
     fn add_to(&self, progress: &mut Progress, wall: i64) {
         let settled = self.settled.iter().map(|range| range.start.max(wall)..range.end);
         progress.settled.extend(settled.filter(|range| !range.is_empty()));
         progress.failing.extend(self.failing.iter().filter(|(offset, _)| *offset >= wall));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    fn commit(offset: i64, settled: Vec<Range<i64>>) -> Commit {
+        let note = Progress { settled, failing: vec![] }.note(offset).text;
+        Commit { partition: id(), offset, note }
+    }
+
+    fn id() -> PartitionId {
+        PartitionId { topic: "t".into(), partition: 0 }
+    }
+
+    fn extent(low: i64, high: i64) -> Extent {
+        Extent { partition: id(), low, high, committed: None }
+    }
+
+    fn key() -> RecordKey {
+        SlotMap::<RecordKey, ()>::with_key().insert(())
+    }
+
+    #[test]
+    fn records_in_hand_stay_the_wall_when_those_after_them_are_gone() {
+        let mut partition = Partition::new(id(), Some(commit(5, vec![])));
+        for offset in 5..8 {
+            partition.begin(offset, 1, key());
+        }
+        assert_eq!(partition.place(&extent(6, 100)), Placement::From { offset: 8, gone: 0 });
+        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 12 });
+        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 0 }, "told once");
+        assert_eq!(partition.commit(|_| None).unwrap().offset, 5);
+        (5..8).for_each(|offset| partition.settle(offset, 1));
+        assert_eq!(partition.commit(|_| None).unwrap().offset, 20);
+    }
+
+    #[test]
+    fn what_an_earlier_hold_settled_is_not_gone() {
+        let mut partition = Partition::new(id(), Some(commit(5, vec![7..9, 12..30])));
+        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 5 });
+        assert_eq!(partition.meet(20), Known::Settled);
+        assert_eq!(partition.meet(30), Known::New);
+    }
+
+    #[test]
+    fn a_log_that_ends_earlier_is_read_anew_once_nothing_of_the_old_one_is_in_hand() {
+        let mut partition = Partition::new(id(), Some(commit(500, vec![])));
+        assert_eq!(partition.place(&extent(0, 100)), Placement::Anew);
+        partition.begin(500, 1, key());
+        assert_eq!(partition.place(&extent(0, 100)), Placement::Later);
+        partition.settle(500, 1);
+        assert_eq!(partition.place(&extent(0, 100)), Placement::Anew);
+    }
+
+    #[test]
+    fn a_hold_that_knows_nothing_begins_with_what_is_committed() {
+        let committed = Some(commit(3, vec![4..5, 6..8]));
+        let mut partition = Partition::new(id(), None);
+        assert_eq!(partition.place(&Extent { committed, ..extent(0, 9) }), Placement::From { offset: 3, gone: 0 });
+        assert_eq!((partition.meet(3), partition.meet(4)), (Known::New, Known::Settled));
+        assert_eq!(Partition::new(id(), None).place(&extent(7, 9)), Placement::From { offset: 7, gone: 0 });
     }
 }

@@ -15,10 +15,10 @@ use chrono::{DateTime, Utc};
 use slotmap::SlotMap;
 use sluice_crds::{Delivery, OnDataError, OnDeliveryError};
 use sluice_pipeline::{Record, Rejection, Verdict};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
-    partition::{Known, Limits, Partition},
+    partition::{Known, Limits, Partition, Placement},
     pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     lanes::lane,
     retry::{Decision, decide, patience},
     sink::DeliveryError,
-    source::{Batch, Command, Commit, PartitionId, Position, Start},
+    source::{Batch, Command, Commit, Extent, PartitionId, Position, Start},
     status::Counts,
     stopwatch::Stopwatch,
 };
@@ -110,6 +110,31 @@ impl Schedule {
                 self.partitions[*hold].offsets.reach(*offset);
             }
         }
+    }
+
+    /// A partition cannot be read where it was: where it is read on. `None`: it is not ours.
+    pub(crate) fn place(&mut self, extent: &Extent) -> Option<Placement> {
+        let partition = &mut self.partitions[*self.holds.get(&extent.partition)?];
+        let placement = partition.place(extent);
+        let Extent { partition: id, low, high, .. } = extent;
+        match placement {
+            Placement::From { offset, gone } if gone > 0 => {
+                warn!(partition = %id, offset, gone, "Kafka deleted {gone} records before they were read; reading on from {offset}");
+                self.counts.gone += gone;
+            }
+            Placement::From { offset, .. } => debug!(partition = %id, offset, "Reading on"),
+            Placement::Anew => {
+                warn!(partition = %id, low, high, "The offset to read on from does not exist: reading from the first record");
+            }
+            Placement::Later => {}
+        }
+        self.pause_or_resume(self.holds[id]);
+        Some(placement)
+    }
+
+    /// Whether nothing is read from a partition for now.
+    pub(crate) fn is_paused(&self, id: &PartitionId) -> bool {
+        self.holds.get(id).is_some_and(|hold| self.partitions[*hold].paused)
     }
 
     /// What is to be done now, as long as there is anything.

@@ -68,8 +68,35 @@ pub(crate) enum Event {
     Revoked(Vec<PartitionId>, oneshot::Sender<Vec<Commit>>),
     /// These partitions are somebody else's already: nothing about them may be committed.
     Lost(Vec<PartitionId>),
+    /// A partition cannot be read where it was. The source waits for the answer.
+    Misplaced(Extent, oneshot::Sender<Place>),
     /// A commit failed: what it said is to be committed again.
     CommitFailed,
+}
+
+/// What there is of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) partition: PartitionId,
+    /// The offset of its first record.
+    pub(crate) low: i64,
+    /// The offset after its last record.
+    pub(crate) high: i64,
+    /// What is committed.
+    pub(crate) committed: Option<Commit>,
+}
+
+/// Where a partition is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    From {
+        offset: i64,
+        paused: bool,
+    },
+    /// What was read of it has to be settled first.
+    Later,
+    /// It is not ours.
+    Nowhere,
 }
 
 /// What a source is told to do.

@@ -18,7 +18,7 @@ struct Metric<T> {
     value: fn(&Counts) -> T,
 }
 
-const COUNTERS: [Metric<u64>; 6] = [
+const COUNTERS: [Metric<u64>; 7] = [
     Metric { name: "records_received", help: "Records read", value: |counts| counts.received },
     Metric { name: "records_delivered", help: "Records that the sink took", value: |counts| counts.delivered },
     Metric {
@@ -35,6 +35,11 @@ const COUNTERS: [Metric<u64>; 6] = [
         name: "records_returned",
         help: "Records that were not settled when their partition went to another worker",
         value: |counts| counts.returned,
+    },
+    Metric {
+        name: "records_gone",
+        help: "Records that Kafka deleted before they were read, at most",
+        value: |counts| counts.gone,
     },
     Metric { name: "delivery_retries", help: "Attempts that failed and are repeated", value: |counts| counts.retries },
 ];

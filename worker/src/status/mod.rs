@@ -46,6 +46,8 @@ pub(crate) struct Counts {
     /// Not settled when their partition was taken away; whoever has it now receives them.
     pub(crate) returned: u64,
     pub(crate) retries: u64,
+    /// Deleted by Kafka before they were read.
+    pub(crate) gone: u64,
     pub(crate) partitions: u64,
 }
 
@@ -148,6 +150,7 @@ impl Status {
             dead_lettered: counts.dead_lettered,
             unsettled: counts.unsettled(),
             retries: counts.retries,
+            gone: counts.gone,
             partitions: counts.partitions,
             trouble: (!troubles.is_empty())
                 .then(|| troubles.values().map(String::as_str).collect::<Vec<_>>().join("; ")),

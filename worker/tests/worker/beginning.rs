@@ -77,7 +77,7 @@ async fn an_offset_that_does_not_exist_leads_to_the_first_record_that_does() {
     let worker = Worker::start(&config(&place, &api.url));
     api.until_numbers(10).await;
     place.until_no_lag().await;
-    assert!(worker.logged("does not exist any more"));
+    assert!(worker.logged("The offset to read on from does not exist"));
     assert_eq!(worker.status().await.trouble, None);
 }
 

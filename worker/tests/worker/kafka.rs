@@ -7,6 +7,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+};
 use sluice_cluster::testing;
 use sluice_kafka::{
     Admin, Header, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord, Producer, ProducerSettings,
@@ -102,6 +106,18 @@ impl Place {
         while let Some(outcome) = pending.join_next().await {
             outcome.unwrap().unwrap();
         }
+    }
+
+    /// Has Kafka delete the records of a partition before this offset.
+    pub(crate) async fn delete_before(&self, partition: i32, offset: i64) {
+        let servers = self.connection.bootstrap_servers.join(",");
+        let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).unwrap();
+        let timeout = Some(Duration::from_mins(1));
+        let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
+        let deleted = admin.delete_records(&offsets, &options).await.unwrap();
+        deleted.elements().iter().for_each(|element| element.error().unwrap());
     }
 
     /// A header for a record.

@@ -7,6 +7,7 @@
 
 mod api;
 mod beginning;
+mod deleting;
 mod delivering;
 mod ending;
 mod failing;

@@ -11,6 +11,8 @@ mod record;
 mod start;
 
 use std::{
+    collections::BTreeSet,
+    slice,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, TryRecvError},
@@ -26,10 +28,11 @@ use sluice_kafka::consumer::{
     RDKafkaErrorCode, TopicPartitionList, consumer_config,
 };
 use sluice_pipeline::Record;
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use self::{rebalance::Group, record::Topics};
-use super::{Batch, Command, Commit, Event, PartitionId, Position, SourceEnd, Start};
+use super::{Batch, Command, Commit, Event, Extent, PartitionId, Place, Position, SourceEnd, Start};
 use crate::status::{Area, Status};
 
 /// What is read.
@@ -50,9 +53,12 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long librdkafka's own thread may take for a seek, which asks no broker.
+const SEEK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Starts the thread. It ends after [`Command::Stop`], or when nobody listens any more.
 pub(super) fn start(settings: Settings, end: SourceEnd, status: Arc<Status>) -> anyhow::Result<()> {
-    let reader = Reader { settings, end, status, topics: Topics::default() };
+    let reader = Reader { settings, end, status, topics: Topics::default(), misplaced: BTreeSet::new() };
     thread::Builder::new().name("kafka-source".into()).spawn(move || reader.run()).context("no thread for Kafka")?;
     Ok(())
 }
@@ -62,6 +68,8 @@ struct Reader {
     end: SourceEnd,
     status: Arc<Status>,
     topics: Topics,
+    /// Partitions that may have to be handed out anew, as librdkafka has given up on one of them.
+    misplaced: BTreeSet<PartitionId>,
 }
 
 /// What a membership of the group ended with.
@@ -176,7 +184,7 @@ impl Reader {
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let mut next_probe = Instant::now();
-        let mut suspicion = Suspicion::None;
+        let mut suspicious = false;
         loop {
             self.status.beat();
             if !self.obey(consumer) {
@@ -187,15 +195,17 @@ impl Reader {
             if findings.broken {
                 return End::Broken;
             }
-            suspicion = suspicion.max(findings.suspicion);
+            suspicious |= findings.suspicion > Suspicion::None;
+            if findings.suspicion == Suspicion::Misplaced {
+                self.misplaced.extend(consumer.assignment().iter().flat_map(ids));
+            }
             if findings.at_end {
                 self.tell_positions(consumer);
             }
-            let troubled = suspicion != Suspicion::None || self.status.is_troubled(Area::Source);
+            let troubled = suspicious || !self.misplaced.is_empty() || self.status.is_troubled(Area::Source);
             if troubled && Instant::now() >= next_probe {
-                if self.repair(consumer, suspicion) {
-                    suspicion = Suspicion::None;
-                }
+                self.repair(consumer);
+                suspicious = false;
                 next_probe = Instant::now() + PROBE_INTERVAL;
             }
         }
@@ -206,7 +216,7 @@ impl Reader {
         loop {
             let obeyed = match self.end.commands.try_recv() {
                 Ok(Command::Pause(partition)) => consumer.pause(&list(&[partition])),
-                Ok(Command::Resume(partition)) => consumer.resume(&list(&[partition])),
+                Ok(Command::Resume(partition)) => self.resume(consumer, partition),
                 Ok(Command::Commit(commits)) => commit(consumer, &commits, CommitMode::Async),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
@@ -269,40 +279,82 @@ impl Reader {
         self.tell(Event::Reached(positions.elements().iter().filter_map(reached).collect()));
     }
 
-    /// Looks whether Kafka works, and puts partitions back to where they can be read; `false`: to be tried again.
-    fn repair(&self, consumer: &GroupConsumer, suspicion: Suspicion) -> bool {
-        let Settings { connection, topics, start_from, .. } = &self.settings;
-        let repaired = probe::topics(consumer, connection, topics).and_then(|()| {
-            if suspicion < Suspicion::Misplaced {
-                return Ok(());
-            }
-            let moved = start::misplaced(consumer, *start_from)
-                .map_err(|error| format!("no offset to read from could be found for all partitions: {error}"))?;
-            self.restart(consumer, moved)
-                .map_err(|error| format!("partitions cannot be read from a valid offset: {error}"))
-        });
-        match repaired {
+    /// Looks whether Kafka works, and puts partitions back to where they can be read.
+    fn repair(&mut self, consumer: &GroupConsumer) {
+        let Settings { connection, topics, .. } = &self.settings;
+        match probe::topics(consumer, connection, topics).and_then(|()| self.place(consumer)) {
             Ok(()) => self.status.well(Area::Source),
             Err(message) => self.status.trouble(Area::Source, message),
         }
-        !self.status.is_troubled(Area::Source)
     }
 
-    /// librdkafka has given up on these partitions: they are handed out anew, with an offset.
-    fn restart(&self, consumer: &GroupConsumer, moved: Vec<Commit>) -> Result<(), ClientError> {
-        let partitions: Vec<_> = moved.iter().map(|commit| commit.partition.clone()).collect();
-        self.tell(Event::Lost(partitions.clone()));
-        consumer.incremental_unassign(&list(&partitions))?;
-        let positions = list_with_offsets(&moved);
-        let start = |commit: Commit| Start { partition: commit.partition.clone(), committed: Some(commit) };
-        self.tell(Event::Assigned(moved.into_iter().map(start).collect()));
-        consumer.incremental_assign(&positions)
+    /// librdkafka has given up on some of these partitions and does not say on which: all of them are handed out anew, where
+    /// the engine says. Records that were read stay with the engine.
+    fn place(&mut self, consumer: &GroupConsumer) -> Result<(), String> {
+        if self.misplaced.is_empty() {
+            return Ok(());
+        }
+        let unplaced = |error| format!("partitions cannot be read from a valid offset: {error}");
+        let wanted: Vec<_> = self.misplaced.iter().cloned().collect();
+        let extents = start::extents(consumer, &wanted, self.settings.start_from).map_err(unplaced)?;
+        let mut waiting = Vec::new();
+        for extent in extents {
+            let (partition, high) = (extent.partition.clone(), extent.high);
+            match self.ask(extent) {
+                Place::From { offset, paused } => hand_out(consumer, &partition, offset, paused).map_err(unplaced)?,
+                Place::Nowhere => {}
+                Place::Later => {
+                    waiting.push(format!("{partition} ends at offset {high}, before what was read of it"));
+                    continue;
+                }
+            }
+            self.misplaced.remove(&partition);
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = waiting.join(", ");
+        Err(format!(
+            "{waiting}: it was shortened or made again, and is read from its first record once that is settled"
+        ))
+    }
+
+    /// Where the engine reads on.
+    fn ask(&self, extent: Extent) -> Place {
+        let (place, answer) = oneshot::channel();
+        self.tell(Event::Misplaced(extent, place));
+        answer.blocking_recv().unwrap_or(Place::Nowhere)
+    }
+
+    /// A pause drops what librdkafka had to say of a partition, be it that it gave up on it: a seek finds out.
+    fn resume(&mut self, consumer: &GroupConsumer, partition: PartitionId) -> Result<(), ClientError> {
+        consumer.resume(&list(slice::from_ref(&partition)))?;
+        let positions = consumer.position()?;
+        let found = positions.find_partition(&partition.topic, partition.partition);
+        let Some(position) = found.map(|found| found.offset()).filter(|found| matches!(found, Offset::Offset(_)))
+        else {
+            return Ok(());
+        };
+        consumer.seek(&partition.topic, partition.partition, position, SEEK_PATIENCE).inspect_err(|_| {
+            self.misplaced.insert(partition);
+        })
     }
 
     fn tell(&self, event: Event) {
         // Nobody listens any more: the commands tell so too, and are read next.
         drop(self.end.events.blocking_send(event));
     }
+}
+
+/// Lets librdkafka read a partition anew. Whether it was paused stays with it or not, so that is said too.
+fn hand_out(consumer: &GroupConsumer, partition: &PartitionId, offset: i64, paused: bool) -> Result<(), ClientError> {
+    let alone = list(slice::from_ref(partition));
+    if let Err(error) = consumer.incremental_unassign(&alone) {
+        debug!(%partition, "Not handed out before: {error}");
+    }
+    let start = Commit { partition: partition.clone(), offset, note: String::new() };
+    consumer.incremental_assign(&list_with_offsets(&[start]))?;
+    if paused { consumer.pause(&alone) } else { consumer.resume(&alone) }
 }
 
 /// After a crash nobody reads the worker's partitions for the session timeout. Heartbeats come from a thread that nothing

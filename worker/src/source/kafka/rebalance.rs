@@ -78,6 +78,10 @@ impl ConsumerContext for Group {
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
+            // One that was paused when it was taken away may still be.
+            if let Err(error) = consumer.resume(partitions) {
+                warn!("Partitions cannot be resumed: {error}");
+            }
             self.tell(Event::Assigned(start::starts(consumer, partitions)));
         }
     }

@@ -8,7 +8,7 @@ use sluice_kafka::consumer::{
 };
 use tracing::{info, warn};
 
-use super::{Commit, GroupConsumer, PartitionId, Start, commit, id, list};
+use super::{Commit, Extent, GroupConsumer, PartitionId, Start, commit, id, list};
 
 /// How long a broker may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,40 +50,30 @@ pub(super) fn starts(consumer: &GroupConsumer, partitions: &TopicPartitionList) 
     let mut tries = (0..TRIES).map(|_| consumer.committed_offsets(partitions.clone(), PATIENCE));
     let committed = tries.find_map(|read| read.inspect_err(|error| warn!("Commits cannot be read: {error}")).ok());
     let committed = committed.as_ref().unwrap_or(partitions);
-    let start = |element: &TopicPartitionListElem<'_>| {
-        let partition = id(element.topic(), element.partition());
-        let note = element.metadata().to_owned();
-        let committed = offset(element).map(|offset| Commit { partition: partition.clone(), offset, note });
-        Start { partition, committed }
-    };
     committed.elements().iter().map(start).collect()
 }
 
-/// Where those assigned partitions go on that cannot be read from where they are: from their committed offset where it
-/// exists, from their first record where it does not. What is gone in between is told.
-pub(super) fn misplaced(consumer: &GroupConsumer, start_from: StartFrom) -> Result<Vec<Commit>, ClientError> {
-    let assignment = consumer.assignment()?;
-    commit_beginnings(consumer, &assignment, start_from)?;
-    let committed = consumer.committed_offsets(assignment, PATIENCE)?;
-    let position = consumer.position()?;
-    let mut moved = Vec::new();
-    for element in committed.elements() {
-        let partition = id(element.topic(), element.partition());
-        let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?;
-        let reached = position.find_partition(element.topic(), element.partition()).and_then(|found| offset(&found));
-        let wanted = reached.or_else(|| offset(&element)).unwrap_or(low);
-        let valid = (low..=high).contains(&wanted);
-        if !valid {
-            let gone = (low - wanted).max(0);
-            warn!(%partition, wanted, low, high, gone, "Offset {wanted} does not exist any more: {gone} records are gone, reading on from {low}");
-        }
-        if reached.is_none() || !valid {
-            // A note belongs to its offset and is void with any other.
-            let note = element.metadata().to_owned();
-            moved.push(Commit { partition, offset: if valid { wanted } else { low }, note });
-        }
-    }
-    Ok(moved)
+/// What there is of these partitions, those without a committed offset begun as ever.
+pub(super) fn extents(
+    consumer: &GroupConsumer,
+    partitions: &[PartitionId],
+    start_from: StartFrom,
+) -> Result<Vec<Extent>, ClientError> {
+    commit_beginnings(consumer, &list(partitions), start_from)?;
+    let committed = consumer.committed_offsets(list(partitions), PATIENCE)?;
+    let extent = |element: &TopicPartitionListElem<'_>| {
+        let Start { partition, committed } = start(element);
+        let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.partition, PATIENCE)?;
+        Ok(Extent { partition, low, high, committed })
+    };
+    committed.elements().iter().map(extent).collect()
+}
+
+fn start(element: &TopicPartitionListElem<'_>) -> Start {
+    let partition = id(element.topic(), element.partition());
+    let note = element.metadata().to_owned();
+    let committed = offset(element).map(|offset| Commit { partition: partition.clone(), offset, note });
+    Start { partition, committed }
 }
 
 fn without_offset(consumer: &GroupConsumer, partitions: TopicPartitionList) -> Result<Vec<PartitionId>, ClientError> {
