@@ -39,7 +39,7 @@ lint: prerequisites ## Format, clippy, generated files, purity
 	$(BUILD) --quiet && $(PROGRAMS)/sluice-generate --check
 	tests/purity
 
-generate: ## Writes the CRD manifests and the API reference from the types
+generate: ## Writes the CRD manifests, the API reference and the list of metrics
 	$(BUILD) --quiet && $(PROGRAMS)/sluice-generate
 
 prerequisites:

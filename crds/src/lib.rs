@@ -2,8 +2,8 @@
 //!
 //! [`Topic`], [`Webhook`] and [`Integration`] are the custom resources: their doc comments are the manual that
 //! `kubectl explain` prints, their bounds and CEL rules are what the API server enforces. [`Settings`] is the operator's own
-//! configuration. [`wire`] is what the operator tells the data planes. `make generate` writes the manifests and
-//! the API reference from these types.
+//! configuration. [`wire`] is what the operator tells the data planes, [`metrics`] what all programs tell Prometheus.
+//! `make generate` writes the manifests, the API reference and the list of metrics from them.
 #![warn(missing_docs)]
 
 mod condition;
@@ -11,6 +11,7 @@ mod connection;
 mod definition;
 mod duration;
 mod integration;
+pub mod metrics;
 mod reference;
 mod settings;
 mod size;

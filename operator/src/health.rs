@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{Router, http::StatusCode, http::header::CONTENT_TYPE, routing::get};
+use sluice_telemetry::metrics;
 use tokio::net::TcpListener;
 
 use crate::{context::Context, watch::Answered};
@@ -13,10 +14,7 @@ pub async fn serve(address: SocketAddr, context: Arc<Context>, answered: Answere
     let readiness = move || async move {
         if answered.is_all() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting") }
     };
-    let metrics = move || async move {
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        ([(CONTENT_TYPE, kind)], context.metrics_text())
-    };
+    let metrics = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], context.metrics_text()) };
     let routes = Router::new()
         .route("/healthz", get(|| async { "alive" }))
         .route("/readyz", get(readiness))

@@ -7,10 +7,12 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::{Registry, Unit},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
 };
+use sluice_crds::metrics::{labels::RELEASED_REASON, operator as defined};
+use sluice_telemetry::metrics::{self, Define as _};
 
 use crate::{error::Error, queue::Depth};
 
@@ -58,7 +60,7 @@ impl Outcome {
 
     fn label(self) -> String {
         match self {
-            Self::Ok => "ok".to_owned(),
+            Self::Ok => "Ok".to_owned(),
             Self::Stale => "Stale".to_owned(),
             Self::Failed(reason) => reason,
             Self::Undecodable => "Undecodable".to_owned(),
@@ -91,11 +93,6 @@ struct KafkaLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -107,7 +104,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let durations = Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> Histogram);
         let mut metrics = Self {
-            registry: Registry::with_prefix("sluice"),
+            registry: metrics::registry("operator", env!("CARGO_PKG_VERSION")),
             leader: Gauge::default(),
             passes: Family::default(),
             durations,
@@ -121,6 +118,10 @@ impl Default for Metrics {
             events_lost: Counter::default(),
             topics_released: Family::default(),
         };
+        // A series that begins with 0 has a rate from its first count on.
+        for reason in RELEASED_REASON.listed() {
+            drop(metrics.topics_released.get_or_create(&ReasonLabels { reason }));
+        }
         metrics.register();
         metrics
     }
@@ -129,24 +130,18 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("build", "This build", Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") }));
-        registry.register("leader", "1 where this replica leads, 0 where it stands by", self.leader.clone());
-        registry.register("reconciles", "Passes by kind and outcome", self.passes.clone());
-        registry.register_with_unit("reconcile_duration", "Time of a pass", Unit::Seconds, self.durations.clone());
-        registry.register("resources", "Resources that exist", self.objects.clone());
-        let help = "Resources that cannot be decoded and are left alone; each has an Event that says why";
-        registry.register("resources_undecodable", help, self.undecodable.clone());
-        registry.register("queue_depth", "Resources whose pass is due and has not begun", self.waiting.clone());
-        registry.register("reconciles_in_progress", "Passes under way", self.running.clone());
-        let help = "Age of the oldest pass under way";
-        registry.register_with_unit("reconcile_oldest", help, Unit::Seconds, self.oldest.clone());
-        let help = "Requests to the API server by verb and answer; none where no answer came";
-        registry.register("api_requests", help, self.api_requests.clone());
-        let help = "Admin requests to a Kafka cluster by what they ask for; one about many topics counts once";
-        registry.register("kafka_requests", help, self.kafka_requests.clone());
-        registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
-        let help = "Topics with deletionPolicy Delete that went while their Kafka topic stayed";
-        registry.register("topics_released", help, self.topics_released.clone());
+        registry.define(&defined::LEADER, self.leader.clone());
+        registry.define(&defined::RECONCILES, self.passes.clone());
+        registry.define(&defined::RECONCILE_DURATION, self.durations.clone());
+        registry.define(&defined::RECONCILES_IN_PROGRESS, self.running.clone());
+        registry.define(&defined::RECONCILE_OLDEST, self.oldest.clone());
+        registry.define(&defined::RESOURCES, self.objects.clone());
+        registry.define(&defined::RESOURCES_UNDECODABLE, self.undecodable.clone());
+        registry.define(&defined::QUEUE_DEPTH, self.waiting.clone());
+        registry.define(&defined::API_REQUESTS, self.api_requests.clone());
+        registry.define(&defined::KAFKA_REQUESTS, self.kafka_requests.clone());
+        registry.define(&defined::EVENTS_LOST, self.events_lost.clone());
+        registry.define(&defined::TOPICS_RELEASED, self.topics_released.clone());
     }
 
     /// Counts a pass.
@@ -199,8 +194,6 @@ impl Metrics {
 
     /// All of it, in the OpenMetrics text format.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a String takes everything");
-        text
+        metrics::text(&self.registry)
     }
 }

@@ -22,6 +22,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Where it listens unless `LEDGER_LISTEN` says otherwise.
 const LISTEN: &str = "0.0.0.0:8080";
 
 /// What the API has been told and sent.
@@ -54,11 +55,12 @@ async fn main() -> std::io::Result<()> {
         .route("/entries", post(record).get(show))
         .route("/behaviour", put(behave))
         .with_state(Shared::default());
+    let listen = std::env::var("LEDGER_LISTEN").unwrap_or_else(|_| LISTEN.to_owned());
     let mut terminate = signal(SignalKind::terminate())?;
     let stopped = async move {
         terminate.recv().await;
     };
-    axum::serve(TcpListener::bind(LISTEN).await?, routes).with_graceful_shutdown(stopped).await
+    axum::serve(TcpListener::bind(listen).await?, routes).with_graceful_shutdown(stopped).await
 }
 
 async fn record(State(ledger): State<Shared>, headers: HeaderMap, Json(entry): Json<Value>) -> StatusCode {

@@ -14,7 +14,11 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use sluice_crds::wire::{DeferredBecause, ReceiverStatus, RejectedBecause};
+use sluice_crds::{
+    metrics::receiver as defined,
+    wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
+};
+use sluice_telemetry::metrics::Define as _;
 
 use crate::{
     receive::{Because, Refused, Taken},
@@ -37,7 +41,7 @@ pub(crate) struct Counters {
 /// One count for each cause.
 type ByCause<T> = Family<[(&'static str, Cause<T>); 1], Counter>;
 
-/// A value of the label `because`: the name of an enum's variant.
+/// A value of the label `reason`: the name of an enum's variant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Cause<T>(T);
 
@@ -48,7 +52,7 @@ impl<T: fmt::Debug> EncodeLabelValue for Cause<T> {
 }
 
 fn label<T>(because: T) -> [(&'static str, Cause<T>); 1] {
-    [("because", Cause(because))]
+    [("reason", Cause(because))]
 }
 
 impl Default for Counters {
@@ -71,6 +75,9 @@ impl Default for Counters {
         }
         for because in DeferredBecause::ALL {
             drop(counters.deferred.get_or_create(&label(because)));
+        }
+        for refusal in Refusal::ALL {
+            drop(counters.refusals.get_or_create(&label(refusal)));
         }
         counters
     }
@@ -126,24 +133,27 @@ impl Counters {
     /// Makes the counts part of what Prometheus reads.
     pub(super) fn register(&self, registry: &mut Registry) {
         let Self { accepted, duplicates, challenges, unchecked, rejected, deferred, refusals, confirmation } = self;
-        registry.register("events_accepted", "Events that Kafka confirmed", accepted.clone());
-        registry.register("events_duplicate", "Events that had been received before", duplicates.clone());
-        registry.register("challenges_answered", "Tests of the endpoint by its provider", challenges.clone());
-        registry.register("events_unchecked", "Events that Redis was not asked about", unchecked.clone());
-        registry.register("requests_rejected", "Requests that sending again does not help", rejected.clone());
-        registry.register("requests_deferred", "Requests that were answered 503", deferred.clone());
-        registry.register("signatures_refused", "Requests that were not genuine, by what was wrong", refusals.clone());
-        registry.register(
-            "confirmation_seconds",
-            "From an accepted request's head to its answer",
-            confirmation.clone(),
-        );
+        registry.define(&defined::EVENTS_ACCEPTED, accepted.clone());
+        registry.define(&defined::EVENTS_DUPLICATE, duplicates.clone());
+        registry.define(&defined::EVENTS_UNCHECKED, unchecked.clone());
+        registry.define(&defined::CHALLENGES_ANSWERED, challenges.clone());
+        registry.define(&defined::REQUESTS_REJECTED, rejected.clone());
+        registry.define(&defined::REQUESTS_DEFERRED, deferred.clone());
+        registry.define(&defined::SIGNATURES_REFUSED, refusals.clone());
+        registry.define(&defined::CONFIRMATION_DURATION, confirmation.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sluice_crds::metrics::labels::REFUSED_REASON;
+
     use super::*;
+
+    #[test]
+    fn causes_of_refusals_are_all_listed() {
+        assert_eq!(REFUSED_REASON.listed(), Refusal::ALL.map(|refusal| format!("{refusal:?}")));
+    }
 
     #[test]
     fn every_request_is_counted_once_by_what_became_of_it() {

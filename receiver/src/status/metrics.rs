@@ -1,8 +1,10 @@
-//! The counts and the moment's numbers as Prometheus reads them (`OpenMetrics` text).
+//! The counts and the moment's numbers as Prometheus reads them.
 
 use std::borrow::Cow;
 
-use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use sluice_crds::metrics::receiver as defined;
+use sluice_telemetry::metrics::{self, Define as _};
 
 use crate::receive::Receiver;
 
@@ -14,24 +16,18 @@ pub(super) struct Metrics {
     unusable_secrets: Gauge,
 }
 
-/// The content type of the text.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 impl Metrics {
     pub(super) fn of(receiver: &Receiver) -> Self {
         let webhook = &receiver.endpoint.webhook;
         let labels = [("namespace", &webhook.namespace), ("webhook", &webhook.name)];
         let labels = labels.map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.clone())));
-        let mut registry = Registry::with_prefix_and_labels("sluice_receiver", labels.into_iter());
-        receiver.counters.register(&mut registry);
+        let mut registry = metrics::registry("receiver", env!("CARGO_PKG_VERSION"));
+        let ours = registry.sub_registry_with_labels(labels.into_iter());
+        receiver.counters.register(ours);
         let [remembered, window, unusable_secrets] = [(); 3].map(|()| Gauge::default());
-        registry.register("events_remembered", "Events whose ids are known", remembered.clone());
-        registry.register("deduplication_window_seconds", "How far back every id is known", window.clone());
-        registry.register(
-            "secrets_unusable",
-            "Secrets and published keys that cannot be used",
-            unusable_secrets.clone(),
-        );
+        ours.define(&defined::EVENTS_REMEMBERED, remembered.clone());
+        ours.define(&defined::DEDUPLICATION_WINDOW, window.clone());
+        ours.define(&defined::SECRETS_UNUSABLE, unusable_secrets.clone());
         Self { registry, remembered, window, unusable_secrets }
     }
 
@@ -40,9 +36,7 @@ impl Metrics {
         self.remembered.set(number(receiver.remembered()));
         self.window.set(number(receiver.window().as_secs()));
         self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));
-        let mut encoded = String::new();
-        text::encode(&mut encoded, &self.registry).expect("a String takes any text");
-        encoded
+        metrics::text(&self.registry)
     }
 }
 

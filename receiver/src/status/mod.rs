@@ -81,7 +81,7 @@ fn trouble(ring: &KeyRing, link: &Link, of_redis: Option<&str>) -> Option<String
 }
 
 async fn metrics(State(observed): State<Arc<Observed>>) -> ([(&'static str, &'static str); 1], String) {
-    ([("content-type", metrics::CONTENT_TYPE)], observed.metrics.text(&observed.receiver))
+    ([("content-type", sluice_telemetry::metrics::CONTENT_TYPE)], observed.metrics.text(&observed.receiver))
 }
 
 #[cfg(test)]

@@ -86,6 +86,24 @@ pub enum Refusal {
     ClaimWrong,
 }
 
+impl Refusal {
+    /// Every cause.
+    pub const ALL: [Self; 12] = [
+        Self::HeaderMissing,
+        Self::HeaderRepeated,
+        Self::SignatureMalformed,
+        Self::SignatureWrong,
+        Self::BodyUnsigned,
+        Self::TimestampMalformed,
+        Self::TimestampTooOld,
+        Self::TimestampTooNew,
+        Self::CredentialMalformed,
+        Self::CredentialWrong,
+        Self::KeyUnknown,
+        Self::ClaimWrong,
+    ];
+}
+
 /// What an event is called where the Webhook says nothing about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {

@@ -76,7 +76,7 @@ async fn a_forged_event_is_refused_without_a_hint_and_not_written() {
     assert_eq!(receiver.status().await.rejected, [(RejectedBecause::Signature, 3)].into());
     let metrics = receiver.metrics().await;
     let cause =
-        r#"sluice_receiver_signatures_refused_total{namespace="shop",webhook="github",because="HeaderRepeated"} 1"#;
+        r#"sluice_receiver_signatures_refused_total{namespace="shop",webhook="github",reason="HeaderRepeated"} 1"#;
     assert!(metrics.contains(cause), "{metrics}");
 }
 

@@ -1,9 +1,12 @@
 //! What the tests and the demo have in common: a cluster to work on, Sluice in it, and patience.
 
 pub mod audit;
+pub mod exposition;
+pub mod flow;
 pub mod install;
 pub mod letters;
 pub mod operator;
+pub mod planes;
 pub mod program;
 pub mod sender;
 pub mod shop;

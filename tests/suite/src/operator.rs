@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -26,9 +26,14 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, kill_process, pidfd_open},
 };
+use sluice_crds::metrics::operator::LEADER;
 use tempfile::TempDir;
 
-use crate::{program::program, until, world::PATIENCE};
+use crate::{
+    program::{free_address, program},
+    until,
+    world::PATIENCE,
+};
 
 /// Namespace and name of the operator's ServiceAccount, and of its lease.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("sluice-system", "sluice-operator");
@@ -105,7 +110,7 @@ impl Operator {
     /// Waits until it leads.
     pub async fn leads(&self, patience: Duration) -> anyhow::Result<()> {
         until(&format!("operator {} leads", self.identity), patience, || async {
-            match self.metric("sluice_leader").await {
+            match self.metric(LEADER.name).await {
                 Ok(value) if value > 0.5 => Ok(()),
                 other => Err(format!("{other:?}")),
             }
@@ -211,8 +216,4 @@ fn own_kubeconfig(launch: &Launch, token: &str) -> anyhow::Result<String> {
         }
     }
     Ok(serde_saphyr::to_string(&config)?)
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -1,6 +1,9 @@
-//! The programs under test, as they were built beside the tests.
+//! The programs under test, as they were built beside the tests, and addresses for them.
 
-use std::path::PathBuf;
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
 
 use anyhow::{Context, ensure};
 
@@ -12,4 +15,9 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(name);
     ensure!(path.exists(), "{} is not built; run `make test` or `cargo build -p {name}`", path.display());
     Ok(path)
+}
+
+/// An address of this machine at which nobody listens yet.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

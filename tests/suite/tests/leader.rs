@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::Api;
-use sluice_crds::Topic;
+use sluice_crds::{Topic, metrics::operator::LEADER};
 use sluice_suite::{
     Stage,
     audit::{self, Request},
@@ -32,7 +32,7 @@ async fn two_replicas(stage: &Stage) -> (Operator, Operator) {
     let a = stage.start(&stage.launch(&format!("{}-a", stage.namespace))).await.unwrap();
     a.leads(PATIENCE).await.unwrap();
     let b = stage.start(&stage.launch(&format!("{}-b", stage.namespace))).await.unwrap();
-    assert!(b.metric("sluice_leader").await.unwrap() < 0.5, "{}", b.log());
+    assert!(b.metric(LEADER.name).await.unwrap() < 0.5, "{}", b.log());
     (a, b)
 }
 

@@ -11,7 +11,10 @@ use kube::{
 };
 use serde_json::Value;
 use sluice_cluster::{Cluster, Part, Target, testing::OwnCluster};
-use sluice_crds::Topic;
+use sluice_crds::{
+    Topic,
+    metrics::operator::{QUEUE_DEPTH, RECONCILES_IN_PROGRESS},
+};
 use sluice_suite::{
     Stage,
     operator::Launch,
@@ -77,8 +80,8 @@ async fn an_operator_with_roles_only_looks_after_its_namespaces_and_no_other() {
         shop.until(deployment, "it is made", |_: &Deployment| Ok(())).await.unwrap();
     }
     until("all passes succeed", PATIENCE, || async {
-        let waiting = operator.metric("sluice_queue_depth").await.map_err(|error| error.to_string())?;
-        let running = operator.metric("sluice_reconciles_in_progress").await.map_err(|error| error.to_string())?;
+        let waiting = operator.metric(QUEUE_DEPTH.name).await.map_err(|error| error.to_string())?;
+        let running = operator.metric(RECONCILES_IN_PROGRESS.name).await.map_err(|error| error.to_string())?;
         if waiting + running < 0.1 { Ok(()) } else { Err(format!("{waiting} waiting, {running} running")) }
     })
     .await

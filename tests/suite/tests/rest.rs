@@ -20,7 +20,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sluice_crds::{Integration, Topic, Webhook};
+use sluice_crds::{Integration, Topic, Webhook, metrics::operator::RECONCILES};
 use sluice_suite::{
     World, until,
     world::{PATIENCE, condition},
@@ -129,6 +129,6 @@ async fn a_pass_over_an_unchanged_world_writes_nothing() {
 async fn passes_of(world: &World) -> u64 {
     let url = format!("http://{}/metrics", world.operator.status);
     let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
-    let counts = text.lines().filter(|line| line.starts_with("sluice_reconciles_total"));
+    let counts = text.lines().filter(|line| line.starts_with(RECONCILES.name));
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }

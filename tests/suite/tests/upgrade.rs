@@ -70,7 +70,7 @@ async fn the_operator_lives_with_what_the_cluster_was_and_notices_what_it_become
     // What cannot be decoded is told of, and holds up nobody.
     stage.apply::<Topic>(&topic("good")).await.unwrap();
     topic_is_ready(&stage, "good").await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
-    let undecodable = "sluice_resources_undecodable{kind=\"Topic\"}";
+    let undecodable = "sluice_operator_resources_undecodable{kind=\"Topic\"}";
     assert!((operator.metric(undecodable).await.unwrap() - 1.0).abs() < 0.1);
     let events = || async {
         let events = stage.api::<Event>().list(&ListParams::default()).await.unwrap();

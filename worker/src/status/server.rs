@@ -12,6 +12,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use sluice_telemetry::metrics as exposition;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
@@ -48,10 +49,11 @@ fn routes(status: &Arc<Status>) -> Router {
             get(move || async move { healthy(ready.is_ready(), "ready", "the source is not reached yet") }),
         )
         .route("/status", get(move || async move { Json(report.report()) }))
-        .route("/metrics", get(move || async move { ([(CONTENT_TYPE, OPEN_METRICS)], metrics::text(&registry)) }))
+        .route(
+            "/metrics",
+            get(move || async move { ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::text(&registry)) }),
+        )
 }
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn healthy(is: bool, yes: &'static str, no: &'static str) -> (StatusCode, &'static str) {
     if is { (StatusCode::OK, yes) } else { (StatusCode::SERVICE_UNAVAILABLE, no) }

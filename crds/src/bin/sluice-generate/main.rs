@@ -1,6 +1,8 @@
-//! Writes what follows from the API types: the CRD manifests and the API reference. With `--check` it writes nothing and
+//! Writes what follows from the API types and the definitions of metrics: the CRD manifests, the API reference and the list of
+//! metrics. With `--check` it writes nothing and
 //! fails where a file is not what it would write.
 
+mod metrics;
 mod reference;
 
 use std::{fs, path::Path, process::ExitCode};
@@ -38,7 +40,11 @@ fn files() -> Vec<(String, String)> {
         let yaml = serde_saphyr::to_string(definition).expect("a definition is plain data");
         (format!("manifests/crds/{}.yaml", definition.spec.names.plural), format!("{HEADER}{yaml}"))
     });
-    manifests.chain([("docs/api-reference.md".to_owned(), reference::markdown(&definitions))]).collect()
+    let documents = [
+        ("docs/api-reference.md".to_owned(), reference::markdown(&definitions)),
+        ("docs/metrics.md".to_owned(), metrics::markdown()),
+    ];
+    manifests.chain(documents).collect()
 }
 
 #[allow(clippy::print_stderr, reason = "the message is this program's output")]

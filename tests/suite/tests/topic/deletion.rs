@@ -136,5 +136,5 @@ async fn a_namespace_does_not_wait_for_a_kafka_that_stays_away() {
     assert!(log.lines().any(|line| line.contains("Topic let go") && line.contains(&stage.namespace)), "{log}");
     let metrics =
         reqwest::get(format!("http://{}/metrics", stage.operator.status)).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains(r#"sluice_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"sluice_operator_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
 }

@@ -1,0 +1,33 @@
+//! What a receiver counts.
+
+use super::{Chapter, metrics};
+
+metrics! {
+    EVENTS_ACCEPTED = Counter "sluice_receiver_events_accepted_total" [NAMESPACE, WEBHOOK] "Events that Kafka confirmed";
+    EVENTS_DUPLICATE = Counter "sluice_receiver_events_duplicate_total" [NAMESPACE, WEBHOOK]
+        "Events that had been received before: acknowledged, and not written again";
+    EVENTS_UNCHECKED = Counter "sluice_receiver_events_unchecked_total" [NAMESPACE, WEBHOOK]
+        "Accepted events that Redis was not asked about, because it did not answer";
+    EVENTS_REMEMBERED = Gauge "sluice_receiver_events_remembered" [NAMESPACE, WEBHOOK] "Events whose ids are known";
+    CHALLENGES_ANSWERED = Counter "sluice_receiver_challenges_answered_total" [NAMESPACE, WEBHOOK]
+        "Tests of the endpoint by its provider";
+    REQUESTS_REJECTED = Counter "sluice_receiver_requests_rejected_total" [NAMESPACE, WEBHOOK, REJECTED_REASON]
+        "Requests that sending again does not help";
+    REQUESTS_DEFERRED = Counter "sluice_receiver_requests_deferred_total" [NAMESPACE, WEBHOOK, DEFERRED_REASON]
+        "Requests that were answered 503, so that the sender tries again";
+    SIGNATURES_REFUSED = Counter "sluice_receiver_signatures_refused_total" [NAMESPACE, WEBHOOK, REFUSED_REASON]
+        "Requests that were not genuine, by what was wrong; each is also a rejected one";
+    CONFIRMATION_DURATION = Histogram "sluice_receiver_confirmation_duration_seconds" [NAMESPACE, WEBHOOK]
+        "From the head of an accepted request to its answer";
+    DEDUPLICATION_WINDOW = Gauge "sluice_receiver_deduplication_window_seconds" [NAMESPACE, WEBHOOK]
+        "How far back the id of every event is known";
+    SECRETS_UNUSABLE = Gauge "sluice_receiver_secrets_unusable" [NAMESPACE, WEBHOOK]
+        "Secrets and published keys that cannot be used";
+}
+
+/// What a receiver counts.
+pub const CHAPTER: Chapter = Chapter {
+    title: "Receiver",
+    preface: "Every event or refused request is counted once, by what became of it.",
+    metrics: METRICS,
+};

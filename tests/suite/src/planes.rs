@@ -1,0 +1,121 @@
+//! Receiver and worker as processes of this machine, with the configuration that the operator made for their pods.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::Context;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use kube::ResourceExt;
+use sluice_crds::wire::{CONFIG_KEY, GENERATION_KEY, SECRETS_FOLDER};
+use tempfile::TempDir;
+
+use crate::{
+    Stage,
+    program::{free_address, program},
+    until,
+    world::PATIENCE,
+};
+
+/// A program that runs; it is killed when this is dropped.
+pub struct Plane {
+    child: Child,
+    /// Where it serves `/readyz`, `/status` and `/metrics`.
+    pub status: SocketAddr,
+    /// Where a receiver serves its endpoint.
+    pub endpoint: SocketAddr,
+    folder: TempDir,
+}
+
+impl Plane {
+    /// The receiver of a Webhook. `secrets` are files by `<Secret>/<key>`.
+    pub async fn receiver(
+        stage: &Stage,
+        webhook: &str,
+        secrets: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let folder = configuration(stage, &format!("{webhook}-receiver")).await?;
+        for (name, content) in secrets {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().context("a secret is a file in a folder")?)?;
+            fs::write(file, content)?;
+        }
+        let endpoint = free_address()?;
+        let mut command = Command::new(program("sluice-receiver")?);
+        command.args(["--listen", &endpoint.to_string(), "--drain-delay", "0s"]);
+        Self::start(command, endpoint, folder, environment).await
+    }
+
+    /// The worker of an Integration.
+    pub async fn worker(stage: &Stage, integration: &str, environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let folder = configuration(stage, &format!("{integration}-worker")).await?;
+        Self::start(Command::new(program("sluice-worker")?), free_address()?, folder, environment).await
+    }
+
+    async fn start(
+        mut command: Command,
+        endpoint: SocketAddr,
+        folder: TempDir,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let status = free_address()?;
+        let log = File::create(folder.path().join("log"))?;
+        command.args(["--log-format", "json", "--status-listen", &status.to_string(), "--config"]);
+        command.arg(folder.path()).envs(environment.iter().copied()).env("NO_PROXY", "*").env_remove("RUST_LOG");
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let plane = Self { child, status, endpoint, folder };
+        plane.is_ready().await.with_context(|| plane.log())?;
+        Ok(plane)
+    }
+
+    async fn is_ready(&self) -> anyhow::Result<()> {
+        let url = format!("http://{}/readyz", self.status);
+        until("the program is ready", PATIENCE, || async {
+            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            let status = answer.status();
+            if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_else(|_| status.to_string())) }
+        })
+        .await
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder with what a pod of this Deployment would find in its own. Secrets lie in it too.
+async fn configuration(stage: &Stage, deployment: &str) -> anyhow::Result<TempDir> {
+    let name =
+        stage.until(deployment, "it is made", |made: &Deployment| config_map(made).ok_or_else(String::new)).await?;
+    let map = stage.api::<ConfigMap>().get(&name).await?;
+    let folder = tempfile::tempdir()?;
+    for key in [CONFIG_KEY, GENERATION_KEY] {
+        let text = map.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("{name} has no {key}"))?;
+        fs::write(folder.path().join(key), with_secrets_in(folder.path(), text))?;
+    }
+    Ok(folder)
+}
+
+fn with_secrets_in(folder: &Path, text: &str) -> String {
+    text.replace(SECRETS_FOLDER, &folder.display().to_string())
+}
+
+fn config_map(deployment: &Deployment) -> Option<String> {
+    let prefix = deployment.name_any();
+    let volumes = deployment.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
+    let names = volumes.iter().filter_map(|volume| volume.config_map.as_ref().map(|map| map.name.clone()));
+    names.into_iter().find(|name| name.starts_with(&prefix))
+}
