@@ -12,6 +12,7 @@ mod definition;
 mod duration;
 mod integration;
 pub mod metrics;
+mod outgoing;
 mod reference;
 mod settings;
 mod size;
@@ -24,6 +25,7 @@ pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
 pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
+pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };

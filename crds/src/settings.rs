@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, KafkaConnection, SaslMechanism, SecurityProtocol};
+use crate::{Duration, KafkaConnection, OutgoingCalls, SaslMechanism, SecurityProtocol};
 
 /// The operator's configuration file (YAML).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct Settings {
     /// How the operator asks Kafka about topics.
     #[serde(default)]
     pub admin_requests: AdminRequests,
+    /// Which addresses receivers and workers may call for users.
+    #[serde(default)]
+    pub outgoing: OutgoingCalls,
 }
 
 /// How the operator asks Kafka about topics. Requests of Topics that are looked at together share a request to Kafka.

@@ -10,6 +10,7 @@
 //! The operator does the rest: it resolves, observes and applies.
 #![warn(missing_docs)]
 
+mod address;
 pub mod children;
 pub mod cluster;
 pub mod conditions;

@@ -12,6 +12,8 @@ use sluice_crds::{
     wire::{CONFIG_KEY, GENERATION_KEY, ReceiverConfig, Verification},
 };
 
+use sluice_outgoing::Guard;
+
 use crate::{event::Sources, record::Envelope, verify::Scheme};
 
 /// An endpoint that can be served.
@@ -40,6 +42,8 @@ pub(crate) struct Endpoint {
     pub(crate) respond: StatusCode,
     /// How long Kafka may take to confirm an event.
     pub(crate) patience: Duration,
+    /// Keeps calls to permitted addresses.
+    pub(crate) guard: Guard,
     pub(crate) paused: bool,
 }
 
@@ -126,6 +130,7 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
         respond,
         patience: config.patience.get(),
+        guard: Guard::new(config.outgoing),
         paused: config.paused,
     })
 }

@@ -10,7 +10,6 @@ mod deduplicate;
 mod event;
 mod link;
 mod options;
-mod outgoing;
 mod receive;
 mod record;
 mod run;

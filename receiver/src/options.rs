@@ -8,8 +8,6 @@ use sluice_crds::{
     wire::{CONFIG_FOLDER, RECEIVER_PORT, STATUS_PORT},
 };
 
-use crate::outgoing::Reach;
-
 /// Receives the events of one Webhook: verified, deduplicated, and written to Kafka before they are acknowledged.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "sluice-receiver", version)]
@@ -26,18 +24,9 @@ pub struct Options {
     /// How long requests are still taken after SIGTERM, while gateways learn that this receiver is no longer ready.
     #[arg(long, env = "SLUICE_DRAIN_DELAY", value_name = "DURATION", default_value = "5s")]
     pub drain_delay: Duration,
-    /// Fetch published keys from this machine too, as where a sidecar serves them.
-    #[arg(long, env = "SLUICE_CALL_LOOPBACK")]
-    pub call_loopback: bool,
     /// How the log is written. What is in it is `RUST_LOG`'s choice.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]
     pub log_format: LogFormat,
-}
-
-impl Options {
-    pub(crate) fn reach(&self) -> Reach {
-        if self.call_loopback { Reach::Loopback } else { Reach::OtherMachines }
-    }
 }
 
 /// How the log is written.

@@ -28,7 +28,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let signals = Signals::new().context("cannot listen for signals")?;
     let listener = bind(options.listen).await?;
     let status_listener = bind(options.status_listen).await?;
-    let keys = secrets::watch(Arc::clone(&endpoint), options.reach());
+    let keys = secrets::watch(Arc::clone(&endpoint));
     let link = link::watch(Arc::clone(&endpoint));
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 

@@ -16,9 +16,10 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     cmd,
 };
+use sluice_outgoing::Stamp;
 use tracing::{info, warn};
 
-use crate::{config::Endpoint, deduplicate::Fingerprint, receive, secrets::Stamp};
+use crate::{config::Endpoint, deduplicate::Fingerprint, receive};
 
 /// The Redis of an endpoint.
 #[derive(Clone)]

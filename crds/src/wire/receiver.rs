@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertificateFormat, CloudEvents, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, PresetName,
-    Size,
+    CertificateFormat, CloudEvents, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, OutgoingCalls,
+    PresetName, Size,
 };
 
 /// All that a receiver needs to know.
@@ -38,6 +38,9 @@ pub struct ReceiverConfig {
     pub respond: u16,
     /// How long a sender waits for Kafka's confirmation before it is answered 503.
     pub patience: Duration,
+    /// Which addresses may be called.
+    #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
+    pub outgoing: OutgoingCalls,
     /// Answer 503 to every request.
     pub paused: bool,
 }

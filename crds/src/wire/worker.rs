@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decode, Delivery, HttpMethod, KafkaConnection, LogLevel, NamespacedName, StartFrom};
+use crate::{Decode, Delivery, HttpMethod, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct WorkerConfig {
     pub delivery: Delivery,
     /// Kafka topic of the dead letters, on the source's cluster.
     pub dead_letters: String,
+    /// Which addresses may be called.
+    #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
+    pub outgoing: OutgoingCalls,
     /// How much it logs.
     pub log_level: LogLevel,
 }

@@ -9,7 +9,7 @@ mod validate;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use sluice_crds::{Decode, Delivery, LogLevel, StartFrom, Topic, TopicTemplate, Webhook, wire};
+use sluice_crds::{Decode, Delivery, LogLevel, OutgoingCalls, StartFrom, Topic, TopicTemplate, Webhook, wire};
 
 pub use desire::{desire, worker_name};
 pub use measure::{Measurement, PartitionOffsets};
@@ -55,6 +55,8 @@ pub struct Flow {
     pub sink: wire::SinkConfig,
     /// How to deliver.
     pub delivery: Delivery,
+    /// Which addresses its workers may call.
+    pub outgoing: OutgoingCalls,
     /// Where dead letters go.
     pub dead_letters: DeadLetterTopic,
     /// Workers to run: none while the Integration is paused.

@@ -1,10 +1,10 @@
 //! Judges an Integration and what it refers to.
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use sluice_crds::{Decode, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire};
 
 use super::{DeadLetterTopic, Flow, References, steps::steps};
-use crate::{Cluster, Rejection, children::Owner, references};
+use crate::{Cluster, Rejection, address, children::Owner, references};
 
 /// What should run, or all that is wrong with the Integration.
 pub fn validate(
@@ -15,7 +15,7 @@ pub fn validate(
     let spec = &integration.spec;
     let mut rejections = Vec::new();
     let source = source(integration, references, settings).map_err(|found| rejections.push(found)).ok();
-    let sink = sink(spec).map_err(|found| rejections.extend(found)).ok();
+    let sink = sink(spec, settings).map_err(|found| rejections.extend(found)).ok();
     let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
     let steps = steps(spec, references, sink.as_ref()).map_err(|found| rejections.extend(found)).ok();
     let dead_letters = dead_letters(spec, references, source.as_ref()).map_err(|found| rejections.push(found)).ok();
@@ -35,6 +35,7 @@ pub fn validate(
         steps,
         sink,
         delivery: spec.delivery.clone(),
+        outgoing: settings.outgoing.clone(),
         dead_letters,
         replicas: if spec.paused { 0 } else { spec.replicas },
         paused: spec.paused,
@@ -107,28 +108,20 @@ fn decode(spec: &IntegrationSpec) -> Result<Decode, Rejection> {
     Err(Rejection::invalid("spec.decode.maxSize", format!("{size} is not between 1 and {LARGEST_RECORD}")))
 }
 
-fn sink(spec: &IntegrationSpec) -> Result<wire::SinkConfig, Vec<Rejection>> {
+fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig, Vec<Rejection>> {
     let Some(http) = &spec.sink.http else {
         return Err(vec![Rejection::invalid("spec.sink", "write http")]);
     };
     let rejections: Vec<Rejection> =
-        bad_address(http).into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
+        bad_address(http, settings).into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
     if !rejections.is_empty() {
         return Err(rejections);
     }
     Ok(wire::SinkConfig::Http { url: http.url.clone(), method: http.method, headers: http.headers.clone() })
 }
 
-fn bad_address(http: &HttpSink) -> Option<Rejection> {
-    let field = "spec.sink.http.url";
-    match http.url.parse::<Uri>() {
-        Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-            Some(Rejection::invalid(field, "an address must not carry a user or a password"))
-        }
-        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => None,
-        Ok(_) => Some(Rejection::invalid(field, format!("{:?} names no host", http.url))),
-        Err(error) => Some(Rejection::invalid(field, format!("{:?} is no address: {error}", http.url))),
-    }
+fn bad_address(http: &HttpSink, settings: &Settings) -> Option<Rejection> {
+    address::complaint("spec.sink.http.url", &http.url, settings)
 }
 
 /// Headers that the request has anyway: a second one would contradict it.

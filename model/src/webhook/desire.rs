@@ -49,6 +49,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         body_limit: endpoint.body_limit,
         respond: endpoint.respond,
         patience: endpoint.patience,
+        outgoing: endpoint.outgoing.clone(),
         paused: endpoint.paused,
     }
 }

@@ -6,7 +6,7 @@ mod url;
 mod validate;
 mod verify;
 
-use sluice_crds::{Duration, ParentReference, Topic, TopicTemplate, wire};
+use sluice_crds::{Duration, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
 
 pub use desire::{desire, receiver_name};
 pub use report::{GatewayApi, Outcome, Seen, report};
@@ -60,6 +60,8 @@ pub struct Endpoint {
     pub patience: Duration,
     /// Receivers to run.
     pub replicas: i32,
+    /// Which addresses its receivers may call.
+    pub outgoing: OutgoingCalls,
     /// Whether every request is answered 503.
     pub paused: bool,
 }

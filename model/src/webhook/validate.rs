@@ -6,7 +6,7 @@ use super::{
     Endpoint, EventTopic, References,
     verify::{file, verification},
 };
-use crate::{Cluster, Rejection, children::Owner, references};
+use crate::{Cluster, Rejection, address, children::Owner, references};
 
 /// What should be served, or all that is wrong with the Webhook.
 pub fn validate(webhook: &Webhook, references: &References, settings: &Settings) -> Result<Endpoint, Vec<Rejection>> {
@@ -18,6 +18,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let path = spec.route.path.clone().unwrap_or(default_path);
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
     let event = event(spec).map_err(|found| rejections.extend(found)).ok();
+    rejections.extend(bad_keys_address(spec, settings));
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     let (Some((cluster, topic)), Some(verification), Some(event), true) =
@@ -41,6 +42,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         respond: spec.respond.status,
         patience: spec.patience,
         replicas: spec.replicas,
+        outgoing: settings.outgoing.clone(),
         paused: spec.paused,
     })
 }
@@ -125,6 +127,10 @@ fn field_source(path: &str, field: &EventField) -> Result<wire::FieldSource, Rej
     }
 }
 
+fn bad_keys_address(spec: &WebhookSpec, settings: &Settings) -> Option<Rejection> {
+    address::complaint("spec.verify.jwt.jwksUri", &spec.verify.jwt.as_ref()?.jwks_uri, settings)
+}
+
 fn bad_status(status: u16) -> Option<Rejection> {
     let message = format!("{status} does not tell a sender that the event was taken; use 200, 201, 202 or 204");
     (!matches!(status, 200 | 201 | 202 | 204)).then(|| Rejection::invalid("spec.respond.status", message))
@@ -189,6 +195,17 @@ mod tests {
         assert_eq!(accepted("{none: {}}", "{}"), CloudEvents::Accept);
         assert_eq!(accepted(preset, "{}"), CloudEvents::Ignore);
         assert_eq!(accepted(preset, "{cloudEvents: AcceptBatches}"), CloudEvents::AcceptBatches);
+    }
+
+    #[test]
+    fn keys_are_not_fetched_from_where_nobody_may_call() {
+        let judged = |uri: &str| {
+            let jwt = format!("{{issuer: 'https://id.example', audience: [hooks], jwksUri: '{uri}'}}");
+            judge(&format!("{{{ROUTE}, verify: {{jwt: {jwt}}}}}")).err().map(|found| found[0].to_string())
+        };
+        assert_eq!(judged("https://id.example/jwks"), None);
+        let refused = judged("http://169.254.169.254/jwks").unwrap();
+        assert!(refused.contains("spec.verify.jwt.jwksUri") && refused.contains("outgoing.allow"), "{refused}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The keys that requests are verified with: mounted files, read again when they change, or keys that an issuer publishes.
 
 mod published;
-mod stamp;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
+use sluice_outgoing::Stamp;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -12,10 +12,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::published::Issuer;
-pub(crate) use self::stamp::Stamp;
 use crate::{
     config::Endpoint,
-    outgoing::Reach,
     verify::{Key, Scheme},
 };
 
@@ -87,9 +85,9 @@ impl Keys {
 /// Reads the keys and keeps them current, for as long as anybody looks at them.
 ///
 /// The files are in memory, as mounted Secrets are: looking at them does not block.
-pub(crate) fn watch(endpoint: Arc<Endpoint>, reach: Reach) -> Keys {
+pub(crate) fn watch(endpoint: Arc<Endpoint>) -> Keys {
     if let Some(address) = &endpoint.published_at {
-        let (ring, issuer) = published::watch(address.clone(), reach);
+        let (ring, issuer) = published::watch(address.clone(), endpoint.guard.clone());
         return Keys { ring, issuer: Some(issuer) };
     }
     let (sender, ring) = watch::channel(Arc::new(KeyRing::read(&endpoint.scheme, &endpoint.secrets)));

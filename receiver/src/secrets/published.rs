@@ -1,10 +1,11 @@
 //! Keys that an issuer publishes (a JSON Web Key Set): kept while it cannot be reached, and fetched again when a token names one
 //! that is not known yet.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::Url;
+use sluice_outgoing::Guard;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
@@ -12,10 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{KeyRing, Unusable};
-use crate::{
-    outgoing::Reach,
-    verify::{Key, published_keys},
-};
+use crate::verify::{Key, published_keys};
 
 /// Asks the issuer's keys to be fetched before their time.
 #[derive(Clone, Debug)]
@@ -35,12 +33,12 @@ const LARGEST: usize = 1024 * 1024;
 const WAITING: usize = 64;
 
 /// Fetches the keys at an address and keeps them current, for as long as anybody looks at them.
-pub(super) fn watch(address: String, reach: Reach) -> (watch::Receiver<Arc<KeyRing>>, Issuer) {
+pub(super) fn watch(address: String, guard: Guard) -> (watch::Receiver<Arc<KeyRing>>, Issuer) {
     let ring =
         KeyRing { keys: Vec::new(), unusable: vec![unusable(format!("the keys at {address} were not fetched yet"))] };
     let (sender, receiver) = watch::channel(Arc::new(ring));
     let (asking, asked) = mpsc::channel(WAITING);
-    tokio::spawn(keep_current(Published { address, reach, keys: Vec::new(), fetched: None }, sender, asked));
+    tokio::spawn(keep_current(Published { address, guard, keys: Vec::new(), fetched: None }, sender, asked));
     (receiver, Issuer(asking))
 }
 
@@ -54,7 +52,7 @@ impl Issuer {
 
 struct Published {
     address: String,
-    reach: Reach,
+    guard: Guard,
     /// The set as it was fetched last.
     keys: Vec<u8>,
     fetched: Option<Instant>,
@@ -92,7 +90,7 @@ async fn keep_current(
 impl Published {
     /// Fetches the keys; where that fails, the ones from before are used for a while.
     async fn fetch(&mut self) -> KeyRing {
-        let fetched = get(&self.address, self.reach).await.and_then(|set| Ok((published_keys(&set)?, set)));
+        let fetched = get(&self.address, &self.guard).await.and_then(|set| Ok((published_keys(&set)?, set)));
         match fetched {
             Ok((keys, set)) => {
                 if set != self.keys {
@@ -121,12 +119,10 @@ fn unusable(reason: String) -> Unusable {
 }
 
 /// Each time with a client of its own: keys are fetched every few minutes, and a connection would be cold.
-async fn get(address: &str, reach: Reach) -> anyhow::Result<Vec<u8>> {
+async fn get(address: &str, guard: &Guard) -> anyhow::Result<Vec<u8>> {
     let url: Url = address.parse().context("this is no address")?;
-    if let Some(literal) = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok()) {
-        reach.check(literal)?;
-    }
-    let client = Client::builder().redirect(Policy::none()).timeout(TIME).dns_resolver(Arc::new(reach)).build()?;
+    guard.check(&url)?;
+    let client = guard.client().timeout(TIME).build()?;
     let mut response = client.get(url).send().await?;
     ensure!(response.status().is_success(), "it answers {}", response.status());
     let mut set = Vec::new();

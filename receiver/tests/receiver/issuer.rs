@@ -64,7 +64,7 @@ fn free_port() -> u16 {
 async fn receiver(port: u16, audience: &str) -> Setup {
     let topic = topic(&connection(), &[]).await;
     let mut setup = Setup::new(connection(), &topic);
-    setup.arguments = vec!["--call-loopback"];
+    setup.config.outgoing.allow = vec!["127.0.0.1".parse().unwrap()];
     setup.config.verification = Verification::Jwt {
         issuer: format!("http://127.0.0.1:{port}"),
         audience: vec![audience.to_owned()],
@@ -140,6 +140,6 @@ async fn while_no_key_was_ever_fetched_senders_are_asked_to_come_back() {
 #[tokio::test]
 async fn keys_are_not_fetched_from_this_machine_unless_it_is_allowed() {
     let mut setup = receiver(free_port(), "hooks").await;
-    setup.arguments.clear();
+    setup.config.outgoing.allow.clear();
     trouble(&setup.start(), "127.0.0.1 is an address of this machine").await;
 }

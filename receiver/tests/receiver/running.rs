@@ -27,7 +27,6 @@ pub(crate) struct Running {
 /// A folder with the files that a receiver reads.
 pub(crate) struct Setup {
     pub(crate) config: ReceiverConfig,
-    pub(crate) arguments: Vec<&'static str>,
     folder: TempDir,
 }
 
@@ -55,9 +54,10 @@ impl Setup {
             body_limit: Size::from_mebibytes(1),
             respond: 202,
             patience: Duration::from_millis(2500),
+            outgoing: sluice_crds::OutgoingCalls::default(),
             paused: false,
         };
-        Self { config, arguments: Vec::new(), folder }
+        Self { config, folder }
     }
 
     /// The file of the secret with this name.
@@ -83,7 +83,6 @@ impl Setup {
         let [endpoint, status] = [free_address(), free_address()];
         let child = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"))
             .args(["--log-format", "text", "--drain-delay", "3s"])
-            .args(&self.arguments)
             .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
             .arg("--config")
             .arg(folder.path())

@@ -296,6 +296,7 @@ fn job(delivery: Delivery) -> Job {
         },
         delivery,
         dead_letters: "d".into(),
+        outgoing: sluice_crds::OutgoingCalls::default(),
         log_level: LogLevel::Info,
     };
     Job { config, generation: 7 }

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use reqwest::{
     Client, Method, Response, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
 };
-use sluice_crds::{Delivery, HttpMethod};
+use sluice_crds::{Delivery, HttpMethod, Refused};
+use sluice_outgoing::Guard;
 
 use super::{DeliveryError, Outgoing, answer};
 use crate::retry::Failure;
@@ -20,6 +20,8 @@ use crate::retry::Failure;
 /// An HTTP API.
 pub(crate) struct HttpSink {
     client: Client,
+    /// Why its address is not called, where it is not.
+    refused: Option<Refused>,
     url: Url,
     method: Method,
     /// Those of every request.
@@ -45,11 +47,14 @@ impl HttpSink {
         method: HttpMethod,
         headers: &BTreeMap<String, String>,
         delivery: &Delivery,
+        guard: &Guard,
     ) -> anyhow::Result<Self> {
         let idempotency_header = delivery.idempotency_key.header.parse();
+        let url = url.parse().with_context(|| format!("sink.http.url {url:?} is no address"))?;
         Ok(Self {
-            client: client(delivery)?,
-            url: url.parse().with_context(|| format!("sink.http.url {url:?} is no address"))?,
+            client: client(delivery, guard)?,
+            refused: guard.check(&url).err(),
+            url,
             method: method.as_str().parse().expect("the methods of the API are methods of HTTP"),
             headers: header_map(headers)?,
             idempotency_header: idempotency_header.context("delivery.idempotencyKey.header is no name of a header")?,
@@ -59,6 +64,7 @@ impl HttpSink {
 
     /// Makes one attempt: 2xx is success.
     pub(crate) async fn deliver(&self, outgoing: &Outgoing<'_>) -> Result<(), DeliveryError> {
+        self.refused.map_or(Ok(()), |refused| Err(forbidden(&refused)))?;
         let request = self
             .client
             .request(self.method.clone(), self.url.clone())
@@ -93,6 +99,8 @@ impl HttpSink {
     fn no_answer(&self, error: reqwest::Error) -> DeliveryError {
         let code = if error.is_timeout() {
             "Timeout"
+        } else if let Some(refused) = causes(&error).find_map(|cause| cause.downcast_ref::<Refused>()) {
+            return forbidden(refused);
         } else if error.is_connect() {
             "Connect"
         } else {
@@ -109,10 +117,16 @@ impl HttpSink {
     }
 }
 
-fn client(delivery: &Delivery) -> anyhow::Result<Client> {
+/// The platform team may change its mind, or a name its address: it may pass.
+fn forbidden(refused: &Refused) -> DeliveryError {
+    let failure = Failure::Passing { retry_after: None };
+    DeliveryError { failure, code: "Forbidden".to_owned(), message: refused.to_string() }
+}
+
+fn client(delivery: &Delivery, guard: &Guard) -> anyhow::Result<Client> {
     let timeout = delivery.timeout.get();
-    Client::builder()
-        .redirect(Policy::none())
+    guard
+        .client()
         .timeout(timeout)
         .connect_timeout(timeout)
         .pool_max_idle_per_host(usize::try_from(delivery.max_in_flight).unwrap_or(usize::MAX))
@@ -161,8 +175,12 @@ fn quoted(body: &[u8]) -> String {
 }
 
 /// An error and all that led to it; reqwest itself says only that sending failed.
-fn with_causes(error: &dyn Error) -> String {
-    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod http;
 pub(crate) mod scripted;
 
 use sluice_crds::wire::SinkConfig;
+use sluice_outgoing::Guard;
 use sluice_pipeline::{Message, Record};
 
 use crate::{config::Job, retry::Failure};
@@ -44,7 +45,8 @@ impl Sink {
         match &job.config.sink {
             SinkConfig::Http { url, method, headers } => {
                 let delivery = &job.config.delivery;
-                let sink = http::HttpSink::new(url, *method, headers, delivery)?;
+                let guard = Guard::new(job.config.outgoing.clone());
+                let sink = http::HttpSink::new(url, *method, headers, delivery, &guard)?;
                 Ok(Self::Http(Box::new(sink)))
             }
         }

@@ -12,6 +12,7 @@ mod delivering;
 mod ending;
 mod failing;
 mod faults;
+mod guard;
 mod kafka;
 mod running;
 

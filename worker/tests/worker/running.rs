@@ -10,7 +10,7 @@ use std::{
 };
 
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, HttpMethod, LogLevel, NamespacedName, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, HttpMethod, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
     wire::{CONFIG_KEY, GENERATION_KEY, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus},
 };
 use tempfile::TempDir;
@@ -124,6 +124,7 @@ pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
         sink: SinkConfig::Http { url: url.to_owned(), method: HttpMethod::Post, headers: BTreeMap::new() },
         delivery: Delivery { retry, ..Delivery::default() },
         dead_letters: place.dead_letters.clone(),
+        outgoing: OutgoingCalls { allow: vec!["127.0.0.0/8".parse().unwrap()], deny: vec![] },
         log_level: LogLevel::Debug,
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 /// What some files looked like at one moment. A mounted Secret is changed by pointing a symbolic link to new files, so that
 /// device and inode differ; a file that is written in place has another time.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<Option<Look>>);
+pub struct Stamp(Vec<Option<Look>>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Look {
@@ -17,7 +17,7 @@ struct Look {
 
 impl Stamp {
     /// What the files look like now; a missing one has a look of its own.
-    pub(crate) fn of(files: &[PathBuf]) -> Self {
+    pub fn of(files: &[PathBuf]) -> Self {
         Self(files.iter().map(look).collect())
     }
 }
