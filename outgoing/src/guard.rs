@@ -2,7 +2,6 @@
 //! used, so that a name cannot mean another address a moment later.
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -45,7 +44,7 @@ impl Resolve for Guard {
             let found: Vec<SocketAddr> = lookup_host((name.as_str(), 0)).await?.collect();
             let allowed: Vec<_> = found.iter().copied().filter(|found| rules.check(found.ip()).is_ok()).collect();
             match (allowed.is_empty(), found.first().map(|found| rules.check(found.ip()))) {
-                (true, Some(Err(refused))) => Err(io::Error::other(refused).into()),
+                (true, Some(Err(refused))) => Err(refused.into()),
                 _ => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })

@@ -1,4 +1,4 @@
-//! What is wrong with a step's program or schema, in one line.
+//! What is wrong with a program, template or schema, in one line.
 
 use std::fmt;
 
@@ -6,15 +6,24 @@ use vrl::diagnostic::Diagnostic;
 
 use crate::functions;
 
-/// One complaint about one step.
+/// One complaint about one step or one field of the sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct CompileError {
-    /// Name of the step.
-    pub step: String,
-    /// Where in the program it is; a schema has no lines.
+    /// What it is about.
+    pub part: Part,
+    /// Where in its text it is; a schema has no lines.
     pub place: Option<Place>,
     /// What is wrong: one line, without colours.
     pub message: String,
+}
+
+/// What a complaint is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The step of this name.
+    Step(String),
+    /// This field of the sink, such as `http.url`.
+    Sink(String),
 }
 
 /// A place in a program.
@@ -28,7 +37,10 @@ pub struct Place {
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {:?}", self.step)?;
+        match &self.part {
+            Part::Step(name) => write!(f, "step {name:?}")?,
+            Part::Sink(field) => write!(f, "sink.{field}")?,
+        }
         if let Some(Place { line, column }) = self.place {
             write!(f, ", line {line}, column {column}")?;
         }
@@ -38,30 +50,40 @@ impl fmt::Display for CompileError {
 
 impl CompileError {
     /// A complaint about the program as a whole.
-    pub(crate) fn at_start(step: &str, message: impl Into<String>) -> Self {
-        Self { step: step.to_owned(), place: Some(Place { line: 1, column: 1 }), message: message.into() }
+    pub(crate) fn at_start(part: &Part, message: impl Into<String>) -> Self {
+        Self { part: part.clone(), place: Some(Place { line: 1, column: 1 }), message: message.into() }
     }
 
     /// A complaint about a schema.
-    pub(crate) fn of_schema(step: &str, message: impl Into<String>) -> Self {
-        Self { step: step.to_owned(), place: None, message: message.into() }
+    pub(crate) fn of_schema(part: &Part, message: impl Into<String>) -> Self {
+        Self { part: part.clone(), place: None, message: message.into() }
     }
 
     /// A complaint about a program that must not reach the compiler.
-    pub(crate) fn too_deep(step: &str, program: &str, offset: usize) -> Self {
+    pub(crate) fn too_deep(part: &Part, program: &str, offset: usize) -> Self {
         let place = Some(place(program, offset));
         let message = "the program is nested or chained too deeply here; divide it into statements or steps".to_owned();
-        Self { step: step.to_owned(), place, message }
+        Self { part: part.clone(), place, message }
+    }
+
+    /// The same complaint where the program begins at this byte of a longer text.
+    pub(crate) fn moved(mut self, text: &str, offset: usize) -> Self {
+        let start = place(text, offset);
+        if let Some(place) = &mut self.place {
+            place.column += if place.line == 1 { start.column - 1 } else { 0 };
+            place.line += start.line - 1;
+        }
+        self
     }
 
     /// The compiler's complaint in one line: its message, then what it says about places.
-    pub(crate) fn of(step: &str, program: &str, diagnostic: &Diagnostic) -> Self {
+    pub(crate) fn of(part: &Part, program: &str, diagnostic: &Diagnostic) -> Self {
         let labels = || diagnostic.labels.iter();
         let offset =
             labels().find(|label| label.primary).or_else(|| labels().next()).map_or(0, |label| label.span.start());
         let place = Some(place(program, offset));
         let message = withheld_function(program, diagnostic).unwrap_or_else(|| in_one_line(diagnostic));
-        Self { step: step.to_owned(), place, message }
+        Self { part: part.clone(), place, message }
     }
 }
 

@@ -29,7 +29,8 @@ fn not_utf8(path: &str) -> String {
     format!("{} holds bytes that are no UTF-8; encode_base64 makes text of them", place(path))
 }
 
-fn json(value: &Value, original: &[u8]) -> Result<Bytes, String> {
+/// The value as JSON, or what in it JSON cannot hold.
+pub(crate) fn json(value: &Value, original: &[u8]) -> Result<Bytes, String> {
     check(value, original, &mut String::new())?;
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| error.to_string())
 }

@@ -16,14 +16,17 @@ mod metadata;
 mod pipeline;
 mod program;
 mod record;
+mod request;
 mod schema;
 mod step;
 mod target;
+mod template;
 mod verdict;
 mod work;
 
 pub use budget::CpuTime;
-pub use compile_error::{CompileError, Place};
+pub use compile_error::{CompileError, Part, Place};
 pub use pipeline::Pipeline;
 pub use record::{Header, Record};
+pub use request::HttpRequest;
 pub use verdict::{Code, Media, Message, Rejection, Verdict};

@@ -1,5 +1,6 @@
 //! The way of a record through its steps.
 
+use bytes::Bytes;
 use sluice_crds::{
     Decode, Format,
     wire::{SinkConfig, StepConfig},
@@ -10,7 +11,8 @@ use vrl::{
 };
 
 use crate::{
-    Code, CompileError, CpuTime, Message, Record, Rejection, Verdict, decode, metadata, step::Step, work::Work,
+    Code, CompileError, CpuTime, Media, Message, Record, Rejection, Verdict, decode, metadata, request::Request,
+    step::Step, work::Work,
 };
 
 /// How records are decoded, and compiled steps. Cheap to share: applying it changes nothing in it.
@@ -18,14 +20,14 @@ use crate::{
 pub struct Pipeline {
     decode: Decode,
     steps: Vec<Step>,
-    /// Whether any step reads metadata; else it is not made.
+    /// How records are sent; `None` where the sink is no HTTP API.
+    request: Option<Request>,
+    /// Whether any program reads metadata; else it is not made.
     reads_metadata: bool,
-    /// Whether a record that no step looks at must still be what its format says.
-    checks_format: bool,
 }
 
 impl Pipeline {
-    /// Compiles the steps, or says all that is wrong with them. Each step is compiled for what the steps before it make of
+    /// Compiles the steps and the sink's templates, or says all that is wrong with them. Each step is compiled for what the steps before it make of
     /// the record; those after a wrong one are compiled as if it changed nothing they can know. Without a sink it is only
     /// said what is wrong with the steps.
     pub fn compile(
@@ -45,12 +47,16 @@ impl Pipeline {
                 }
             }
         }
+        let request = match sink {
+            Some(SinkConfig::Http(http)) => Request::compile(http, &types).map_err(|found| errors.extend(found)).ok(),
+            None => None,
+        };
         if !errors.is_empty() {
             return Err(errors);
         }
-        let reads_metadata = compiled.iter().any(Step::reads_metadata);
-        let checks_format = sink.is_some_and(tells_format);
-        Ok(Self { decode: decode.clone(), steps: compiled, reads_metadata, checks_format })
+        let reads_metadata =
+            compiled.iter().any(Step::reads_metadata) || request.as_ref().is_some_and(Request::reads_metadata);
+        Ok(Self { decode: decode.clone(), steps: compiled, request, reads_metadata })
     }
 
     /// Judges one record. Never panics, whatever the record holds. A record that takes more than its share of `cpu_time`,
@@ -66,22 +72,20 @@ impl Pipeline {
                 return Ok(Verdict::Skip { step: step.name.clone() });
             }
         }
-        if self.checks_format {
+        let request = self.request.as_ref().map(|request| request.of(&mut work)).transpose()?;
+        if request.as_ref().is_some_and(|request| !request.has_body) {
+            return Ok(Verdict::Deliver(Message { value: Bytes::new(), media: Media::Bytes, request }));
+        }
+        if request.is_some() {
+            // It says of itself what it is, so that it has to be that.
             work.check()?;
         }
         let (value, media) = work.payload()?;
-        Ok(Verdict::Deliver(Message { value: value.ok_or_else(no_value)?, media }))
+        Ok(Verdict::Deliver(Message { value: value.ok_or_else(no_value)?, media, request }))
     }
 
     fn metadata(&self, record: &Record) -> Value {
         if self.reads_metadata { metadata::value(record) } else { Value::Null }
-    }
-}
-
-/// Whether what is sent to the sink says of itself what it is, so that it has to be that.
-fn tells_format(sink: &SinkConfig) -> bool {
-    match sink {
-        SinkConfig::Http { .. } => true,
     }
 }
 

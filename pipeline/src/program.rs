@@ -11,7 +11,7 @@ use vrl::{
     value::Value,
 };
 
-use crate::{Code, CompileError, budget::Budget, complexity, functions, metadata, target::StepTarget};
+use crate::{Code, CompileError, Part, budget::Budget, complexity, functions, metadata, target::StepTarget};
 
 /// Why a program gave nothing for a record.
 #[derive(Debug)]
@@ -58,10 +58,8 @@ pub(crate) fn touches_value(program: &Program) -> bool {
 }
 
 /// Compiles a condition.
-pub(crate) fn filter(step: &str, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
-    let mut config = CompileConfig::default();
-    config.set_read_only();
-    let program = compile(step, source, types, config)?;
+pub(crate) fn filter(part: &Part, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
+    let program = expression(part, source, types)?;
     let result = program.final_type_info().result;
     if result.kind().is_boolean() && (result.returns().is_boolean() || result.returns().is_never()) {
         return Ok(program);
@@ -69,32 +67,39 @@ pub(crate) fn filter(step: &str, source: &str, types: &TypeState) -> Result<Prog
     let kind = result.kind();
     let message =
         format!("a filter must be true or false; this one gives {kind}. Compare with ==, or use to_bool!(..)");
-    Err(vec![CompileError::at_start(step, message)])
+    Err(vec![CompileError::at_start(part, message)])
+}
+
+/// Compiles a program that gives a value.
+pub(crate) fn expression(part: &Part, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
+    let mut config = CompileConfig::default();
+    config.set_read_only();
+    compile(part, source, types, config)
 }
 
 /// Compiles a program that changes the record. `types` become those after it.
-pub(crate) fn map(step: &str, source: &str, types: &mut TypeState) -> Result<Program, Vec<CompileError>> {
+pub(crate) fn map(part: &Part, source: &str, types: &mut TypeState) -> Result<Program, Vec<CompileError>> {
     let mut config = CompileConfig::default();
     config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
-    let program = compile(step, source, types, config)?;
+    let program = compile(part, source, types, config)?;
     let writes = program.info().target_assignments.iter().any(|path| path.prefix == PathPrefix::Event);
     // `del` is the one function that changes the record, and the compiler does not say where it is called.
     if !writes && !source.contains("del") {
         let message = "this map changes nothing: assign to the record, as in . = {\"id\": .id} or .id = 1";
-        return Err(vec![CompileError::at_start(step, message)]);
+        return Err(vec![CompileError::at_start(part, message)]);
     }
     types.external = program.final_type_info().state.external;
     Ok(program)
 }
 
-fn compile(step: &str, source: &str, types: &TypeState, config: CompileConfig) -> Result<Program, Vec<CompileError>> {
+fn compile(part: &Part, source: &str, types: &TypeState, config: CompileConfig) -> Result<Program, Vec<CompileError>> {
     if let Some(offset) = complexity::too_deep_at(source) {
-        return Err(vec![CompileError::too_deep(step, source, offset)]);
+        return Err(vec![CompileError::too_deep(part, source, offset)]);
     }
     let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
-        .map_err(|found| found.iter().map(|error| CompileError::of(step, source, error)).collect::<Vec<_>>())?;
+        .map_err(|found| found.iter().map(|error| CompileError::of(part, source, error)).collect::<Vec<_>>())?;
     match unknown_metadata(&program) {
-        Some(message) => Err(vec![CompileError::at_start(step, message)]),
+        Some(message) => Err(vec![CompileError::at_start(part, message)]),
         None => Ok(program),
     }
 }

@@ -9,7 +9,7 @@ use vrl::{
 };
 
 use crate::{
-    Code, CompileError, Rejection, program,
+    Code, CompileError, Part, Rejection, program,
     program::Failed,
     schema::{Mismatch, Schema},
     work::Work,
@@ -32,15 +32,15 @@ enum Compiled {
 impl Step {
     /// Compiles a step for a record whose types are `types`, which become those after the step.
     pub(crate) fn compile(config: &StepConfig, types: &mut TypeState) -> Result<Self, Vec<CompileError>> {
-        let name = config.name.as_str();
+        let part = Part::Step(config.name.clone());
         let operation = match &config.operation {
-            Operation::Filter(source) => Compiled::Filter(program::filter(name, source, types)?),
-            Operation::Map(source) => Compiled::Map(program::map(name, source, types)?),
-            Operation::Validate(schema) => {
-                Compiled::Validate(Schema::compile(schema).map_err(|error| vec![CompileError::of_schema(name, error)])?)
-            }
+            Operation::Filter(source) => Compiled::Filter(program::filter(&part, source, types)?),
+            Operation::Map(source) => Compiled::Map(program::map(&part, source, types)?),
+            Operation::Validate(schema) => Compiled::Validate(
+                Schema::compile(schema).map_err(|error| vec![CompileError::of_schema(&part, error)])?,
+            ),
         };
-        Ok(Self { name: name.to_owned(), operation })
+        Ok(Self { name: config.name.clone(), operation })
     }
 
     /// Whether the step's program reads metadata.

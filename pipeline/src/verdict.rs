@@ -1,9 +1,11 @@
 //! What a pipeline says about one record.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use sluice_crds::Format;
+
+use crate::HttpRequest;
 
 /// What becomes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Message {
     pub value: Bytes,
     /// What the bytes are.
     pub media: Media,
+    /// The request that carries it, where the sink is an HTTP API.
+    pub request: Option<Arc<HttpRequest>>,
 }
 
 /// What the bytes of a message are.
@@ -101,6 +105,8 @@ pub enum Code {
     TooMuchWork,
     /// A step made a value that JSON cannot hold.
     Unencodable,
+    /// The record gives no request that can be sent: a path segment that is empty, a header with a line break.
+    InvalidRequest,
 }
 
 impl Code {
@@ -117,6 +123,7 @@ impl Code {
             Self::Aborted => "Aborted",
             Self::TooMuchWork => "TooMuchWork",
             Self::Unencodable => "Unencodable",
+            Self::InvalidRequest => "InvalidRequest",
         }
     }
 }

@@ -38,6 +38,11 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// What the record was decoded from.
+    pub(crate) fn original(&self) -> &'a [u8] {
+        self.record.value.as_deref().unwrap_or_default()
+    }
+
     /// Puts the record's value into the target, where it is not there yet.
     pub(crate) fn decode(&mut self) -> Result<(), Rejection> {
         if !std::mem::replace(&mut self.decoded, true) {
@@ -70,10 +75,8 @@ impl<'a> Work<'a> {
         };
         let (bytes, media) = match self.encoded.take() {
             Some(encoded) => encoded,
-            None => {
-                encode::value(self.decode.format, &self.target.value, self.record.value.as_deref().unwrap_or_default())
-                    .map_err(|message| Rejection::new(step, Code::Unencodable, message))?
-            }
+            None => encode::value(self.decode.format, &self.target.value, self.original())
+                .map_err(|message| Rejection::new(step, Code::Unencodable, message))?,
         };
         self.encoded = Some((bytes.clone(), media));
         Ok((Some(bytes), media))

@@ -1,12 +1,12 @@
 //! No record makes a pipeline panic, and what it delivers is always JSON.
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use sluice_crds::{
-    Decode, Format, HttpMethod,
-    wire::{Operation, SinkConfig, StepConfig},
+    Decode, Format,
+    wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
 use sluice_pipeline::{Header, Media, Message, Pipeline, Record, Verdict};
 
@@ -20,7 +20,7 @@ proptest! {
             topic: "t".into(), partition: 0, offset: 0, timestamp: Some(time), key, value: Some(value), headers,
         };
         for pipeline in PIPELINES.iter() {
-            if let Verdict::Deliver(Message { value, media: Media::Json }) = pipeline.apply(&record, || Duration::ZERO) {
+            if let Verdict::Deliver(Message { value, media: Media::Json, .. }) = pipeline.apply(&record, || Duration::ZERO) {
                 let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&value);
                 prop_assert!(parsed.is_ok(), "{:?}", value);
             }
@@ -45,7 +45,7 @@ static PIPELINES: LazyLock<Vec<Pipeline>> = LazyLock::new(|| {
 
 fn pipeline(format: Format, steps: &[StepConfig]) -> Pipeline {
     let decode = Decode { format, ..Decode::default() };
-    let sink = SinkConfig::Http { url: "http://h/".into(), method: HttpMethod::Post, headers: BTreeMap::new() };
+    let sink = SinkConfig::Http(HttpSinkConfig::new("http://h/"));
     Pipeline::compile(&decode, steps, Some(&sink)).unwrap_or_else(|errors| panic!("{errors:#?}"))
 }
 

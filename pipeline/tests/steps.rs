@@ -1,14 +1,14 @@
 //! Tables of records and what pipelines say about them; of programs and what the compiler says about them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 use sluice_crds::{
-    Decode, Format, HttpMethod,
-    wire::{Operation, SinkConfig, StepConfig},
+    Decode, Format,
+    wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, Header, Media, Message, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, CpuTime, Header, Media, Message, Part, Pipeline, Record, Verdict};
 
 #[test]
 fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
@@ -73,7 +73,7 @@ fn what_cannot_be_processed_is_rejected_with_stage_code_and_reason() {
 #[test]
 fn a_tombstone_can_be_held_back_given_a_value_or_is_rejected() {
     let tombstone = Record { value: None, ..record("") };
-    let verdict = |steps: &[StepConfig]| compiled(Format::Json, steps).apply(&tombstone, no_time);
+    let verdict = |steps: &[StepConfig]| judged(&compiled(Format::Json, steps), &tombstone, no_time);
     assert_eq!(verdict(&[filter(". != null")]), Verdict::Skip { step: "filter".into() });
     assert_eq!(verdict(&[map(". = {\"deleted\": %key}")]), deliver(r#"{"deleted":"k"}"#));
     assert!(matches!(verdict(&[]), Verdict::Reject(rejection) if rejection.code == Code::NoValue));
@@ -90,7 +90,7 @@ fn texts_and_bytes_go_through_steps_as_what_they_are() {
         (Format::Bytes, vec![map(". = decode_base64!(.)")], "/w==", delivered(&[0xff], Media::Bytes)),
         (Format::Bytes, vec![map(". = {\"data\": encode_base64(string!(.))}")], "a", deliver(r#"{"data":"YQ=="}"#)),
     ] {
-        assert_eq!(compiled(format, &steps).apply(&record(body), no_time), expected, "{format:?} {steps:?}");
+        assert_eq!(judged(&compiled(format, &steps), &record(body), no_time), expected, "{format:?} {steps:?}");
     }
 }
 
@@ -192,11 +192,22 @@ fn the_compiler_names_step_line_and_column() {
 #[test]
 fn all_wrong_steps_are_named_together() {
     let errors = Pipeline::compile(&Decode::default(), &[filter("("), map(".a = 1"), map(")")], None).unwrap_err();
-    assert_eq!(errors.iter().map(|error| error.step.as_str()).collect::<Vec<_>>(), ["filter", "map"]);
+    assert_eq!(
+        errors.iter().map(|error| error.part.clone()).collect::<Vec<_>>(),
+        ["filter", "map"].map(|name| Part::Step(name.into()))
+    );
 }
 
 fn apply(steps: &[StepConfig], body: &str) -> Verdict {
-    compiled(Format::Json, steps).apply(&record(body), no_time)
+    judged(&compiled(Format::Json, steps), &record(body), no_time)
+}
+
+/// What a pipeline says about a record; the request of the sink is no matter of steps.
+fn judged(pipeline: &Pipeline, record: &Record, cpu_time: CpuTime) -> Verdict {
+    match pipeline.apply(record, cpu_time) {
+        Verdict::Deliver(message) => Verdict::Deliver(Message { request: None, ..message }),
+        other => other,
+    }
 }
 
 fn no_time() -> Duration {
@@ -205,7 +216,7 @@ fn no_time() -> Duration {
 
 fn compiled(format: Format, steps: &[StepConfig]) -> Pipeline {
     let decode = Decode { format, ..Decode::default() };
-    let sink = SinkConfig::Http { url: "http://h/".into(), method: HttpMethod::Post, headers: BTreeMap::new() };
+    let sink = SinkConfig::Http(HttpSinkConfig::new("http://h/"));
     Pipeline::compile(&decode, steps, Some(&sink)).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
@@ -214,7 +225,7 @@ fn deliver(body: &str) -> Verdict {
 }
 
 fn delivered(value: &[u8], media: Media) -> Verdict {
-    Verdict::Deliver(Message { value: Bytes::copy_from_slice(value), media })
+    Verdict::Deliver(Message { value: Bytes::copy_from_slice(value), media, request: None })
 }
 
 fn filter(program: &str) -> StepConfig {

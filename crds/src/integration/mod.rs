@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use delivery::{Backoff, Delivery, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, Retry};
-pub use sink::{HttpMethod, HttpSink, Sink};
+pub use sink::{Body, HttpMethod, HttpSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
 pub use step::{Decode, Format, SchemaSource, Step, Validation};
 

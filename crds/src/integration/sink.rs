@@ -16,42 +16,86 @@ pub struct Sink {
     pub http: Option<HttpSink>,
 }
 
-/// An HTTP API: one request for each record, the record's value as its JSON body.
+/// An HTTP API: one request for each record. Method, path, query and headers may hold programs in the Vector Remap Language
+/// between `{{` and `}}`, which see the record as the steps left it. A record for which a program fails, or that gives no
+/// valid request, is a data error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpSink {
-    /// Address of the API, `http://` or `https://`.
-    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^/?#@\s]+"))]
+    /// Address of the API, `http://` or `https://`. Path and query may hold programs, whose values are percent-encoded: one
+    /// value is one path segment, or a part of one. Example: `https://ledger.example/accounts/{{ .account }}/entries`.
+    #[schemars(length(min = 8, max = 8192), regex(pattern = r"^https?://[^/?#@{}\s]+"))]
     pub url: String,
-    /// Method of the request.
-    #[serde(default)]
-    pub method: HttpMethod,
-    /// Headers of the request, beside `Content-Type: application/json`.
+    /// Method of the request: `POST`, `PUT`, `PATCH`, `DELETE`, `GET`, or a program that gives one. Default: `POST`.
+    /// Example: `{{ if .deleted == true { "DELETE" } else { "PUT" } }}`.
+    #[serde(default = "post")]
+    #[schemars(length(max = 4096), regex(pattern = r"^(POST|PUT|PATCH|DELETE|GET)$|\{\{"))]
+    pub method: String,
+    /// Parameters of the query, beside those in the address. A null value leaves its parameter out.
+    /// Example: `{currency: "{{ .currency }}"}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub query: BTreeMap<String, String>,
+    /// Headers of the request, beside `Content-Type`, which tells what the body is. A null value leaves its header out.
+    /// Example: `{X-Tenant: "{{ %headers.tenant }}"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
+    /// What the body holds. `DELETE` and `GET` have none.
+    #[serde(default)]
+    pub body: Body,
+    /// Statuses that mean success beside 2xx. Example: `[404, 410]` where a record that is gone may be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(range(min = 300, max = 599)))]
+    pub success_codes: Vec<u16>,
 }
 
-/// Methods of a request with a body.
+fn post() -> String {
+    HttpMethod::Post.as_str().to_owned()
+}
+
+/// What the body of a request holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
+pub enum Body {
+    /// The record's value as the steps left it: JSON, or what `decode.format` says.
+    #[default]
+    Value,
+    /// Nothing: method, path, query and headers say it all. A record without a value can be delivered too.
+    None,
+}
+
+/// Methods of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpMethod {
     /// Create, or hand over.
-    #[default]
     Post,
     /// Create or replace.
     Put,
     /// Change.
     Patch,
+    /// Remove.
+    Delete,
+    /// Ask.
+    Get,
 }
 
 impl HttpMethod {
+    /// All methods.
+    pub const ALL: [Self; 5] = [Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Get];
+
     /// The method as it stands in a request.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Post => "POST",
             Self::Put => "PUT",
             Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
         }
+    }
+
+    /// Whether a request of this method has a body.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 }

@@ -8,7 +8,10 @@ pub use receiver::{
     CertificateName, DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverStatus,
     RejectedBecause, Verification,
 };
-pub use worker::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus};
+pub use worker::{
+    HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, TEMPLATE_END, TEMPLATE_START, WorkerConfig,
+    WorkerStatus, is_template,
+};
 
 /// Folder in which a data plane finds its configuration, `config.json` and `generation`.
 pub const CONFIG_FOLDER: &str = "/etc/sluice/config";

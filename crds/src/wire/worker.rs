@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decode, Delivery, HttpMethod, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
+use crate::{Body, Decode, Delivery, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,14 +76,59 @@ pub enum Operation {
 #[serde(rename_all = "camelCase")]
 pub enum SinkConfig {
     /// One HTTP request for each record.
-    Http {
-        /// Address of the API.
-        url: String,
-        /// Method of the request.
-        method: HttpMethod,
-        /// Headers of the request.
-        headers: BTreeMap<String, String>,
-    },
+    Http(HttpSinkConfig),
+}
+
+/// One HTTP request for each record. Method, path, query and headers may hold templates, which the pipeline compiles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSinkConfig {
+    /// Address of the API.
+    pub url: String,
+    /// Method of the request.
+    pub method: String,
+    /// Parameters of the query, beside those in the address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Headers of the request.
+    pub headers: BTreeMap<String, String>,
+    /// What the body holds.
+    #[serde(default)]
+    pub body: Body,
+    /// Statuses that mean success beside 2xx.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub success_codes: Vec<u16>,
+}
+
+/// What begins a program in a text.
+pub const TEMPLATE_START: &str = "{{";
+/// What ends a program in a text.
+pub const TEMPLATE_END: &str = "}}";
+
+/// Whether records have a say in a text.
+pub fn is_template(text: &str) -> bool {
+    text.contains(TEMPLATE_START)
+}
+
+impl HttpSinkConfig {
+    /// The record's value as the body of a `POST` to this address.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            method: "POST".to_owned(),
+            query: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            body: Body::default(),
+            success_codes: Vec::new(),
+        }
+    }
+
+    /// Scheme, host and port of the address, which are the same for all records.
+    pub fn origin(&self) -> &str {
+        let host = self.url.find("://").map_or(0, |scheme| scheme + "://".len());
+        let end = self.url[host..].find(['/', '?', '#']).map_or(self.url.len(), |end| host + end);
+        &self.url[..end]
+    }
 }
 
 /// What a worker answers to `GET /status`: counts since its start. `received` is the sum of the four that follow it.

@@ -96,9 +96,8 @@ impl Flow {
 
     /// What records are delivered to, for people: method and host, never a query that may hold a secret.
     pub fn sink_title(&self) -> String {
-        let wire::SinkConfig::Http { url, method, .. } = &self.sink;
-        let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-        let host = authority.split(['/', '?', '#']).next().unwrap_or_default();
-        format!("{} {host}", method.as_str())
+        let wire::SinkConfig::Http(http) = &self.sink;
+        let host = http.origin().split_once("://").map_or(http.origin(), |(_, host)| host);
+        if wire::is_template(&http.method) { host.to_owned() } else { format!("{} {host}", http.method) }
     }
 }

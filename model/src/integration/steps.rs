@@ -1,7 +1,8 @@
-//! Judges the steps of an Integration: what they are, the schemas that they name, and whether the worker can run them.
+//! Judges the steps of an Integration and the templates of its sink: what they are, the schemas that they name, and whether the
+//! worker can run them.
 
 use sluice_crds::{ConfigMapReference, IntegrationSpec, SchemaSource, Step, wire};
-use sluice_pipeline::Pipeline;
+use sluice_pipeline::{Part, Pipeline};
 
 use super::References;
 use crate::Rejection;
@@ -78,12 +79,15 @@ fn compile(
     steps: &[wire::StepConfig],
     sink: Option<&wire::SinkConfig>,
 ) -> Result<(), Vec<Rejection>> {
-    let field = |name: &str| {
-        let index = spec.steps.iter().position(|step| step.name == name).unwrap_or_default();
-        format!("spec.steps[{index}].{}", kind(&spec.steps[index]))
+    let field = |part: &Part| match part {
+        Part::Step(name) => {
+            let index = spec.steps.iter().position(|step| step.name == *name).unwrap_or_default();
+            format!("spec.steps[{index}].{}", kind(&spec.steps[index]))
+        }
+        Part::Sink(field) => format!("spec.sink.{field}"),
     };
     Pipeline::compile(&spec.decode, steps, sink).map(drop).map_err(|errors| {
-        errors.iter().map(|error| Rejection::invalid(field(&error.step), error.to_string())).collect()
+        errors.iter().map(|error| Rejection::invalid(field(&error.part), error.to_string())).collect()
     })
 }
 

@@ -112,16 +112,21 @@ fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig,
     let Some(http) = &spec.sink.http else {
         return Err(vec![Rejection::invalid("spec.sink", "write http")]);
     };
+    let config = wire::HttpSinkConfig {
+        url: http.url.clone(),
+        method: http.method.clone(),
+        query: http.query.clone(),
+        headers: http.headers.clone(),
+        body: http.body,
+        success_codes: http.success_codes.clone(),
+    };
+    let address = address::complaint("spec.sink.http.url", config.origin(), settings);
     let rejections: Vec<Rejection> =
-        bad_address(http, settings).into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
+        address.into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
     if !rejections.is_empty() {
         return Err(rejections);
     }
-    Ok(wire::SinkConfig::Http { url: http.url.clone(), method: http.method, headers: http.headers.clone() })
-}
-
-fn bad_address(http: &HttpSink, settings: &Settings) -> Option<Rejection> {
-    address::complaint("spec.sink.http.url", &http.url, settings)
+    Ok(wire::SinkConfig::Http(config))
 }
 
 /// Headers that the request has anyway: a second one would contradict it.
@@ -136,7 +141,7 @@ fn bad_headers(http: &HttpSink) -> Vec<Rejection> {
         if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             return Some(Rejection::invalid(field, "this header is set by the HTTP client itself; remove it"));
         }
-        let is_value = HeaderValue::try_from(value.as_str()).is_ok();
+        let is_value = wire::is_template(value) || HeaderValue::try_from(value.as_str()).is_ok();
         (!is_value).then(|| Rejection::invalid(field, "a header's value cannot hold control characters"))
     };
     http.headers.iter().filter_map(complaint).collect()
@@ -252,6 +257,36 @@ mod tests {
             let complaint = judge(&spec(reference), &references).unwrap_err().remove(0);
             assert_eq!(complaint.field, format!("spec.steps[0].validate.jsonSchema.{field}"));
             assert!(complaint.reason == reason && complaint.message.contains(message), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn templates_of_the_sink_are_judged_with_the_worker_s_compiler() {
+        let sink = |sink: &str| {
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, sink: {{http: {sink}}}}}");
+            judge(&spec, &orders(READY)).map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let flow = sink("{url: 'https://ledger.example/{{ .id }}', method: '{{ string!(.verb) }}'}").unwrap();
+        assert_eq!(flow.sink_title(), "ledger.example");
+        let headers = "headers: {X-A: '{{ .a }}', X-B: \"{{ upcase(.b) }}\"}";
+        let found =
+            sink(&format!("{{url: 'https://ledger.example/{{{{ .id', {headers}, query: {{q: '{{{{ ( }}}}'}}}}"))
+                .unwrap_err();
+        let begins = [
+            "spec.sink.http.url: sink.http.url, line 1, column 24: {{ has no }}",
+            "spec.sink.http.query[q]: sink.http.query[q], line 1, column 5: syntax error",
+            "spec.sink.http.headers[X-B]: sink.http.headers[X-B], line 1, column 11: invalid argument type",
+        ];
+        assert_eq!(found.len(), begins.len(), "{found:?}");
+        assert!(found.iter().zip(begins).all(|(found, begin)| found.starts_with(begin)), "{found:?}");
+    }
+
+    #[test]
+    fn addresses_that_nobody_may_call_are_refused() {
+        for url in ["http://127.0.0.1:8080/", "http://[::1]/", "http://169.254.169.254/latest/{{ .id }}"] {
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, sink: {{http: {{url: '{url}'}}}}}}");
+            let complaint = judge(&spec, &orders(READY)).unwrap_err().remove(0);
+            assert!(complaint.message.contains("outgoing.allow"), "{complaint}");
         }
     }
 

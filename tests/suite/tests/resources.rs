@@ -81,6 +81,13 @@ async fn the_api_server_accepts_what_is_valid() {
         (
             "Integration",
             format!(
+                "{SOURCE}, sink: {{http: {{url: 'https://api.example/a/{{{{ .id }}}}?b={{{{ .b }}}}', method: '{{{{ .verb }}}}', body: None, 
+                 query: {{c: '{{{{ .c }}}}'}}, headers: {{X-A: '{{{{ .a }}}}'}}, successCodes: [404, 409]}}}}"
+            ),
+        ),
+        (
+            "Integration",
+            format!(
                 "{SOURCE}, {SINK}, steps: [{{name: a, validate: {{jsonSchema: {{inline: {{type: object, required: [id]}}}}}}}},
                  {{name: b, validate: {{jsonSchema: {{configMapRef: {{name: schemas, key: order.json}}}}}}}}]"
             ),
@@ -175,6 +182,24 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ("Integration", "i", format!("source: {{}}, {SINK}"), "source: write exactly one of topic, webhook, kafka"),
         ("Integration", "i", format!("{SOURCE}, sink: {{}}"), "sink: write http"),
         ("Integration", "i", format!("{SOURCE}, sink: {{http: {{url: 'ftp://x'}}}}"), "spec.sink.http.url"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, sink: {{http: {{url: 'https://{{{{ .host }}}}/'}}}}"),
+            "spec.sink.http.url",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, sink: {{http: {{url: 'https://a.example/', method: TRACE}}}}"),
+            "spec.sink.http.method",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, sink: {{http: {{url: 'https://a.example/', successCodes: [100]}}}}"),
+            "spec.sink.http.successCodes",
+        ),
         (
             "Integration",
             "i",

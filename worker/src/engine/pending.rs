@@ -109,15 +109,10 @@ impl Pending {
 impl Task {
     /// The memory that it takes beside that of its record.
     fn size_beside(&self, record: &Record) -> usize {
-        match self {
-            Self::Deliver(message)
-                if record.value.as_ref().is_some_and(|own| own.as_ptr() == message.value.as_ptr()) =>
-            {
-                0
-            }
-            Self::Deliver(message) => message.value.len(),
-            Self::Bury(..) => 0,
-        }
+        let Self::Deliver(message) = self else { return 0 };
+        let is_own = record.value.as_ref().is_some_and(|own| own.as_ptr() == message.value.as_ptr());
+        let value = if is_own { 0 } else { message.value.len() };
+        value + message.request.as_ref().map_or(0, |request| request.size())
     }
 }
 

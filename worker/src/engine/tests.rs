@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 use sluice_crds::{
     Backoff, Decode, Delivery, Duration as Text, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
-    wire::{Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
+    wire::{HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
 };
 use sluice_kafka::{OutgoingRecord, SendError};
 use sluice_pipeline::{Pipeline, Record};
@@ -289,11 +289,7 @@ fn job(delivery: Delivery) -> Job {
         },
         decode: Decode::default(),
         steps: vec![],
-        sink: SinkConfig::Http {
-            url: "http://unused".into(),
-            method: sluice_crds::HttpMethod::Post,
-            headers: BTreeMap::new(),
-        },
+        sink: SinkConfig::Http(HttpSinkConfig::new("http://unused")),
         delivery,
         dead_letters: "d".into(),
         outgoing: sluice_crds::OutgoingCalls::default(),

@@ -1,20 +1,28 @@
-//! What an HTTP answer means for the record that was sent.
+//! What an HTTP answer means for the record that was sent, and what it says.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    io::Read as _,
+    time::{Duration, SystemTime},
+};
 
+use flate2::read::MultiGzDecoder;
 use reqwest::{
-    StatusCode,
-    header::{HeaderMap, RETRY_AFTER},
+    Response, StatusCode,
+    header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER},
 };
 
 use crate::retry::Failure;
 
-/// What an answer means: `None` is success. See RFC 9110 for the codes.
-pub(crate) fn failure(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Failure> {
+/// How much of an answer is read: enough for a message, and for most connections to be used again.
+const READ_LIMIT: usize = 16 * 1024;
+/// How much of an answer a message quotes.
+const QUOTE_LIMIT: usize = 768;
+
+/// What an answer means that is no success. See RFC 9110 for the codes.
+pub(crate) fn failure(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Failure {
     match status.as_u16() {
-        200..=299 => None,
-        408 | 409 | 425 | 429 | 500..=599 => Some(Failure::Passing { retry_after: retry_after(headers, now) }),
-        _ => Some(Failure::Refusal),
+        408 | 409 | 425 | 429 | 500..=599 => Failure::Passing { retry_after: retry_after(headers, now) },
+        _ => Failure::Refusal,
     }
 }
 
@@ -28,21 +36,45 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
+/// The beginning of an answer's body, unpacked. One that breaks off changes nothing about the answer's status.
+pub(crate) async fn body(mut response: Response) -> Vec<u8> {
+    let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk[..chunk.len().min(READ_LIMIT - body.len())]);
+        if body.len() >= READ_LIMIT {
+            break;
+        }
+    }
+    if is_packed { unpacked(&body) } else { body }
+}
+
+/// As much as a message quotes, whatever it would unpack to.
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let (mut text, limit) = (Vec::new(), QUOTE_LIMIT as u64);
+    // What was unpacked before it breaks off is worth a look.
+    drop(MultiGzDecoder::new(packed).take(limit).read_to_end(&mut text));
+    text
+}
+
+/// What an answer says, for a message.
+pub(crate) fn quoted(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTE_LIMIT)]);
+    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_success_passing_or_refusals() {
+    fn answers_are_passing_or_refusals() {
         let meaning = |code| failure(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        for code in [200, 201, 202, 204, 299] {
-            assert_eq!(meaning(code), None, "{code}");
-        }
         for code in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
-            assert_eq!(meaning(code), Some(Failure::Passing { retry_after: None }), "{code}");
+            assert_eq!(meaning(code), Failure::Passing { retry_after: None }, "{code}");
         }
         for code in [301, 302, 304, 400, 401, 403, 404, 410, 413, 415, 422, 600] {
-            assert_eq!(meaning(code), Some(Failure::Refusal), "{code}");
+            assert_eq!(meaning(code), Failure::Refusal, "{code}");
         }
     }
 
@@ -60,7 +92,21 @@ mod tests {
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
             let expected = Failure::Passing { retry_after: seconds.map(Duration::from_secs) };
-            assert_eq!(failure(StatusCode::SERVICE_UNAVAILABLE, &headers, now), Some(expected), "{text}");
+            assert_eq!(failure(StatusCode::SERVICE_UNAVAILABLE, &headers, now), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_packed_answer_is_quoted_as_text_and_never_grows_beyond_the_quote() {
+        use std::io::Write as _;
+        let packed = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(quoted(&unpacked(&packed(b"amount is negative"))), ": amount is negative");
+        let bomb = packed(&vec![b'a'; 64 * 1024 * 1024]);
+        assert_eq!(unpacked(&bomb[..READ_LIMIT.min(bomb.len())]).len(), QUOTE_LIMIT);
+        assert_eq!(unpacked(b"no gzip"), b"");
     }
 }

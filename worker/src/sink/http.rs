@@ -8,11 +8,15 @@ use std::{
 
 use anyhow::Context as _;
 use reqwest::{
-    Client, Method, Response, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Client, Method, RequestBuilder, Url,
+    header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
-use sluice_crds::{Delivery, HttpMethod, Refused};
+use sluice_crds::{
+    Delivery, Refused,
+    wire::{HttpSinkConfig, is_template},
+};
 use sluice_outgoing::Guard;
+use sluice_pipeline::HttpRequest;
 
 use super::{DeliveryError, Outgoing, answer};
 use crate::retry::Failure;
@@ -22,8 +26,8 @@ pub(crate) struct HttpSink {
     client: Client,
     /// Why its address is not called, where it is not.
     refused: Option<Refused>,
-    url: Url,
-    method: Method,
+    /// Statuses that mean success beside 2xx.
+    success_codes: Vec<u16>,
     /// Those of every request.
     headers: HeaderMap,
     idempotency_header: HeaderName,
@@ -31,10 +35,8 @@ pub(crate) struct HttpSink {
     secrets: Vec<String>,
 }
 
-/// How much of an answer is read: enough for a message, and for most connections to be used again.
-const ANSWER_LIMIT: usize = 16 * 1024;
-/// How much of an answer a message quotes.
-const QUOTE_LIMIT: usize = 768;
+/// How long a connection of HTTP/2 may be silent, and how long it may take to answer when it is asked.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Headers whose values a message may tell.
 const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "prefer", "user-agent"];
 /// W3C trace context, carried on from the record.
@@ -42,50 +44,50 @@ const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 impl HttpSink {
     /// Makes the sink. Nothing is connected yet.
-    pub(crate) fn new(
-        url: &str,
-        method: HttpMethod,
-        headers: &BTreeMap<String, String>,
-        delivery: &Delivery,
-        guard: &Guard,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &HttpSinkConfig, delivery: &Delivery, guard: &Guard) -> anyhow::Result<Self> {
         let idempotency_header = delivery.idempotency_key.header.parse();
-        let url = url.parse().with_context(|| format!("sink.http.url {url:?} is no address"))?;
+        let origin: Url =
+            config.origin().parse().with_context(|| format!("sink.http.url {:?} is no address", config.url))?;
+        // Those in which records have a say come with them.
+        let headers = config.headers.iter().filter(|(_, value)| !is_template(value)).collect();
         Ok(Self {
             client: client(delivery, guard)?,
-            refused: guard.check(&url).err(),
-            url,
-            method: method.as_str().parse().expect("the methods of the API are methods of HTTP"),
-            headers: header_map(headers)?,
+            refused: guard.check(&origin).err(),
+            success_codes: config.success_codes.clone(),
+            headers: header_map(&headers)?,
             idempotency_header: idempotency_header.context("delivery.idempotencyKey.header is no name of a header")?,
-            secrets: secrets(headers),
+            secrets: secrets(&headers),
         })
     }
 
-    /// Makes one attempt: 2xx is success.
+    /// Makes one attempt: 2xx is success, and what the configuration counts as such.
     pub(crate) async fn deliver(&self, outgoing: &Outgoing<'_>) -> Result<(), DeliveryError> {
         self.refused.map_or(Ok(()), |refused| Err(forbidden(&refused)))?;
-        let request = self
-            .client
-            .request(self.method.clone(), self.url.clone())
-            .headers(self.record_headers(outgoing))
-            .headers(self.headers.clone())
-            .body(outgoing.message.value.clone());
-        let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
-        let (status, now) = (response.status(), SystemTime::now());
-        let failure = answer::failure(status, response.headers(), now);
-        let body = read(&mut response).await;
-        match failure {
-            None => Ok(()),
-            Some(failure) => {
-                let message = self.without_secrets(format!("the API answered {status}{}", quoted(&body)));
-                Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
-            }
+        let response = self.request(outgoing).send().await.map_err(|error| self.no_answer(error))?;
+        let status = response.status();
+        let is_success = status.is_success() || self.success_codes.contains(&status.as_u16());
+        let failure = answer::failure(status, response.headers(), SystemTime::now());
+        let body = answer::body(response).await;
+        if is_success {
+            return Ok(());
         }
+        let message = self.without_secrets(format!("the API answered {status}{}", answer::quoted(&body)));
+        Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
+    }
+
+    fn request(&self, outgoing: &Outgoing<'_>) -> RequestBuilder {
+        let request = outgoing.message.request.as_deref().expect("the pipeline of an HTTP sink makes requests");
+        let method = Method::from_bytes(request.method.as_str().as_bytes()).expect("it is a method of HTTP");
+        let message = self
+            .client
+            .request(method, request.url.clone())
+            .headers(self.record_headers(outgoing, request))
+            .headers(self.headers.clone());
+        if request.has_body { message.body(outgoing.message.value.clone()) } else { message }
     }
 
     /// The headers that differ between records; those of the configuration are stronger. What is no valid value of an HTTP header is left out.
-    fn record_headers(&self, outgoing: &Outgoing<'_>) -> HeaderMap {
+    fn record_headers(&self, outgoing: &Outgoing<'_>, request: &HttpRequest) -> HeaderMap {
         let key = HeaderValue::from_str(outgoing.idempotency_key).ok();
         let key = key.map(|value| (self.idempotency_header.clone(), value));
         let trace = TRACE_HEADERS.into_iter().filter_map(|name| {
@@ -93,7 +95,11 @@ impl HttpSink {
             Some((HeaderName::from_static(name), value))
         });
         let content_type = HeaderValue::from_static(outgoing.message.media.content_type());
-        trace.chain(key).chain([(CONTENT_TYPE, content_type)]).collect()
+        let content_type = request.has_body.then_some((CONTENT_TYPE, content_type));
+        let own = request.headers.iter().filter_map(|(name, value)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+        });
+        trace.chain(key).chain(content_type).chain(own).collect()
     }
 
     fn no_answer(&self, error: reqwest::Error) -> DeliveryError {
@@ -131,15 +137,19 @@ fn client(delivery: &Delivery, guard: &Guard) -> anyhow::Result<Client> {
         .connect_timeout(timeout)
         .pool_max_idle_per_host(usize::try_from(delivery.max_in_flight).unwrap_or(usize::MAX))
         .pool_idle_timeout(Duration::from_secs(30))
+        // All requests share one connection of HTTP/2: one that leads nowhere must not be waited for again and again.
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .http2_adaptive_window(true)
         .user_agent(concat!("sluice-worker/", env!("CARGO_PKG_VERSION")))
         .build()
         .context("cannot make an HTTP client")
 }
 
-fn header_map(headers: &BTreeMap<String, String>) -> anyhow::Result<HeaderMap> {
-    let mut map = HeaderMap::new();
+fn header_map(headers: &BTreeMap<&String, &String>) -> anyhow::Result<HeaderMap> {
+    let mut map = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
     for (name, value) in headers {
-        let name = HeaderName::try_from(name).with_context(|| format!("{name:?} is no name of a header"))?;
+        let name = HeaderName::try_from(*name).with_context(|| format!("{name:?} is no name of a header"))?;
         let value = HeaderValue::from_str(value).with_context(|| format!("the header {name} has no valid value"))?;
         map.insert(name, value);
     }
@@ -148,30 +158,13 @@ fn header_map(headers: &BTreeMap<String, String>) -> anyhow::Result<HeaderMap> {
 
 /// The values that are told to nobody, and those without their scheme, as in `Bearer ...`. The longest come first, so that
 /// no rest of one remains.
-fn secrets(headers: &BTreeMap<String, String>) -> Vec<String> {
+fn secrets(headers: &BTreeMap<&String, &String>) -> Vec<String> {
     let telling = |name: &str| !HARMLESS.contains(&name.to_ascii_lowercase().as_str());
     let values = headers.iter().filter(|(name, _)| telling(name)).map(|(_, value)| value.as_str());
     let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, token)| token)]).flatten();
     let mut secrets: Vec<_> = parts.filter(|part| part.len() >= 6).map(str::to_owned).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
-}
-
-/// The beginning of an answer's body. One that breaks off changes nothing about the answer's status.
-async fn read(response: &mut Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_LIMIT - body.len())]);
-        if body.len() >= ANSWER_LIMIT {
-            break;
-        }
-    }
-    body
-}
-
-fn quoted(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTE_LIMIT)]);
-    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
 }
 
 /// An error and all that led to it; reqwest itself says only that sending failed.
@@ -191,8 +184,8 @@ mod tests {
     fn credentials_are_not_told_in_messages() {
         let headers =
             [("Authorization", "Bearer s3cr3t-token"), ("X-Api-Key", "k-123456"), ("Accept", "application/json")];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let secrets = secrets(&headers);
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let secrets = secrets(&headers.iter().map(|(name, value)| (name, value)).collect());
         let message = "422: application/json, \"Bearer s3cr3t-token\", s3cr3t-token, k-123456".to_owned();
         let told = secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"));
         assert_eq!(told, "422: application/json, \"***\", ***, ***");

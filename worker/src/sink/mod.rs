@@ -43,10 +43,10 @@ impl Sink {
     /// Makes the sink of this job. Errors: it can never work, whatever the world does.
     pub(crate) fn new(job: &Job) -> anyhow::Result<Self> {
         match &job.config.sink {
-            SinkConfig::Http { url, method, headers } => {
+            SinkConfig::Http(config) => {
                 let delivery = &job.config.delivery;
                 let guard = Guard::new(job.config.outgoing.clone());
-                let sink = http::HttpSink::new(url, *method, headers, delivery, &guard)?;
+                let sink = http::HttpSink::new(config, delivery, &guard)?;
                 Ok(Self::Http(Box::new(sink)))
             }
         }

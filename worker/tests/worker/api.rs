@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, response::IntoResponse, response::Response};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::until;
@@ -16,7 +16,11 @@ use crate::until;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) at: Instant,
+    /// Method, path and query, such as `POST /entries`.
+    pub(crate) line: String,
     pub(crate) headers: HeaderMap,
+    /// Whether it has a body at all.
+    pub(crate) is_empty: bool,
     pub(crate) body: serde_json::Value,
     /// Requests with the same idempotency key that came before.
     pub(crate) before: usize,
@@ -28,7 +32,7 @@ pub(crate) struct Request {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
     pub(crate) after: Duration,
 }
 
@@ -99,21 +103,28 @@ impl Api {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Answer { status, headers, body, after } = shared.take(headers, &body);
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Answer { status, headers, body, after } = shared.take(format!("{method} {uri}"), headers, &body);
     // An API takes its time: this is what the wait is for.
     drop(tokio::time::timeout(after, std::future::pending::<()>()).await);
     (status, headers, body).into_response()
 }
 
 impl Shared {
-    fn take(&self, headers: HeaderMap, body: &[u8]) -> Answer {
+    fn take(&self, line: String, headers: HeaderMap, body: &[u8]) -> Answer {
         let mut seen = self.seen.lock().unwrap();
         let attempts = seen.attempts.entry(headers["idempotency-key"].clone()).or_default();
         let before = *attempts;
         *attempts += 1;
+        let is_empty = body.is_empty();
         let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let mut request = Request { at: Instant::now(), headers, body, before, taken: false };
+        let mut request = Request { at: Instant::now(), line, headers, is_empty, body, before, taken: false };
         let answer = (self.script)(&request);
         request.taken = answer.status.is_success();
         if let (true, Some(number)) = (request.taken, request.body["n"].as_i64()) {
@@ -127,5 +138,5 @@ impl Shared {
 /// An answer without a body, at once.
 pub(crate) fn status(code: u16) -> Answer {
     let status = StatusCode::from_u16(code).unwrap();
-    Answer { status, headers: HeaderMap::new(), body: String::new(), after: Duration::ZERO }
+    Answer { status, headers: HeaderMap::new(), body: Vec::new(), after: Duration::ZERO }
 }

@@ -107,8 +107,7 @@ async fn transaction_markers_leave_no_lag_and_aborted_records_are_not_delivered(
 }
 
 fn sink(url: &str) -> sluice_crds::wire::SinkConfig {
-    let method = sluice_crds::HttpMethod::Post;
-    sluice_crds::wire::SinkConfig::Http { url: url.to_owned(), method, headers: [].into() }
+    sluice_crds::wire::SinkConfig::Http(sluice_crds::wire::HttpSinkConfig::new(url))
 }
 
 fn commit(place: &Place, partition: i32, offset: i64) {

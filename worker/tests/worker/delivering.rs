@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_crds::{HttpMethod, wire::SinkConfig};
+use sluice_crds::wire::{HttpSinkConfig, SinkConfig, WorkerConfig};
 use sluice_kafka::OutgoingRecord;
 
 use crate::{
@@ -16,7 +16,7 @@ async fn records_arrive_in_order_per_key_as_the_steps_made_them() {
     let (place, api) = (Place::new("order", 3).await, Api::willing().await);
     let steps =
         vec![filter("no-multiples-of-ten", "mod!(.n, 10) != 0"), map("rename", ". = {\"n\": .n, \"key\": %key}")];
-    let worker = Worker::start(&sluice_crds::wire::WorkerConfig { steps, ..config(&place, &api.url) });
+    let worker = Worker::start(&WorkerConfig { steps, ..config(&place, &api.url) });
     place.write(numbered(0..500)).await;
     api.until_numbers(450).await;
     place.until_no_lag().await;
@@ -44,8 +44,9 @@ async fn a_request_carries_its_headers_and_the_untouched_body() {
     let (place, api) = (Place::new("headers", 1).await, Api::willing().await);
     let headers =
         [("X-Tenant", "shop"), ("Accept", "application/json")].map(|(name, value)| (name.into(), value.into()));
-    let sink = SinkConfig::Http { url: api.url.clone(), method: HttpMethod::Put, headers: headers.into() };
-    let _worker = Worker::start(&sluice_crds::wire::WorkerConfig { sink, ..config(&place, &api.url) });
+    let sink = HttpSinkConfig { method: "PUT".into(), headers: headers.into(), ..HttpSinkConfig::new(&api.url) };
+    let sink = SinkConfig::Http(sink);
+    let _worker = Worker::start(&WorkerConfig { sink, ..config(&place, &api.url) });
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     place
         .write_records([OutgoingRecord {

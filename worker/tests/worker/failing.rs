@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
 use sluice_crds::{
-    Delivery, Duration as Text, HttpMethod, OnDataError, Retry,
-    wire::{SinkConfig, WorkerConfig},
+    Delivery, Duration as Text, OnDataError, Retry,
+    wire::{HttpSinkConfig, SinkConfig, WorkerConfig},
 };
 use sluice_kafka::OutgoingRecord;
 
@@ -40,12 +40,12 @@ async fn an_api_that_is_busy_is_asked_again_when_it_said() {
 async fn a_refused_record_becomes_a_dead_letter_with_everything() {
     let place = Place::new("refused", 1).await;
     let api = Api::scripted(|request| Answer {
-        body: format!("amount\u{7} is\r\nnegative, {}", request.headers["authorization"].to_str().unwrap()),
+        body: format!("amount\u{7} is\r\nnegative, {}", request.headers["authorization"].to_str().unwrap()).into(),
         ..status(422)
     })
     .await;
     let headers = [("Authorization".to_owned(), "Bearer s3cr3t-token".to_owned())].into();
-    let sink = SinkConfig::Http { url: api.url.clone(), method: HttpMethod::Post, headers };
+    let sink = SinkConfig::Http(HttpSinkConfig { headers, ..HttpSinkConfig::new(&api.url) });
     let worker = Worker::start(&WorkerConfig { sink, ..config(&place, &api.url) });
     let original = OutgoingRecord {
         key: Some(vec![0, 159, 146, 150].into()),

@@ -14,6 +14,7 @@ mod failing;
 mod faults;
 mod guard;
 mod kafka;
+mod requests;
 mod running;
 
 use std::{

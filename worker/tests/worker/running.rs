@@ -10,8 +10,11 @@ use std::{
 };
 
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, HttpMethod, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
-    wire::{CONFIG_KEY, GENERATION_KEY, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus},
+    Backoff, Decode, Delivery, Duration as Text, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
+    wire::{
+        CONFIG_KEY, GENERATION_KEY, HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig,
+        WorkerStatus,
+    },
 };
 use tempfile::TempDir;
 
@@ -121,7 +124,7 @@ pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
         },
         decode: Decode::default(),
         steps: vec![],
-        sink: SinkConfig::Http { url: url.to_owned(), method: HttpMethod::Post, headers: BTreeMap::new() },
+        sink: SinkConfig::Http(HttpSinkConfig::new(url)),
         delivery: Delivery { retry, ..Delivery::default() },
         dead_letters: place.dead_letters.clone(),
         outgoing: OutgoingCalls { allow: vec!["127.0.0.0/8".parse().unwrap()], deny: vec![] },

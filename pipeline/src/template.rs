@@ -1,0 +1,233 @@
+//! Texts with programs in them: `/accounts/{{ .account }}`. What stands between `{{` and `}}` is a program in the Vector Remap
+//! Language that sees the record as the steps left it and gives a text, a number, a boolean or a time; null means nothing.
+
+use sluice_crds::wire::{TEMPLATE_END, TEMPLATE_START};
+use vrl::{
+    compiler::{Program, TypeState},
+    value::{Kind, Value},
+};
+
+use crate::{
+    Code, CompileError, Part, Rejection, encode,
+    program::{self, Failed},
+    work::Work,
+};
+
+/// A text with programs in it, compiled.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// The field that it stands in, as messages name it.
+    field: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Text(String),
+    Program(Box<Program>),
+}
+
+/// Servers take no longer addresses or headers.
+const LONGEST: usize = 16 * 1024;
+
+impl Template {
+    /// Compiles the text of a field for records of these types.
+    pub(crate) fn compile(field: String, text: &str, types: &TypeState) -> Result<Self, Vec<CompileError>> {
+        let part = Part::Sink(field.clone());
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once(TEMPLATE_START) {
+            let offset = text.len() - after.len();
+            let Some(length) = end_of(after) else {
+                let message = format!("{TEMPLATE_START} has no {TEMPLATE_END}");
+                let error = CompileError::at_start(&part, message);
+                return Err(vec![error.moved(text, offset - TEMPLATE_START.len())]);
+            };
+            let compiled = compile(&part, &after[..length], types);
+            let program = compiled
+                .map_err(|errors| errors.into_iter().map(|error| error.moved(text, offset)).collect::<Vec<_>>())?;
+            pieces.extend([Piece::Text(before.to_owned()), Piece::Program(Box::new(program))]);
+            rest = &after[length + TEMPLATE_END.len()..];
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        Ok(Self { field, pieces })
+    }
+
+    /// Whether records have a say in it.
+    pub(crate) fn has_programs(&self) -> bool {
+        self.programs().next().is_some()
+    }
+
+    pub(crate) fn reads_metadata(&self) -> bool {
+        self.programs().any(program::reads_metadata)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.pieces.iter().filter_map(|piece| if let Piece::Program(program) = piece { Some(&**program) } else { None })
+    }
+
+    /// What comes before and after the first such character outside of programs.
+    pub(crate) fn split_once(self, separator: char) -> (Self, Option<Self>) {
+        let field = self.field.clone();
+        let place = self.pieces.iter().position(|piece| matches!(piece, Piece::Text(text) if text.contains(separator)));
+        let Some(place) = place else { return (self, None) };
+        let mut before = self.pieces;
+        let mut after = before.split_off(place);
+        if let Piece::Text(text) = &mut after[0]
+            && let Some((head, tail)) = text.split_once(separator)
+        {
+            before.push(Piece::Text(head.to_owned()));
+            *text = tail.to_owned();
+        }
+        (Self { field: field.clone(), pieces: before }, Some(Self { field, pieces: after }))
+    }
+
+    /// The pieces between such characters outside of programs.
+    pub(crate) fn split(self, separator: char) -> Vec<Self> {
+        let mut pieces = Vec::new();
+        let mut rest = Some(self);
+        while let Some(whole) = rest {
+            let (piece, after) = whole.split_once(separator);
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces
+    }
+
+    /// The text for a record, each value as `write` writes it; `None` where a program gives null.
+    pub(crate) fn render(
+        &self,
+        work: &mut Work<'_>,
+        write: impl Fn(&str, &mut String),
+    ) -> Result<Option<String>, Rejection> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(fixed) => text.push_str(fixed),
+                Piece::Program(program) => match self.value(program, work)? {
+                    Some(value) => write(&value, &mut text),
+                    None => return Ok(None),
+                },
+            }
+            if text.len() > LONGEST {
+                return Err(self.rejection(Code::InvalidRequest, &format!("would be longer than {LONGEST} bytes")));
+            }
+        }
+        Ok(Some(text))
+    }
+
+    /// The text where each program gives this value.
+    pub(crate) fn with(&self, value: &str) -> String {
+        let pieces = self.pieces.iter().map(|piece| if let Piece::Text(text) = piece { text } else { value });
+        pieces.collect()
+    }
+
+    /// A complaint about what a record makes of it.
+    pub(crate) fn rejection(&self, code: Code, what: &str) -> Rejection {
+        Rejection::new(STAGE, code, format!("{} {what}", self.field))
+    }
+
+    fn value(&self, program: &Program, work: &mut Work<'_>) -> Result<Option<String>, Rejection> {
+        if program::touches_value(program) {
+            work.decode()?;
+        }
+        let resolved = program::run(program, &mut work.target, &mut work.budget);
+        let failed = |Failed { code, message }| self.rejection(code, &format!("has no value: {message}"));
+        let value = resolved.map_err(failed)?;
+        text(&value, work.original()).map_err(|what| self.rejection(Code::InvalidRequest, &what))
+    }
+}
+
+/// The stage that dead letters name: that of the sink.
+const STAGE: &str = "http";
+
+fn compile(part: &Part, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
+    let complaint = |message: String| vec![CompileError::at_start(part, message)];
+    if source.trim().is_empty() {
+        return Err(complaint("there is no program here; write one, as in {{ .id }}".to_owned()));
+    }
+    let program = program::expression(part, source, types)?;
+    let kind = program.final_type_info().result.kind().clone();
+    let texts = Kind::bytes().or_integer().or_float().or_boolean().or_timestamp();
+    if texts.intersects(&kind) {
+        return Ok(program);
+    }
+    Err(complaint(format!("a template needs a text, a number, a boolean or a time; this gives {kind}")))
+}
+
+/// A value as text; what it cannot be.
+fn text(value: &Value, original: &[u8]) -> Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Object(_) => Err(no_text("an object")),
+        Value::Array(_) => Err(no_text("a list")),
+        Value::Regex(_) => Err(no_text("a regular expression")),
+        Value::Bytes(_) | Value::String(_) => {
+            let bytes = value.as_bytes().cloned().unwrap_or_default();
+            let text = str::from_utf8(&bytes).map(|text| Some(text.to_owned()));
+            text.map_err(|_| "would hold bytes that are no UTF-8".to_owned())
+        }
+        _ => {
+            let json = encode::json(value, original).map_err(|what| format!("has no exact value: {what}"))?;
+            let json = String::from_utf8_lossy(&json);
+            Ok(Some(json.trim_matches('"').to_owned()))
+        }
+    }
+}
+
+fn no_text(what: &str) -> String {
+    format!("would hold {what}, which is no text, number, boolean or time")
+}
+
+/// Where the program ends that a template holds: at the first `}}` that closes nothing inside of it.
+fn end_of(program: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut characters = program.char_indices().peekable();
+    let mut previous = ' ';
+    while let Some((place, character)) = characters.next() {
+        match character {
+            '"' => skip(&mut characters, '"'),
+            // As in s'..', r'..' and t'..'.
+            '\'' if "srt".contains(previous) => skip(&mut characters, '\''),
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' => return program[place..].starts_with(TEMPLATE_END).then_some(place),
+            _ => {}
+        }
+        previous = character;
+    }
+    None
+}
+
+fn skip(characters: &mut impl Iterator<Item = (usize, char)>, end: char) {
+    while let Some((_, character)) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            _ if character == end => return,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_ends_where_its_braces_do() {
+        for (program, expected) in [
+            (" .a }}/x", Some(" .a ")),
+            ("{\"a\": {}}.a}} }}", Some("{\"a\": {}}.a")),
+            (" \"}}\" }}", Some(" \"}}\" ")),
+            (r#" "\"}}" }}"#, Some(r#" "\"}}" "#)),
+            (" s'}}' }}", Some(" s'}}' ")),
+            (" if .a { \"x\" } else { \"y\" }}}", Some(" if .a { \"x\" } else { \"y\" }")),
+            (" .a }", None),
+            (" .a } }}", None),
+            (" { .a }}", None),
+            ("", None),
+        ] {
+            assert_eq!(end_of(program).map(|end| &program[..end]), expected, "{program}");
+        }
+    }
+}
