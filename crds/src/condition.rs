@@ -60,6 +60,24 @@ pub enum Reason {
     Conflict,
     /// Pods do not become available.
     Unavailable,
+    /// The image of a pod cannot be pulled.
+    ImageUnavailable,
+    /// A container cannot be made.
+    CannotStart,
+    /// A container ends soon after each start.
+    Crashing,
+    /// A container needs more memory than its limit.
+    OutOfMemory,
+    /// No node takes a pod.
+    Unschedulable,
+    /// A node was short of something and has put a pod out.
+    Evicted,
+    /// A ResourceQuota of the namespace is used up.
+    QuotaExceeded,
+    /// The API server does not let pods be made, for another reason.
+    PodsRefused,
+    /// A pod runs, and says itself what it waits for.
+    Blocked,
     /// Each receiver remembers only the events that it received itself.
     NotShared,
     /// The gateway has not answered.

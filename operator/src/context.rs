@@ -8,6 +8,7 @@ use sluice_crds::{Integration, Settings, Topic, Webhook};
 use crate::{
     clusters::Clusters,
     controller::Kind,
+    data_plane::Asker,
     events::Events,
     leader::Leadership,
     measure::Measurements,
@@ -27,6 +28,8 @@ pub struct Context {
     pub settings: Settings,
     /// The Kafka clusters.
     pub clusters: Clusters,
+    /// Who asks receivers and workers about themselves.
+    pub asker: Asker,
     /// The Topics that exist.
     pub topics: Watched<Topic>,
     /// The Webhooks that exist.

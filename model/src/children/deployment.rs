@@ -1,10 +1,16 @@
 //! The Deployment of a data plane, and what its status says about it.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ResourceRequirements};
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentCondition},
+        core::v1::ResourceRequirements,
+    },
+    jiff::Timestamp,
+};
 use serde_json::{Value, json};
-use sluice_crds::wire;
+use sluice_crds::{Reason, wire};
 
-use super::{Child, ChildKind, Owner};
+use super::{Child, ChildKind, Owner, SeenPod, Trouble, trouble};
 use crate::Cluster;
 
 /// The user and group of every container: `nonroot` of the distroless images.
@@ -142,26 +148,32 @@ pub struct Availability {
     pub ready: i32,
     /// Whether every wanted pod is available and runs the newest template.
     pub complete: bool,
+    /// Whether Kubernetes gave up waiting: 10 minutes without progress.
+    pub overdue: bool,
+    /// Why it is not complete, by class.
+    pub reason: Reason,
     /// What is going on, for people.
     pub message: String,
 }
 
-/// What a Deployment's status says; an old status, from before the last change, says nothing about it.
-pub fn availability(deployment: &Deployment) -> Availability {
+/// What a Deployment's status and its pods say; an old status, from before the last change, says nothing about it. The pods of one
+/// that is complete need not be known.
+pub fn availability(deployment: &Deployment, pods: &[SeenPod], now: Timestamp) -> Availability {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let is_current = status.observed_generation >= deployment.metadata.generation;
     let [replicas, ready, updated, available] =
         [status.replicas, status.ready_replicas, status.updated_replicas, status.available_replicas]
             .map(Option::unwrap_or_default);
-    let trouble = status.conditions.iter().flatten().find(|condition| {
-        condition.status == "False" && condition.type_ == "Progressing"
-            || condition.status == "True" && condition.type_ == "ReplicaFailure"
-    });
-    let message = match trouble.and_then(|condition| condition.message.clone()) {
-        Some(message) => format!("{available} of {wanted} available; {message}"),
-        None => format!("{available} of {wanted} available"),
-    };
+    let is_overdue = |condition: &DeploymentCondition| condition.type_ == "Progressing" && condition.status == "False";
+    let overdue = status.conditions.iter().flatten().any(is_overdue);
     let complete = is_current && updated >= wanted && available >= wanted && replicas == wanted;
-    Availability { replicas, ready, complete, message }
+    let numbers = format!("{available} of {wanted} available");
+    let trouble = if complete { None } else { trouble(deployment, pods, now) };
+    let (reason, message) = match trouble {
+        Some(Trouble { reason, message }) => (reason, format!("{numbers}: {message}")),
+        None if complete => (Reason::Satisfied, numbers),
+        None => (Reason::Unavailable, numbers),
+    };
+    Availability { replicas, ready, complete, overdue, reason, message }
 }

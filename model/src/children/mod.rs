@@ -3,8 +3,9 @@
 mod deployment;
 mod difference;
 mod plan;
+mod trouble;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::{NamespacedName, TopicTemplate};
@@ -12,6 +13,7 @@ use sluice_crds::{NamespacedName, TopicTemplate};
 pub use deployment::{Availability, DataPlane, availability};
 pub use difference::{Difference, differences};
 pub use plan::{Change, Plan, Withheld, plan};
+pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 
 /// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
 pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
@@ -90,6 +92,11 @@ pub fn find_deployment(live: &[Live], name: &str) -> Option<Deployment> {
     serde_json::from_value(find(live, ChildKind::Deployment, name)?.object.clone()).ok()
 }
 
+/// What the live Deployment of that name and its pods say.
+pub fn find_availability(live: &[Live], name: &str, pods: &[SeenPod], now: Timestamp) -> Option<Availability> {
+    find_deployment(live, name).map(|deployment| availability(&deployment, pods, now))
+}
+
 /// The Webhook or Integration that owns objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -106,10 +113,9 @@ pub struct Owner {
 impl Owner {
     /// The labels by which the objects of this owner are found, as selectors use them.
     pub fn selector(&self, component: &str) -> Map<String, Value> {
-        let owner_label = format!("sluice.dev/{}", self.kind.to_lowercase());
         Map::from_iter([
             ("app.kubernetes.io/name".to_owned(), json!(format!("sluice-{component}"))),
-            (owner_label, json!(self.name.name)),
+            (owner_label(self.kind), json!(self.name.name)),
         ])
     }
 
@@ -170,6 +176,11 @@ impl Owner {
         });
         self.child(ChildKind::ConfigMap, component, &name, json!({"immutable": true, "data": data}))
     }
+}
+
+/// Label with the name of the owner of that kind.
+pub fn owner_label(kind: &str) -> String {
+    format!("sluice.dev/{}", kind.to_lowercase())
 }
 
 /// The first eight hexadecimal digits of a SHA-256.

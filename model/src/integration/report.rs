@@ -6,7 +6,7 @@ use sluice_crds::{ConditionType, Integration, IntegrationStatus, Reason, Topic};
 use super::{COMPONENT, DeadLetterTopic, Flow, Measurement, desire::own_dead_letters, worker_name};
 use crate::{
     Conditions, Rejection,
-    children::{self, Availability, ChildKind, Live, Plan},
+    children::{self, Availability, ChildKind, Live, Plan, SeenPod},
     references, rejection,
 };
 
@@ -21,6 +21,8 @@ pub enum Outcome<'a> {
         flow: &'a Flow,
         /// The objects that existed before the plan was applied.
         live: &'a [Live],
+        /// The workers' pods; none are needed where every one is available.
+        pods: &'a [SeenPod],
         /// What had to change.
         plan: &'a Plan,
         /// The newest measurement, where there is one.
@@ -50,8 +52,8 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             failed(&mut conditions, *reason, message);
             status
         }
-        Outcome::Planned { flow, live, plan, measured } => {
-            let workers = workers(flow, live);
+        Outcome::Planned { flow, live, pods, plan, measured } => {
+            let workers = children::find_availability(live, &worker_name(&flow.owner), pods, now);
             planned(&mut conditions, flow, &Seen { live, plan, workers: workers.as_ref() });
             let active = workers.as_ref().filter(|workers| workers.complete && plan.changes.is_empty());
             IntegrationStatus {
@@ -69,10 +71,6 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
         }
     };
     IntegrationStatus { conditions: conditions.finish(), ..status }
-}
-
-fn workers(flow: &Flow, live: &[Live]) -> Option<Availability> {
-    children::find_deployment(live, &worker_name(&flow.owner)).as_ref().map(children::availability)
 }
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
@@ -118,7 +116,9 @@ fn planned(conditions: &mut Conditions<'_>, flow: &Flow, seen: &Seen<'_>) {
         conditions.yes(ConditionType::Ready, reason, message);
     } else {
         conditions.no(ConditionType::Ready, reason, &message);
-        let progress = if reason == Reason::NameConflict { ConditionType::Stalled } else { ConditionType::Reconciling };
+        let overdue = seen.workers.is_some_and(|workers| workers.overdue && workers.reason == reason);
+        let stalled = reason == Reason::NameConflict || overdue;
+        let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
     conditions.yes(ConditionType::ConfigValid, Reason::Satisfied, "");
@@ -130,7 +130,7 @@ fn planned(conditions: &mut Conditions<'_>, flow: &Flow, seen: &Seen<'_>) {
         Some(workers) if workers.complete => {
             conditions.yes(ConditionType::WorkersAvailable, Reason::Satisfied, &workers.message);
         }
-        Some(workers) => conditions.no(ConditionType::WorkersAvailable, Reason::Unavailable, &workers.message),
+        Some(workers) => conditions.no(ConditionType::WorkersAvailable, workers.reason, &workers.message),
         None => conditions.no(ConditionType::WorkersAvailable, Reason::Progressing, "no worker exists yet"),
     }
     if flow.paused {
@@ -149,7 +149,7 @@ fn verdict(flow: &Flow, seen: &Seen<'_>, waiting: &[Rejection]) -> (bool, Reason
         return (false, first.reason, rejection::summary(waiting));
     }
     match seen.workers {
-        Some(workers) if !workers.complete => (false, Reason::Unavailable, format!("workers: {}", workers.message)),
+        Some(workers) if !workers.complete => (false, workers.reason, format!("workers: {}", workers.message)),
         None => (false, Reason::Progressing, "no worker exists yet".to_owned()),
         Some(_) if flow.paused => (true, Reason::Paused, "spec.paused is true; records wait in the source".to_owned()),
         Some(workers) => (true, Reason::Running, format!("workers: {}", workers.message)),

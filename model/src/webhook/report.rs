@@ -7,7 +7,7 @@ use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
 use super::{Endpoint, EventTopic, Listener, receiver_name, url::url};
 use crate::{
     Conditions, Rejection,
-    children::{self, Availability, ChildKind, Live, Plan},
+    children::{self, Availability, ChildKind, Live, Plan, SeenPod},
     references, rejection,
 };
 
@@ -29,6 +29,8 @@ pub enum GatewayApi {
 pub struct Seen<'a> {
     /// The objects that existed before the plan was applied.
     pub live: &'a [Live],
+    /// The receivers' pods; none are needed where every one is available.
+    pub pods: &'a [SeenPod],
     /// What had to change.
     pub plan: &'a Plan,
     /// The listeners of the gateways.
@@ -71,7 +73,7 @@ pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> Webho
             status
         }
         Outcome::Planned(endpoint, seen) => {
-            let receivers = receivers(endpoint, seen.live);
+            let receivers = children::find_availability(seen.live, &receiver_name(&endpoint.owner), seen.pods, now);
             planned(&mut conditions, endpoint, seen, receivers.as_ref());
             WebhookStatus {
                 url: url(endpoint, seen.listeners),
@@ -83,10 +85,6 @@ pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> Webho
         }
     };
     WebhookStatus { conditions: conditions.finish(), ..status }
-}
-
-fn receivers(endpoint: &Endpoint, live: &[Live]) -> Option<Availability> {
-    children::find_deployment(live, &receiver_name(&endpoint.owner)).as_ref().map(children::availability)
 }
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
@@ -135,7 +133,9 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         conditions.yes(ConditionType::Ready, reason, message);
     } else {
         conditions.no(ConditionType::Ready, reason, &message);
-        let stalled = matches!(reason, Reason::NameConflict | Reason::RouteRefused | Reason::GatewayApiMissing);
+        let overdue = receivers.is_some_and(|receivers| receivers.overdue && receivers.reason == reason);
+        let stalled =
+            overdue || matches!(reason, Reason::NameConflict | Reason::RouteRefused | Reason::GatewayApiMissing);
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
@@ -202,7 +202,7 @@ fn receiver(receivers: Option<&Availability>) -> Part {
     let kind = ConditionType::ReceiverAvailable;
     match receivers {
         Some(receivers) if receivers.complete => Part::works(kind, &receivers.message),
-        Some(receivers) => Part::fails(kind, Reason::Unavailable, &receivers.message),
+        Some(receivers) => Part::fails(kind, receivers.reason, &receivers.message),
         None => Part::fails(kind, Reason::Progressing, "no receiver exists yet"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod observe;
+mod pods;
 
 use kube::{
     Api, Client,
@@ -11,6 +12,7 @@ use sluice_model::children::ChildKind;
 
 pub use apply::apply;
 pub use observe::{Existence, get, observe};
+pub use pods::pods;
 
 /// The name by which the API server knows what is ours in an object.
 pub const FIELD_MANAGER: &str = "sluice";

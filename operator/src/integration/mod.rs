@@ -7,8 +7,8 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_model::{
-    children::plan,
-    integration::{COMPONENT, Outcome, desire, report, validate},
+    children::{ChildKind, find, look_again, plan},
+    integration::{COMPONENT, Outcome, desire, report, validate, worker_name},
 };
 
 use self::resolve::resolve;
@@ -59,7 +59,10 @@ impl Kind for Integration {
         let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
         let plan = plan(&flow.owner, &desired, &live);
         children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
-        let outcome = Outcome::Planned { flow: &flow, live: &live, plan: &plan, measured };
+        let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
+        let pods = children::pods(&context.client, &context.asker, &flow.owner, COMPONENT, deployment).await?;
+        let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
+        let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, measured };
         Ok(Pass { status: report(self, &outcome, now), next })
     }
 

@@ -14,15 +14,18 @@ mod wakes;
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::{
     Api, Client, Resource,
-    api::DynamicObject,
+    api::{ApiResource, DynamicObject},
     core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
     runtime::watcher::{Config, Event},
 };
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
-use sluice_model::children::ChildKind;
+use sluice_model::children::{ChildKind, owner_label};
 use tokio::{sync::watch as channel, task::JoinSet};
 
 use self::{
@@ -38,6 +41,8 @@ use crate::{
 const OURS: &str = "app.kubernetes.io/managed-by=sluice";
 /// And of what users make.
 const NOT_OURS: &str = "app.kubernetes.io/managed-by!=sluice";
+/// Of the pods of receivers and workers.
+const PODS: &str = "app.kubernetes.io/name in (sluice-receiver,sluice-worker)";
 /// What kubectl notes for itself; it repeats the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -159,11 +164,12 @@ impl Watches {
             watches.resources::<Webhook>(context, client, namespace.clone());
             watches.resources::<Integration>(context, client, namespace.clone());
             for kind in [ChildKind::ConfigMap, ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute] {
-                let others = Others { kind, labels: OURS, wake: wakes::owners };
-                watches.others(context, client, &others, namespace.clone());
+                let others = Others::of(kind, OURS, wakes::owners);
+                watches.others(context, client, others, namespace.clone());
             }
-            let others = Others { kind: ChildKind::ConfigMap, labels: NOT_OURS, wake: wakes::users_of_config_map };
-            watches.others(context, client, &others, namespace);
+            let others = Others::of(ChildKind::ConfigMap, NOT_OURS, wakes::users_of_config_map);
+            watches.others(context, client, others, namespace.clone());
+            watches.others(context, client, Others::pods(), namespace);
         }
         watches
     }
@@ -198,9 +204,8 @@ impl Watches {
         });
     }
 
-    fn others(&mut self, context: &Arc<Context>, client: &Client, others: &Others, namespace: Option<String>) {
-        let Others { kind, labels, wake } = *others;
-        let resource = children::api_resource(kind);
+    fn others(&mut self, context: &Arc<Context>, client: &Client, others: Others, namespace: Option<String>) {
+        let Others { resource, labels, keep, wake } = others;
         let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
@@ -211,7 +216,7 @@ impl Watches {
             let tell = |told| match told {
                 Told::Event(event) => {
                     let ends_list = matches!(event, Event::InitDone);
-                    for change in feed.take(named(event, Owned::of)) {
+                    for change in feed.take(named(event, keep)) {
                         wake(&context, &change);
                     }
                     first.comes_if(ends_list);
@@ -219,7 +224,7 @@ impl Watches {
                 Told::KindAppeared => wakes::all_webhooks(&context),
                 Told::Refused => first.comes_if(true),
             };
-            follow(api, settings().labels(labels), kind.api().1, tell).await;
+            follow(api, settings().labels(labels), &resource.kind, tell).await;
         });
     }
 
@@ -231,10 +236,22 @@ impl Watches {
 
 /// Objects of which only the owner and the version are kept.
 struct Others {
-    kind: ChildKind,
+    resource: ApiResource,
     labels: &'static str,
+    keep: fn(PartialObjectMeta<DynamicObject>) -> Owned,
     /// Wakes whom a change of one concerns.
     wake: fn(&Context, &Change<Owned>),
+}
+
+impl Others {
+    fn of(kind: ChildKind, labels: &'static str, wake: fn(&Context, &Change<Owned>)) -> Self {
+        Self { resource: children::api_resource(kind), labels, keep: Owned::of, wake }
+    }
+
+    /// What keeps pods from running is not told by their Deployment.
+    fn pods() -> Self {
+        Self { resource: ApiResource::erase::<Pod>(&()), labels: PODS, keep: Owned::of_pod, wake: wakes::owners }
+    }
 }
 
 /// The first answer to one watch.
@@ -315,6 +332,19 @@ struct Owned {
 impl Owned {
     fn of(object: PartialObjectMeta<DynamicObject>) -> Self {
         Self { owner: controller(&object.metadata).cloned(), version: object.metadata.resource_version }
+    }
+}
+
+impl Owned {
+    /// A pod belongs to a ReplicaSet; whose it is at last is told by its labels.
+    fn of_pod(pod: PartialObjectMeta<DynamicObject>) -> Self {
+        let labels = pod.metadata.labels.unwrap_or_default();
+        let of = |kind: &str| {
+            let name = labels.get(&owner_label(kind))?.clone();
+            Some(OwnerReference { kind: kind.to_owned(), name, ..OwnerReference::default() })
+        };
+        let owner = of(Integration::NAME).or_else(|| of(Webhook::NAME));
+        Self { owner, version: pod.metadata.resource_version }
     }
 }
 

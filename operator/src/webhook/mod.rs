@@ -8,8 +8,8 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{Webhook, WebhookStatus};
 use sluice_model::{
-    children::plan,
-    webhook::{Outcome, Seen, desire, report, validate},
+    children::{ChildKind, find, look_again, plan},
+    webhook::{COMPONENT, Outcome, Seen, desire, receiver_name, report, validate},
 };
 
 use self::{observe::observe, resolve::resolve};
@@ -57,9 +57,11 @@ impl Kind for Webhook {
         let (desired, live, gateway_api) = observe(&context.client, &endpoint, desired).await?;
         let plan = plan(&endpoint.owner, &desired, &live);
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
-        let seen = Seen { live: &live, plan: &plan, listeners: &references.listeners, gateway_api };
-        let status = report(self, &Outcome::Planned(&endpoint, seen), now);
-        Ok(Pass { status, next: Next::Within(LOOK_AGAIN) })
+        let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
+        let pods = children::pods(&context.client, &context.asker, &endpoint.owner, COMPONENT, deployment).await?;
+        let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
+        let seen = Seen { live: &live, pods: &pods, plan: &plan, listeners: &references.listeners, gateway_api };
+        Ok(Pass { status: report(self, &Outcome::Planned(&endpoint, seen), now), next })
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {

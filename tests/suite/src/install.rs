@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use sluice_cluster::Target;
@@ -70,7 +70,7 @@ pub async fn rolled_out(client: &Client, namespace: &str, name: &str) -> anyhow:
     let api = Api::<Deployment>::namespaced(client.clone(), namespace);
     until(&format!("Deployment {namespace}/{name} is available"), ROLLOUT, || async {
         let deployment = api.get(name).await.map_err(|error| error.to_string())?;
-        let now = sluice_model::children::availability(&deployment);
+        let now = sluice_model::children::availability(&deployment, &[], Timestamp::now());
         if now.complete { Ok(()) } else { Err(now.message) }
     })
     .await

@@ -38,7 +38,7 @@ pub struct Shop {
 impl Shop {
     /// Applies the quickstart and waits until everything is ready. `change` may change its Integration before.
     pub async fn open(name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<Self> {
-        let target = NODE.get_or_try_init(node).await?;
+        let target = node().await?;
         let client = client(target.kubeconfig()).await?;
         let namespace = format!("{name}-{}", std::process::id());
         let ledger = Ledger::new(client.clone(), &namespace);
@@ -155,7 +155,12 @@ pub fn ready(conditions: &[Condition]) -> Result<(), String> {
     if ready.starts_with("True") { Ok(()) } else { Err(ready) }
 }
 
-async fn node() -> anyhow::Result<Target> {
+/// The cluster with a node, and Sluice in it, that all tests of this process share.
+pub async fn node() -> anyhow::Result<&'static Target> {
+    NODE.get_or_try_init(installed_node).await
+}
+
+async fn installed_node() -> anyhow::Result<Target> {
     let target = tokio::task::spawn_blocking(|| -> anyhow::Result<Target> {
         let target = Target::up(&format!("{}-node", testing::shared_name()), &Part::USUAL)?;
         install::load_images(&target)?;

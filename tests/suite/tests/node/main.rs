@@ -8,7 +8,9 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+mod trouble;
+
+use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -25,6 +27,7 @@ use sluice_suite::{
     Shop, letters,
     shop::{payment, ready},
 };
+use tokio::sync::oneshot;
 
 fn lag(integration: &Integration) -> String {
     integration.status.as_ref().and_then(|status| status.lag.clone()).unwrap_or_else(|| "unknown".to_owned())
@@ -71,15 +74,20 @@ async fn write(shop: &Shop, numbers: std::ops::Range<usize>) {
         .unwrap();
 }
 
-/// Ends the worker as a crash would. On a local node the container's process is killed without a word to anybody; on an
-/// external one the pod is taken away without grace, the nearest to it that the API offers.
-async fn kill_worker(shop: &Shop) {
+/// The worker's pod.
+async fn worker(shop: &Shop) -> String {
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     let workers = pods.list(&ListParams::default().labels("app.kubernetes.io/name=sluice-worker")).await.unwrap();
-    let pod = workers.items[0].name_any();
+    workers.items[0].name_any()
+}
+
+/// Ends the worker as a crash would. On a local node the container's process is killed without a word to anybody; on an
+/// external one the pod is taken away without grace, the nearest to it that the API offers.
+async fn kill_worker(shop: &Shop, pod: &str) {
+    let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     match shop.target {
-        Target::Local(_) => kill_process_of(&pod),
-        Target::External(_) => drop(pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap()),
+        Target::Local(_) => kill_process_of(pod),
+        Target::External(_) => drop(pods.delete(pod, &DeleteParams::default().grace_period(0)).await.unwrap()),
     }
 }
 
@@ -96,26 +104,43 @@ fn kill_process_of(pod: &str) {
 
 #[tokio::test]
 async fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
-    const RECORDS: usize = 10_000;
-    // Slow enough to be caught in the middle: the worker could bring all of them through within the time that a look takes.
+    const FIRST: usize = 1_000;
+    const CHUNK: usize = 500;
     let unhurried = |integration: &mut serde_json::Value| {
         integration["spec"]["delivery"]["maxInFlight"] = json!(2);
     };
     let shop = Shop::open("killed", unhurried).await.unwrap();
-    write(&shop, 0..RECORDS).await;
-    sluice_suite::until("the worker is in the middle", Duration::from_mins(1), || async {
+    write(&shop, 0..FIRST).await;
+    sluice_suite::until("the worker works", Duration::from_mins(1), || async {
         let count = shop.ledger.entries().await.map_err(|error| error.to_string())?.len();
-        if count > RECORDS / 20 { Ok(()) } else { Err(format!("{count} entries")) }
+        if count > FIRST / 2 { Ok(()) } else { Err(format!("{count} entries")) }
     })
     .await
     .unwrap();
-    kill_worker(&shop).await;
-    let before = shop.ledger.entries().await.unwrap().len();
-    assert!(before < RECORDS, "the worker was through before it could be killed");
+    // Records come faster than it delivers them, and until it is killed: so it is in the middle, however fast it is.
+    let (pod, is_killed) = (worker(&shop).await, Cell::new(false));
+    let (has_work, works) = oneshot::channel();
+    let writing = async {
+        let (mut written, mut has_work) = (FIRST, Some(has_work));
+        while !is_killed.get() {
+            write(&shop, written..written + CHUNK).await;
+            written += CHUNK;
+            if let Some(has_work) = has_work.take_if(|_| written >= FIRST + 4 * CHUNK) {
+                has_work.send(()).unwrap();
+            }
+        }
+        written
+    };
+    let killing = async {
+        works.await.unwrap();
+        kill_worker(&shop, &pod).await;
+        is_killed.set(true);
+    };
+    let (written, ()) = futures::join!(writing, killing);
 
-    let entries = shop.ledger_has(RECORDS).await.unwrap();
+    let entries = shop.ledger_has(written).await.unwrap();
     let payments: BTreeSet<String> = entries.iter().map(|entry| entry["payment"].to_string()).collect();
-    assert_eq!(payments.len(), RECORDS);
+    assert_eq!(payments.len(), written);
 }
 
 #[tokio::test]
