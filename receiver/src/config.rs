@@ -44,7 +44,6 @@ pub(crate) struct Endpoint {
     pub(crate) patience: Duration,
     /// Keeps calls to permitted addresses.
     pub(crate) guard: Guard,
-    pub(crate) paused: bool,
 }
 
 /// Why there is nothing to serve.
@@ -131,7 +130,6 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         respond,
         patience: config.patience.get(),
         guard: Guard::new(config.outgoing),
-        paused: config.paused,
     })
 }
 
@@ -174,7 +172,7 @@ pub(crate) mod tests {
         "connection": {"bootstrapServers": ["kafka:9092"]},
         "verification": {"preset": {"name": "GitHub", "secrets": ["/etc/sluice/secrets/github/key"]}},
         "tolerance": "5m", "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "24h", "bodyLimit": "1Mi", "respond": 202,
-        "patience": "2500ms", "paused": false
+        "patience": "2500ms"
     }"#;
 
     /// An endpoint for the tests of other modules: GitHub's, at `/shop/github`.

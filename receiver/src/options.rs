@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, ValueEnum};
 use sluice_crds::{
     Duration,
-    wire::{CONFIG_FOLDER, RECEIVER_PORT, STATUS_PORT},
+    wire::{CONFIG_FOLDER, CONTROLS_FOLDER, RECEIVER_PORT, STATUS_PORT},
 };
 
 /// Receives the events of one Webhook: verified, deduplicated, and written to Kafka before they are acknowledged.
@@ -15,6 +15,9 @@ pub struct Options {
     /// Folder with `config.json` and `generation`.
     #[arg(long, env = "SLUICE_CONFIG", value_name = "DIR", default_value = CONFIG_FOLDER)]
     pub config: PathBuf,
+    /// Folder with `controls.json`, which is read again when it changes.
+    #[arg(long, env = "SLUICE_CONTROLS", value_name = "DIR", default_value = CONTROLS_FOLDER)]
+    pub controls: PathBuf,
     /// Address of the endpoint.
     #[arg(long, value_name = "ADDRESS", default_value_t = any_address(RECEIVER_PORT))]
     pub listen: SocketAddr,

@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Options, config, link,
+    Options, config, controls, link,
     receive::Receiver,
     secrets,
     server::{Ending, serve},
@@ -25,6 +25,7 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 /// configuration is wrong, or an address is taken.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let endpoint = Arc::new(config::read(&options.config)?);
+    let controls = controls::watch(&options.controls)?;
     let signals = Signals::new().context("cannot listen for signals")?;
     let listener = bind(options.listen).await?;
     let status_listener = bind(options.status_listen).await?;
@@ -33,7 +34,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
     let shared = shared::watch(&endpoint);
-    let receiver = Arc::new(Receiver::new(endpoint, keys, link.clone(), shared));
+    let receiver = Arc::new(Receiver::new(endpoint, controls, keys, link.clone(), shared));
     let ending = Ending::default();
     let status_ending = Ending::default();
     let status = tokio::spawn(serve(status_listener, status::router(&receiver, &ending), status_ending.clone()));

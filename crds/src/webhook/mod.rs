@@ -74,7 +74,8 @@ pub struct WebhookSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
-    /// While true, every request is answered 503 with Retry-After, so that senders try again later.
+    /// While true, every request is answered 503 with Retry-After, so that senders try again later. Receivers obey within
+    /// about 90 s, without a restart.
     #[serde(default)]
     pub paused: bool,
 }

@@ -5,8 +5,8 @@ mod receiver;
 mod worker;
 
 pub use receiver::{
-    CertificateName, DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverStatus,
-    RejectedBecause, Verification,
+    CertificateName, DeferredBecause, EventSources, FieldSource, IdSource, ReceiverConfig, ReceiverControls,
+    ReceiverStatus, RejectedBecause, Verification,
 };
 pub use worker::{
     HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, TEMPLATE_END, TEMPLATE_START, WorkerConfig,
@@ -15,6 +15,8 @@ pub use worker::{
 
 /// Folder in which a data plane finds its configuration, `config.json` and `generation`.
 pub const CONFIG_FOLDER: &str = "/etc/sluice/config";
+/// Folder in which a receiver finds what it obeys without a restart, `controls.json`.
+pub const CONTROLS_FOLDER: &str = "/etc/sluice/controls";
 /// Folder in which a data plane finds the Secrets that its resource names, each in a folder of its own name.
 pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
 /// Folder in which a data plane finds its Kafka credentials.
@@ -23,6 +25,8 @@ pub const KAFKA_CREDENTIALS_FOLDER: &str = "/etc/sluice/kafka/credentials";
 pub const KAFKA_CA_FOLDER: &str = "/etc/sluice/kafka/ca";
 /// Key of the configuration in its ConfigMap.
 pub const CONFIG_KEY: &str = "config.json";
+/// Key of what a receiver obeys without a restart in its ConfigMap.
+pub const CONTROLS_KEY: &str = "controls.json";
 /// Key of the generation that the configuration was made for in its ConfigMap.
 pub const GENERATION_KEY: &str = "generation";
 /// Port of the receiver's endpoint.

@@ -41,6 +41,12 @@ pub struct ReceiverConfig {
     /// Which addresses may be called.
     #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
     pub outgoing: OutgoingCalls,
+}
+
+/// What a receiver obeys without a restart: it is read again when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiverControls {
     /// Answer 503 to every request.
     pub paused: bool,
 }
@@ -218,6 +224,9 @@ pub enum FieldSource {
 pub struct ReceiverStatus {
     /// The generation of the Webhook that its configuration was made for.
     pub generation: i64,
+    /// Whether every request is answered 503.
+    #[serde(default)]
+    pub paused: bool,
     /// Events that Kafka confirmed.
     pub accepted: u64,
     /// Events that had been received before: acknowledged, and not written again.

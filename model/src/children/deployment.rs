@@ -27,6 +27,8 @@ pub struct DataPlane<'a> {
     pub replicas: i32,
     /// Name of the ConfigMap with its configuration.
     pub config_map: &'a str,
+    /// Name of the ConfigMap with what it obeys without a restart.
+    pub controls: Option<&'a str>,
     /// The Kafka cluster that it uses.
     pub cluster: &'a Cluster,
     /// Names of the Secrets that its resource names.
@@ -118,6 +120,9 @@ impl DataPlane<'_> {
     /// Volumes, each with its mount. Secrets are optional: the data plane says which one is missing, and starts to use it when it comes.
     fn volumes(&self) -> Vec<(Value, Value)> {
         let mut volumes = vec![volume("config", json!({"configMap": {"name": self.config_map}}), wire::CONFIG_FOLDER)];
+        if let Some(name) = self.controls {
+            volumes.push(volume("controls", json!({"configMap": {"name": name}}), wire::CONTROLS_FOLDER));
+        }
         if let Some(name) = &self.cluster.secret_name {
             let source = json!({"secret": {"secretName": name, "optional": true}});
             volumes.push(volume("kafka-credentials", source, wire::KAFKA_CREDENTIALS_FOLDER));

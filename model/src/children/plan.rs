@@ -74,8 +74,8 @@ pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
 }
 
 fn update(child: &Child, live: &Live) -> Option<Change> {
-    // A configuration is immutable and named by its content: the one that exists is the one that is wanted.
-    if child.kind == ChildKind::ConfigMap {
+    // What is immutable is named by its content: the one that exists is the one that is wanted.
+    if child.manifest["immutable"] == true {
         return None;
     }
     let differences = differences(&child.manifest, &live.object);

@@ -16,6 +16,7 @@ pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
         image: &images.worker,
         replicas: flow.replicas,
         config_map: &configuration.name,
+        controls: None,
         cluster: &flow.cluster,
         secrets: Vec::new(),
         port: None,

@@ -6,15 +6,17 @@ use sluice_crds::{Images, wire};
 use super::{COMPONENT, Endpoint, EventTopic};
 use crate::children::{Child, ChildKind, DataPlane, Owner};
 
-/// The Topic where it is the Webhook's own, the configuration, the receiver, its Service and its HTTPRoute.
+/// The Topic where it is the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its HTTPRoute.
 pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
+    let controls = controls(endpoint);
     let receiver = DataPlane {
         component: COMPONENT,
         image: &images.receiver,
         replicas: endpoint.replicas,
         config_map: &configuration.name,
+        controls: Some(&controls.name),
         cluster: &endpoint.cluster,
         secrets: secrets(endpoint),
         port: Some(wire::RECEIVER_PORT),
@@ -22,7 +24,8 @@ pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
         default_resources: ("50m", "32Mi", "128Mi"),
     };
     let receiver = receiver.deployment(owner);
-    own_topic(endpoint).into_iter().chain([configuration, receiver, service(endpoint), route(endpoint)]).collect()
+    let others = [configuration, controls, receiver, service(endpoint), route(endpoint)];
+    own_topic(endpoint).into_iter().chain(others).collect()
 }
 
 /// Name of the receiver's Deployment, Service and HTTPRoute.
@@ -50,8 +53,16 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         respond: endpoint.respond,
         patience: endpoint.patience,
         outgoing: endpoint.outgoing.clone(),
-        paused: endpoint.paused,
     }
+}
+
+/// What is not worth a rollout stands in a ConfigMap that changes in place.
+fn controls(endpoint: &Endpoint) -> Child {
+    let controls = wire::ReceiverControls { paused: endpoint.paused };
+    let controls = serde_json::to_string(&controls).expect("controls are plain data");
+    let name = format!("{}-controls", receiver_name(&endpoint.owner));
+    let body = json!({"data": {wire::CONTROLS_KEY: controls}});
+    endpoint.owner.child(ChildKind::ConfigMap, COMPONENT, &name, body)
 }
 
 /// The Secrets that the receiver needs, each once.

@@ -1,20 +1,20 @@
 //! What a request's head says, before its body is read. Pure.
 
 use http::{HeaderMap, Method, header, request::Parts};
-use sluice_crds::wire::DeferredBecause;
+use sluice_crds::wire::{DeferredBecause, ReceiverControls};
 
 use super::answer::Refused;
 use crate::{config::Endpoint, server::HEADERS};
 
 /// Refuses what need not be read any further.
-pub(super) fn check(endpoint: &Endpoint, head: &Parts) -> Result<(), Refused> {
+pub(super) fn check(endpoint: &Endpoint, controls: ReceiverControls, head: &Parts) -> Result<(), Refused> {
     if head.uri.path() != endpoint.path {
         return Err(Refused::Path);
     }
     if head.method != Method::POST {
         return Err(Refused::Method);
     }
-    if endpoint.paused {
+    if controls.paused {
         return Err(Refused::Deferred(DeferredBecause::Paused));
     }
     if head.headers.len() > HEADERS {
@@ -39,6 +39,8 @@ mod tests {
     use super::*;
     use crate::config::tests::endpoint;
 
+    const SERVING: ReceiverControls = ReceiverControls { paused: false };
+
     #[test]
     fn a_head_is_refused_for_the_first_thing_that_is_wrong_with_it() {
         let post = || Request::post("/shop/github?a=b");
@@ -56,16 +58,16 @@ mod tests {
         ];
         for (request, expected) in cases {
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let refused = check(&endpoint(), &head).err().map(|refused| format!("{refused:?}"));
+            let refused = check(&endpoint(), SERVING, &head).err().map(|refused| format!("{refused:?}"));
             assert_eq!(refused.as_deref(), expected, "{head:?}");
         }
     }
 
     #[test]
     fn a_paused_endpoint_defers_whatever_else_is_wrong() {
-        let paused = Endpoint { paused: true, ..endpoint() };
+        let paused = ReceiverControls { paused: true };
         let request = Request::post("/shop/github").header("content-encoding", "gzip").body(()).unwrap();
-        let refused = check(&paused, &request.into_parts().0).unwrap_err();
+        let refused = check(&endpoint(), paused, &request.into_parts().0).unwrap_err();
         assert!(matches!(refused, Refused::Deferred(DeferredBecause::Paused)));
     }
 }

@@ -30,6 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     config::Endpoint,
+    controls::Controls,
     deduplicate::{Deduplicator, Limits},
     link::Link,
     secrets::Keys,
@@ -42,6 +43,7 @@ use crate::{
 /// All that serves the endpoint.
 pub(crate) struct Receiver {
     pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) controls: Controls,
     pub(crate) keys: Keys,
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) counters: Counters,
@@ -62,6 +64,7 @@ const REMEMBERED: usize = 100_000;
 impl Receiver {
     pub(crate) fn new(
         endpoint: Arc<Endpoint>,
+        controls: Controls,
         keys: Keys,
         link: watch::Receiver<Link>,
         shared: Option<Shared>,
@@ -70,6 +73,7 @@ impl Receiver {
         let reservation = longest(endpoint.patience);
         let limits = Limits { window: endpoint.window, reservation, capacity: REMEMBERED };
         Self {
+            controls,
             keys,
             link,
             counters: Counters::default(),
@@ -119,7 +123,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
 impl Receiver {
     async fn take(self: &Arc<Self>, request: Request) -> Result<Taken, Refused> {
         let (head, body) = request.into_parts();
-        gate::check(&self.endpoint, &head)?;
+        let controls = *self.controls.borrow();
+        gate::check(&self.endpoint, controls, &head)?;
         let kept = body::read(body, self.endpoint.body_limit, &self.memory).await?;
         let at = Timestamp::now();
         let request = Signed { headers: &head.headers, query: head.uri.query(), body: &kept.bytes };

@@ -66,6 +66,7 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
     let of_redis = receiver.shared.as_ref().and_then(Shared::trouble);
     Json(ReceiverStatus {
         generation: receiver.endpoint.generation,
+        paused: receiver.controls.borrow().paused,
         deduplication_window: Duration::from_millis(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
         unusable_secrets,
         trouble: trouble(&ring, &receiver.link.borrow(), of_redis.as_deref()),

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_crds::{
     Duration, KafkaConnection, NamespacedName, PresetName, Size,
-    wire::{EventSources, ReceiverConfig, ReceiverStatus, Verification},
+    wire::{EventSources, ReceiverConfig, ReceiverControls, ReceiverStatus, Verification},
 };
 use tempfile::TempDir;
 
@@ -27,6 +27,7 @@ pub(crate) struct Running {
 /// A folder with the files that a receiver reads.
 pub(crate) struct Setup {
     pub(crate) config: ReceiverConfig,
+    pub(crate) controls: ReceiverControls,
     folder: TempDir,
 }
 
@@ -55,9 +56,9 @@ impl Setup {
             respond: 202,
             patience: Duration::from_millis(2500),
             outgoing: sluice_crds::OutgoingCalls::default(),
-            paused: false,
         };
-        Self { config, folder }
+        let controls = ReceiverControls { paused: false };
+        Self { config, controls, folder }
     }
 
     /// The file of the secret with this name.
@@ -80,11 +81,14 @@ impl Setup {
         let folder = self.folder;
         fs::write(folder.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
         fs::write(folder.path().join("generation"), "3").unwrap();
+        fs::write(folder.path().join("controls.json"), serde_json::to_vec(&self.controls).unwrap()).unwrap();
         let [endpoint, status] = [free_address(), free_address()];
         let child = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"))
             .args(["--log-format", "text", "--drain-delay", "3s"])
             .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
             .arg("--config")
+            .arg(folder.path())
+            .arg("--controls")
             .arg(folder.path())
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
@@ -117,6 +121,17 @@ impl Running {
 
     pub(crate) async fn metrics(&self) -> String {
         String::from_utf8(Sender::to(self.status).get("/metrics").await.unwrap().body.to_vec()).unwrap()
+    }
+
+    /// Changes what it obeys without a restart, in one step as a mounted file changes.
+    pub(crate) fn control(&self, controls: ReceiverControls) {
+        self.write_controls(&serde_json::to_string(&controls).unwrap());
+    }
+
+    pub(crate) fn write_controls(&self, text: &str) {
+        let [next, file] = ["next-controls", "controls.json"].map(|name| self.folder.path().join(name));
+        fs::write(&next, text).unwrap();
+        fs::rename(next, file).unwrap();
     }
 
     pub(crate) fn terminate(&self) {

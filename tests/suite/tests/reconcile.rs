@@ -269,6 +269,29 @@ async fn a_change_of_replicas_does_not_roll_the_workers_and_a_change_of_steps_do
 }
 
 #[tokio::test]
+async fn a_pause_reaches_the_receivers_without_a_rollout() {
+    let world = World::begin("paused").await.unwrap();
+    world.apply::<Webhook>(WEBHOOK).await.unwrap();
+    let template = |receiver: &Deployment| serde_json::to_value(&receiver.spec.as_ref().unwrap().template).unwrap();
+    let made = |receiver: &Deployment| Ok(template(receiver));
+    let first = world.until("stripe-receiver", "the receiver is made", made).await.unwrap();
+    world.apply::<Webhook>(&WEBHOOK.replace("spec: {", "spec: {paused: true, ")).await.unwrap();
+    let says = |what: &'static str| {
+        move |controls: &ConfigMap| {
+            let data = controls.data.clone().unwrap_or_default();
+            if data["controls.json"].contains(what) { Ok(()) } else { Err(format!("{data:?}")) }
+        }
+    };
+    let name = "stripe-receiver-controls";
+    world.until(name, "receivers are told to pause", says(r#""paused":true"#)).await.unwrap();
+    // What somebody else writes there is taken back.
+    let drift = json!({"data": {"controls.json": "{}"}});
+    world.api::<ConfigMap>().patch(name, &PatchParams::default(), &Patch::Merge(drift)).await.unwrap();
+    world.until(name, "the pause is repaired", says(r#""paused":true"#)).await.unwrap();
+    assert_eq!(template(&world.api::<Deployment>().get("stripe-receiver").await.unwrap()), first);
+}
+
+#[tokio::test]
 async fn a_schema_is_taken_from_its_config_map_as_soon_as_it_is_there_and_again_when_it_changes() {
     let world = World::begin("schema").await.unwrap();
     apply_topic(&world, "").await;

@@ -169,6 +169,7 @@ fn worker(place: &Place, name: &str, image: &str) {
         image,
         replicas: 1,
         config_map: "nothing",
+        controls: None,
         cluster: &cluster,
         secrets: Vec::new(),
         port: None,
