@@ -21,6 +21,7 @@ mod schema;
 mod step;
 mod target;
 mod template;
+mod token_bucket;
 mod verdict;
 mod work;
 
@@ -29,4 +30,5 @@ pub use compile_error::{CompileError, Part, Place};
 pub use pipeline::Pipeline;
 pub use record::{Header, Record};
 pub use request::HttpRequest;
+pub use token_bucket::{Rate, TokenBucket};
 pub use verdict::{Code, Media, Message, Rejection, Verdict};

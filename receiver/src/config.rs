@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderName, StatusCode};
 use sluice_crds::{
     KafkaConnection, NamespacedName,
-    wire::{CONFIG_KEY, GENERATION_KEY, ReceiverConfig, Verification},
+    wire::{CONFIG_KEY, GENERATION_KEY, RateLimits, ReceiverConfig, Verification},
 };
 
 use sluice_outgoing::Guard;
@@ -38,6 +38,7 @@ pub(crate) struct Endpoint {
     pub(crate) redis: Option<PathBuf>,
     /// In bytes.
     pub(crate) body_limit: usize,
+    pub(crate) rate_limits: RateLimits,
     /// The answer to an event that was taken.
     pub(crate) respond: StatusCode,
     /// How long Kafka may take to confirm an event.
@@ -126,6 +127,7 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         sources,
         window: config.deduplication_window.get(),
         redis: config.deduplication_redis,
+        rate_limits: config.rate_limits,
         body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
         respond,
         patience: config.patience.get(),

@@ -12,7 +12,7 @@ metrics! {
     CHALLENGES_ANSWERED = Counter "sluice_receiver_challenges_answered_total" [NAMESPACE, WEBHOOK]
         "Tests of the endpoint by its provider";
     REQUESTS_REJECTED = Counter "sluice_receiver_requests_rejected_total" [NAMESPACE, WEBHOOK, REJECTED_REASON]
-        "Requests that sending again does not help";
+        "Requests that were refused, for what they are or because there are too many";
     REQUESTS_DEFERRED = Counter "sluice_receiver_requests_deferred_total" [NAMESPACE, WEBHOOK, DEFERRED_REASON]
         "Requests that were answered 503, so that the sender tries again";
     SIGNATURES_REFUSED = Counter "sluice_receiver_signatures_refused_total" [NAMESPACE, WEBHOOK, REFUSED_REASON]

@@ -1,6 +1,7 @@
 //! Webhook: an HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 
 mod event;
+mod limits;
 mod route;
 mod verify;
 
@@ -10,13 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use event::{CloudEvents, Empty, Event, EventField, EventId};
+pub use limits::{Limits, RequestRate, SourceRate};
 pub use route::{ParentReference, Route};
 pub use verify::{
     ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
     Jwt, Preset, PresetName, Verify,
 };
 
-use crate::{Duration, SecretReference, Size, TopicReference, TopicTemplate};
+use crate::{Duration, SecretReference, TopicReference, TopicTemplate};
 
 /// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -54,7 +56,7 @@ pub struct WebhookSpec {
     /// How events that were sent twice are found.
     #[serde(default)]
     pub deduplicate: Deduplicate,
-    /// What a request may use.
+    /// What a request may use, and how many requests there may be.
     #[serde(default)]
     pub limits: Limits,
     /// A Topic in the same namespace that holds the events. Default: a Topic of its own, named like the Webhook.
@@ -128,27 +130,6 @@ impl Deduplicate {
 impl Default for Deduplicate {
     fn default() -> Self {
         Self { window: Self::default_window(), store: None }
-    }
-}
-
-/// What a request may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Limits {
-    /// Largest body; a larger one is answered 413.
-    #[serde(default = "Limits::default_body")]
-    pub body: Size,
-}
-
-impl Limits {
-    const fn default_body() -> Size {
-        Size::from_mebibytes(1)
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body: Self::default_body() }
     }
 }
 

@@ -34,6 +34,9 @@ pub struct ReceiverConfig {
     pub deduplication_redis: Option<PathBuf>,
     /// Largest body.
     pub body_limit: Size,
+    /// How many requests there may be.
+    #[serde(default)]
+    pub rate_limits: RateLimits,
     /// HTTP status of the answer to an accepted event.
     pub respond: u16,
     /// How long a sender waits for Kafka's confirmation before it is answered 503.
@@ -49,6 +52,44 @@ pub struct ReceiverConfig {
 pub struct ReceiverControls {
     /// Answer 503 to every request.
     pub paused: bool,
+    /// Receivers among whom the Webhook's rate limits are divided.
+    pub replicas: u32,
+}
+
+/// How many requests a Webhook takes. Where a limit is absent, there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimits {
+    /// Of one source, before they are verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceLimit>,
+    /// Of all senders, before they are verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<RateConfig>,
+    /// After they are verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genuine: Option<RateConfig>,
+}
+
+/// How many requests there may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateConfig {
+    /// Requests a second.
+    pub requests_per_second: u32,
+    /// Requests at once, after a pause.
+    pub burst: u32,
+}
+
+/// How many requests of one source there may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceLimit {
+    /// The limit.
+    #[serde(flatten)]
+    pub rate: RateConfig,
+    /// Proxies on the way that add to `X-Forwarded-For`.
+    pub trusted_hops: u8,
 }
 
 /// How senders are verified. Secrets are files: one that cannot be read is reported, and read again when it changes.
@@ -233,7 +274,7 @@ pub struct ReceiverStatus {
     pub duplicates: u64,
     /// Accepted events that Redis was not asked about, because it did not answer: they may have been received before.
     pub unchecked: u64,
-    /// Requests that sending again does not help, by cause. A cause that never occurred is absent.
+    /// Requests that were refused for what they are, or because there are too many, by cause. A cause that never occurred is absent.
     pub rejected: BTreeMap<RejectedBecause, u64>,
     /// Requests that were answered 503, so that the sender tries again, by cause. A cause that never occurred is absent.
     pub deferred: BTreeMap<DeferredBecause, u64>,
@@ -247,7 +288,7 @@ pub struct ReceiverStatus {
     pub trouble: Option<String>,
 }
 
-/// Why a request was refused for good.
+/// Why a request was refused: for what it is, or because there are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RejectedBecause {
@@ -269,11 +310,13 @@ pub enum RejectedBecause {
     EventId,
     /// The request says that it is a cloud event, and is none.
     CloudEvent,
+    /// More requests came than the Webhook's limits allow: it was answered 429, and may come again.
+    Rate,
 }
 
 impl RejectedBecause {
     /// Every cause.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Path,
         Self::Method,
         Self::Headers,
@@ -283,6 +326,7 @@ impl RejectedBecause {
         Self::Signature,
         Self::EventId,
         Self::CloudEvent,
+        Self::Rate,
     ];
 }
 

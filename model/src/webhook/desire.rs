@@ -50,6 +50,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         deduplication_window: endpoint.deduplication_window,
         deduplication_redis: endpoint.deduplication_redis.clone(),
         body_limit: endpoint.body_limit,
+        rate_limits: endpoint.rate_limits.clone(),
         respond: endpoint.respond,
         patience: endpoint.patience,
         outgoing: endpoint.outgoing.clone(),
@@ -58,7 +59,8 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
 
 /// What is not worth a rollout stands in a ConfigMap that changes in place.
 fn controls(endpoint: &Endpoint) -> Child {
-    let controls = wire::ReceiverControls { paused: endpoint.paused };
+    let replicas = u32::try_from(endpoint.replicas).unwrap_or(1);
+    let controls = wire::ReceiverControls { paused: endpoint.paused, replicas };
     let controls = serde_json::to_string(&controls).expect("controls are plain data");
     let name = format!("{}-controls", receiver_name(&endpoint.owner));
     let body = json!({"data": {wire::CONTROLS_KEY: controls}});

@@ -54,6 +54,8 @@ pub struct Endpoint {
     pub deduplication_redis: Option<std::path::PathBuf>,
     /// Largest body.
     pub body_limit: sluice_crds::Size,
+    /// How many requests there may be.
+    pub rate_limits: wire::RateLimits,
     /// HTTP status of the answer to an accepted event.
     pub respond: u16,
     /// How long a sender waits for Kafka's confirmation.

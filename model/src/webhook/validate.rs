@@ -1,6 +1,8 @@
 //! Judges a Webhook and what it refers to.
 
-use sluice_crds::{CloudEvents, Duration, EventField, EventId, NamespacedName, Settings, Webhook, WebhookSpec, wire};
+use sluice_crds::{
+    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Settings, Webhook, WebhookSpec, wire,
+};
 
 use super::{
     Endpoint, EventTopic, References,
@@ -39,6 +41,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         deduplication_window: spec.deduplicate.window,
         deduplication_redis: spec.deduplicate.store.as_ref().map(|store| file(&store.redis.url_secret_ref)),
         body_limit: spec.limits.body,
+        rate_limits: rate_limits(&spec.limits),
         respond: spec.respond.status,
         patience: spec.patience,
         replicas: spec.replicas,
@@ -68,6 +71,21 @@ fn topic(spec: &WebhookSpec, references: &References, settings: &Settings) -> Re
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
     let kafka = references::created(field, topic)?;
     Ok((cluster, EventTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
+}
+
+fn rate_limits(limits: &Limits) -> wire::RateLimits {
+    let rate = |requests_per_second: u32, burst: Option<u32>| wire::RateConfig {
+        requests_per_second,
+        burst: burst.unwrap_or(requests_per_second),
+    };
+    wire::RateLimits {
+        source: limits.source.as_ref().map(|source| wire::SourceLimit {
+            rate: rate(source.requests_per_second, source.burst),
+            trusted_hops: source.trusted_hops,
+        }),
+        total: limits.total.as_ref().map(|total| rate(total.requests_per_second, total.burst)),
+        genuine: limits.requests_per_second.map(|requests| rate(requests, limits.burst)),
+    }
 }
 
 fn event(spec: &WebhookSpec) -> Result<wire::EventSources, Vec<Rejection>> {
@@ -176,6 +194,17 @@ mod tests {
         let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
         assert_eq!((endpoint.path.as_str(), endpoint.respond, endpoint.replicas), ("/shop/stripe", 202, 1));
         assert_eq!(endpoint.kafka_topic(), "shop.stripe");
+    }
+
+    #[test]
+    fn a_burst_is_what_comes_in_a_second_unless_another_is_written() {
+        let limits =
+            "{requestsPerSecond: 500, burst: 1000, total: {requestsPerSecond: 900}, source: {requestsPerSecond: 5}}";
+        let limits = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}, limits: {limits}}}")).unwrap().rate_limits;
+        let rate = |requests_per_second, burst| wire::RateConfig { requests_per_second, burst };
+        let source = wire::SourceLimit { rate: rate(5, 5), trusted_hops: 1 };
+        let (genuine, total) = (Some(rate(500, 1000)), Some(rate(900, 900)));
+        assert_eq!(limits, wire::RateLimits { source: Some(source), total, genuine });
     }
 
     #[test]

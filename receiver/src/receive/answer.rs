@@ -1,10 +1,12 @@
 //! What the sender is told. Pure.
 
+use std::time::Duration;
+
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sluice_crds::wire::{DeferredBecause, RejectedBecause};
 
-use crate::{config::Endpoint, event::Unusable, verify::Refusal};
+use crate::{config::Endpoint, event::Unusable, limit::Exceeded, verify::Refusal};
 
 /// A request that was taken. A sender is told the same of an event that is new and of one that is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) enum Refused {
     Signature(Refusal),
     #[error("{0}")]
     Event(Unusable),
+    #[error("more requests come than {} allows", .0.limit)]
+    Rate(Exceeded),
     #[error("it is to come again: {0:?}")]
     Deferred(DeferredBecause),
 }
@@ -48,7 +52,7 @@ pub(crate) enum Refused {
 /// What a refusal is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// Sending again does not help.
+    /// For what it is, or because there are too many.
     Rejected(RejectedBecause),
     /// Sending again helps.
     Deferred(DeferredBecause),
@@ -90,6 +94,7 @@ impl Refused {
             Self::Signature(_) => RejectedBecause::Signature,
             Self::Event(Unusable::MissingId { .. }) => RejectedBecause::EventId,
             Self::Event(Unusable::CloudEvent(_)) => RejectedBecause::CloudEvent,
+            Self::Rate(_) => RejectedBecause::Rate,
             Self::Deferred(because) => return Because::Deferred(*because),
         })
     }
@@ -105,6 +110,7 @@ impl Refused {
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
             Self::Event(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Deferred(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -121,6 +127,7 @@ impl Refused {
             Self::BodyBroken => "the body did not come whole".into(),
             Self::Signature(_) => "unauthorized".into(),
             Self::Event(unusable) => unusable.to_string(),
+            Self::Rate(_) => "too many requests".into(),
             Self::Deferred(_) => "try again later".into(),
         }
     }
@@ -129,10 +136,16 @@ impl Refused {
         match self {
             Self::Method => Some((header::ALLOW, HeaderValue::from_static("POST"))),
             Self::Encoding => Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+            Self::Rate(exceeded) => Some((header::RETRY_AFTER, whole_seconds(exceeded.wait).into())),
             Self::Deferred(because) => Some((header::RETRY_AFTER, HeaderValue::from_static(retry_after(*because)))),
             _ => None,
         }
     }
+}
+
+/// Rounded up: who comes back too early is refused again.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Seconds until another attempt is worth while.
@@ -194,6 +207,16 @@ mod tests {
         for because in DeferredBecause::ALL {
             let (status, headers, _) = told(Err(Refused::Deferred(because))).await;
             assert_eq!((status, headers[0].0.as_str()), (503, "retry-after"), "{because:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_sends_too_much_is_told_when_there_is_room_again() {
+        let exceeded = |wait| Exceeded { limit: crate::limit::Limit::Genuine, wait: Duration::from_millis(wait) };
+        for (wait, expected) in [(1, "1"), (1000, "1"), (1001, "2")] {
+            let (status, headers, body) = told(Err(Refused::Rate(exceeded(wait)))).await;
+            assert_eq!((status, body.as_str()), (429, "too many requests\n"));
+            assert_eq!(headers, [("retry-after".to_owned(), expected.to_owned())]);
         }
     }
 

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::config::tests::endpoint;
 
-    const SERVING: ReceiverControls = ReceiverControls { paused: false };
+    const SERVING: ReceiverControls = ReceiverControls { paused: false, replicas: 1 };
 
     #[test]
     fn a_head_is_refused_for_the_first_thing_that_is_wrong_with_it() {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_paused_endpoint_defers_whatever_else_is_wrong() {
-        let paused = ReceiverControls { paused: true };
+        let paused = ReceiverControls { paused: true, replicas: 1 };
         let request = Request::post("/shop/github").header("content-encoding", "gzip").body(()).unwrap();
         let refused = check(&endpoint(), paused, &request.into_parts().0).unwrap_err();
         assert!(matches!(refused, Refused::Deferred(DeferredBecause::Paused)));

@@ -11,6 +11,7 @@ mod gate;
 mod write;
 
 use std::{
+    net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,8 +33,10 @@ use crate::{
     config::Endpoint,
     controls::Controls,
     deduplicate::{Deduplicator, Limits},
+    limit::Limiter,
     link::Link,
     secrets::Keys,
+    server::Peer,
     shared::Shared,
     status::Counters,
     throttle::Throttle,
@@ -50,6 +53,7 @@ pub(crate) struct Receiver {
     /// The Redis that remembers for several receivers.
     pub(crate) shared: Option<Shared>,
     deduplicator: Mutex<Deduplicator>,
+    limiter: Limiter,
     /// What the events that are on their way may take, in bytes.
     memory: Arc<Semaphore>,
     /// Anybody can cause a line in the log.
@@ -78,6 +82,7 @@ impl Receiver {
             link,
             counters: Counters::default(),
             shared,
+            limiter: Limiter::new(endpoint.rate_limits.clone()),
             deduplicator: Mutex::new(Deduplicator::new(limits)),
             memory: Arc::new(Semaphore::new(memory)),
             log: Throttle::default(),
@@ -125,10 +130,13 @@ impl Receiver {
         let (head, body) = request.into_parts();
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
+        let peer = head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
+        self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         let kept = body::read(body, self.endpoint.body_limit, &self.memory).await?;
         let at = Timestamp::now();
         let request = Signed { headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
         self.verify(request, at).await?;
+        self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }

@@ -6,7 +6,13 @@
 mod clock;
 mod clocked;
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, extract::Request, response::Response};
 use http::{HeaderValue, Version, header};
@@ -37,6 +43,10 @@ pub(crate) struct Ending {
     /// No connection is taken any more; those that are open end after the request that they are at.
     pub(crate) begun: CancellationToken,
 }
+
+/// Who sent a request over its connection, as an extension of it: the last proxy on the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A gateway keeps a few dozen connections; more than this many wait until one ends.
 const CONNECTIONS: usize = 1024;
@@ -106,8 +116,13 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("Connection without TCP_NODELAY: {error}");
         }
+        // A connection that is closed already has no address, and no request either.
+        let peer = Peer(stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address: SocketAddr| address.ip()));
         let clock = SharedClock::start();
-        let service = service_fn(|request| answer(self.router.clone(), clock.clone(), self.ending.clone(), request));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            answer(self.router.clone(), clock.clone(), self.ending.clone(), request)
+        });
         let builder = builder();
         let served = builder.serve_connection(TokioIo::new(Clocked::new(stream, clock.clone())), service);
         tokio::select! {

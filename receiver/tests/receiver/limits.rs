@@ -75,21 +75,21 @@ async fn a_head_is_answered_for_what_is_wrong_with_it() {
 async fn a_paused_endpoint_asks_to_come_back_and_goes_on_without_a_restart() {
     let topic = topic(&connection(), &[]).await;
     let mut setup = Setup::new(connection(), &topic);
-    setup.controls = ReceiverControls { paused: true };
+    setup.controls = ReceiverControls { paused: true, replicas: 1 };
     let receiver = setup.ready().await;
     let answer = receiver.post("{}").await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("60")));
     assert_eq!(records(&connection(), &topic).await, []);
 
     let paused = async || receiver.status().await.paused;
-    receiver.control(ReceiverControls { paused: false });
+    receiver.control(ReceiverControls { paused: false, replicas: 1 });
     until(paused, |paused| !paused).await;
     assert_eq!(receiver.post("{}").await.status, 202);
     // What is no longer readable changes nothing.
     receiver.write_controls("{");
     until(async || receiver.log(), |log| log.contains("Controls stay as they are")).await;
     assert_eq!(receiver.post("{}").await.status, 202);
-    receiver.control(ReceiverControls { paused: true });
+    receiver.control(ReceiverControls { paused: true, replicas: 1 });
     until(paused, |paused| *paused).await;
     assert_eq!(receiver.post("{}").await.status, 503);
     assert_eq!(records(&connection(), &topic).await.len(), 2);

@@ -12,6 +12,7 @@ mod faults;
 mod issuer;
 mod kafka;
 mod limits;
+mod rates;
 mod redis;
 mod running;
 mod secrets;
@@ -26,7 +27,7 @@ use std::{
 
 /// Looks again and again until what is seen is as wanted.
 async fn until<T: Debug>(look: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
-    const DEADLINE: Duration = Duration::from_secs(30);
+    const DEADLINE: Duration = Duration::from_mins(1);
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     let start = Instant::now();
     loop {

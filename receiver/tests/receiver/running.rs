@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_crds::{
     Duration, KafkaConnection, NamespacedName, PresetName, Size,
-    wire::{EventSources, ReceiverConfig, ReceiverControls, ReceiverStatus, Verification},
+    wire::{EventSources, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, Verification},
 };
 use tempfile::TempDir;
 
@@ -53,11 +53,12 @@ impl Setup {
             deduplication_window: Duration::from_secs(3600),
             deduplication_redis: None,
             body_limit: Size::from_mebibytes(1),
+            rate_limits: RateLimits::default(),
             respond: 202,
             patience: Duration::from_millis(2500),
             outgoing: sluice_crds::OutgoingCalls::default(),
         };
-        let controls = ReceiverControls { paused: false };
+        let controls = ReceiverControls { paused: false, replicas: 1 };
         Self { config, controls, folder }
     }
 

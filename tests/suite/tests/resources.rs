@@ -64,6 +64,12 @@ async fn the_api_server_accepts_what_is_valid() {
                 "{ROUTE}, {NONE}, event: {{cloudEvents: AcceptBatches, sequence: {{header: X-Seq}}, headers: [X-Tenant]}}, patience: 5s"
             ),
         ),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, {NONE}, limits: {{requestsPerSecond: 500, burst: 1000, total: {{requestsPerSecond: 900}}, source: {{requestsPerSecond: 5, trustedHops: 0}}}}"
+            ),
+        ),
         ("Webhook", format!("{ROUTE}, verify: {{basic: {{username: partner, {SECRETS}}}}}")),
         ("Webhook", format!("{ROUTE}, verify: {{apiKey: {{{SECRETS}}}}}")),
         (
@@ -160,6 +166,13 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{key: {{jsonPointer: id}}}}"), "spec.event.key.jsonPointer"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{body: 1M}}"), "spec.limits.body"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{burst: 5}}"), "burst goes with requestsPerSecond"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, {NONE}, limits: {{source: {{requestsPerSecond: 1, trustedHops: 17}}}}"),
+            "spec.limits.source.trustedHops",
+        ),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, deduplicate: {{store: {{}}}}"), "spec.deduplicate.store.redis"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{cloudEvents: Maybe}}"), "spec.event.cloudEvents"),
         (
