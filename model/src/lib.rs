@@ -18,6 +18,7 @@ pub mod integration;
 mod number;
 mod references;
 pub mod rejection;
+mod schema;
 pub mod topic;
 pub mod webhook;
 

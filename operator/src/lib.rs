@@ -9,6 +9,7 @@ mod arguments;
 mod backoff;
 mod children;
 mod clusters;
+mod config_maps;
 mod context;
 mod controller;
 mod data_plane;

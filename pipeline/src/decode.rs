@@ -62,7 +62,7 @@ fn text(bytes: &[u8]) -> Result<&str, Rejection> {
 }
 
 /// A JSON document, at most 128 levels deep, which is the bound of `serde_json`.
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
     serde_json::from_str(text(bytes)?).map_err(|error| invalid_json(&error))
 }
 

@@ -1,6 +1,6 @@
 //! What happens to one record between its source and its sink: decode, filter, map, validate, encode. Pure: the same record
 //! gives the same verdict, wherever and whenever it is asked, without I/O, clock or randomness; only what takes too much CPU
-//! is rejected by the caller's measure.
+//! is rejected by the caller's measure. [`Contract`] is the same schema check without a pipeline round it.
 //!
 //! [`Pipeline::compile`] judges the steps once, in the operator before any pod changes and again in the worker;
 //! [`Pipeline::apply`] judges records. In `apply` nothing that a record contains makes it panic or run on without bound.
@@ -9,11 +9,13 @@
 mod budget;
 mod compile_error;
 mod complexity;
+mod contract;
 mod decode;
 mod encode;
 mod functions;
 mod metadata;
 mod pipeline;
+mod printable;
 mod program;
 mod record;
 mod request;
@@ -27,7 +29,9 @@ mod work;
 
 pub use budget::CpuTime;
 pub use compile_error::{CompileError, Part, Place};
+pub use contract::Contract;
 pub use pipeline::Pipeline;
+pub use printable::printable;
 pub use record::{Header, Record};
 pub use request::HttpRequest;
 pub use token_bucket::{Rate, TokenBucket};

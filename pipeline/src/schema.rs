@@ -16,7 +16,7 @@ use jsonschema::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::budget::Budget;
+use crate::{Code, Rejection, budget::Budget, program::PANICKED};
 
 /// A schema that records can be held against.
 #[derive(Debug)]
@@ -35,6 +35,18 @@ pub(crate) enum Mismatch {
     TooMuchWork(String),
     /// The library panicked.
     Panicked,
+}
+
+impl Mismatch {
+    /// The rejection of a record at a stage.
+    pub(crate) fn rejection(self, stage: &str) -> Rejection {
+        let (code, message) = match self {
+            Self::Value(message) => (Code::SchemaMismatch, message),
+            Self::TooMuchWork(message) => (Code::TooMuchWork, message),
+            Self::Panicked => (Code::StepFailed, PANICKED.to_owned()),
+        };
+        Rejection::new(stage, code, message)
+    }
 }
 
 /// Our keyword. Keywords are judged in alphabetical order, and `!` comes before `$` and all letters.

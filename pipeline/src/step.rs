@@ -8,12 +8,7 @@ use vrl::{
     value::Value,
 };
 
-use crate::{
-    Code, CompileError, Part, Rejection, program,
-    program::Failed,
-    schema::{Mismatch, Schema},
-    work::Work,
-};
+use crate::{Code, CompileError, Part, Rejection, program, program::Failed, schema::Schema, work::Work};
 
 /// A step that can run.
 #[derive(Debug)]
@@ -77,11 +72,7 @@ impl Step {
 
     fn judge(&self, schema: &Schema, work: &mut Work<'_>) -> Result<(), Rejection> {
         let (document, size) = work.document()?;
-        schema.judge(&document, size, &mut work.budget).map_err(|mismatch| match mismatch {
-            Mismatch::Value(message) => self.rejection(Code::SchemaMismatch, message),
-            Mismatch::TooMuchWork(message) => self.rejection(Code::TooMuchWork, message),
-            Mismatch::Panicked => self.rejection(Code::StepFailed, program::PANICKED.to_owned()),
-        })
+        schema.judge(&document, size, &mut work.budget).map_err(|mismatch| mismatch.rejection(&self.name))
     }
 
     fn rejection(&self, code: Code, message: String) -> Rejection {

@@ -14,7 +14,12 @@ use sluice_crds::{
 
 use sluice_outgoing::Guard;
 
-use crate::{event::Sources, record::Envelope, verify::Scheme};
+use crate::{
+    contract::{Contract, DeadLetters},
+    event::Sources,
+    record::Envelope,
+    verify::Scheme,
+};
 
 /// An endpoint that can be served.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(crate) struct Endpoint {
     pub(crate) tolerance: Duration,
     pub(crate) sources: Sources,
     pub(crate) envelope: Envelope,
+    /// What the body of an event must look like.
+    pub(crate) contract: Option<Contract>,
     pub(crate) window: Duration,
     /// File with the address of the Redis that remembers ids.
     pub(crate) redis: Option<PathBuf>,
@@ -45,6 +52,14 @@ pub(crate) struct Endpoint {
     pub(crate) patience: Duration,
     /// Keeps calls to permitted addresses.
     pub(crate) guard: Guard,
+}
+
+impl Endpoint {
+    /// The Kafka topics that are written to.
+    pub(crate) fn topics(&self) -> Vec<&str> {
+        let dead_letters = self.contract.as_ref().and_then(Contract::dead_letters);
+        [self.topic.as_str()].into_iter().chain(dead_letters.map(DeadLetters::topic)).collect()
+    }
 }
 
 /// Why there is nothing to serve.
@@ -110,12 +125,17 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
     let defaults = scheme.as_ref().map(Scheme::defaults).unwrap_or_default();
     let sources =
         Sources::of(&config.event, &defaults).map_err(|error| complaints.push(format!("event: {error}"))).ok();
-    let (Some(respond), Some(scheme), Some(sources), []) = (respond, scheme, sources, complaints.as_slice()) else {
+    let contract = config.contract.as_ref().map(|contract| Contract::of(contract, &config.webhook, generation));
+    let contract = contract.transpose().map_err(|error| complaints.push(format!("contract.jsonSchema: {error}"))).ok();
+    let (Some(respond), Some(scheme), Some(sources), Some(contract), []) =
+        (respond, scheme, sources, contract, complaints.as_slice())
+    else {
         return Err(complaints);
     };
     Ok(Endpoint {
         generation,
         envelope: Envelope::new(&config.webhook, &config.topic, kept_headers(&scheme, &config.event.headers)),
+        contract,
         webhook: config.webhook,
         path: config.path,
         connection: config.connection,
@@ -204,13 +224,14 @@ pub(crate) mod tests {
     fn all_complaints_come_together() {
         let bad = GOOD
             .replace("/shop/github", "shop")
+            .replace(r#""respond""#, r#""contract": {"jsonSchema": {"type": "objekt"}}, "respond""#)
             .replace("202", "500")
             .replace("2500ms", "0s")
             .replace(r#"["/etc/sluice/secrets/github/key"]"#, "[]")
             .replace(r#""event": {"#, r#""event": {"id": {"header": "a b"}, "#);
         let Err(ConfigError::Invalid { complaints, .. }) = read(folder(&bad, "1").path()) else { panic!("accepted") };
         let fields: Vec<_> = complaints.iter().map(|complaint| complaint.split(':').next().unwrap()).collect();
-        assert_eq!(fields, ["path", "verification.secrets", "patience", "respond", "event"]);
+        assert_eq!(fields, ["path", "verification.secrets", "patience", "respond", "event", "contract.jsonSchema"]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The receiver: HTTP in, verified, deduplicated, written to Kafka before it is acknowledged.
 //!
 //! A request goes through `server` (connections), `receive` (the order of the checks), `verify` (who sent it), `event` (what
-//! it is called), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
+//! it is called), `contract` (whether it is as it must be), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
 //! `limit` counts requests before and after `verify`.
 //! `limit`, `verify`, `event`, `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
 //! it goes, `config` says what to do, `controls` what may change meanwhile, and `run` puts it all together.
 
 mod config;
+mod contract;
 mod controls;
 mod deduplicate;
 mod event;

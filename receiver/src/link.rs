@@ -20,7 +20,7 @@ use crate::config::Endpoint;
 pub(crate) struct Link {
     /// `None` until the files of the connection can be read.
     pub(crate) producer: Option<Producer>,
-    /// Whether Kafka has told us of the topic. It stays true: a receiver that has met Kafka answers for itself when Kafka is
+    /// Whether Kafka has told us of the topics. It stays true: a receiver that has met Kafka answers for itself when Kafka is
     /// gone, with 503 and Retry-After, which is more than a gateway without a ready receiver would say.
     pub(crate) topic_seen: bool,
     /// What was wrong when Kafka was last asked.
@@ -67,7 +67,7 @@ async fn keep_up(endpoint: Arc<Endpoint>, sender: watch::Sender<Link>) {
             }
         }
         if let Some(Clients { admin, .. }) = clients.as_ref().filter(|_| next_question <= Instant::now()) {
-            let trouble = ask_for_topic(admin, &endpoint.topic).await.err();
+            let trouble = ask_for_topics(admin, &endpoint.topics()).await.err();
             next_question = Instant::now() + if trouble.is_none() { ASK_EVERY } else { LOOK_EVERY };
             note(&sender, trouble);
         }
@@ -83,13 +83,16 @@ fn connect(endpoint: &Endpoint) -> Result<Clients, Error> {
 }
 
 /// Whether events can be written, as far as Kafka says; the error is for people.
-async fn ask_for_topic(admin: &Admin, topic: &str) -> Result<(), String> {
-    let mut answers = admin.describe_topics(&[topic]).await.map_err(|error| error.to_string())?;
-    match answers.remove(topic) {
-        Some(Ok(Some(_))) => Ok(()),
-        Some(Ok(None)) | None => Err(format!("the Kafka topic {topic:?} does not exist")),
-        Some(Err(error)) => Err(format!("the Kafka topic {topic:?} cannot be used: {error}")),
+async fn ask_for_topics(admin: &Admin, topics: &[&str]) -> Result<(), String> {
+    let mut answers = admin.describe_topics(topics).await.map_err(|error| error.to_string())?;
+    for topic in topics {
+        match answers.remove(*topic) {
+            Some(Ok(Some(_))) => {}
+            Some(Ok(None)) | None => return Err(format!("the Kafka topic {topic:?} does not exist")),
+            Some(Err(error)) => return Err(format!("the Kafka topic {topic:?} cannot be used: {error}")),
+        }
     }
+    Ok(())
 }
 
 /// Writes down what Kafka said, and logs it where it is news.
@@ -102,7 +105,7 @@ fn note(sender: &watch::Sender<Link>, trouble: Option<String>) {
         if let Some(trouble) = &trouble {
             warn!("Kafka in trouble: {trouble}");
         } else {
-            info!("Kafka knows the topic");
+            info!("Kafka knows the topics");
         }
         link.topic_seen = seen;
         link.trouble = trouble;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sluice_kafka::{Header, OutgoingRecord, Producer, SendError};
-use sluice_pipeline::{Record, Rejection};
+use sluice_pipeline::{Record, Rejection, printable};
 
 use crate::{
     config::Job,
@@ -50,8 +50,6 @@ pub(crate) enum ErrorClass {
     Delivery,
 }
 
-/// Longest message, in bytes.
-const MESSAGE_LIMIT: usize = 1024;
 /// Header that counts how often a record was sent back from the dead letters.
 const REPLAY_COUNT: &str = "sluice-replay-count";
 
@@ -159,25 +157,5 @@ impl ErrorClass {
             Self::Data => "DataError",
             Self::Delivery => "DeliveryError",
         }
-    }
-}
-
-/// The message in one line, without control characters, cut at a character's end.
-fn printable(message: &str) -> String {
-    let mut text: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.truncate(text.floor_char_boundary(MESSAGE_LIMIT));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_printable_and_bounded() {
-        assert_eq!(printable("a\r\nb\u{1b}[31mc\u{85}"), "a  b [31mc ");
-        let long = printable(&"ä".repeat(1_000));
-        assert_eq!((long.len(), long.chars().count()), (1024, 512));
-        assert_eq!(printable(&format!("x{}", "ä".repeat(1_000))).len(), 1023);
     }
 }

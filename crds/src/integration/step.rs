@@ -86,8 +86,8 @@ pub struct SchemaSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub inline: Option<serde_json::Value>,
-    /// A key of a ConfigMap in the same namespace that holds the schema as JSON. A change of it is a new configuration of the
-    /// workers.
+    /// A key of a ConfigMap in the same namespace that holds the schema as JSON. A change of it is a new configuration, and a
+    /// rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapReference>,
 }

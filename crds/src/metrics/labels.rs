@@ -55,10 +55,10 @@ pub const RELEASED_REASON: Label = Label {
     meaning: "Why the Kafka topic stays",
     values: Values::OneOf(&["Retained", "NeverHad", "Lost", "Gone", "Replaced", "UsedElsewhere", "GivenUp"]),
 };
-/// Why a request is refused for good.
+/// Why a request is refused.
 pub const REJECTED_REASON: Label = Label {
     name: "reason",
-    meaning: "Why sending again does not help",
+    meaning: "Why the request was refused",
     values: Values::OneOf(&[
         "Path",
         "Method",
@@ -69,6 +69,8 @@ pub const REJECTED_REASON: Label = Label {
         "Signature",
         "EventId",
         "CloudEvent",
+        "Schema",
+        "Rate",
     ]),
 };
 /// Why a request is answered 503.

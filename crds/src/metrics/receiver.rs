@@ -9,6 +9,8 @@ metrics! {
     EVENTS_UNCHECKED = Counter "sluice_receiver_events_unchecked_total" [NAMESPACE, WEBHOOK]
         "Accepted events that Redis was not asked about, because it did not answer";
     EVENTS_REMEMBERED = Gauge "sluice_receiver_events_remembered" [NAMESPACE, WEBHOOK] "Events whose ids are known";
+    DEAD_LETTERS = Counter "sluice_receiver_dead_letters_total" [NAMESPACE, WEBHOOK]
+        "Events whose bodies are not as they must be, and that Kafka confirmed as dead letters";
     CHALLENGES_ANSWERED = Counter "sluice_receiver_challenges_answered_total" [NAMESPACE, WEBHOOK]
         "Tests of the endpoint by its provider";
     REQUESTS_REJECTED = Counter "sluice_receiver_requests_rejected_total" [NAMESPACE, WEBHOOK, REJECTED_REASON]

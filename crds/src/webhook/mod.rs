@@ -3,6 +3,7 @@
 mod event;
 mod limits;
 mod route;
+mod validate;
 mod verify;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 pub use event::{CloudEvents, Empty, Event, EventField, EventId};
 pub use limits::{Limits, RequestRate, SourceRate};
 pub use route::{ParentReference, Route};
+pub use validate::{EventValidation, OnInvalidEvent};
 pub use verify::{
     ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
     Jwt, Preset, PresetName, Verify,
 };
 
-use crate::{Duration, SecretReference, TopicReference, TopicTemplate};
+use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplate};
 
 /// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -44,6 +46,8 @@ use crate::{Duration, SecretReference, TopicReference, TopicTemplate};
     .message("write topicRef (a Topic that exists) or topic (a template for one that Sluice makes), not both"))]
 #[x_kube(validation = Rule::new("!has(self.verify.preset) || self.verify.preset.name != 'Twilio' || has(self.verify.preset.url) || has(self.route.hostnames)")
     .message("verify.preset: Twilio signs the address of the endpoint; write url, or route.hostnames"))]
+#[x_kube(validation = Rule::new("!has(self.deadLetters) || (has(self.validate) && (!has(self.validate.onInvalid) || self.validate.onInvalid == 'DeadLetter'))")
+    .message("deadLetters: only events that validate holds back go there; write validate with onInvalid: DeadLetter, or leave deadLetters out"))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
     /// Where the endpoint is reached: the gateways, host names and path of its HTTPRoute.
@@ -65,6 +69,12 @@ pub struct WebhookSpec {
     /// Template of the Topic that Sluice makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicTemplate>,
+    /// What the body of an event must look like. Default: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<EventValidation>,
+    /// Where events go whose bodies are not as `validate` says. Default: a Topic of its own, `<name>-webhook-dead-letters`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
     /// The answer to an event that Kafka has confirmed, and to one that was received before.
     #[serde(default)]
     pub respond: Respond,
@@ -83,6 +93,16 @@ pub struct WebhookSpec {
 }
 
 impl WebhookSpec {
+    /// The ConfigMap that holds the schema of the events' bodies.
+    pub fn config_map_name(&self) -> Option<&str> {
+        Some(self.validate.as_ref()?.json_schema.config_map_ref.as_ref()?.name.as_str())
+    }
+
+    /// The Topic that exists and that dead letters go to.
+    pub fn dead_letters_ref(&self) -> Option<&TopicReference> {
+        self.dead_letters.as_ref()?.topic_ref.as_ref()
+    }
+
     const fn default_patience() -> Duration {
         Duration::from_millis(2_500)
     }

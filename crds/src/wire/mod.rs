@@ -5,8 +5,8 @@ mod receiver;
 mod worker;
 
 pub use receiver::{
-    CertificateName, DeferredBecause, EventSources, FieldSource, IdSource, RateConfig, RateLimits, ReceiverConfig,
-    ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
+    CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource, RateConfig, RateLimits,
+    ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
 };
 pub use worker::{
     HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, TEMPLATE_END, TEMPLATE_START, WorkerConfig,

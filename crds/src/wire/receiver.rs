@@ -27,6 +27,9 @@ pub struct ReceiverConfig {
     pub tolerance: Duration,
     /// What the event's id, type and key are taken from.
     pub event: EventSources,
+    /// What the body of an event must look like, where anything is said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<EventContract>,
     /// How long an event's id is remembered.
     pub deduplication_window: Duration,
     /// File with the address of the Redis that remembers ids; where absent, they are remembered in memory.
@@ -44,6 +47,17 @@ pub struct ReceiverConfig {
     /// Which addresses may be called.
     #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
     pub outgoing: OutgoingCalls,
+}
+
+/// What the body of an event must look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventContract {
+    /// A JSON Schema.
+    pub json_schema: serde_json::Value,
+    /// Kafka topic for events that are not as the schema says; where absent, they are answered 422.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
 }
 
 /// What a receiver obeys without a restart: it is read again when it changes.
@@ -272,6 +286,9 @@ pub struct ReceiverStatus {
     pub accepted: u64,
     /// Events that had been received before: acknowledged, and not written again.
     pub duplicates: u64,
+    /// Events whose bodies are not as they must be, and that Kafka confirmed as dead letters.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// Accepted events that Redis was not asked about, because it did not answer: they may have been received before.
     pub unchecked: u64,
     /// Requests that were refused for what they are, or because there are too many, by cause. A cause that never occurred is absent.
@@ -310,13 +327,15 @@ pub enum RejectedBecause {
     EventId,
     /// The request says that it is a cloud event, and is none.
     CloudEvent,
+    /// The body is not as the Webhook's schema says.
+    Schema,
     /// More requests came than the Webhook's limits allow: it was answered 429, and may come again.
     Rate,
 }
 
 impl RejectedBecause {
     /// Every cause.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Path,
         Self::Method,
         Self::Headers,
@@ -326,6 +345,7 @@ impl RejectedBecause {
         Self::Signature,
         Self::EventId,
         Self::CloudEvent,
+        Self::Schema,
         Self::Rate,
     ];
 }

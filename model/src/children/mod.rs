@@ -165,6 +165,14 @@ impl Owner {
         self.child(ChildKind::Topic, component, name, json!({"spec": spec}))
     }
 
+    /// A Topic of this owner for dead letters, which are kept 14 days unless the template says otherwise.
+    pub fn dead_letters(&self, component: &str, name: &str, cluster: &str, template: &TopicTemplate) -> Child {
+        const RETENTION: (&str, &str) = ("retention.ms", "1209600000");
+        let mut template = template.clone();
+        template.config.entry(RETENTION.0.to_owned()).or_insert_with(|| RETENTION.1.to_owned());
+        self.topic(component, name, cluster, &template)
+    }
+
     /// A configuration of this owner. Its name carries a hash of its content, so that a Deployment that names it changes
     /// with it, all at once, and the one before stays as it is.
     pub fn configuration(&self, component: &str, config: &impl serde::Serialize) -> Child {

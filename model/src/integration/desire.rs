@@ -1,12 +1,9 @@
 //! The objects that an Integration should have.
 
-use sluice_crds::{Images, TopicTemplate, wire};
+use sluice_crds::{Images, wire};
 
 use super::{COMPONENT, DeadLetterTopic, Flow};
 use crate::children::{Child, DataPlane, Owner};
-
-/// Dead letters are kept 14 days unless their template says otherwise.
-const DEAD_LETTER_RETENTION: (&str, &str) = ("retention.ms", "1209600000");
 
 /// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
 pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
@@ -39,10 +36,7 @@ pub(super) fn own_dead_letters(flow: &Flow) -> String {
 
 fn own_topic(flow: &Flow) -> Option<Child> {
     let DeadLetterTopic::Own(template) = &flow.dead_letters else { return None };
-    let (key, value) = DEAD_LETTER_RETENTION;
-    let mut template: TopicTemplate = template.clone();
-    template.config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-    Some(flow.owner.topic(COMPONENT, &own_dead_letters(flow), &flow.cluster.name, &template))
+    Some(flow.owner.dead_letters(COMPONENT, &own_dead_letters(flow), &flow.cluster.name, template))
 }
 
 fn configuration(flow: &Flow) -> wire::WorkerConfig {

@@ -1,11 +1,11 @@
 //! Judges the steps of an Integration and the templates of its sink: what they are, the schemas that they name, and whether the
 //! worker can run them.
 
-use sluice_crds::{ConfigMapReference, IntegrationSpec, SchemaSource, Step, wire};
+use sluice_crds::{IntegrationSpec, Step, wire};
 use sluice_pipeline::{Part, Pipeline};
 
 use super::References;
-use crate::Rejection;
+use crate::{Rejection, schema::schema};
 
 /// The steps as the worker gets them, or all that is wrong with them. Without a sink only the steps are judged.
 pub(super) fn steps(
@@ -34,43 +34,13 @@ fn operation(field: &str, step: &Step, references: &References) -> Result<wire::
         (None, Some(program), None) => Ok(wire::Operation::Map(program.clone())),
         (None, None, Some(validation)) => {
             let field = format!("{field}.validate.jsonSchema");
-            schema(&field, &validation.json_schema, references).map(wire::Operation::Validate)
+            schema(&field, &validation.json_schema, &references.config_maps).map(wire::Operation::Validate)
         }
         _ => {
             let message = format!("step {:?} must be exactly one of filter, map, validate", step.name);
             Err(Rejection::invalid(field, message))
         }
     }
-}
-
-fn schema(field: &str, source: &SchemaSource, references: &References) -> Result<serde_json::Value, Rejection> {
-    match (&source.inline, &source.config_map_ref) {
-        (Some(schema), None) => Ok(schema.clone()),
-        (None, Some(reference)) => {
-            let field = format!("{field}.configMapRef");
-            let text = text(&field, reference, references)?;
-            let ConfigMapReference { name, key } = reference;
-            serde_json::from_str(text).map_err(|error| {
-                Rejection::invalid(&field, format!("key {key:?} of the ConfigMap {name:?} is no JSON: {error}"))
-            })
-        }
-        _ => Err(Rejection::invalid(field, "write exactly one of inline, configMapRef")),
-    }
-}
-
-fn text<'a>(field: &str, reference: &ConfigMapReference, references: &'a References) -> Result<&'a str, Rejection> {
-    let ConfigMapReference { name, key } = reference;
-    let Some(data) = references.config_maps.get(name) else {
-        let message = format!("there is no ConfigMap {name:?} in this namespace; create it");
-        return Err(Rejection::not_found(format!("{field}.name"), message));
-    };
-    data.get(key).map(String::as_str).ok_or_else(|| {
-        let keys = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        Rejection::not_found(
-            format!("{field}.key"),
-            format!("the ConfigMap {name:?} has no key {key:?}; it has: {keys}"),
-        )
-    })
 }
 
 /// The worker's own compiler says here what it would say there.

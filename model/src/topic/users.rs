@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use sluice_crds::{Integration, NamespacedName, Ordering, Webhook};
+use sluice_crds::{Integration, NamespacedName, OnInvalidEvent, Ordering, Webhook};
 
 /// A resource that uses Topics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +21,7 @@ pub struct User {
 pub enum UserKind {
     /// Reads records, and writes dead letters.
     Integration,
-    /// Writes events.
+    /// Writes events, and dead letters.
     Webhook,
 }
 
@@ -117,7 +117,12 @@ pub fn uses_of_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
     let who = user(UserKind::Webhook, &webhook.metadata);
     let events = webhook.spec.topic_ref.as_ref().map_or_else(|| who.name.name.clone(), |topic| topic.name.clone());
     let role = Role::Events { by_key: webhook.spec.event.key.is_some() };
-    let uses = BTreeSet::from([Use { target: Target::Topic(beside(&who, &events)), role }]);
+    let mut uses = BTreeSet::from([Use { target: Target::Topic(beside(&who, &events)), role }]);
+    if webhook.spec.validate.as_ref().is_some_and(|validate| validate.on_invalid == OnInvalidEvent::DeadLetter) {
+        let own = format!("{}-webhook-dead-letters", who.name.name);
+        let dead_letters = webhook.spec.dead_letters_ref().map_or(own, |topic| topic.name.clone());
+        uses.insert(Use { target: Target::Topic(beside(&who, &dead_letters)), role: Role::DeadLetters });
+    }
     (who, uses)
 }
 

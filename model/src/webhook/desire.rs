@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use sluice_crds::{Images, wire};
 
-use super::{COMPONENT, Endpoint, EventTopic};
+use super::{COMPONENT, Endpoint, WrittenTopic};
 use crate::children::{Child, ChildKind, DataPlane, Owner};
 
-/// The Topic where it is the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its HTTPRoute.
+/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its HTTPRoute.
 pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
@@ -25,7 +25,7 @@ pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
     };
     let receiver = receiver.deployment(owner);
     let others = [configuration, controls, receiver, service(endpoint), route(endpoint)];
-    own_topic(endpoint).into_iter().chain(others).collect()
+    own_topics(endpoint).chain(others).collect()
 }
 
 /// Name of the receiver's Deployment, Service and HTTPRoute.
@@ -33,9 +33,20 @@ pub fn receiver_name(owner: &Owner) -> String {
     format!("{}-{COMPONENT}", owner.name.name)
 }
 
-fn own_topic(endpoint: &Endpoint) -> Option<Child> {
-    let EventTopic::Own(template) = &endpoint.topic else { return None };
-    Some(endpoint.owner.topic(COMPONENT, &endpoint.owner.name.name, &endpoint.cluster.name, template))
+/// The Topics that are the Webhook's own.
+fn own_topics(endpoint: &Endpoint) -> impl Iterator<Item = Child> {
+    let (owner, cluster) = (&endpoint.owner, &endpoint.cluster.name);
+    let events = match &endpoint.topic {
+        WrittenTopic::Own(template) => Some(owner.topic(COMPONENT, &owner.name.name, cluster, template)),
+        WrittenTopic::Named { .. } => None,
+    };
+    let dead_letters = match endpoint.contract.as_ref().and_then(|contract| contract.dead_letters.as_ref()) {
+        Some(WrittenTopic::Own(template)) => {
+            Some(owner.dead_letters(COMPONENT, &endpoint.own_dead_letters(), cluster, template))
+        }
+        Some(WrittenTopic::Named { .. }) | None => None,
+    };
+    events.into_iter().chain(dead_letters)
 }
 
 fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
@@ -47,6 +58,10 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         verification: endpoint.verification.clone(),
         tolerance: endpoint.tolerance,
         event: endpoint.event.clone(),
+        contract: endpoint.contract.as_ref().map(|contract| wire::EventContract {
+            json_schema: contract.json_schema.clone(),
+            dead_letters: endpoint.dead_letter_topic(),
+        }),
         deduplication_window: endpoint.deduplication_window,
         deduplication_redis: endpoint.deduplication_redis.clone(),
         body_limit: endpoint.body_limit,

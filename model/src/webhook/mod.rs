@@ -1,10 +1,13 @@
 //! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
 
+mod contract;
 mod desire;
 mod report;
 mod url;
 mod validate;
 mod verify;
+
+use std::collections::BTreeMap;
 
 use sluice_crds::{Duration, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
 
@@ -23,6 +26,10 @@ pub const COMPONENT: &str = "receiver";
 pub struct References {
     /// The Topic that `topicRef` names.
     pub topic: Option<Topic>,
+    /// The Topic that `deadLetters.topicRef` names.
+    pub dead_letters: Option<Topic>,
+    /// The data of the ConfigMap that holds the schema, by name.
+    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// The listeners of the Gateways that `route.parentRefs` names, those that exist.
     pub listeners: Vec<Listener>,
 }
@@ -35,7 +42,9 @@ pub struct Endpoint {
     /// The Kafka cluster that holds the events.
     pub cluster: Cluster,
     /// The topic that holds the events.
-    pub topic: EventTopic,
+    pub topic: WrittenTopic,
+    /// What the body of an event must look like.
+    pub contract: Option<Contract>,
     /// The gateways that serve it, at least one.
     pub parents: Vec<ParentReference>,
     /// The host names that senders use; none means those of the listeners.
@@ -68,10 +77,19 @@ pub struct Endpoint {
     pub paused: bool,
 }
 
-/// The topic that holds a Webhook's events.
+/// What the body of an event must look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventTopic {
-    /// A Topic that the Webhook owns, named like it.
+pub struct Contract {
+    /// A JSON Schema that compiles.
+    pub json_schema: serde_json::Value,
+    /// The topic for events that are not as it says; where there is none, they are refused.
+    pub dead_letters: Option<WrittenTopic>,
+}
+
+/// A topic that a Webhook writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WrittenTopic {
+    /// A Topic that the Webhook owns.
     Own(TopicTemplate),
     /// A Topic of somebody else.
     Named {
@@ -85,9 +103,24 @@ pub enum EventTopic {
 impl Endpoint {
     /// Name of the Kafka topic that holds the events.
     pub fn kafka_topic(&self) -> String {
-        match &self.topic {
-            EventTopic::Own(_) => format!("{}.{}", self.owner.name.namespace, self.owner.name.name),
-            EventTopic::Named { kafka, .. } => kafka.clone(),
+        self.written(&self.topic, &self.owner.name.name)
+    }
+
+    /// Name of the Kafka topic that holds the dead letters, where there are any.
+    pub fn dead_letter_topic(&self) -> Option<String> {
+        let topic = self.contract.as_ref()?.dead_letters.as_ref()?;
+        Some(self.written(topic, &self.own_dead_letters()))
+    }
+
+    /// Name of the Topic that the Webhook owns for its dead letters.
+    fn own_dead_letters(&self) -> String {
+        format!("{}-webhook-dead-letters", self.owner.name.name)
+    }
+
+    fn written(&self, topic: &WrittenTopic, own: &str) -> String {
+        match topic {
+            WrittenTopic::Own(_) => format!("{}.{own}", self.owner.name.namespace),
+            WrittenTopic::Named { kafka, .. } => kafka.clone(),
         }
     }
 }

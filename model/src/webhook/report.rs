@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
 
-use super::{Endpoint, EventTopic, Listener, receiver_name, url::url};
+use super::{Endpoint, Listener, WrittenTopic, receiver_name, url::url};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
@@ -164,21 +164,31 @@ fn verdict(endpoint: &Endpoint, plan: &Plan, parts: &[Part]) -> (bool, Reason, S
     }
 }
 
+/// The topics that the Webhook writes to.
 fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
     let kind = ConditionType::TopicReady;
-    let not_ready = match &endpoint.topic {
-        EventTopic::Named { not_ready, .. } => not_ready.clone(),
-        EventTopic::Own(_) => {
-            let topic = children::find(live, ChildKind::Topic, &endpoint.owner.name.name);
-            match topic.and_then(|live| serde_json::from_value::<Topic>(live.object.clone()).ok()) {
-                Some(topic) => references::not_ready("spec.topic", &topic),
-                None => Some(Rejection::not_ready("spec.topic", "the Topic does not exist yet")),
-            }
-        }
+    let events = not_ready("spec.topic", &endpoint.topic, &endpoint.owner.name.name, live);
+    let dead_letters = || {
+        let topic = endpoint.contract.as_ref()?.dead_letters.as_ref()?;
+        not_ready("spec.deadLetters", topic, &endpoint.own_dead_letters(), live)
     };
-    match not_ready {
+    match events.or_else(dead_letters) {
         Some(rejection) => Part::fails(kind, rejection.reason, rejection.message),
         None => Part::works(kind, endpoint.kafka_topic()),
+    }
+}
+
+/// Why a topic is not ready, where it is not; `own` is the name of the Topic where it is the Webhook's own.
+fn not_ready(field: &str, topic: &WrittenTopic, own: &str, live: &[Live]) -> Option<Rejection> {
+    match topic {
+        WrittenTopic::Named { not_ready, .. } => not_ready.clone(),
+        WrittenTopic::Own(_) => {
+            let topic = children::find(live, ChildKind::Topic, own);
+            match topic.and_then(|live| serde_json::from_value::<Topic>(live.object.clone()).ok()) {
+                Some(topic) => references::not_ready(field, &topic),
+                None => Some(Rejection::not_ready(field, format!("the Topic {own:?} does not exist yet"))),
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use sluice_crds::{
 };
 
 use super::{
-    Endpoint, EventTopic, References,
+    Endpoint, References, WrittenTopic,
+    contract::contract,
     verify::{file, verification},
 };
 use crate::{Cluster, Rejection, address, children::Owner, references};
@@ -21,10 +22,12 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
     let event = event(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_keys_address(spec, settings));
+    let cluster = topic.as_ref().map(|(cluster, _)| cluster);
+    let contract = contract(spec, references, cluster).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
-    let (Some((cluster, topic)), Some(verification), Some(event), true) =
-        (topic, verification, event, rejections.is_empty())
+    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), true) =
+        (topic, verification, event, contract, rejections.is_empty())
     else {
         return Err(rejections);
     };
@@ -32,6 +35,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         owner,
         cluster,
         topic,
+        contract,
         parents: spec.route.parent_refs.clone(),
         hostnames: spec.route.hostnames.clone(),
         path,
@@ -61,16 +65,20 @@ fn owner(webhook: &Webhook) -> Owner {
 /// A Topic that the Webhook owns is on the default cluster.
 const DEFAULT_CLUSTER: &str = "default";
 
-fn topic(spec: &WebhookSpec, references: &References, settings: &Settings) -> Result<(Cluster, EventTopic), Rejection> {
+fn topic(
+    spec: &WebhookSpec,
+    references: &References,
+    settings: &Settings,
+) -> Result<(Cluster, WrittenTopic), Rejection> {
     let field = "spec.topicRef.name";
     let Some(reference) = &spec.topic_ref else {
         let cluster = Cluster::find(settings, DEFAULT_CLUSTER, "spec.topic")?;
-        return Ok((cluster, EventTopic::Own(spec.topic.clone().unwrap_or_default())));
+        return Ok((cluster, WrittenTopic::Own(spec.topic.clone().unwrap_or_default())));
     };
     let topic = references::existing(field, references.topic.as_ref(), reference)?;
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
     let kafka = references::created(field, topic)?;
-    Ok((cluster, EventTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
+    Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
 
 fn rate_limits(limits: &Limits) -> wire::RateLimits {
@@ -168,11 +176,15 @@ mod tests {
     use crate::webhook::{Listener, url::url};
 
     fn judge(spec: &str) -> Result<Endpoint, Vec<Rejection>> {
+        judge_with(spec, &References::default())
+    }
+
+    fn judge_with(spec: &str, references: &References) -> Result<Endpoint, Vec<Rejection>> {
         let yaml = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
         let settings: Settings = serde_saphyr::from_str(yaml).unwrap();
         let metadata = "{name: stripe, namespace: shop, uid: u, generation: 3}";
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
-        validate(&serde_saphyr::from_str::<Webhook>(&yaml).unwrap(), &References::default(), &settings)
+        validate(&serde_saphyr::from_str::<Webhook>(&yaml).unwrap(), references, &settings)
     }
 
     const ROUTE: &str = "route: {parentRefs: [{name: edge, namespace: gateways}], hostnames: [hooks.example]}";
@@ -251,6 +263,40 @@ mod tests {
         let given = urls("[a.example]", ", url: 'https://public.example/sms'");
         assert_eq!(given, Some(vec!["https://public.example/sms".to_owned()]));
         assert_eq!(urls("['*.c.example']", ""), None);
+    }
+
+    #[test]
+    fn events_that_are_not_as_they_must_be_go_to_dead_letters_or_are_refused() {
+        let contract = |more: &str| {
+            let validate = format!("validate: {{jsonSchema: {{inline: {{type: object}}}}{more}");
+            judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}, {validate}}}"))
+        };
+        let kept = contract("}").unwrap();
+        assert_eq!(kept.dead_letter_topic().as_deref(), Some("shop.stripe-webhook-dead-letters"));
+        let topic =
+            crate::webhook::desire(&kept, &serde_saphyr::from_str("{receiver: r, worker: w}").unwrap()).remove(1);
+        assert_eq!(topic.name, "stripe-webhook-dead-letters");
+        assert_eq!(topic.manifest["spec"]["config"]["retention.ms"], "1209600000");
+        assert_eq!(contract(", onInvalid: Refuse}").unwrap().dead_letter_topic(), None);
+        assert_eq!(judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap().contract, None);
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused_where_it_is_written() {
+        let complaint = |source: &str, references: &References| {
+            let validate = format!("validate: {{jsonSchema: {source}}}, deadLetters: {{topicRef: {{name: letters}}}}");
+            let found =
+                judge_with(&format!("{{{ROUTE}, verify: {{none: {{}}}}, {validate}}}"), references).unwrap_err();
+            found.into_iter().map(|rejection| (rejection.field, rejection.reason)).collect::<Vec<_>>()
+        };
+        let letters = ("spec.deadLetters.topicRef.name".to_owned(), Reason::NotFound);
+        let at = |field: &str, reason| vec![(format!("spec.validate.jsonSchema.{field}"), reason), letters.clone()];
+        let data = [("bad".to_owned(), r#"{"type": "objekt"}"#.to_owned())].into();
+        let references = References { config_maps: [("schemas".to_owned(), data)].into(), ..References::default() };
+        let bad = "{configMapRef: {name: schemas, key: bad}}";
+        assert_eq!(complaint("{inline: {type: objekt}}", &references), at("inline", Reason::Invalid));
+        assert_eq!(complaint(bad, &references), at("configMapRef", Reason::Invalid));
+        assert_eq!(complaint(bad, &References::default()), at("configMapRef.name", Reason::NotFound));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Fetches what an Integration refers to.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
-use sluice_crds::{Integration, IntegrationSpec, Topic, Webhook};
+use sluice_crds::{Integration, Topic, Webhook};
 use sluice_model::integration::References;
 
-use crate::error::{Doing, Error};
+use crate::{
+    config_maps::config_maps,
+    error::{Doing, Error},
+};
 
 /// The Webhook, the Topics and the ConfigMaps; what does not exist is `None`. Read from the API server and not from a cache: the watch that
 /// wakes the pass and the cache are two streams, and the cache may not have seen yet what the watch tells.
@@ -23,24 +23,9 @@ pub async fn resolve(client: &Client, integration: &Integration) -> Result<Refer
     let (source, dead_letters, config_maps) = futures::try_join!(
         named(client, &namespace, source),
         named(client, &namespace, dead_letters),
-        config_maps(client, &namespace, &integration.spec)
+        config_maps(client, &namespace, integration.spec.config_map_names())
     )?;
     Ok(References { webhook, source, dead_letters, config_maps })
-}
-
-/// The data of the ConfigMaps that steps name.
-async fn config_maps(
-    client: &Client,
-    namespace: &str,
-    spec: &IntegrationSpec,
-) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
-    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
-    let mut found = BTreeMap::new();
-    for name in spec.config_map_names() {
-        let config_map = api.get_opt(name).await.doing(|| format!("read ConfigMap \"{namespace}/{name}\""))?;
-        found.extend(config_map.map(|config_map| (name.to_owned(), config_map.data.unwrap_or_default())));
-    }
-    Ok(found)
 }
 
 /// The Topic that holds a Webhook's events: the one that it names, or its own, which is named like it.

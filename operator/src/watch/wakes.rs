@@ -74,12 +74,13 @@ pub fn owners(context: &Context, change: &Change<Owned>) {
     }
 }
 
-/// Wakes the Integrations whose steps name a ConfigMap.
+/// Wakes the Integrations and Webhooks that name a ConfigMap.
 pub fn users_of_config_map(context: &Context, change: &Change<Owned>) {
     let NamespacedName { namespace, name } = &change.name;
     context
         .integrations
         .wake_where(namespace, |integration| integration.spec.config_map_names().contains(name.as_str()));
+    context.webhooks.wake_where(namespace, |webhook| webhook.spec.config_map_name() == Some(name.as_str()));
 }
 
 /// Wakes all Webhooks: routes can be made now.
@@ -124,7 +125,8 @@ impl Wakes for Topic {
             wake_owner(context, &topic.namespace, owner);
         }
         context.webhooks.wake_where(&topic.namespace, |webhook| {
-            webhook.spec.topic_ref.as_ref().is_some_and(|reference| reference.name == topic.name)
+            let references = [webhook.spec.topic_ref.as_ref(), webhook.spec.dead_letters_ref()];
+            references.into_iter().flatten().any(|reference| reference.name == topic.name)
         });
         context.integrations.wake_where(&topic.namespace, |integration| refers_to_topic(integration, &topic.name));
     }

@@ -5,27 +5,35 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
-use sluice_crds::{ParentReference, Webhook};
+use sluice_crds::{ParentReference, Topic, TopicReference, Webhook};
 use sluice_model::webhook::{Listener, References};
 
 use crate::{
+    config_maps::config_maps,
     error::{Doing, Error},
     integration::topic,
 };
 
-/// The Topic and the gateways' listeners; what does not exist is left out.
+/// The Topics, the ConfigMap and the gateways' listeners; what does not exist is left out.
 pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, Error> {
     let namespace = webhook.namespace().unwrap_or_default();
-    let topic = match &webhook.spec.topic_ref {
-        Some(reference) => topic(client, &namespace, &reference.name).await?,
-        None => None,
-    };
+    let events = named(client, &namespace, webhook.spec.topic_ref.as_ref());
+    let dead_letters = named(client, &namespace, webhook.spec.dead_letters_ref());
+    let config_maps = config_maps(client, &namespace, webhook.spec.config_map_name());
+    let (topic, dead_letters, config_maps) = futures::try_join!(events, dead_letters, config_maps)?;
     let mut listeners = Vec::new();
     for parent in &webhook.spec.route.parent_refs {
         let gateway_namespace = parent.namespace.as_deref().unwrap_or(&namespace);
         listeners.extend(listeners_of(client, gateway_namespace, parent).await?);
     }
-    Ok(References { topic, listeners })
+    Ok(References { topic, dead_letters, config_maps, listeners })
+}
+
+async fn named(client: &Client, namespace: &str, reference: Option<&TopicReference>) -> Result<Option<Topic>, Error> {
+    match reference {
+        Some(reference) => topic(client, namespace, &reference.name).await,
+        None => Ok(None),
+    }
 }
 
 async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference) -> Result<Vec<Listener>, Error> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sluice_crds::wire::{DeferredBecause, RejectedBecause};
+use sluice_pipeline::Rejection;
 
 use crate::{config::Endpoint, event::Unusable, limit::Exceeded, verify::Refusal};
 
@@ -12,14 +13,20 @@ use crate::{config::Endpoint, event::Unusable, limit::Exceeded, verify::Refusal}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// Kafka confirmed its events, those that were not received before.
-    Events {
-        /// How many Kafka confirmed.
-        written: u64,
-        /// How many were received before.
-        duplicates: u64,
-    },
+    Events(Tally),
     /// It is a provider's test of the endpoint, which wants this text for an answer.
     Challenge(String),
+}
+
+/// What became of the events of a request, of those that are safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// How many Kafka confirmed.
+    pub(crate) written: u64,
+    /// How many Kafka confirmed as dead letters.
+    pub(crate) dead_letters: u64,
+    /// How many were received before.
+    pub(crate) duplicates: u64,
 }
 
 /// A request that was not taken, and why: for the log.
@@ -43,6 +50,8 @@ pub(crate) enum Refused {
     Signature(Refusal),
     #[error("{0}")]
     Event(Unusable),
+    #[error("its body is not as it must be: {}", .0.code)]
+    Schema(Rejection),
     #[error("more requests come than {} allows", .0.limit)]
     Rate(Exceeded),
     #[error("it is to come again: {0:?}")]
@@ -61,7 +70,7 @@ pub(crate) enum Because {
 /// The answer to a request.
 pub(super) fn response(outcome: &Result<Taken, Refused>, endpoint: &Endpoint) -> Response {
     match outcome {
-        Ok(Taken::Events { .. }) => answer(endpoint.respond, Body::empty(), None),
+        Ok(Taken::Events(_)) => answer(endpoint.respond, Body::empty(), None),
         Ok(Taken::Challenge(text)) => answer(StatusCode::OK, Body::from(text.clone()), Some(PLAIN_TEXT)),
         Err(refused @ Refused::Signature(_)) => {
             let authenticate = endpoint.scheme.authenticate().map(HeaderValue::from_static);
@@ -94,6 +103,7 @@ impl Refused {
             Self::Signature(_) => RejectedBecause::Signature,
             Self::Event(Unusable::MissingId { .. }) => RejectedBecause::EventId,
             Self::Event(Unusable::CloudEvent(_)) => RejectedBecause::CloudEvent,
+            Self::Schema(_) => RejectedBecause::Schema,
             Self::Rate(_) => RejectedBecause::Rate,
             Self::Deferred(because) => return Because::Deferred(*because),
         })
@@ -109,7 +119,7 @@ impl Refused {
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
-            Self::Event(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Event(_) | Self::Schema(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Deferred(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -127,6 +137,7 @@ impl Refused {
             Self::BodyBroken => "the body did not come whole".into(),
             Self::Signature(_) => "unauthorized".into(),
             Self::Event(unusable) => unusable.to_string(),
+            Self::Schema(rejection) => format!("{}: {}", rejection.stage, rejection.message),
             Self::Rate(_) => "too many requests".into(),
             Self::Deferred(_) => "try again later".into(),
         }
@@ -174,7 +185,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_duplicate_is_answered_like_the_original() {
-        let [original, duplicate] = [(1, 0), (0, 1)].map(|(written, duplicates)| Taken::Events { written, duplicates });
+        let original = Taken::Events(Tally { written: 1, ..Tally::default() });
+        let duplicate = Taken::Events(Tally { duplicates: 1, ..Tally::default() });
         assert_eq!(told(Ok(original)).await, (202, vec![], String::new()));
         assert_eq!(told(Ok(duplicate)).await, (202, vec![], String::new()));
     }

@@ -23,16 +23,18 @@ use axum::{
 };
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
+use sluice_pipeline::Rejection;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::{
-    answer::{Because, Refused, Taken},
+    answer::{Because, Refused, Taken, Tally},
     write::longest,
 };
 use crate::{
     config::Endpoint,
     controls::Controls,
     deduplicate::{Deduplicator, Limits},
+    event::Event,
     limit::Limiter,
     link::Link,
     secrets::Keys,
@@ -58,6 +60,12 @@ pub(crate) struct Receiver {
     memory: Arc<Semaphore>,
     /// Anybody can cause a line in the log.
     log: Throttle,
+}
+
+/// An event, and what is wrong with its body.
+struct Judged {
+    event: Event,
+    mismatch: Option<Rejection>,
 }
 
 /// Events on their way take at most this much, twice: here and in the producer. Four of the largest fit in any case.
@@ -141,7 +149,22 @@ impl Receiver {
             return Ok(Taken::Challenge(text));
         }
         let events = self.endpoint.sources.events(&head.headers, &kept.bytes).map_err(Refused::Event)?;
-        self.write_all(events, Arc::new(head.headers), kept, at).await
+        let judged = self.judge_bodies(events, &kept.bytes)?;
+        let (tally, refused) = self.write_all(judged, Arc::new(head.headers), kept, at).await;
+        self.counters.events(&tally);
+        refused.map_or(Ok(Taken::Events(tally)), Err)
+    }
+
+    /// The events, each with what is wrong with its body. Before any is written: of a batch that is refused, none is.
+    fn judge_bodies(&self, events: Vec<Event>, body: &[u8]) -> Result<Vec<Judged>, Refused> {
+        let judge = |event| match &self.endpoint.contract {
+            None => Ok(Judged { event, mismatch: None }),
+            Some(contract) => match contract.judge(&event, body).err() {
+                Some(mismatch) if contract.dead_letters().is_none() => Err(Refused::Schema(mismatch)),
+                mismatch => Ok(Judged { event, mismatch }),
+            },
+        };
+        events.into_iter().map(judge).collect()
     }
 
     /// While a key is missing, a request that no other one signed may be genuine: its sender is to try again.

@@ -10,15 +10,16 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use sluice_kafka::{ErrorCode, OutgoingRecord, SendError};
+use sluice_pipeline::Rejection;
 
 use super::{
-    Receiver,
-    answer::{Refused, Taken},
+    Judged, Receiver,
+    answer::{Refused, Tally},
     body::Held,
 };
 use crate::{
+    contract::Contract,
     deduplicate::{Admission, Fingerprint, Reservation},
-    event::Event,
     record::Received,
     shared::Answer,
 };
@@ -38,6 +39,8 @@ enum Fate {
 /// An event that is safe.
 enum Once {
     Written,
+    /// Its body is not as it must be.
+    DeadLetter,
     /// It was written before.
     Duplicate,
 }
@@ -48,32 +51,39 @@ pub(crate) fn longest(patience: Duration) -> Duration {
 }
 
 impl Receiver {
-    /// Writes the events of a request, those that were not written before. All of them are safe only when this is `Ok`; a
+    /// Writes the events of a request, those that were not written before. All of them are safe only where nothing is refused; a
     /// sender that sends them again because some are not meets the others as duplicates.
     pub(super) async fn write_all(
         self: &Arc<Self>,
-        events: Vec<Event>,
+        events: Vec<Judged>,
         headers: Arc<HeaderMap>,
         held: Held,
         at: Timestamp,
-    ) -> Result<Taken, Refused> {
+    ) -> (Tally, Option<Refused>) {
         let held = Arc::new(held);
-        let writes = events.into_iter().map(|event| {
+        let writes = events.into_iter().map(|Judged { event, mismatch }| {
             let event = Received { event, headers: Arc::clone(&headers), body: held.bytes.clone(), at };
-            self.write_once(event, Arc::clone(&held))
+            self.write_once(event, mismatch, Arc::clone(&held))
         });
-        let (mut written, mut duplicates) = (0, 0);
+        let (mut tally, mut first_refused) = (Tally::default(), None);
         for outcome in join_all(writes).await {
-            match outcome? {
-                Once::Written => written += 1,
-                Once::Duplicate => duplicates += 1,
+            match outcome {
+                Ok(Once::Written) => tally.written += 1,
+                Ok(Once::DeadLetter) => tally.dead_letters += 1,
+                Ok(Once::Duplicate) => tally.duplicates += 1,
+                Err(refused) => first_refused = first_refused.or(Some(refused)),
             }
         }
-        Ok(Taken::Events { written, duplicates })
+        (tally, first_refused)
     }
 
     /// Writes an event unless it was written before.
-    async fn write_once(self: &Arc<Self>, event: Received, held: Arc<Held>) -> Result<Once, Refused> {
+    async fn write_once(
+        self: &Arc<Self>,
+        event: Received,
+        mismatch: Option<Rejection>,
+        held: Arc<Held>,
+    ) -> Result<Once, Refused> {
         let fingerprint = Fingerprint::of(&event.event.identity());
         let admission = self.deduplicator().reserve(fingerprint, Instant::now());
         let reservation = match admission {
@@ -82,7 +92,8 @@ impl Receiver {
             Admission::InProgress => return Err(Refused::Deferred(DeferredBecause::InProgress)),
             Admission::Full => return Err(Refused::Deferred(DeferredBecause::Busy)),
         };
-        let record = self.endpoint.envelope.record(event);
+        let written = if mismatch.is_some() { Once::DeadLetter } else { Once::Written };
+        let record = self.record(event, mismatch.as_ref());
         let receiver = Arc::clone(self);
         // A sender that hangs up ends its request, but not this task: the event's fate is to be remembered.
         let write = tokio::spawn(async move {
@@ -92,10 +103,20 @@ impl Receiver {
             fate
         });
         match write.await.unwrap_or(Fate::Unknown) {
-            Fate::Written => Ok(Once::Written),
+            Fate::Written => Ok(written),
             Fate::Duplicate => Ok(Once::Duplicate),
             Fate::Failed(refused) => Err(refused),
             Fate::Unknown => Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
+        }
+    }
+
+    fn record(&self, event: Received, mismatch: Option<&Rejection>) -> OutgoingRecord {
+        let at = event.at;
+        let record = self.endpoint.envelope.record(event);
+        let dead_letters = self.endpoint.contract.as_ref().and_then(Contract::dead_letters);
+        match (mismatch, dead_letters) {
+            (Some(mismatch), Some(dead_letters)) => dead_letters.letter(record, mismatch, at),
+            _ => record,
         }
     }
 

@@ -21,7 +21,7 @@ use sluice_crds::{
 use sluice_telemetry::metrics::Define as _;
 
 use crate::{
-    receive::{Because, Refused, Taken},
+    receive::{Because, Refused, Taken, Tally},
     verify::Refusal,
 };
 
@@ -30,6 +30,7 @@ use crate::{
 pub(crate) struct Counters {
     accepted: Counter,
     duplicates: Counter,
+    dead_letters: Counter,
     challenges: Counter,
     unchecked: Counter,
     rejected: ByCause<RejectedBecause>,
@@ -62,6 +63,7 @@ impl Default for Counters {
         let counters = Self {
             accepted: Counter::default(),
             duplicates: Counter::default(),
+            dead_letters: Counter::default(),
             challenges: Counter::default(),
             unchecked: Counter::default(),
             rejected: Family::default(),
@@ -84,13 +86,18 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts a request and, where it was written, the time that it took.
+    /// Counts the events of a request that are safe, whatever became of its others.
+    pub(crate) fn events(&self, tally: &Tally) {
+        self.accepted.inc_by(tally.written);
+        self.dead_letters.inc_by(tally.dead_letters);
+        self.duplicates.inc_by(tally.duplicates);
+    }
+
+    /// Counts a request by its answer and, where something was written, the time that it took.
     pub(crate) fn count(&self, outcome: &Result<Taken, Refused>, took: Duration) {
         match outcome {
-            Ok(Taken::Events { written, duplicates }) => {
-                self.accepted.inc_by(*written);
-                self.duplicates.inc_by(*duplicates);
-                if *written > 0 {
+            Ok(Taken::Events(tally)) => {
+                if tally.written + tally.dead_letters > 0 {
                     self.confirmation.observe(took.as_secs_f64());
                 }
             }
@@ -123,6 +130,7 @@ impl Counters {
         ReceiverStatus {
             accepted: self.accepted.get(),
             duplicates: self.duplicates.get(),
+            dead_letters: self.dead_letters.get(),
             unchecked: self.unchecked.get(),
             rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
             deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
@@ -132,10 +140,21 @@ impl Counters {
 
     /// Makes the counts part of what Prometheus reads.
     pub(super) fn register(&self, registry: &mut Registry) {
-        let Self { accepted, duplicates, challenges, unchecked, rejected, deferred, refusals, confirmation } = self;
+        let Self {
+            accepted,
+            duplicates,
+            dead_letters,
+            challenges,
+            unchecked,
+            rejected,
+            deferred,
+            refusals,
+            confirmation,
+        } = self;
         registry.define(&defined::EVENTS_ACCEPTED, accepted.clone());
         registry.define(&defined::EVENTS_DUPLICATE, duplicates.clone());
         registry.define(&defined::EVENTS_UNCHECKED, unchecked.clone());
+        registry.define(&defined::DEAD_LETTERS, dead_letters.clone());
         registry.define(&defined::CHALLENGES_ANSWERED, challenges.clone());
         registry.define(&defined::REQUESTS_REJECTED, rejected.clone());
         registry.define(&defined::REQUESTS_DEFERRED, deferred.clone());
@@ -158,9 +177,10 @@ mod tests {
     #[test]
     fn every_request_is_counted_once_by_what_became_of_it() {
         let counters = Counters::default();
+        let tally = Tally { written: 2, dead_letters: 3, duplicates: 1 };
+        counters.events(&tally);
         let outcomes = [
-            Ok(Taken::Events { written: 1, duplicates: 0 }),
-            Ok(Taken::Events { written: 1, duplicates: 1 }),
+            Ok(Taken::Events(tally)),
             Err(Refused::BodyLate),
             Err(Refused::Signature(Refusal::SignatureWrong)),
             Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
@@ -171,6 +191,7 @@ mod tests {
         let expected = ReceiverStatus {
             accepted: 2,
             duplicates: 1,
+            dead_letters: 3,
             rejected: [(RejectedBecause::Body, 1), (RejectedBecause::Signature, 1)].into(),
             deferred: [(DeferredBecause::Unconfirmed, 1)].into(),
             ..ReceiverStatus::default()

@@ -109,6 +109,27 @@ async fn each_event_of_a_batch_is_a_record_and_is_written_once() {
 }
 
 #[tokio::test]
+async fn what_is_safe_of_a_batch_that_fails_is_counted_and_not_written_again() {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.body_limit = "4Mi".parse().unwrap();
+    setup.config.verification = Verification::None;
+    setup.config.event.cloud_events = CloudEvents::AcceptBatches;
+    let receiver = setup.ready().await;
+    let content_type = [("content-type", "application/cloudevents-batch+json")];
+    let event = |id: &str, size: usize| json!({"specversion": "1.0", "id": id, "source": "/a", "type": "t", "data": "x".repeat(size)});
+    // Kafka takes records of 1 MiB.
+    let batch = json!([event("1", 10), event("2", 1_200_000), event("3", 10)]).to_string();
+    for _ in 0..2 {
+        assert_eq!(send(&receiver, &content_type, &batch).await.status, 413);
+    }
+    assert_eq!(records(&connection(), &topic).await.len(), 2);
+    let status = receiver.status().await;
+    assert_eq!((status.accepted, status.duplicates), (2, 2));
+    assert_eq!(status.rejected, [(RejectedBecause::Size, 2)].into());
+}
+
+#[tokio::test]
 async fn a_batch_is_refused_where_it_is_not_switched_on() {
     let (topic, receiver) = receiver(CloudEvents::Accept).await;
     let answer = send(&receiver, &[("content-type", "application/cloudevents-batch+json")], "[]").await;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "as in every test; clippy does not see that all of this is one")]
 
 mod cloud_events;
+mod contract;
 mod ending;
 mod faults;
 mod issuer;

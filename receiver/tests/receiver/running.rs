@@ -50,6 +50,7 @@ impl Setup {
             verification: Verification::Preset { name: PresetName::GitHub, secrets: vec![secret], urls: vec![] },
             tolerance: Duration::from_secs(300),
             event: EventSources::default(),
+            contract: None,
             deduplication_window: Duration::from_secs(3600),
             deduplication_redis: None,
             body_limit: Size::from_mebibytes(1),

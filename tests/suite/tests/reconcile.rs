@@ -292,6 +292,34 @@ async fn a_pause_reaches_the_receivers_without_a_rollout() {
 }
 
 #[tokio::test]
+async fn a_webhook_gets_its_dead_letters_and_its_schema_from_a_config_map() {
+    let world = World::begin("contract").await.unwrap();
+    let validate = "spec: {validate: {jsonSchema: {configMapRef: {name: schemas, key: event.json}}}, ";
+    world.apply::<Webhook>(&WEBHOOK.replace("spec: {", validate)).await.unwrap();
+    let waits = |webhook: &Webhook| {
+        let message = condition(&webhook.status.clone().unwrap_or_default().conditions, "Ready");
+        if message.contains("there is no ConfigMap \"schemas\"") { Ok(()) } else { Err(message) }
+    };
+    world.until("stripe", "it waits for the ConfigMap", waits).await.unwrap();
+    for schema in [r#"{"type":"object"}"#, r#"{"type":"array"}"#] {
+        let data = format!("data: {{event.json: '{schema}'}}");
+        let map = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: schemas}}, {data}}}");
+        world.apply::<ConfigMap>(&map).await.unwrap();
+        until("the schema and the dead letters in the receiver's configuration", PATIENCE, async || {
+            let maps = world.api::<ConfigMap>().list(&Default::default()).await.unwrap();
+            let configs: Vec<_> = maps.into_iter().filter_map(|map| map.data?.get("config.json").cloned()).collect();
+            let letters = format!(r#""deadLetters":"{}.stripe-webhook-dead-letters""#, world.namespace);
+            let is_wanted = |config: &String| config.contains(schema) && config.contains(&letters);
+            if configs.iter().any(is_wanted) { Ok(()) } else { Err(format!("{configs:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+    let letters = topic_says(&world, "stripe-webhook-dead-letters", "True InSync").await;
+    assert_eq!(letters.spec.config["retention.ms"], "1209600000");
+}
+
+#[tokio::test]
 async fn a_schema_is_taken_from_its_config_map_as_soon_as_it_is_there_and_again_when_it_changes() {
     let world = World::begin("schema").await.unwrap();
     apply_topic(&world, "").await;

@@ -70,6 +70,13 @@ async fn the_api_server_accepts_what_is_valid() {
                 "{ROUTE}, {NONE}, limits: {{requestsPerSecond: 500, burst: 1000, total: {{requestsPerSecond: 900}}, source: {{requestsPerSecond: 5, trustedHops: 0}}}}"
             ),
         ),
+        ("Webhook", format!("{ROUTE}, {NONE}, validate: {{jsonSchema: {{inline: {{type: object}}}}, onInvalid: Refuse}}")),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, {NONE}, validate: {{jsonSchema: {{configMapRef: {{name: a, key: b}}}}}}, deadLetters: {{topic: {{partitions: 3}}}}"
+            ),
+        ),
         ("Webhook", format!("{ROUTE}, verify: {{basic: {{username: partner, {SECRETS}}}}}")),
         ("Webhook", format!("{ROUTE}, verify: {{apiKey: {{{SECRETS}}}}}")),
         (
@@ -167,6 +174,20 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ("Webhook", "w", format!("{ROUTE}, {NONE}, event: {{key: {{jsonPointer: id}}}}"), "spec.event.key.jsonPointer"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{body: 1M}}"), "spec.limits.body"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, limits: {{burst: 5}}"), "burst goes with requestsPerSecond"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, {NONE}, deadLetters: {{}}"),
+            "only events that validate holds back go there",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "{ROUTE}, {NONE}, deadLetters: {{}}, validate: {{jsonSchema: {{inline: {{}}}}, onInvalid: Refuse}}"
+            ),
+            "only events that validate holds back go there",
+        ),
         (
             "Webhook",
             "w",
