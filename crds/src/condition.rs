@@ -48,6 +48,8 @@ pub enum Reason {
     Paused,
     /// A field of the spec cannot be carried out.
     Invalid,
+    /// The operator's configuration does not let this namespace name the Kafka topic or the consumer group.
+    OutsideTenancy,
     /// A change was asked for that is unsafe or impossible.
     Withheld,
     /// An object that the resource refers to does not exist.

@@ -40,7 +40,7 @@ pub enum SecurityProtocol {
     SaslSsl,
 }
 
-/// The SASL mechanisms that Sluice speaks.
+/// Kafka's `sasl.mechanism`; required by the SASL protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SaslMechanism {
     /// User name and password in clear: only over TLS.

@@ -21,6 +21,33 @@ pub struct Settings {
     /// Which addresses receivers and workers may call for users.
     #[serde(default)]
     pub outgoing: OutgoingCalls,
+    /// Which Kafka topics and consumer groups a namespace may name. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenancy: Option<Tenancy>,
+}
+
+/// Which Kafka topics and consumer groups a namespace may name: those that begin with its own name and a dot, and what is
+/// granted beside them. The same holds on all Kafka clusters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tenancy {
+    /// What some namespaces may name beside what is their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
+}
+
+/// What some namespaces may name. In all of these a `*` stands for any characters, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// The namespaces.
+    pub namespaces: Vec<String>,
+    /// Kafka topics that they may create, adopt, read and write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
+    /// Consumer groups in which they may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
 }
 
 /// How the operator asks Kafka about topics. Requests of Topics that are looked at together share a request to Kafka.

@@ -1,8 +1,11 @@
 //! What a Topic says that somebody else refers to.
 
-use sluice_crds::{ConditionType, Topic, TopicReference};
+use sluice_crds::{ConditionType, Settings, Topic, TopicReference};
 
-use crate::{Rejection, conditions};
+use crate::{
+    Rejection, conditions,
+    tenancy::{self, Named},
+};
 
 /// The Topic that `field` names, or a complaint that it does not exist.
 pub(crate) fn existing<'a>(
@@ -14,10 +17,13 @@ pub(crate) fn existing<'a>(
     topic.ok_or_else(|| Rejection::not_found(field, message()))
 }
 
-/// The Kafka topic of a Topic that Kafka has, or once had: data planes keep running while it is not ready.
-pub(crate) fn created(field: &str, topic: &Topic) -> Result<String, Rejection> {
+/// The Kafka topic of a Topic that Kafka has, or once had: data planes keep running while it is not ready. One that its
+/// namespace may not name is nobody's to use, even where it was made before that was so.
+pub(crate) fn created(field: &str, topic: &Topic, settings: &Settings) -> Result<String, Rejection> {
     let status = topic.status.as_ref().filter(|status| status.topic_id.is_some());
-    status.and_then(|status| status.topic_name.clone()).ok_or_else(|| complaint(field, topic))
+    let name = status.and_then(|status| status.topic_name.clone()).ok_or_else(|| complaint(field, topic))?;
+    let namespace = topic.metadata.namespace.as_deref().unwrap_or_default();
+    tenancy::judge(settings, namespace, field, Named::Topic(&name)).map_or(Ok(name), Err)
 }
 
 /// The complaint that a Topic is not ready, where it is not.

@@ -9,7 +9,7 @@ use sluice_crds::Reason;
 pub struct Rejection {
     /// The field, as a path from the resource's root: `spec.steps[1].map`.
     pub field: String,
-    /// `Invalid` where a person must act; `NotFound` and `DependencyNotReady` where waiting may help.
+    /// `Invalid` and `OutsideTenancy` where a person must act; `NotFound` and `DependencyNotReady` where waiting may help.
     pub reason: Reason,
     /// What is wrong and what to write instead.
     pub message: String,
@@ -19,6 +19,11 @@ impl Rejection {
     /// The field's value cannot be carried out.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), reason: Reason::Invalid, message: message.into() }
+    }
+
+    /// The field names something that belongs to others.
+    pub fn outside_tenancy(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: Reason::OutsideTenancy, message: message.into() }
     }
 
     /// The field names an object that does not exist.
@@ -33,7 +38,7 @@ impl Rejection {
 
     /// Whether only a person can resolve it.
     pub fn needs_a_person(&self) -> bool {
-        self.reason == Reason::Invalid
+        matches!(self.reason, Reason::Invalid | Reason::OutsideTenancy)
     }
 }
 
@@ -41,6 +46,12 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
+}
+
+/// The reason for a condition: of what a person must resolve before what may resolve itself.
+pub fn reason(rejections: &[Rejection]) -> Reason {
+    let first = rejections.iter().find(|rejection| rejection.needs_a_person()).or(rejections.first());
+    first.map_or(Reason::Invalid, |rejection| rejection.reason)
 }
 
 /// All complaints in one text, for a condition's message.

@@ -63,7 +63,7 @@ impl Error {
     /// The class of the error, for the status.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Rejected(_) => Reason::Invalid,
+            Self::Rejected(rejections) => rejection::reason(rejections),
             Self::Kube { .. } | Self::Stale => Reason::KubernetesError,
             Self::Kafka { .. } => Reason::KafkaUnreachable,
             Self::Refused { source, .. } => refusal(source.code),

@@ -21,7 +21,7 @@ pub struct Source {
     /// Kafka topics that no Topic resource declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaSource>,
-    /// Kafka consumer group. Default: `<namespace>.<name>`.
+    /// Kafka consumer group. Default: `<namespace>.<name>`. The operator's configuration may limit which ones a namespace may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub group: Option<String>,
@@ -38,7 +38,7 @@ pub struct KafkaSource {
     #[serde(default = "KafkaSource::default_cluster")]
     #[schemars(length(min = 1, max = 63))]
     pub cluster: String,
-    /// Names of the topics in Kafka.
+    /// Names of the topics in Kafka. The operator's configuration may limit which ones a namespace may use.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$")))]
     pub topics: Vec<String>,
 }

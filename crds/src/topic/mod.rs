@@ -47,7 +47,8 @@ pub struct TopicSpec {
     #[serde(default = "default_cluster")]
     #[schemars(length(min = 1, max = 63))]
     pub cluster: String,
-    /// Name of the topic in Kafka. Default: `<namespace>.<name>`. Immutable.
+    /// Name of the topic in Kafka. Default: `<namespace>.<name>`. Immutable. The operator's configuration may limit which names a
+    /// namespace may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
     pub topic_name: Option<String>,

@@ -75,7 +75,7 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
     let (invalid, waiting): (Vec<_>, Vec<_>) = rejections.iter().cloned().partition(Rejection::needs_a_person);
-    let first = invalid.first().or(waiting.first()).map_or(Reason::Invalid, |rejection| rejection.reason);
+    let first = rejection::reason(rejections);
     let message = rejection::summary(rejections);
     conditions.no(ConditionType::Ready, first, &message);
     if invalid.is_empty() {
@@ -83,7 +83,7 @@ fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
         conditions.yes(ConditionType::ConfigValid, Reason::Satisfied, "");
     } else {
         conditions.yes(ConditionType::Stalled, first, message);
-        conditions.no(ConditionType::ConfigValid, Reason::Invalid, rejection::summary(&invalid));
+        conditions.no(ConditionType::ConfigValid, first, rejection::summary(&invalid));
     }
     match waiting.first() {
         Some(missing) => {

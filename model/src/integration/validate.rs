@@ -4,7 +4,12 @@ use http::{HeaderName, HeaderValue};
 use sluice_crds::{Decode, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire};
 
 use super::{DeadLetterTopic, Flow, References, steps::steps};
-use crate::{Cluster, Rejection, address, children::Owner, references};
+use crate::{
+    Cluster, Rejection, address,
+    children::Owner,
+    references,
+    tenancy::{self, Named},
+};
 
 /// What should run, or all that is wrong with the Integration.
 pub fn validate(
@@ -15,10 +20,12 @@ pub fn validate(
     let spec = &integration.spec;
     let mut rejections = Vec::new();
     let source = source(integration, references, settings).map_err(|found| rejections.push(found)).ok();
+    rejections.extend(outside_tenancy(integration, settings));
     let sink = sink(spec, settings).map_err(|found| rejections.extend(found)).ok();
     let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
     let steps = steps(spec, references, sink.as_ref()).map_err(|found| rejections.extend(found)).ok();
-    let dead_letters = dead_letters(spec, references, source.as_ref()).map_err(|found| rejections.push(found)).ok();
+    let dead_letters = dead_letters(spec, references, settings).map_err(|found| rejections.push(found)).ok();
+    rejections.extend(elsewhere(references, source.as_ref()));
     let (Some(source), Some(decode), Some(steps), Some(sink), Some(dead_letters), true) =
         (source, decode, steps, sink, dead_letters, rejections.is_empty())
     else {
@@ -67,7 +74,17 @@ fn source(integration: &Integration, references: &References, settings: &Setting
     }
     let (field, topic) = source_topic(source, references)?;
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
-    Ok(Source { cluster, topics: vec![references::created(field, topic)?] })
+    Ok(Source { cluster, topics: vec![references::created(field, topic, settings)?] })
+}
+
+/// What is named in Kafka's own words and belongs to others.
+fn outside_tenancy(integration: &Integration, settings: &Settings) -> Vec<Rejection> {
+    let namespace = integration.metadata.namespace.as_deref().unwrap_or_default();
+    let source = &integration.spec.source;
+    let topics = source.kafka.iter().flat_map(|kafka| &kafka.topics).enumerate();
+    let topics = topics.map(|(index, topic)| (format!("spec.source.kafka.topics[{index}]"), Named::Topic(topic)));
+    let group = source.group.iter().map(|group| ("spec.source.group".to_owned(), Named::Group(group)));
+    topics.chain(group).filter_map(|(field, named)| tenancy::judge(settings, namespace, &field, named)).collect()
 }
 
 /// The Topic that is read, with the field that names it.
@@ -155,23 +172,26 @@ fn bad_idempotency_header(spec: &IntegrationSpec) -> Option<Rejection> {
         .then(|| Rejection::invalid("spec.delivery.idempotencyKey.header", message()))
 }
 
+const DEAD_LETTERS: &str = "spec.deadLetters.topicRef.name";
+
 fn dead_letters(
     spec: &IntegrationSpec,
     references: &References,
-    source: Option<&Source>,
+    settings: &Settings,
 ) -> Result<DeadLetterTopic, Rejection> {
-    let field = "spec.deadLetters.topicRef.name";
     let Some(reference) = &spec.dead_letters.topic_ref else {
         return Ok(DeadLetterTopic::Own(spec.dead_letters.topic.clone().unwrap_or_default()));
     };
-    let topic = references::existing(field, references.dead_letters.as_ref(), reference)?;
-    if let Some(source) = source.filter(|source| source.cluster.name != topic.spec.cluster) {
-        let (there, here) = (&topic.spec.cluster, &source.cluster.name);
-        let message =
-            format!("this Topic is on the Kafka cluster {there:?} and the source on {here:?}; use one on {here:?}");
-        return Err(Rejection::invalid(field, message));
-    }
-    references::created(field, topic).map(DeadLetterTopic::Named)
+    let topic = references::existing(DEAD_LETTERS, references.dead_letters.as_ref(), reference)?;
+    references::created(DEAD_LETTERS, topic, settings).map(DeadLetterTopic::Named)
+}
+
+/// The complaint that dead letters would go to another Kafka cluster than records come from.
+fn elsewhere(references: &References, source: Option<&Source>) -> Option<Rejection> {
+    let (there, here) = (&references.dead_letters.as_ref()?.spec.cluster, &source?.cluster.name);
+    let message =
+        || format!("this Topic is on the Kafka cluster {there:?} and the source on {here:?}; use one on {here:?}");
+    (there != here).then(|| Rejection::invalid(DEAD_LETTERS, message()))
 }
 
 #[cfg(test)]
@@ -288,6 +308,31 @@ mod tests {
             let complaint = judge(&spec, &orders(READY)).unwrap_err().remove(0);
             assert!(complaint.message.contains("outgoing.allow"), "{complaint}");
         }
+    }
+
+    #[test]
+    fn with_tenancy_kafkas_own_names_must_be_the_namespaces() {
+        let mut settings = settings();
+        settings.tenancy = Some(sluice_crds::Tenancy::default());
+        let judge = |source: &str, references: &References| {
+            let spec = format!("{{source: {source}, {SINK}}}");
+            let metadata = "{name: to-ledger, namespace: shop}";
+            let yaml =
+                format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+            let judged = validate(&serde_saphyr::from_str(&yaml).unwrap(), references, &settings);
+            let complaints = judged.err().unwrap_or_default();
+            assert!(complaints.iter().all(|complaint| complaint.reason == Reason::OutsideTenancy), "{complaints:?}");
+            complaints.into_iter().map(|complaint| complaint.field).collect::<Vec<_>>()
+        };
+        let none = References::default();
+        assert_eq!(judge("{kafka: {topics: [shop.a, shop.b]}, group: shop.c}", &none), [""; 0]);
+        assert_eq!(
+            judge("{kafka: {topics: [shop.a, billing.b]}, group: billing.c}", &none),
+            ["spec.source.kafka.topics[1]", "spec.source.group"]
+        );
+        let mut elsewhere = orders("{topicName: billing.orders, topicId: id}");
+        elsewhere.source.as_mut().unwrap().metadata.namespace = Some("shop".to_owned());
+        assert_eq!(judge("{topic: {name: orders}}", &elsewhere), ["spec.source.topic.name"]);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sluice_crds::{NamespacedName, Topic};
+use sluice_crds::{NamespacedName, Tenancy, Topic};
 
 use super::{
     claim::{Claim, Place},
     users::{Target, Usage, Use, User, Users},
 };
+use crate::tenancy::allows_topic;
 
 /// All relations that are known. Each change gives the Topics for which something is different now, beside the one that
 /// changed.
@@ -18,6 +19,7 @@ pub struct Relations {
     users: Users,
     /// Names of the operator's configuration that mean one Kafka cluster.
     same: Vec<Vec<String>>,
+    tenancy: Option<Tenancy>,
 }
 
 /// What a Topic has to do with others.
@@ -30,10 +32,18 @@ pub struct References {
 }
 
 impl Relations {
+    /// None yet. A Topic claims nothing that its namespace may not name.
+    pub fn new(tenancy: Option<Tenancy>) -> Self {
+        Self { tenancy, ..Self::default() }
+    }
+
     /// Takes a Topic as it is now.
     pub fn topic_is(&mut self, topic: &Topic) -> BTreeSet<NamespacedName> {
         let (place, claim) = Claim::of(topic);
         let name = claim.topic.clone();
+        if !allows_topic(self.tenancy.as_ref(), &name.namespace, &claim.kafka_name) {
+            return self.topic_is_gone(&name);
+        }
         let mut concerned = match self.topics.get(&name) {
             Some(before) if *before != place => self.topic_is_gone(&name),
             _ => BTreeSet::new(),
@@ -168,6 +178,17 @@ mod tests {
         assert_eq!(rivals.iter().map(|rival| rival.id.as_deref()).collect::<Vec<_>>(), [Some("x")]);
         assert_eq!(relations.topic_is_gone(&name("a")), names(&["b"]));
         assert_eq!(relations.topic_is_gone(&name("b")), names(&[]));
+    }
+
+    #[test]
+    fn a_topic_that_its_namespace_may_not_name_is_no_rival() {
+        let mut relations = Relations::new(Some(Tenancy::default()));
+        let mut foreign = topic("a", "shop.orders", "{topicId: x}");
+        foreign.metadata.namespace = Some("billing".into());
+        assert_eq!(relations.topic_is(&foreign), names(&[]));
+        assert_eq!(relations.topic_is(&topic("b", "shop.orders", "{}")), names(&[]));
+        assert_eq!(relations.of(&topic("b", "shop.orders", "{}")).rivals, []);
+        assert_eq!(relations.of(&foreign).rivals.len(), 1, "and is told who has it");
     }
 
     #[test]

@@ -99,7 +99,9 @@ fn used_by(users: &[Usage]) -> Vec<String> {
 
 fn judge(conditions: &mut Conditions<'_>, topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingChanges>) {
     match outcome {
-        Outcome::Rejected(rejections) => stalled(conditions, Reason::Invalid, &rejection::summary(rejections)),
+        Outcome::Rejected(rejections) => {
+            stalled(conditions, rejection::reason(rejections), &rejection::summary(rejections));
+        }
         Outcome::Lost { wanted, winner } => stalled(conditions, Reason::Conflict, &conflict(wanted, winner)),
         Outcome::InUse(users) => {
             let message = format!(
@@ -149,6 +151,7 @@ fn needs_a_person(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Invalid
+            | Reason::OutsideTenancy
             | Reason::NotAuthorized
             | Reason::NameRefused
             | Reason::SettingRefused

@@ -3,7 +3,10 @@
 use sluice_crds::{Settings, Topic};
 
 use super::Wanted;
-use crate::{Cluster, Rejection};
+use crate::{
+    Cluster, Rejection,
+    tenancy::{self, Named},
+};
 
 /// The longest name that Kafka takes.
 const LONGEST_NAME: usize = 249;
@@ -13,7 +16,10 @@ pub fn validate(topic: &Topic, settings: &Settings) -> Result<Wanted, Vec<Reject
     let mut rejections = Vec::new();
     let cluster = Cluster::find(settings, &topic.spec.cluster, "spec.cluster").map_err(|r| rejections.push(r)).ok();
     let name = kafka_name(topic);
-    rejections.extend(illegal_name(topic, &name));
+    let field = if topic.spec.topic_name.is_some() { "spec.topicName" } else { "metadata.name" };
+    rejections.extend(illegal_name(topic, field, &name));
+    let namespace = topic.metadata.namespace.as_deref().unwrap_or_default();
+    rejections.extend(tenancy::judge(settings, namespace, field, Named::Topic(&name)));
     match cluster {
         Some(cluster) if rejections.is_empty() => Ok(Wanted {
             cluster,
@@ -38,8 +44,7 @@ pub(super) fn kafka_name(topic: &Topic) -> String {
 }
 
 /// The schema and the CEL rules refuse most of it; the namespace is what they cannot see.
-fn illegal_name(topic: &Topic, name: &str) -> Option<Rejection> {
-    let field = if topic.spec.topic_name.is_some() { "spec.topicName" } else { "metadata.name" };
+fn illegal_name(topic: &Topic, field: &str, name: &str) -> Option<Rejection> {
     if name.len() > LONGEST_NAME {
         let length = name.len();
         return Some(Rejection::invalid(
@@ -94,6 +99,15 @@ mod tests {
             rejections[0].message,
             "the operator's configuration has no Kafka cluster \"east\"; it has: default"
         );
+    }
+
+    #[test]
+    fn with_tenancy_a_topic_stands_only_for_what_its_namespace_may_name() {
+        let mut settings = settings();
+        settings.tenancy = Some(sluice_crds::Tenancy::default());
+        assert_eq!(validate(&topic("{}"), &settings).unwrap().name, "shop.orders");
+        let rejection = validate(&topic("{topicName: billing.orders}"), &settings).unwrap_err().remove(0);
+        assert_eq!((rejection.field.as_str(), rejection.reason), ("spec.topicName", Reason::OutsideTenancy));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Judges what the body of an event must look like, and where events go that do not.
 
-use sluice_crds::{DeadLetters, EventValidation, OnInvalidEvent, WebhookSpec};
+use sluice_crds::{DeadLetters, EventValidation, OnInvalidEvent, Settings, WebhookSpec};
 
 use super::{Contract, References, WrittenTopic};
 use crate::{
@@ -14,6 +14,7 @@ const FIELD: &str = "spec.validate.jsonSchema";
 pub(super) fn contract(
     spec: &WebhookSpec,
     references: &References,
+    settings: &Settings,
     cluster: Option<&Cluster>,
 ) -> Result<Option<Contract>, Vec<Rejection>> {
     let Some(validation) = &spec.validate else { return Ok(None) };
@@ -23,7 +24,7 @@ pub(super) fn contract(
         OnInvalidEvent::Refuse => None,
         OnInvalidEvent::DeadLetter => {
             let dead_letters = spec.dead_letters.clone().unwrap_or_default();
-            topic(&dead_letters, references, cluster).map_err(|found| rejections.push(found)).ok()
+            topic(&dead_letters, references, settings, cluster).map_err(|found| rejections.push(found)).ok()
         }
     };
     match json_schema {
@@ -45,6 +46,7 @@ fn json_schema(validation: &EventValidation, references: &References) -> Result<
 fn topic(
     dead_letters: &DeadLetters,
     references: &References,
+    settings: &Settings,
     cluster: Option<&Cluster>,
 ) -> Result<WrittenTopic, Rejection> {
     let field = "spec.deadLetters.topicRef.name";
@@ -58,6 +60,6 @@ fn topic(
             format!("this Topic is on the Kafka cluster {there:?} and the events on {here:?}; use one on {here:?}");
         return Err(Rejection::invalid(field, message));
     }
-    let kafka = references::created(field, topic)?;
+    let kafka = references::created(field, topic, settings)?;
     Ok(WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) })
 }

@@ -89,7 +89,7 @@ pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> Webho
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
     let invalid = rejections.iter().find(|rejection| rejection.needs_a_person());
-    let reason = invalid.or(rejections.first()).map_or(Reason::Invalid, |rejection| rejection.reason);
+    let reason = rejection::reason(rejections);
     let message = rejection::summary(rejections);
     conditions.no(ConditionType::Ready, reason, &message);
     let progress = if invalid.is_some() { ConditionType::Stalled } else { ConditionType::Reconciling };

@@ -23,7 +23,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let event = event(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
-    let contract = contract(spec, references, cluster).map_err(|found| rejections.extend(found)).ok();
+    let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), true) =
@@ -77,7 +77,7 @@ fn topic(
     };
     let topic = references::existing(field, references.topic.as_ref(), reference)?;
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
-    let kafka = references::created(field, topic)?;
+    let kafka = references::created(field, topic, settings)?;
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
 

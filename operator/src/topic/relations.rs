@@ -5,14 +5,19 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
+use sluice_crds::{Integration, NamespacedName, Tenancy, Topic, Webhook};
 use sluice_model::topic::{self, References, Use, User, UserKind, uses_of_integration, uses_of_webhook};
 
 /// The relations, as far as the watches have told. No pass begins before they have told everything once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Relations(Mutex<topic::Relations>);
 
 impl Relations {
+    /// None yet; what a namespace may not name, its Topics do not claim.
+    pub fn new(tenancy: Option<Tenancy>) -> Self {
+        Self(Mutex::new(topic::Relations::new(tenancy)))
+    }
+
     /// What a Topic has to do with others.
     pub fn of(&self, topic: &Topic) -> References {
         self.lock().of(topic)

@@ -11,14 +11,18 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    coordination::v1::Lease,
-    core::v1::ServiceAccount,
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        coordination::v1::Lease,
+        core::v1::ServiceAccount,
+        rbac::v1::{Role, RoleBinding},
+    },
 };
 use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     config::{AuthInfo, Kubeconfig},
 };
 pub use rustix::process::Signal;
@@ -26,10 +30,13 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, kill_process, pidfd_open},
 };
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use sluice_crds::metrics::operator::LEADER;
 use tempfile::TempDir;
 
 use crate::{
+    Stage,
     program::{free_address, program},
     until,
     world::PATIENCE,
@@ -37,6 +44,9 @@ use crate::{
 
 /// Namespace and name of the operator's ServiceAccount, and of its lease.
 pub const SERVICE_ACCOUNT: (&str, &str) = ("sluice-system", "sluice-operator");
+
+/// The Role that lets an operator have a lease elsewhere, and its binding.
+const OWN_LEASE: &str = "sluice-lease";
 
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
@@ -47,8 +57,12 @@ pub struct Launch {
     pub bootstrap: String,
     /// What the replica is called.
     pub identity: String,
+    /// Where its lease is.
+    pub lease_namespace: String,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Further lines of its configuration.
+    pub settings: String,
     /// Another way to the API server than the kubeconfig says: plain HTTP to a proxy.
     pub server: Option<String>,
 }
@@ -71,8 +85,9 @@ impl Operator {
             "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
              away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
-             adminRequests: {{driftInterval: 5s}}\n",
+             adminRequests: {{driftInterval: 5s}}\n{settings}\n",
             bootstrap = launch.bootstrap,
+            settings = launch.settings,
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;
         let own = own_kubeconfig(launch, &token(client).await?)?;
@@ -82,7 +97,7 @@ impl Operator {
         let child = Command::new(program("sluice-operator")?)
             .arg("--config")
             .arg(folder.path().join("config.yaml"))
-            .args(["--namespace", SERVICE_ACCOUNT.0, "--identity", &launch.identity])
+            .args(["--namespace", &launch.lease_namespace, "--identity", &launch.identity])
             .args(["--status-listen", &status.to_string()])
             .args(["--log", "info,sluice_operator=debug"])
             .args(&launch.arguments)
@@ -124,6 +139,31 @@ impl Operator {
         let text = reqwest::get(format!("http://{}/metrics", self.status)).await?.text().await?;
         let samples = text.lines().filter(|line| line.starts_with(beginning));
         Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Waits until it has looked again at an object that was touched: what it would do by now is done.
+    pub async fn looks_again<K>(&self, stage: &Stage, name: &str) -> anyhow::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let kind = K::kind(&());
+        let object = [("kind", &*kind), ("namespace", &stage.namespace), ("name", name)]
+            .map(|(key, value)| format!("{key}={value:?}"));
+        let passes = || {
+            let log = self.log();
+            let is_one = |line: &&str| line.contains("Pass finished") && object.iter().all(|part| line.contains(part));
+            log.lines().filter(is_one).count()
+        };
+        // The pass that the first touch finds under way may have begun before it.
+        for _ in 0..2 {
+            let before = passes();
+            stage.touch::<K>(name).await?;
+            until("the operator looked again", PATIENCE, || async {
+                if passes() > before { Ok(()) } else { Err(format!("{before} passes")) }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Sends it a signal.
@@ -189,11 +229,38 @@ fn wait_for(handle: &OwnedFd, patience: Option<Duration>) {
 
 /// Takes the lease from operators that were killed: nobody waits until it expires.
 pub async fn forget_lease(client: &Client) -> anyhow::Result<()> {
-    let (namespace, name) = SERVICE_ACCOUNT;
-    match Api::<Lease>::namespaced(client.clone(), namespace).delete(name, &DeleteParams::default()).await {
+    forget_lease_in(client, SERVICE_ACCOUNT.0).await
+}
+
+/// The same with a lease elsewhere.
+pub async fn forget_lease_in(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let leases = Api::<Lease>::namespaced(client.clone(), namespace);
+    match leases.delete(SERVICE_ACCOUNT.1, &DeleteParams::default()).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         deleted => Ok(deleted.map(drop)?),
     }
+}
+
+/// Lets operators have a lease in this namespace: who has one there works beside all others.
+pub async fn allow_lease(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let metadata = json!({"name": OWN_LEASE});
+    let verbs = ["get", "watch", "create", "update"];
+    let role = json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": "Role", "metadata": metadata,
+        "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}],
+    });
+    let (account_namespace, account) = SERVICE_ACCOUNT;
+    let binding = json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": OWN_LEASE},
+        "subjects": [{"kind": "ServiceAccount", "namespace": account_namespace, "name": account}],
+    });
+    let parameters = PatchParams::apply("suite");
+    Api::<Role>::namespaced(client.clone(), namespace).patch(OWN_LEASE, &parameters, &Patch::Apply(role)).await?;
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
+    bindings.patch(OWN_LEASE, &parameters, &Patch::Apply(binding)).await?;
+    Ok(())
 }
 
 async fn token(client: Client) -> anyhow::Result<String> {

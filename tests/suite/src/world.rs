@@ -28,7 +28,7 @@ use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
 use crate::{
-    operator::{Launch, Operator, SERVICE_ACCOUNT, forget_lease},
+    operator::{Launch, Operator, SERVICE_ACCOUNT, allow_lease, forget_lease},
     until,
 };
 
@@ -73,24 +73,7 @@ impl World {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let kind = K::kind(&());
-        let object = [("kind", &*kind), ("namespace", &self.namespace), ("name", name)]
-            .map(|(key, value)| format!("{key}={value:?}"));
-        let passes = || {
-            let log = self.operator.log();
-            let is_one = |line: &&str| line.contains("Pass finished") && object.iter().all(|part| line.contains(part));
-            log.lines().filter(is_one).count()
-        };
-        // The pass that the first touch finds under way may have begun before it.
-        for _ in 0..2 {
-            let before = passes();
-            self.touch::<K>(name).await?;
-            until("the operator looked again", PATIENCE, || async {
-                if passes() > before { Ok(()) } else { Err(format!("{before} passes")) }
-            })
-            .await?;
-        }
-        Ok(())
+        self.operator.looks_again::<K>(&self.stage, name).await
     }
 
     /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.
@@ -142,6 +125,11 @@ impl Stage {
         Ok(Self { target, bootstrap, client, kafka, namespace, audit_log })
     }
 
+    /// Another one beside it, on the same cluster.
+    pub async fn beside(&self, name: &str) -> anyhow::Result<Self> {
+        Self::bare(self.target.clone(), format!("{name}-{}", std::process::id())).await
+    }
+
     /// The administrator's.
     pub fn kubeconfig(&self) -> &Path {
         self.target.kubeconfig()
@@ -153,9 +141,21 @@ impl Stage {
             kubeconfig: self.target.kubeconfig().to_owned(),
             bootstrap: self.bootstrap.clone(),
             identity: identity.to_owned(),
+            lease_namespace: SERVICE_ACCOUNT.0.to_owned(),
             arguments: Vec::new(),
+            settings: String::new(),
             server: None,
         }
+    }
+
+    /// How an operator is started that looks after this namespace only and has nothing to do with operators elsewhere.
+    pub async fn launch_apart(&self, identity: &str) -> anyhow::Result<Launch> {
+        allow_lease(&self.client, &self.namespace).await?;
+        Ok(Launch {
+            lease_namespace: self.namespace.clone(),
+            arguments: vec!["--namespaces".to_owned(), self.namespace.clone()],
+            ..self.launch(identity)
+        })
     }
 
     /// Starts an operator and waits until it is ready.

@@ -1,5 +1,5 @@
-//! Writes what follows from the API types and the definitions of metrics: the CRD manifests, the API reference and the list of
-//! metrics. With `--check` it writes nothing and
+//! Writes what follows from the API types and the definitions of metrics: the CRD manifests, the references of the API and of
+//! the operator's configuration, and the list of metrics. With `--check` it writes nothing and
 //! fails where a file is not what it would write.
 
 mod metrics;
@@ -42,6 +42,7 @@ fn files() -> Vec<(String, String)> {
     });
     let documents = [
         ("docs/api-reference.md".to_owned(), reference::markdown(&definitions)),
+        ("docs/configuration.md".to_owned(), reference::configuration()),
         ("docs/metrics.md".to_owned(), metrics::markdown()),
     ];
     manifests.chain(documents).collect()

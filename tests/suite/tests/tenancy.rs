@@ -1,0 +1,159 @@
+//! Tenancy: which Kafka topics a namespace may have. Alone in its process, because its operator has a configuration of its
+//! own.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{DeleteParams, ListParams};
+use sluice_crds::{Integration, Topic, TopicStatus};
+use sluice_kafka::{NewTopic, TopicDescription};
+use sluice_suite::{
+    Stage,
+    operator::{Launch, Operator},
+    until,
+    world::{PATIENCE, condition},
+};
+
+/// An operator that looks after these namespaces only.
+async fn operator(stages: &[&Stage], settings: &str) -> Operator {
+    let namespaces: Vec<&str> = stages.iter().map(|stage| stage.namespace.as_str()).collect();
+    let arguments = vec!["--namespaces".to_owned(), namespaces.join(",")];
+    let launch = stages[0].launch_apart("tenancy").await.unwrap();
+    stages[0].start(&Launch { arguments, settings: settings.to_owned(), ..launch }).await.unwrap()
+}
+
+async fn topic(stage: &Stage, name: &str, spec: &str) {
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
+    stage.apply::<Topic>(&yaml).await.unwrap();
+}
+
+/// Waits until the condition `Ready` of the newest spec begins with `what`.
+async fn says(stage: &Stage, name: &str, what: &str) -> TopicStatus {
+    let judge = |topic: &Topic| {
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        if current && ready.starts_with(what) { Ok(status) } else { Err(ready) }
+    };
+    stage.until(name, what, judge).await.unwrap()
+}
+
+async fn kafka_topic(stage: &Stage, name: &str) -> Option<TopicDescription> {
+    stage.kafka.describe_topics(&[name]).await.unwrap().remove(name).unwrap().unwrap()
+}
+
+/// Makes a topic as another tool would, and gives its id.
+async fn make_kafka_topic(stage: &Stage, name: &str) -> String {
+    let topic = NewTopic { name: name.to_owned(), partitions: Some(1), replicas: None, config: [].into() };
+    stage.kafka.create_topics(&[topic]).await.unwrap().remove(name).unwrap().unwrap();
+    let shown = format!("Kafka shows {name:?}");
+    let look = || async { kafka_topic(stage, name).await.ok_or_else(|| "no topic".to_owned()) };
+    until(&shown, PATIENCE, look).await.unwrap().id
+}
+
+#[tokio::test]
+async fn a_namespace_has_what_begins_with_its_name_and_what_it_is_granted() {
+    let (shop, bank) = (Stage::begin("shop").await.unwrap(), Stage::begin("bank").await.unwrap());
+    let granted = format!("legacy-{}", shop.namespace);
+    let foreign = format!("{}.orders", bank.namespace);
+    let own = format!("{}.orders", shop.namespace);
+    let mut ids = Vec::new();
+    for name in [&granted, &foreign, &own] {
+        ids.push(make_kafka_topic(&shop, name).await);
+    }
+    let tenancy =
+        format!("tenancy: {{grants: [{{namespaces: ['shop-*'], topics: ['legacy-*'], groups: ['{granted}']}}]}}");
+    let _operator = operator(&[&shop, &bank], &tenancy).await;
+
+    topic(&shop, "orders", "").await;
+    topic(&shop, "granted", &format!("topicName: {granted}")).await;
+    topic(&shop, "foreign", &format!("topicName: {foreign}, partitions: 3, deletionPolicy: Delete")).await;
+    topic(&shop, "new", &format!("topicName: {foreign}.new")).await;
+    assert_eq!(says(&shop, "orders", "True InSync").await.topic_id.as_ref(), Some(&ids[2]));
+    assert_eq!(says(&shop, "granted", "True InSync").await.topic_id.as_ref(), Some(&ids[0]));
+    let refused = says(&shop, "foreign", "False OutsideTenancy").await;
+    let message = condition(&refused.conditions, "Stalled");
+    let allowed = format!("\"{}.*\", \"legacy-*\"", shop.namespace);
+    assert!([&shop.namespace, &foreign, &allowed].iter().all(|part| message.contains(part.as_str())), "{message}");
+    says(&shop, "new", "False OutsideTenancy").await;
+    assert_eq!(kafka_topic(&shop, &format!("{foreign}.new")).await, None);
+
+    // Who may have it does, although the other one was there first.
+    topic(&bank, "orders", "").await;
+    assert_eq!(says(&bank, "orders", "True InSync").await.topic_id.as_ref(), Some(&ids[1]));
+
+    // Nor is it taken away.
+    shop.api::<Topic>().delete("foreign", &DeleteParams::default()).await.unwrap();
+    until("the Topic is gone", PATIENCE, || async {
+        let left = shop.api::<Topic>().get_opt("foreign").await.unwrap();
+        left.map_or(Ok(()), |topic| Err(format!("{:?}", topic.status)))
+    })
+    .await
+    .unwrap();
+    let found = kafka_topic(&shop, &foreign).await.unwrap();
+    assert_eq!((&found.id, found.partitions.len()), (&ids[1], 1));
+}
+
+#[tokio::test]
+async fn an_integration_reads_only_what_its_namespace_may_name() {
+    let shop = Stage::begin("reader").await.unwrap();
+    let tenancy = "tenancy: {grants: [{namespaces: ['*'], topics: ['audit.*'], groups: ['audit-*']}]}";
+    let _operator = operator(&[&shop], tenancy).await;
+    let cases = [
+        ("foreign-topic", "kafka: {topics: [audit.a, bank.orders]}", "spec.source.kafka.topics[1]"),
+        ("foreign-group", "kafka: {topics: [audit.a]}, group: bank.reader", "spec.source.group"),
+    ];
+    let integration = async |name: &str, source: &str| {
+        let yaml = format!(
+            "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: {name}}}, \
+             spec: {{source: {{{source}}}, sink: {{http: {{url: 'http://api.example/'}}}}}}}}"
+        );
+        shop.apply::<Integration>(&yaml).await.unwrap();
+    };
+    for (name, source, field) in cases {
+        integration(name, source).await;
+        let judge = |integration: &Integration| {
+            let stalled = condition(&integration.status.clone().unwrap_or_default().conditions, "Stalled");
+            if stalled.starts_with(&format!("True OutsideTenancy: {field}: ")) { Ok(()) } else { Err(stalled) }
+        };
+        shop.until(name, "it is refused", judge).await.unwrap();
+    }
+    integration("allowed", "kafka: {topics: [audit.a]}, group: audit-reader").await;
+    shop.until("allowed-worker", "it is made", |_: &Deployment| Ok(())).await.unwrap();
+    let workers = shop.api::<Deployment>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(workers.items.len(), 1, "{workers:?}");
+}
+
+#[tokio::test]
+async fn what_was_made_before_there_was_tenancy_is_neither_changed_nor_deleted() {
+    let shop = Stage::begin("before").await.unwrap();
+    let foreign = format!("elsewhere.{}", shop.namespace);
+    let first = operator(&[&shop], "").await;
+    topic(&shop, "orders", &format!("topicName: {foreign}, deletionPolicy: Delete")).await;
+    let id = says(&shop, "orders", "True InSync").await.topic_id;
+    drop(first);
+
+    let _second = operator(&[&shop], "tenancy: {}").await;
+    topic(&shop, "orders", &format!("topicName: {foreign}, deletionPolicy: Delete, partitions: 3")).await;
+    assert_eq!(says(&shop, "orders", "False OutsideTenancy").await.topic_id, id);
+    shop.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
+    let held = |topic: &Topic| {
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        if current && ready.starts_with("False OutsideTenancy") { Ok(()) } else { Err(ready) }
+    };
+    shop.until("orders", "it is not let go", held).await.unwrap();
+    let found = kafka_topic(&shop, &foreign).await.unwrap();
+    assert_eq!((Some(found.id), found.partitions.len()), (id, 1));
+
+    // Whoever wants it gone says that the Kafka topic stays.
+    topic(&shop, "orders", &format!("topicName: {foreign}, deletionPolicy: Retain, partitions: 3")).await;
+    until("the Topic is gone", PATIENCE, || async {
+        let left = shop.api::<Topic>().get_opt("orders").await.unwrap();
+        left.map_or(Ok(()), |topic| Err(format!("{:?}", topic.status)))
+    })
+    .await
+    .unwrap();
+    assert!(kafka_topic(&shop, &foreign).await.is_some());
+}
