@@ -84,6 +84,18 @@ impl Error {
         matches!(self, Self::Unreachable { .. } | Self::Unauthenticated { .. })
     }
 
+    /// The kind of error in one word, for metrics.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "File",
+            Self::Settings(_) => "Settings",
+            Self::Unreachable { .. } => "Unreachable",
+            Self::Unauthenticated { .. } => "Unauthenticated",
+            Self::Refused { .. } => "Refused",
+            Self::NotAllowed { .. } => "NotAllowed",
+        }
+    }
+
     /// The same error as another call's.
     pub(crate) fn while_doing(mut self, other: &'static str) -> Self {
         match &mut self {

@@ -20,7 +20,7 @@ mod trouble;
 
 pub use admin::{
     Admin, Broker, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupDescription,
-    GroupMember, GroupState, NewTopic, OffsetAt, PartitionDescription, PerPartition, PerTopic, TopicDescription,
+    GroupMember, GroupState, Made, NewTopic, OffsetAt, PartitionDescription, PerPartition, PerTopic, TopicDescription,
     TopicPartition,
 };
 pub use batching::{Batching, TopicAdmin, TopicError};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sluice_crds::{AdminRequests, KafkaConnection, Settings};
-use sluice_kafka::{Admin, Batching, TopicAdmin, credentials_fingerprint};
+use sluice_kafka::{Admin, Batching, Made, TopicAdmin, credentials_fingerprint};
 
 use crate::{error::Error, leader::Leadership};
 
@@ -48,8 +48,8 @@ impl Clusters {
         self.connections.keys()
     }
 
-    /// The requests made so far to a cluster, by what was being done.
-    pub fn requests_made(&self, cluster: &str) -> BTreeMap<&'static str, u64> {
+    /// The requests made so far to a cluster.
+    pub fn requests_made(&self, cluster: &str) -> BTreeMap<Made, u64> {
         let clients = self.clients();
         clients.get(cluster).map(|connected| connected.client.admin().requests_made()).unwrap_or_default()
     }
@@ -60,7 +60,7 @@ impl Clusters {
         if let Some(connected) = clients.get(cluster) {
             return Ok(connected.client.clone());
         }
-        let connected = self.connect(cluster)?;
+        let connected = self.connect(cluster, |admin| admin)?;
         let client = connected.client.clone();
         clients.insert(cluster.to_owned(), connected);
         Ok(client)
@@ -83,11 +83,12 @@ impl Clusters {
         if connected.fingerprint == credentials_fingerprint(&self.connection(cluster)) {
             return Ok(false);
         }
-        *connected = self.connect(cluster)?;
+        let renewed = self.connect(cluster, |admin| admin.in_place_of(connected.client.admin()))?;
+        *connected = renewed;
         Ok(true)
     }
 
-    fn connect(&self, cluster: &str) -> Result<Connected, Error> {
+    fn connect(&self, cluster: &str, finish: impl FnOnce(Admin) -> Admin) -> Result<Connected, Error> {
         let connection = self.connection(cluster);
         let fingerprint = credentials_fingerprint(&connection);
         let leadership = self.leadership.clone();
@@ -95,7 +96,7 @@ impl Clusters {
             .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
             .with_timeout(self.timeout)
             .only_while(move || leadership.is_held());
-        Ok(Connected { client: TopicAdmin::new(admin, self.batching), fingerprint })
+        Ok(Connected { client: TopicAdmin::new(finish(admin), self.batching), fingerprint })
     }
 
     fn connection(&self, cluster: &str) -> KafkaConnection {

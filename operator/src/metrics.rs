@@ -12,6 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use sluice_crds::metrics::{labels::RELEASED_REASON, operator as defined};
+use sluice_kafka::Made;
 use sluice_telemetry::metrics::{self, Define as _};
 
 use crate::{error::Error, queue::Depth};
@@ -90,6 +91,7 @@ struct RequestLabels {
 struct KafkaLabels {
     cluster: String,
     request: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -156,10 +158,10 @@ impl Metrics {
         self.api_requests.get_or_create(&RequestLabels { verb, code }).inc();
     }
 
-    /// Sets how many requests were made to a Kafka cluster. A client that was made anew counts from the beginning.
-    pub fn kafka_requests(&self, cluster: &str, made: &BTreeMap<&'static str, u64>) {
-        for (request, count) in made {
-            let labels = KafkaLabels { cluster: cluster.to_owned(), request };
+    /// Sets how many requests were made to a Kafka cluster.
+    pub fn kafka_requests(&self, cluster: &str, made: &BTreeMap<Made, u64>) {
+        for (made, count) in made {
+            let labels = KafkaLabels { cluster: cluster.to_owned(), request: made.doing, outcome: made.outcome };
             self.kafka_requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
         }
     }

@@ -49,6 +49,13 @@ pub const REQUEST: Label = Label {
     meaning: "What is asked of the broker",
     values: Values::AsMany("the requests of Kafka's protocol"),
 };
+/// How an admin request ended.
+pub const REQUEST_OUTCOME: Label = Label {
+    name: "outcome",
+    meaning: "How the request ended: `Ok` with an answer, whatever it says about single topics; `Dropped` where nobody waited for \
+              it any more; else why there was none",
+    values: Values::OneOf(&["Ok", "Unreachable", "Unauthenticated", "Refused", "Dropped"]),
+};
 /// Why a Kafka topic stays.
 pub const RELEASED_REASON: Label = Label {
     name: "reason",

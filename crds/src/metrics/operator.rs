@@ -13,7 +13,7 @@ metrics! {
         "Resources that cannot be decoded and are left alone; each has an Event that says why";
     QUEUE_DEPTH = Gauge "sluice_operator_queue_depth" [KIND] "Resources whose pass is due and has not begun";
     API_REQUESTS = Counter "sluice_operator_api_requests_total" [VERB, CODE] "Requests to the API server";
-    KAFKA_REQUESTS = Counter "sluice_operator_kafka_requests_total" [CLUSTER, REQUEST]
+    KAFKA_REQUESTS = Counter "sluice_operator_kafka_requests_total" [CLUSTER, REQUEST, REQUEST_OUTCOME]
         "Admin requests to a Kafka cluster; one about many topics counts once";
     EVENTS_LOST = Counter "sluice_operator_events_lost_total" [] "Events that could not be written";
     TOPICS_RELEASED = Counter "sluice_operator_topics_released_total" [RELEASED_REASON]

@@ -1,6 +1,7 @@
 //! Admin calls: what a Kafka cluster has and what is to change, many things in each request.
 //!
 //! - `inbox`: one thread per client that hands each answer to whoever waits for it.
+//! - `count`: how many requests were made, and how they ended.
 //! - `outage`: while a cluster does not answer, one call at a time finds out and all others fail at once.
 //! - `rights`: what a user has to be allowed for a call, said where Kafka refuses it.
 //! - `batch`: what every answer about many topics, groups or partitions has in common.
@@ -9,6 +10,7 @@
 mod batch;
 mod cluster;
 mod configs;
+mod count;
 mod groups;
 mod inbox;
 mod offsets;
@@ -18,7 +20,7 @@ mod topics;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,12 +29,14 @@ use sluice_crds::KafkaConnection;
 pub use batch::{PerPartition, PerTopic, TopicPartition};
 pub use cluster::{Broker, ClusterDescription};
 pub use configs::{ConfigChange, ConfigEntry, ConfigSource};
+pub use count::Made;
 pub use groups::{GroupDescription, GroupMember, GroupState};
 pub use offsets::{CommittedOffset, OffsetAt};
 pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 
 use self::{
     batch::Batch,
+    count::Counts,
     inbox::Inbox,
     outage::Outage,
     rights::{Task, principal, with_advice},
@@ -54,7 +58,7 @@ pub struct Admin {
     inbox: Arc<Inbox>,
     outage: Arc<Outage>,
     principal: Arc<str>,
-    made: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    counts: Arc<Counts>,
     timeout: Duration,
     may_act: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -71,7 +75,7 @@ impl Admin {
             inbox: Arc::new(Inbox::open(&config)?),
             outage: Arc::default(),
             principal: principal(connection, &config).into(),
-            made: Arc::default(),
+            counts: Arc::default(),
             timeout: DEFAULT_TIMEOUT,
             may_act: Arc::new(|| true),
         })
@@ -95,9 +99,15 @@ impl Admin {
         self.outage.is_answering()
     }
 
-    /// How many requests were made so far, by what was being done. A request about many topics counts once.
-    pub fn requests_made(&self) -> BTreeMap<&'static str, u64> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The same client, which goes on counting where `other` is: it takes its place.
+    #[must_use]
+    pub fn in_place_of(self, other: &Self) -> Self {
+        Self { counts: Arc::clone(&other.counts), ..self }
+    }
+
+    /// How many requests were made so far. One about many topics counts once; what is said about single ones does not count.
+    pub fn requests_made(&self) -> BTreeMap<Made, u64> {
+        self.counts.so_far()
     }
 
     /// Asks for a whole batch and adds what was refused before it was asked.
@@ -128,9 +138,10 @@ impl Admin {
         if !(self.may_act)() {
             return Err(Error::NotAllowed { doing });
         }
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(doing).or_default() += 1;
+        let count = self.counts.begin(doing);
         let answer = self.inbox.request(self.timeout, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));
+        count.end(answer.as_ref().err());
         attempt.end(answer.as_ref().err(), Instant::now());
         answer
     }
