@@ -25,7 +25,7 @@ use crate::{
     measure::{self, Measurements},
     metrics::Metrics,
     topic::{self, Identities, Relations, Sightings},
-    watch::{Answered, Watched, Watches},
+    watch::{self, Answered, Watched, Watches},
 };
 
 /// Runs until SIGTERM or SIGINT; passes that have begun are finished, and the lease is given back. Errors: what keeps it from
@@ -39,7 +39,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Another one after each start: a replica does not take its predecessor's lease for its own.
     let identity = format!("{}-{:08x}", arguments.identity, fastrand::u32(..));
     let (leadership, metrics) = (Leadership::default(), Arc::new(Metrics::default()));
-    let clients = Clients::new(config, &identity, &leadership, &metrics)?;
+    let clients = Clients::new(config, &identity, &leadership, &metrics, watch::count(&arguments.namespaces))?;
     let election = Election::new(clients.leasing, &namespace, identity.clone(), leadership.clone());
     let context = Arc::new(Context {
         events: Events::new(clients.working.clone(), &identity, Arc::clone(&metrics)),

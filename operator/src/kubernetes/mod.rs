@@ -30,8 +30,25 @@ use crate::{
     metrics::Metrics,
 };
 
-/// A watch is renewed this often, in seconds: a connection that died silently is noticed soon after.
-pub const WATCH_SECONDS: u32 = 60;
+/// A watch is renewed this often, in seconds: where nothing answers any more, it is noticed soon after.
+const WATCH_SECONDS: u32 = 60;
+/// Nor does one last longer than this.
+const LONGEST_WATCH_SECONDS: u32 = 290;
+/// An API server tells every minute or so that a watch still runs.
+const BOOKMARK_SECONDS: u32 = 60;
+/// Many watches, as over many namespaces, are renewed less often: all together five seconds apart.
+const APART_SECONDS: u32 = 5;
+
+/// How many seconds a watch lasts where there are so many.
+pub fn watch_seconds(watches: usize) -> u32 {
+    let all = u32::try_from(watches).unwrap_or(u32::MAX).saturating_mul(APART_SECONDS);
+    all.clamp(WATCH_SECONDS, LONGEST_WATCH_SECONDS)
+}
+
+/// How many seconds such a watch may be silent. A longer one must not be taken for a dead one, because it misses a bookmark.
+fn silence_seconds(watch_seconds: u32) -> u32 {
+    (watch_seconds + 10).min(BOOKMARK_SECONDS * 5 / 2)
+}
 
 /// The clients.
 pub struct Clients {
@@ -58,17 +75,19 @@ struct Manner {
 }
 
 impl Clients {
-    /// Makes the clients; nothing is connected yet. Error: the cluster's address, certificates or credentials are no good.
+    /// Makes the clients, for so many watches; nothing is connected yet. Error: the cluster's address, certificates or credentials
+    /// are no good.
     pub fn new(
         mut config: Config,
         identity: &str,
         leadership: &Leadership,
         metrics: &Arc<Metrics>,
+        watches: usize,
     ) -> anyhow::Result<Self> {
         ensure!(config.proxy_url.is_none(), "a proxy before the API server is not supported");
         let agent = format!("sluice-operator/{} ({identity})", env!("CARGO_PKG_VERSION"));
         config.headers.push((USER_AGENT, HeaderValue::from_str(&agent).context("the identity is no HTTP text")?));
-        let watching = watching();
+        let watching = watching(watches);
         let leasing = Manner { answer: Duration::from_secs(3), at_once: 4, ..watching.clone() };
         let client = |manner| client(&config, &manner, metrics);
         Ok(Self { working: client(working(leadership))?, watching: client(watching)?, leasing: client(leasing)? })
@@ -81,8 +100,8 @@ fn working(leadership: &Leadership) -> Manner {
     Manner { answer, silence: answer, repeats: 3, at_once: 32, gate: Gate::WhileLeading(leadership.clone()) }
 }
 
-fn watching() -> Manner {
-    let silence = Duration::from_secs(u64::from(WATCH_SECONDS) + 10);
+fn watching(watches: usize) -> Manner {
+    let silence = Duration::from_secs(silence_seconds(watch_seconds(watches)).into());
     Manner { answer: Duration::from_secs(15), silence, repeats: 0, at_once: 1024, gate: Gate::Open }
 }
 
@@ -90,6 +109,10 @@ fn client(config: &Config, manner: &Manner, metrics: &Arc<Metrics>) -> anyhow::R
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    // A machine that is gone is noticed within a minute, however long a watch lasts.
+    tcp.set_keepalive(Some(Duration::from_secs(30)));
+    tcp.set_keepalive_interval(Some(Duration::from_secs(10)));
+    tcp.set_keepalive_retries(Some(3));
     let tls = config.rustls_https_connector_with_connector(gate::Connector::new(tcp, manner.gate.clone()))?;
     let mut connector = TimeoutConnector::new(tls);
     connector.set_connect_timeout(Some(manner.answer));
@@ -108,4 +131,17 @@ fn client(config: &Config, manner: &Manner, metrics: &Arc<Metrics>) -> anyhow::R
         .map_err(BoxError::from)
         .service(HttpClient::builder(TokioExecutor::new()).build(connector));
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_over_many_namespaces_are_renewed_less_often() {
+        let kinds = 8;
+        let seconds = [1, 2, 3, 7, 10, 100].map(|namespaces| watch_seconds(kinds * namespaces));
+        assert_eq!(seconds, [60, 80, 120, 280, 290, 290]);
+        assert_eq!(seconds.map(silence_seconds), [70, 90, 130, 150, 150, 150]);
+    }
 }

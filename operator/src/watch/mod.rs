@@ -33,14 +33,12 @@ use self::{
     follow::{Told, follow},
 };
 use crate::{
-    backoff::Backoff, children, context::Context, controller::Kind, kubernetes::WATCH_SECONDS, queue::Queue,
+    backoff::Backoff, children, context::Context, controller::Kind, kubernetes::watch_seconds, queue::Queue,
     topic::Related,
 };
 
 /// Label of everything that Sluice makes.
 const OURS: &str = "app.kubernetes.io/managed-by=sluice";
-/// And of what users make.
-const NOT_OURS: &str = "app.kubernetes.io/managed-by!=sluice";
 /// Of the pods of receivers and workers.
 const PODS: &str = "app.kubernetes.io/name in (sluice-receiver,sluice-worker)";
 /// What kubectl notes for itself; it repeats the spec.
@@ -134,6 +132,16 @@ impl<K: Resource> Versioned for Seen<K> {
 pub struct Watches {
     tasks: JoinSet<()>,
     unanswered: channel::Sender<usize>,
+    /// How long each lasts.
+    seconds: u32,
+}
+
+/// Topics, Webhooks and Integrations.
+const RESOURCES: usize = 3;
+
+/// How many watches there are over these namespaces; none means all.
+pub fn count(namespaces: &[String]) -> usize {
+    (RESOURCES + Others::all().len()) * namespaces.len().max(1)
 }
 
 /// Whether all watches were answered: by a list, or by the refusal to give one.
@@ -155,22 +163,19 @@ impl Answered {
 
 impl Watches {
     /// Starts all watches over these namespaces; none means all.
-    pub fn start(context: &Arc<Context>, client: &Client, namespaces: &[String]) -> Self {
-        let mut watches = Self::default();
+    pub fn start(context: &Arc<Context>, client: &Client, all: &[String]) -> Self {
+        let mut watches = Self { seconds: watch_seconds(count(all)), ..Self::default() };
         let namespaces: Vec<Option<String>> =
-            if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+            if all.is_empty() { vec![None] } else { all.iter().cloned().map(Some).collect() };
         for namespace in namespaces {
             watches.resources::<Topic>(context, client, namespace.clone());
             watches.resources::<Webhook>(context, client, namespace.clone());
             watches.resources::<Integration>(context, client, namespace.clone());
-            for kind in [ChildKind::ConfigMap, ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute] {
-                let others = Others::of(kind, OURS, wakes::owners);
+            for others in Others::all() {
                 watches.others(context, client, others, namespace.clone());
             }
-            let others = Others::of(ChildKind::ConfigMap, NOT_OURS, wakes::users_of_config_map);
-            watches.others(context, client, others, namespace.clone());
-            watches.others(context, client, Others::pods(), namespace);
         }
+        debug_assert_eq!(watches.tasks.len(), count(all));
         watches
     }
 
@@ -186,7 +191,7 @@ impl Watches {
         namespace: Option<String>,
     ) {
         let api = of_namespace::<DeserializeGuard<K>>(client, namespace.as_deref());
-        let mut feed = Feed::new(Arc::clone(&K::watched(context).cache), namespace);
+        let (settings, mut feed) = (self.settings(), Feed::new(Arc::clone(&K::watched(context).cache), namespace));
         let (context, mut first) = (Arc::clone(context), self.first());
         self.tasks.spawn(async move {
             let tell = |told| match told {
@@ -200,7 +205,7 @@ impl Watches {
                 Told::KindAppeared => {}
                 Told::Refused => first.comes_if(true),
             };
-            follow(api, settings(), K::NAME, tell).await;
+            follow(api, settings, K::NAME, tell).await;
         });
     }
 
@@ -210,6 +215,7 @@ impl Watches {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
+        let settings = Config { label_selector: labels.map(str::to_owned), ..self.settings() };
         let mut feed = Feed::new(Arc::default(), namespace);
         let (context, mut first) = (Arc::clone(context), self.first());
         self.tasks.spawn(async move {
@@ -224,8 +230,12 @@ impl Watches {
                 Told::KindAppeared => wakes::all_webhooks(&context),
                 Told::Refused => first.comes_if(true),
             };
-            follow(api, settings().labels(labels), &resource.kind, tell).await;
+            follow(api, settings, &resource.kind, tell).await;
         });
+    }
+
+    fn settings(&self) -> Config {
+        Config::default().timeout(self.seconds)
     }
 
     fn first(&self) -> First {
@@ -237,20 +247,29 @@ impl Watches {
 /// Objects of which only the owner and the version are kept.
 struct Others {
     resource: ApiResource,
-    labels: &'static str,
+    labels: Option<&'static str>,
     keep: fn(PartialObjectMeta<DynamicObject>) -> Owned,
     /// Wakes whom a change of one concerns.
     wake: fn(&Context, &Change<Owned>),
 }
 
 impl Others {
-    fn of(kind: ChildKind, labels: &'static str, wake: fn(&Context, &Change<Owned>)) -> Self {
+    /// What is watched beside the resources themselves. Users' ConfigMaps have no label to be told by.
+    fn all() -> [Self; 5] {
+        let ours = |kind| Self::of(kind, Some(OURS), wakes::owners);
+        let config_maps = Self::of(ChildKind::ConfigMap, None, wakes::config_map);
+        let [deployments, services, routes] =
+            [ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute].map(ours);
+        [config_maps, deployments, services, routes, Self::pods()]
+    }
+
+    fn of(kind: ChildKind, labels: Option<&'static str>, wake: fn(&Context, &Change<Owned>)) -> Self {
         Self { resource: children::api_resource(kind), labels, keep: Owned::of, wake }
     }
 
     /// What keeps pods from running is not told by their Deployment.
     fn pods() -> Self {
-        Self { resource: ApiResource::erase::<Pod>(&()), labels: PODS, keep: Owned::of_pod, wake: wakes::owners }
+        Self { resource: ApiResource::erase::<Pod>(&()), labels: Some(PODS), keep: Owned::of_pod, wake: wakes::owners }
     }
 }
 
@@ -267,10 +286,6 @@ impl First {
             unanswered.send_modify(|unanswered| *unanswered -= 1);
         }
     }
-}
-
-fn settings() -> Config {
-    Config::default().timeout(WATCH_SECONDS)
 }
 
 fn of_namespace<T>(client: &Client, namespace: Option<&str>) -> Api<T>

@@ -74,8 +74,9 @@ pub fn owners(context: &Context, change: &Change<Owned>) {
     }
 }
 
-/// Wakes the Integrations and Webhooks that name a ConfigMap.
-pub fn users_of_config_map(context: &Context, change: &Change<Owned>) {
+/// Wakes the owner of a ConfigMap, and the Integrations and Webhooks that name it.
+pub fn config_map(context: &Context, change: &Change<Owned>) {
+    owners(context, change);
     let NamespacedName { namespace, name } = &change.name;
     context
         .integrations
