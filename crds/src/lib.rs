@@ -29,7 +29,7 @@ pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
-pub use settings::{AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Settings, Tenancy};
+pub use settings::{AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, Settings, Tenancy};
 pub use size::{InvalidSize, Size};
 pub use topic::*;
 pub use webhook::*;

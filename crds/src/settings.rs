@@ -18,6 +18,9 @@ pub struct Settings {
     /// How the operator asks Kafka about topics.
     #[serde(default)]
     pub admin_requests: AdminRequests,
+    /// How lag and other numbers are measured and written into statuses.
+    #[serde(default)]
+    pub measuring: Measuring,
     /// Which addresses receivers and workers may call for users.
     #[serde(default)]
     pub outgoing: OutgoingCalls,
@@ -75,6 +78,26 @@ impl Default for AdminRequests {
             timeout: Duration::from_secs(8),
             drift_interval: Duration::from_secs(60),
         }
+    }
+}
+
+/// How lag and other numbers are measured and written into statuses. What is asked of a Kafka cluster in each interval has a bound that
+/// does not depend on the number of Integrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Measuring {
+    /// How often each Kafka cluster is asked where its topics end: one look for all of them. Default: `5s`.
+    pub interval: Duration,
+    /// Consumer groups that are asked for their offsets in one interval at most; those whose records move come first. Default: 200.
+    #[schemars(range(min = 1))]
+    pub groups: u16,
+    /// The numbers of one resource are written no more often, and only when a person would see a difference. Default: `30s`.
+    pub write_every: Duration,
+}
+
+impl Default for Measuring {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), groups: 200, write_every: Duration::from_secs(30) }
     }
 }
 

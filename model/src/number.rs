@@ -1,5 +1,7 @@
 //! Numbers as a status shows them: rounded, so that they change no more often than a person cares.
 
+use std::time::Duration;
+
 const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
 
 /// `0`, `999`, `1.2k`, `35k`, `1.2M`: two digits at least, rounded down.
@@ -11,8 +13,42 @@ pub(crate) fn rounded(number: u64) -> String {
     if whole < 10 && tenth > 0 { format!("{whole}.{tenth}{name}") } else { format!("{whole}{name}") }
 }
 
+/// `0`, `99`, `350`, `1.2k`, `350k`: two digits, rounded down; for what moves all the time.
+pub(crate) fn coarse(number: u64) -> String {
+    let digits = number.checked_ilog10().map_or(1, |digits| digits + 1);
+    let unit = 10_u64.pow(digits.saturating_sub(2));
+    rounded(number / unit * unit)
+}
+
+/// The times that are shown. Between two of them a person does the same.
+const STEPS: [(u64, &str); 15] = [
+    (60, "1m"),
+    (2 * 60, "2m"),
+    (5 * 60, "5m"),
+    (10 * 60, "10m"),
+    (20 * 60, "20m"),
+    (30 * 60, "30m"),
+    (3600, "1h"),
+    (2 * 3600, "2h"),
+    (4 * 3600, "4h"),
+    (8 * 3600, "8h"),
+    (12 * 3600, "12h"),
+    (24 * 3600, "1d"),
+    (48 * 3600, "2d"),
+    (4 * 24 * 3600, "4d"),
+    (7 * 24 * 3600, "7d"),
+];
+
+/// `<1m`, `1m`, `2m`, `5m` ... `7d`: rounded down.
+pub(crate) fn time(time: Duration) -> String {
+    let step = STEPS.iter().rev().find(|(seconds, _)| time.as_secs() >= *seconds);
+    step.map_or("<1m", |(_, text)| text).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn numbers_are_rounded_for_people() {
         for (number, text) in [
@@ -24,7 +60,31 @@ mod tests {
             (1_200_000, "1.2M"),
             (u64::MAX, "18446744073G"),
         ] {
-            assert_eq!(super::rounded(number), text);
+            assert_eq!(rounded(number), text);
+        }
+    }
+
+    #[test]
+    fn what_moves_all_the_time_has_two_digits() {
+        for (number, text) in [
+            (0, "0"),
+            (7, "7"),
+            (99, "99"),
+            (100, "100"),
+            (356, "350"),
+            (1_249, "1.2k"),
+            (35_700, "35k"),
+            (356_700, "350k"),
+        ] {
+            assert_eq!(coarse(number), text);
+        }
+    }
+
+    #[test]
+    fn times_have_few_values() {
+        for (seconds, text) in [(0, "<1m"), (59, "<1m"), (60, "1m"), (299, "2m"), (3 * 3600, "2h"), (10_000_000, "7d")]
+        {
+            assert_eq!(time(Duration::from_secs(seconds)), text);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What every pass may use.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use kube::Client;
-use sluice_crds::{Integration, Settings, Topic, Webhook};
+use sluice_crds::{ConditionType, Integration, NamespacedName, Settings, Topic, Webhook};
+use sluice_model::conditions;
 
 use crate::{
     clusters::Clusters,
@@ -12,7 +13,7 @@ use crate::{
     events::Events,
     leader::Leadership,
     measure::Measurements,
-    metrics::Metrics,
+    metrics::{Metrics, ResourceNumbers},
     queue::Depth,
     topic::{Identities, Relations, Sightings},
     watch::Watched,
@@ -62,7 +63,36 @@ impl Context {
         self.measure::<Topic>();
         self.measure::<Webhook>();
         self.measure::<Integration>();
+        self.metrics.resources(self.resources());
         self.metrics.text()
+    }
+
+    /// Every resource with its numbers. A replica that stands by leaves them to the one that leads.
+    fn resources(&self) -> Vec<ResourceNumbers> {
+        if !self.leadership.is_held() {
+            return Vec::new();
+        }
+        let mut all = self.readiness::<Topic>();
+        all.extend(self.readiness::<Webhook>());
+        let measured: HashMap<_, _> = self.measurements.all().into_iter().collect();
+        all.extend(self.readiness::<Integration>().into_iter().map(|resource| {
+            let Some(numbers) = measured.get(&resource.name) else { return resource };
+            let lag = numbers.backlog.as_ref().and_then(|backlog| backlog.lag);
+            let oldest =
+                numbers.backlog.as_ref().and_then(|backlog| backlog.oldest).map(|age| age.at_least().as_secs_f64());
+            let oldest_waiting = if lag == Some(0) { Some(0.0) } else { oldest };
+            ResourceNumbers { lag, oldest_waiting, dead_letters: numbers.dead_letters, ..resource }
+        }));
+        all
+    }
+
+    fn readiness<K: Kind>(&self) -> Vec<ResourceNumbers> {
+        let resource = |(name, object): (NamespacedName, Arc<K>)| {
+            let conditions = object.status().map(K::conditions).unwrap_or_default();
+            let ready = conditions::is_true(conditions, ConditionType::Ready);
+            ResourceNumbers { kind: K::NAME, name, ready, lag: None, oldest_waiting: None, dead_letters: None }
+        };
+        K::watched(self).all().map(resource).collect()
     }
 
     fn measure<K: Kind>(&self) {

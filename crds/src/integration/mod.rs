@@ -1,6 +1,7 @@
 //! Integration: records of a source are decoded, filtered, mapped and delivered to a sink.
 
 mod delivery;
+mod scaling;
 mod sink;
 mod source;
 mod step;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use delivery::{Backoff, Delivery, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, Retry};
+pub use scaling::Scaling;
 pub use sink::{Body, HttpMethod, HttpSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
 pub use step::{Decode, Format, SchemaSource, Step, Validation};
@@ -39,6 +41,8 @@ use crate::DeadLetters;
     printcolumn(name = "Sink", type_ = "string", json_path = ".status.sink", description = "What records are delivered to"),
     printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag", description = "Records that wait"),
     printcolumn(name = "Dead", type_ = "string", json_path = ".status.deadLetters", description = "Records that are kept as dead letters"),
+    printcolumn(name = "Oldest", type_ = "string", json_path = ".status.oldestWaiting", description = "How long the oldest record has waited that waits", priority = 1),
+    printcolumn(name = "Drained", type_ = "string", json_path = ".status.drainedIn", description = "When no record will wait any more", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Workers that are ready", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -62,10 +66,13 @@ pub struct IntegrationSpec {
     /// Where records go that could not be processed or delivered. Default: a Topic of its own, `<name>-dead-letters`.
     #[serde(default)]
     pub dead_letters: DeadLetters,
-    /// Workers to run. More than the source has partitions are of no use.
+    /// Workers to run. More than the source has partitions are of no use. Ignored where `scaling` is set.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// Workers in the number that the lag needs, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// The worker's own settings.
     #[serde(default)]
     pub worker: Worker,
@@ -133,12 +140,26 @@ pub struct IntegrationStatus {
     /// What records are delivered to, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Records that wait, for people: `0`, `1.2k`; `-` before the group has committed an offset.
+    /// Records that wait, for people: `0`, `1.2k`, two digits, rounded down; `-` before the group has committed an offset, `unknown` while the Kafka cluster does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<String>,
+    /// The partition where most records wait, and how many: `shop.orders-2: 800`. Absent while none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_partition: Option<String>,
+    /// How long the oldest record has waited that waits: `<1m`, `5m`, `2h`, rounded down. Absent while none waits. After a restart of
+    /// the operator it counts from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_waiting: Option<String>,
+    /// When no record will wait any more if it goes on like this: `<1m`, `20m`; `never` where lag does not shrink. Absent while none
+    /// waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_in: Option<String>,
     /// Records that the dead-letter topic holds, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
+    /// Workers that `scaling` wants, where it is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_replicas: Option<i32>,
     /// Workers that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

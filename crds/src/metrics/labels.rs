@@ -7,6 +7,8 @@ const RESOURCES: &str = "the resources that exist";
 /// Namespace of a resource.
 pub const NAMESPACE: Label =
     Label { name: "namespace", meaning: "Namespace of the resource", values: Values::AsMany(RESOURCES) };
+/// Name of a resource.
+pub const NAME: Label = Label { name: "name", meaning: "Name of the resource", values: Values::AsMany(RESOURCES) };
 /// Name of an Integration.
 pub const INTEGRATION: Label =
     Label { name: "integration", meaning: "Name of the Integration", values: Values::AsMany(RESOURCES) };

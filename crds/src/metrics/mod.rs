@@ -3,12 +3,14 @@
 //!
 //! - `process`: what every program tells about itself.
 //! - `operator`, `receiver`, `worker`: what each counts.
+//! - `resource`: what the operator tells about single resources.
 //! - `labels`: the labels, and what their values are taken from.
 
 pub mod labels;
 pub mod operator;
 pub mod process;
 pub mod receiver;
+pub mod resource;
 pub mod worker;
 
 /// A metric as Prometheus shows it.
@@ -108,7 +110,8 @@ pub struct Chapter {
 }
 
 /// All metrics there are.
-pub const CHAPTERS: [Chapter; 4] = [process::CHAPTER, operator::CHAPTER, receiver::CHAPTER, worker::CHAPTER];
+pub const CHAPTERS: [Chapter; 5] =
+    [process::CHAPTER, operator::CHAPTER, resource::CHAPTER, receiver::CHAPTER, worker::CHAPTER];
 
 /// Declares metrics as constants whose documentation is their meaning, and the list of them.
 macro_rules! metrics {

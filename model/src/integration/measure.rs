@@ -1,87 +1,233 @@
 //! How far an Integration is behind, and how many dead letters there are: computed from what the broker says, so that it is
 //! right while no worker runs.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::IntegrationStatus;
+
+use super::history::{Age, History};
 use crate::number;
 
-/// What the broker says about one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the broker says about one partition of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionOffsets {
+    /// Topic and partition, for people: `shop.orders-2`.
+    pub name: String,
     /// The oldest record that is kept.
     pub low: i64,
     /// One past the newest record that can be read: the last stable offset.
     pub end: i64,
     /// The next record that the group will read, where it has committed one.
     pub committed: Option<i64>,
+    /// How old the oldest record is that waits; `None` where none does, or nobody knows.
+    pub oldest: Option<Age>,
 }
 
-/// What the broker says about an Integration's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measurement {
+/// What waits in an Integration's source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backlog {
     /// Records that wait; `None` before the group has committed an offset.
     pub lag: Option<u64>,
-    /// Records that the dead-letter topic holds.
-    pub dead_letters: u64,
+    /// The partition where most of them wait, and how many; `None` where none does.
+    pub worst: Option<(String, u64)>,
+    /// How long the oldest of them has waited.
+    pub oldest: Option<Age>,
+    /// When the group will have caught up.
+    pub drain: Option<Drain>,
+    /// How many records a second the lag grows, or by a negative number shrinks, lately.
+    growth: Option<f64>,
+    at: Timestamp,
 }
 
-impl Measurement {
-    /// Sums up the partitions of the source and of the dead-letter topic.
-    pub fn of(source: &[PartitionOffsets], dead_letters: &[PartitionOffsets]) -> Self {
+/// When a group will have caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// If it goes on as it does.
+    In(Duration),
+    /// It falls further behind, or stands still.
+    Never,
+}
+
+/// Slower than one record in a minute is standing still.
+const STILL: f64 = 1.0 / 60.0;
+
+impl PartitionOffsets {
+    /// What the broker says, with what was seen of the partition's end before.
+    pub fn new(
+        name: String,
+        (low, end): (i64, i64),
+        committed: Option<i64>,
+        seen: Option<&History>,
+        now: Timestamp,
+    ) -> Self {
+        let mut partition = Self { name, low, end, committed, oldest: None };
+        if partition.waiting() > 0 {
+            partition.oldest = seen.and_then(|history| history.age(partition.next(), now));
+        }
+        partition
+    }
+
+    /// The next record that the group can read: those that were deleted before it read them do not wait any more.
+    fn next(&self) -> i64 {
+        self.committed.unwrap_or(self.low).max(self.low)
+    }
+
+    fn waiting(&self) -> u64 {
+        u64::try_from(self.end - self.next()).unwrap_or_default()
+    }
+}
+
+impl Backlog {
+    /// Sums up the partitions of the source. `before` is what was computed last.
+    pub fn of(source: &[PartitionOffsets], before: Option<&Self>, now: Timestamp) -> Self {
         let has_committed = source.iter().any(|partition| partition.committed.is_some());
+        let lag = has_committed.then(|| source.iter().map(PartitionOffsets::waiting).sum());
+        let worst = source.iter().max_by_key(|partition| partition.waiting()).filter(|worst| worst.waiting() > 0);
+        let growth = growth(before, lag, now);
         Self {
-            lag: has_committed.then(|| source.iter().map(waiting).sum()),
-            dead_letters: dead_letters.iter().map(|partition| distance(partition.low, partition.end)).sum(),
+            lag,
+            worst: worst.filter(|_| has_committed).map(|worst| (worst.name.clone(), worst.waiting())),
+            oldest: source.iter().filter_map(|partition| partition.oldest).max_by_key(|age| age.at_least()),
+            drain: lag.filter(|lag| *lag > 0).and_then(|lag| drain(lag, growth?)),
+            growth,
+            at: now,
         }
     }
 
-    /// The lag for people; `-` before the group has committed an offset.
-    pub fn lag_text(&self) -> String {
-        self.lag.map_or_else(|| "-".to_owned(), number::rounded)
-    }
-
-    /// The dead letters for people.
-    pub fn dead_letters_text(&self) -> String {
-        number::rounded(self.dead_letters)
-    }
-
-    /// Whether a person would see a difference.
-    pub fn looks_like(&self, other: &Self) -> bool {
-        self.lag_text() == other.lag_text() && self.dead_letters == other.dead_letters
+    /// When it was computed.
+    pub fn at(&self) -> Timestamp {
+        self.at
     }
 }
 
-/// Records that were deleted before the group read them do not wait any more.
-fn waiting(partition: &PartitionOffsets) -> u64 {
-    distance(partition.committed.unwrap_or(partition.low).max(partition.low), partition.end)
+/// Half of it is what was seen lately, so that one slow moment does not make another forecast.
+#[allow(clippy::cast_precision_loss, reason = "a forecast need not be more exact")]
+fn growth(before: Option<&Backlog>, lag: Option<u64>, now: Timestamp) -> Option<f64> {
+    let before = before?;
+    let seconds = now.duration_since(before.at).as_secs_f64();
+    if seconds <= 0.0 {
+        return before.growth;
+    }
+    let newest = (lag? as f64 - before.lag? as f64) / seconds;
+    Some(before.growth.map_or(newest, |growth| f64::midpoint(growth, newest)))
 }
 
-fn distance(from: i64, to: i64) -> u64 {
-    u64::try_from(to - from).unwrap_or_default()
+#[allow(clippy::cast_precision_loss, reason = "a forecast need not be more exact")]
+fn drain(lag: u64, growth: f64) -> Option<Drain> {
+    if growth > -STILL {
+        return Some(Drain::Never);
+    }
+    Duration::try_from_secs_f64(lag as f64 / -growth).ok().map(Drain::In)
+}
+
+/// The status of an Integration whose Kafka cluster does not answer: what it said last would be taken for true.
+pub fn without_numbers(previous: &IntegrationStatus) -> IntegrationStatus {
+    let unknown = || Some("unknown".to_owned());
+    IntegrationStatus {
+        lag: unknown(),
+        worst_partition: None,
+        oldest_waiting: None,
+        drained_in: None,
+        dead_letters: unknown(),
+        ..previous.clone()
+    }
+}
+
+/// The status with these numbers; `None` keeps what it says.
+pub fn with_numbers(
+    previous: &IntegrationStatus,
+    backlog: Option<&Backlog>,
+    dead_letters: Option<u64>,
+) -> IntegrationStatus {
+    let mut status = previous.clone();
+    if let Some(backlog) = backlog {
+        status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
+        status.worst_partition = backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
+        status.oldest_waiting = backlog.oldest.map(|age| number::time(age.at_least()));
+        status.drained_in = backlog.drain.map(|drain| match drain {
+            Drain::In(time) => number::time(time),
+            Drain::Never => "never".to_owned(),
+        });
+    }
+    if let Some(dead_letters) = dead_letters {
+        status.dead_letters = Some(number::rounded(dead_letters));
+    }
+    status
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Measurement, PartitionOffsets};
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
 
     fn partition(low: i64, end: i64, committed: Option<i64>) -> PartitionOffsets {
-        PartitionOffsets { low, end, committed }
+        PartitionOffsets::new(format!("t-{end}"), (low, end), committed, None, at(0))
+    }
+
+    fn lag(source: &[PartitionOffsets]) -> Option<u64> {
+        Backlog::of(source, None, at(0)).lag
     }
 
     #[test]
     fn lag_is_what_lies_between_the_committed_offset_and_the_end() {
-        let source = [partition(0, 10, Some(4)), partition(0, 5, Some(5)), partition(2, 8, None)];
-        assert_eq!(Measurement::of(&source, &[]).lag, Some(6 + 6));
+        let source = [partition(0, 10, Some(4)), partition(0, 5, Some(5)), partition(2, 9, None)];
+        let backlog = Backlog::of(&source, None, at(0));
+        assert_eq!((backlog.lag, backlog.worst), (Some(6 + 7), Some(("t-9".to_owned(), 7))));
     }
 
     #[test]
     fn records_that_retention_deleted_do_not_wait() {
-        assert_eq!(Measurement::of(&[partition(100, 110, Some(40))], &[]).lag, Some(10));
-        assert_eq!(Measurement::of(&[partition(0, 10, Some(12))], &[]).lag, Some(0));
+        assert_eq!(lag(&[partition(100, 110, Some(40))]), Some(10));
+        assert_eq!(lag(&[partition(0, 10, Some(12))]), Some(0));
     }
 
     #[test]
     fn a_group_without_a_commit_says_so() {
-        let measurement = Measurement::of(&[partition(0, 10, None)], &[partition(3, 5, None)]);
-        assert_eq!((measurement.lag, measurement.dead_letters), (None, 2));
-        assert_eq!(measurement.lag_text(), "-");
+        let backlog = Backlog::of(&[partition(0, 10, None)], None, at(0));
+        assert_eq!((backlog.lag, &backlog.worst), (None, &None));
+        assert_eq!(with_numbers(&IntegrationStatus::default(), Some(&backlog), None).lag.as_deref(), Some("-"));
+    }
+
+    #[test]
+    fn the_oldest_record_is_the_one_that_the_group_would_read_next() {
+        let mut history = History::default();
+        for (second, end) in [(0, 4), (10, 4), (20, 8)] {
+            history.saw(end, at(second));
+        }
+        let age = |low, committed| {
+            PartitionOffsets::new(String::new(), (low, 8), Some(committed), Some(&history), at(100)).oldest
+        };
+        assert_eq!(age(0, 4), Some(Age::About(Duration::from_secs(90))));
+        assert_eq!(age(0, 3), Some(Age::MoreThan(Duration::from_secs(100))));
+        assert_eq!(age(4, 3), Some(Age::About(Duration::from_secs(90))), "the record at 3 was deleted");
+        assert_eq!(age(0, 8), None, "nothing waits");
+    }
+
+    #[test]
+    fn the_time_to_drain_is_what_is_left_by_the_pace_of_late() {
+        let steps = |ends: &[(i64, i64)]| {
+            let mut last = None;
+            for (second, end) in ends {
+                last = Some(Backlog::of(&[partition(0, *end, Some(0))], last.as_ref(), at(*second)));
+            }
+            last.and_then(|last| last.drain)
+        };
+        assert_eq!(steps(&[(0, 100)]), None, "one look has no pace");
+        assert_eq!(steps(&[(0, 100), (10, 90), (20, 80)]), Some(Drain::In(Duration::from_secs(80))));
+        assert_eq!(steps(&[(0, 100), (10, 100)]), Some(Drain::Never));
+        assert_eq!(steps(&[(0, 100), (10, 120)]), Some(Drain::Never));
+        assert_eq!(steps(&[(0, 100), (10, 0)]), None, "nothing is left");
+    }
+
+    #[test]
+    fn what_was_not_measured_stays_as_it_was() {
+        let previous =
+            IntegrationStatus { lag: Some("3".into()), dead_letters: Some("1".into()), ..Default::default() };
+        assert_eq!(with_numbers(&previous, None, None), previous);
+        assert_eq!(with_numbers(&previous, None, Some(2)).dead_letters.as_deref(), Some("2"));
     }
 }

@@ -1,19 +1,23 @@
 //! Integration: a worker between a source and a sink, and a Topic for what it cannot deliver.
 
 mod desire;
+mod history;
 mod measure;
 mod report;
+mod scaling;
 mod steps;
 mod validate;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use sluice_crds::{Decode, Delivery, LogLevel, OutgoingCalls, StartFrom, Topic, TopicTemplate, Webhook, wire};
+use sluice_crds::{Decode, Delivery, LogLevel, OutgoingCalls, Scaling, StartFrom, Topic, TopicTemplate, Webhook, wire};
 
 pub use desire::{desire, worker_name};
-pub use measure::{Measurement, PartitionOffsets};
+pub use history::{Age, History};
+pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
+pub use scaling::{Needs, needed};
 pub use validate::validate;
 
 use crate::{Cluster, children::Owner};
@@ -59,8 +63,10 @@ pub struct Flow {
     pub outgoing: OutgoingCalls,
     /// Where dead letters go.
     pub dead_letters: DeadLetterTopic,
-    /// Workers to run: none while the Integration is paused.
+    /// Workers to run: none while the Integration is paused. With `scaling`: what it wanted last, until it is told what it wants now.
     pub replicas: i32,
+    /// How their number follows the lag.
+    pub scaling: Option<Scaling>,
     /// Whether it is paused.
     pub paused: bool,
     /// CPU and memory of a worker.

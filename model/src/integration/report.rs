@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{ConditionType, Integration, IntegrationStatus, Reason, Topic};
 
-use super::{COMPONENT, DeadLetterTopic, Flow, Measurement, desire::own_dead_letters, worker_name};
+use super::{COMPONENT, DeadLetterTopic, Flow, desire::own_dead_letters, worker_name};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
@@ -25,8 +25,6 @@ pub enum Outcome<'a> {
         pods: &'a [SeenPod],
         /// What had to change.
         plan: &'a Plan,
-        /// The newest measurement, where there is one.
-        measured: Option<Measurement>,
     },
     /// The world did not let the pass finish.
     Failed {
@@ -52,7 +50,7 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             failed(&mut conditions, *reason, message);
             status
         }
-        Outcome::Planned { flow, live, pods, plan, measured } => {
+        Outcome::Planned { flow, live, pods, plan } => {
             let workers = children::find_availability(live, &worker_name(&flow.owner), pods, now);
             planned(&mut conditions, flow, &Seen { live, plan, workers: workers.as_ref() });
             let active = workers.as_ref().filter(|workers| workers.complete && plan.changes.is_empty());
@@ -60,9 +58,7 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
                 active_generation: active.map_or(previous.active_generation, |_| generation),
                 source: Some(flow.source_title()),
                 sink: Some(flow.sink_title()),
-                lag: measured.map_or(previous.lag.clone(), |measured| Some(measured.lag_text())),
-                dead_letters: measured
-                    .map_or(previous.dead_letters.clone(), |measured| Some(measured.dead_letters_text())),
+                wanted_replicas: flow.scaling.map(|_| flow.replicas),
                 replicas: workers.as_ref().map(|workers| workers.replicas),
                 ready_replicas: workers.as_ref().map(|workers| workers.ready),
                 selector: Some(flow.owner.selector_text(COMPONENT)),

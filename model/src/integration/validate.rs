@@ -44,7 +44,8 @@ pub fn validate(
         delivery: spec.delivery.clone(),
         outgoing: settings.outgoing.clone(),
         dead_letters,
-        replicas: if spec.paused { 0 } else { spec.replicas },
+        replicas: replicas(integration),
+        scaling: spec.scaling.filter(|_| !spec.paused),
         paused: spec.paused,
         resources: spec.worker.resources.clone(),
         log_level: spec.worker.log_level,
@@ -64,6 +65,19 @@ fn owner(integration: &Integration) -> Owner {
 struct Source {
     cluster: Cluster,
     topics: Vec<String>,
+}
+
+/// With `scaling` it is what the last pass ran: how many are needed is known only after the broker was asked.
+fn replicas(integration: &Integration) -> i32 {
+    let spec = &integration.spec;
+    match spec.scaling {
+        _ if spec.paused => 0,
+        None => spec.replicas,
+        Some(scaling) => {
+            let before = integration.status.as_ref().and_then(|status| status.wanted_replicas);
+            before.unwrap_or(1).clamp(scaling.min_replicas, scaling.max_replicas)
+        }
+    }
 }
 
 fn source(integration: &Integration, references: &References, settings: &Settings) -> Result<Source, Rejection> {

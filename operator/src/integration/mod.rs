@@ -48,13 +48,13 @@ impl Kind for Integration {
         let now = Timestamp::now();
         let next = Next::Within(LOOK_AGAIN);
         let references = resolve(&context.client, self).await?;
-        let flow = match validate(self, &references, &context.settings) {
+        let mut flow = match validate(self, &references, &context.settings) {
             Ok(flow) => flow,
             Err(rejections) => {
                 return Ok(Pass { status: report(self, &Outcome::Rejected(&rejections), now), next });
             }
         };
-        let measured = context.measurements.follow(&flow);
+        flow.replicas = context.measurements.follow(&flow);
         let desired = desire(&flow, &context.settings.images);
         let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
         let plan = plan(&flow.owner, &desired, &live);
@@ -62,7 +62,7 @@ impl Kind for Integration {
         let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
         let pods = children::pods(&context.client, &context.asker, &flow.owner, COMPONENT, deployment).await?;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, measured };
+        let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan };
         Ok(Pass { status: report(self, &outcome, now), next })
     }
 

@@ -63,6 +63,8 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// Further lines of its configuration.
     pub settings: String,
+    /// How lag is measured and written.
+    pub measuring: &'static str,
     /// Another way to the API server than the kubeconfig says: plain HTTP to a proxy.
     pub server: Option<String>,
 }
@@ -85,8 +87,10 @@ impl Operator {
             "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
              away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
-             adminRequests: {{driftInterval: 5s}}\n{settings}\n",
+             adminRequests: {{driftInterval: 5s}}\n\
+             measuring: {measuring}\n{settings}\n",
             bootstrap = launch.bootstrap,
+            measuring = launch.measuring,
             settings = launch.settings,
         );
         std::fs::write(folder.path().join("config.yaml"), config)?;

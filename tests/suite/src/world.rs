@@ -144,6 +144,7 @@ impl Stage {
             lease_namespace: SERVICE_ACCOUNT.0.to_owned(),
             arguments: Vec::new(),
             settings: String::new(),
+            measuring: "{interval: 1s, writeEvery: 1s}",
             server: None,
         }
     }

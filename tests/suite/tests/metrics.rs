@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use sluice_crds::metrics::{Chapter, operator, process, receiver, worker};
+use sluice_crds::metrics::{Chapter, operator, process, receiver, resource, worker};
 use sluice_suite::{World, exposition::Exposition, flow::Flow, shop::payment, until, world::PATIENCE};
 
 async fn metrics(address: SocketAddr) -> String {
     reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
 }
 
-async fn complaints(address: SocketAddr, chapter: Chapter) -> Vec<String> {
-    Exposition::read(&metrics(address).await).complaints(&[process::CHAPTER, chapter])
+async fn complaints(address: SocketAddr, chapters: &[Chapter]) -> Vec<String> {
+    Exposition::read(&metrics(address).await).complaints(&[&[process::CHAPTER][..], chapters].concat())
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn programs_answer_what_the_page_says() {
     .await
     .unwrap();
 
-    assert_eq!(complaints(flow.receiver.status, receiver::CHAPTER).await, Vec::<String>::new());
-    assert_eq!(complaints(flow.worker.status, worker::CHAPTER).await, Vec::<String>::new());
-    assert_eq!(complaints(world.operator.status, operator::CHAPTER).await, Vec::<String>::new());
+    assert_eq!(complaints(flow.receiver.status, &[receiver::CHAPTER]).await, Vec::<String>::new());
+    assert_eq!(complaints(flow.worker.status, &[worker::CHAPTER]).await, Vec::<String>::new());
+    assert_eq!(complaints(world.operator.status, &[operator::CHAPTER, resource::CHAPTER]).await, Vec::<String>::new());
 }

@@ -106,6 +106,8 @@ async fn the_api_server_accepts_what_is_valid() {
             ),
         ),
         ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
+        ("Integration", format!("{SOURCE}, {SINK}, scaling: {{minReplicas: 0, maxReplicas: 4, targetLag: 50, cooldown: 1m}}")),
+        ("Integration", format!("{SOURCE}, {SINK}, scaling: {{maxReplicas: 4}}")),
     ];
     for (index, (kind, spec)) in cases.iter().enumerate() {
         judge(&world, kind, &format!("ok-{index}"), spec)
@@ -260,6 +262,13 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "spec.steps[0].validate.jsonSchema.inline",
         ),
         ("Integration", "i", format!("{SOURCE}, {SINK}, decode: {{format: Xml}}"), "spec.decode.format"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, scaling: {{minReplicas: 3, maxReplicas: 2}}"),
+            "scaling: maxReplicas is smaller than minReplicas",
+        ),
+        ("Integration", "i", format!("{SOURCE}, {SINK}, scaling: {{maxReplicas: 0}}"), "spec.scaling.maxReplicas"),
         ("Integration", "i.dotted", format!("{SOURCE}, {SINK}"), "use at most 45"),
     ];
     for (kind, name, spec, message) in cases {

@@ -1,4 +1,8 @@
 //! What the operator counts.
+//!
+//! - `resource`: what it tells about single resources.
+
+mod resource;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +19,8 @@ use sluice_crds::metrics::{labels::RELEASED_REASON, operator as defined};
 use sluice_kafka::Made;
 use sluice_telemetry::metrics::{self, Define as _};
 
+pub use self::resource::ResourceNumbers;
+use self::resource::Resources;
 use crate::{error::Error, queue::Depth};
 
 /// What the operator counts.
@@ -32,6 +38,7 @@ pub struct Metrics {
     kafka_requests: Family<KafkaLabels, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     topics_released: Family<ReasonLabels, Counter<u64, AtomicU64>>,
+    resources: Resources,
 }
 
 /// How a pass ended.
@@ -119,6 +126,7 @@ impl Default for Metrics {
             kafka_requests: Family::default(),
             events_lost: Counter::default(),
             topics_released: Family::default(),
+            resources: Resources::default(),
         };
         // A series that begins with 0 has a rate from its first count on.
         for reason in RELEASED_REASON.listed() {
@@ -144,6 +152,7 @@ impl Metrics {
         registry.define(&defined::KAFKA_REQUESTS, self.kafka_requests.clone());
         registry.define(&defined::EVENTS_LOST, self.events_lost.clone());
         registry.define(&defined::TOPICS_RELEASED, self.topics_released.clone());
+        registry.register_collector(Box::new(self.resources.clone()));
     }
 
     /// Counts a pass.
@@ -187,6 +196,11 @@ impl Metrics {
         set(&self.waiting, depth.waiting);
         set(&self.running, depth.running);
         self.oldest.get_or_create(&labels).set(depth.oldest);
+    }
+
+    /// Sets what is known of single resources at this moment.
+    pub fn resources(&self, numbers: Vec<ResourceNumbers>) {
+        self.resources.set(numbers);
     }
 
     /// Sets whether this replica leads.

@@ -1,0 +1,181 @@
+//! How far each Integration is behind, as the brokers tell: one poller for each Kafka cluster, whatever the number of Integrations,
+//! and a write of the status only where a person would see a difference.
+//!
+//! - `poll`: asks a cluster.
+//! - `turns`: which groups are asked next.
+//! - `write`: writes the numbers into statuses.
+
+mod poll;
+mod turns;
+mod write;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::{NamespacedName, Scaling};
+use sluice_model::integration::{Backlog, Flow, Needs, needed};
+use tokio::time::Instant;
+
+use crate::context::Context;
+
+/// What is asked about an Integration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subject {
+    cluster: String,
+    group: String,
+    topics: Vec<String>,
+    dead_letters: String,
+}
+
+impl Subject {
+    fn of(flow: &Flow) -> Self {
+        Self {
+            cluster: flow.cluster.name.clone(),
+            group: flow.group.clone(),
+            topics: flow.topics.clone(),
+            dead_letters: flow.dead_letter_topic(),
+        }
+    }
+
+    fn all_topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.iter().chain([&self.dead_letters])
+    }
+}
+
+/// The newest numbers of an Integration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// What waits in its source.
+    pub backlog: Option<Backlog>,
+    /// Records that the dead-letter topic holds.
+    pub dead_letters: Option<u64>,
+    /// Whether the Kafka cluster has not answered for a while: nothing is known then.
+    pub lost: bool,
+}
+
+#[derive(Debug)]
+struct Followed {
+    subject: Subject,
+    numbers: Numbers,
+    /// Whether they have changed since they were written last.
+    changed: bool,
+    /// When they were written last.
+    written: Option<Instant>,
+    workers: Workers,
+}
+
+/// How many workers there are to be, where that follows the lag.
+#[derive(Debug, Default)]
+struct Workers {
+    scaling: Option<Scaling>,
+    needs: Needs,
+    /// As the last pass had it.
+    run: i32,
+    wanted: Option<i32>,
+}
+
+impl Workers {
+    fn follow(&mut self, flow: &Flow) -> i32 {
+        if flow.scaling.is_none() {
+            *self = Self::default();
+        }
+        self.scaling = flow.scaling;
+        self.run = match (flow.scaling, self.wanted) {
+            (Some(scaling), Some(wanted)) => wanted.clamp(scaling.min_replicas, scaling.max_replicas),
+            _ => flow.replicas,
+        };
+        self.run
+    }
+
+    fn decide(&mut self, backlog: &Backlog, partitions: usize, now: Timestamp) -> bool {
+        let Some(scaling) = self.scaling else { return false };
+        let needed = needed(&scaling, backlog.lag, partitions);
+        let wanted = self.needs.decide(scaling.cooldown.get(), self.run, needed, now);
+        self.wanted = Some(wanted);
+        wanted != self.run
+    }
+}
+
+/// The newest numbers of every Integration that a pass has seen. They are asked for again after a restart.
+#[derive(Debug, Default)]
+pub struct Measurements {
+    followed: Mutex<HashMap<NamespacedName, Followed>>,
+}
+
+impl Measurements {
+    /// From now on the Integration is measured. Gives the number of workers to run.
+    pub fn follow(&self, flow: &Flow) -> i32 {
+        let subject = Subject::of(flow);
+        let mut followed = self.followed();
+        let new = |subject| Followed {
+            subject,
+            numbers: Numbers::default(),
+            changed: false,
+            written: None,
+            workers: Workers::default(),
+        };
+        let known = followed.entry(flow.owner.name.clone()).or_insert_with(|| new(subject.clone()));
+        if known.subject != subject {
+            *known = new(subject);
+        }
+        known.workers.follow(flow)
+    }
+
+    /// Whether another number of workers is needed than the last pass had.
+    fn needs_others(&self, name: &NamespacedName, partitions: usize, now: Timestamp) -> bool {
+        let mut followed = self.followed();
+        let Some(known) = followed.get_mut(name) else { return false };
+        known.numbers.backlog.as_ref().is_some_and(|backlog| known.workers.decide(backlog, partitions, now))
+    }
+
+    /// All numbers there are, with the Integrations' names.
+    pub fn all(&self) -> Vec<(NamespacedName, Numbers)> {
+        self.followed().iter().map(|(name, followed)| (name.clone(), followed.numbers.clone())).collect()
+    }
+
+    /// What is asked of a cluster, without Integrations that are gone.
+    fn subjects(&self, cluster: &str, exists: impl Fn(&NamespacedName) -> bool) -> BTreeMap<NamespacedName, Subject> {
+        let mut followed = self.followed();
+        followed.retain(|name, known| known.subject.cluster != cluster || exists(name));
+        let of_cluster = followed.iter().filter(|(_, known)| known.subject.cluster == cluster);
+        of_cluster.map(|(name, known)| (name.clone(), known.subject.clone())).collect()
+    }
+
+    fn take_backlog(&self, name: &NamespacedName, backlog: Backlog) {
+        self.change(name, |numbers| numbers.backlog = Some(backlog));
+    }
+
+    fn take_dead_letters(&self, name: &NamespacedName, dead_letters: u64) {
+        self.change(name, |numbers| numbers.dead_letters = Some(dead_letters));
+    }
+
+    /// Nothing is known any more of what lies in a cluster.
+    fn lose(&self, cluster: &str) {
+        for known in self.followed().values_mut().filter(|known| known.subject.cluster == cluster) {
+            known.changed |= !known.numbers.lost;
+            known.numbers = Numbers { lost: true, ..Numbers::default() };
+        }
+    }
+
+    fn change(&self, name: &NamespacedName, change: impl FnOnce(&mut Numbers)) {
+        if let Some(known) = self.followed().get_mut(name) {
+            let before = known.numbers.clone();
+            known.numbers.lost = false;
+            change(&mut known.numbers);
+            known.changed |= before != known.numbers;
+        }
+    }
+
+    /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
+    fn followed(&self) -> MutexGuard<'_, HashMap<NamespacedName, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Measures and writes for ever.
+pub async fn run(context: Arc<Context>) {
+    futures::future::join(poll::follow_clusters(Arc::clone(&context)), write::run(context)).await;
+}

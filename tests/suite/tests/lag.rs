@@ -1,0 +1,176 @@
+//! Lag as the status and the metrics show it: from a real broker, while no worker runs.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use sluice_crds::{Integration, IntegrationStatus, KafkaConnection, Topic};
+use sluice_kafka::{
+    ClientConfig, client_config,
+    consumer::{ConsumerSettings, consumer_config},
+};
+use sluice_suite::{World, until, world::condition};
+
+/// What a status shows is at most some looks old.
+const PATIENCE: Duration = Duration::from_mins(1);
+const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
+const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, spec: {\
+     source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}}";
+
+/// One Integration without workers, and the Kafka topic that it would read.
+struct Stand {
+    world: World,
+    connection: KafkaConnection,
+    topic: String,
+}
+
+impl Stand {
+    async fn open(name: &str) -> Self {
+        let world = World::begin(name).await.unwrap();
+        world.apply::<Topic>(TOPIC).await.unwrap();
+        let ready = |topic: &Topic| {
+            let ready = condition(&topic.status.clone().unwrap_or_default().conditions, "Ready");
+            if ready.starts_with("True") { Ok(()) } else { Err(ready) }
+        };
+        world.until("orders", "it is ready", ready).await.unwrap();
+        let topic = format!("{}.orders", world.namespace);
+        let connection =
+            KafkaConnection { bootstrap_servers: vec![world.bootstrap.clone()], ..KafkaConnection::default() };
+        Self { world, connection, topic }
+    }
+
+    fn config(&self) -> ClientConfig {
+        client_config(&self.connection).unwrap()
+    }
+
+    fn write(&self, partition: i32, count: usize) {
+        let producer: BaseProducer = self.config().create().unwrap();
+        send(&producer, &self.topic, partition, count);
+    }
+
+    fn commit(&self, offsets: &[(i32, i64)]) {
+        let group = format!("{}.to-api", self.world.namespace);
+        let consumer: BaseConsumer =
+            consumer_config(&self.connection, &group, &ConsumerSettings::default()).unwrap().create().unwrap();
+        consumer.commit(&list(&self.topic, offsets), CommitMode::Sync).unwrap();
+    }
+
+    async fn shows(&self, what: &str, judge: impl Fn(&IntegrationStatus) -> bool) -> IntegrationStatus {
+        let api = self.world.api::<Integration>();
+        until(what, PATIENCE, || async {
+            let integration = api.get("to-api").await.map_err(|error| error.to_string())?;
+            let status = integration.status.unwrap_or_default();
+            if judge(&status) { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn lag_is(&self, lag: &str) -> IntegrationStatus {
+        self.shows(&format!("lag is {lag}"), |status| status.lag.as_deref() == Some(lag)).await
+    }
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, count: usize) {
+    for _ in 0..count {
+        producer.send(BaseRecord::<(), _>::to(topic).partition(partition).payload("{}")).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn list(topic: &str, offsets: &[(i32, i64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
+    }
+    list
+}
+
+#[tokio::test]
+async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_records_were_deleted() {
+    let stand = Stand::open("lag").await;
+    stand.write(0, 5);
+    stand.write(1, 3);
+    stand.world.apply::<Integration>(INTEGRATION).await.unwrap();
+    let status = stand.lag_is("-").await;
+    assert_eq!((status.worst_partition, status.drained_in), (None, None));
+
+    stand.commit(&[(0, 1), (1, 0)]);
+    let status = stand.lag_is("7").await;
+    assert_eq!(status.worst_partition, Some(format!("{}-0: 4", stand.topic)));
+    assert!(status.oldest_waiting.is_some(), "{status:?}");
+    let labels = format!("{{namespace=\"{}\",integration=\"to-api\"}}", stand.world.namespace);
+    let metric = format!("sluice_integration_lag_records{labels}");
+    assert!((stand.world.operator.metric(&metric).await.unwrap() - 7.0).abs() < 0.1);
+    stand.shows("nothing drains it", |status| status.drained_in.as_deref() == Some("never")).await;
+
+    // What was deleted does not wait any more.
+    let admin: AdminClient<DefaultClientContext> = stand.config().create().unwrap();
+    admin.delete_records(&list(&stand.topic, &[(0, 4)]), &AdminOptions::new()).await.unwrap();
+    let status = stand.lag_is("4").await;
+    assert_eq!(status.worst_partition, Some(format!("{}-1: 3", stand.topic)));
+
+    stand.commit(&[(0, 5), (1, 3)]);
+    let status = stand.lag_is("0").await;
+    assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
+}
+
+#[tokio::test]
+async fn an_open_transaction_does_not_wait_and_its_marker_is_no_record_for_a_group_that_passed_it() {
+    let stand = Stand::open("transaction").await;
+    stand.world.apply::<Integration>(INTEGRATION).await.unwrap();
+    stand.write(0, 1);
+    stand.commit(&[(0, 0), (1, 0)]);
+    stand.lag_is("1").await;
+    let mut config = stand.config();
+    let producer: BaseProducer = config
+        .set("transactional.id", &stand.world.namespace)
+        .set("transaction.timeout.ms", "300000")
+        .create()
+        .unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    send(&producer, &stand.topic, 0, 1);
+    // It is after the first record, so that only that one can be read. Another partition tells that it was looked at meanwhile.
+    stand.write(1, 2);
+    stand.lag_is("3").await;
+    producer.commit_transaction(PATIENCE).unwrap();
+    // The record and the transaction's marker, which a reader passes without seeing it.
+    stand.lag_is("5").await;
+    stand.commit(&[(0, 3), (1, 2)]);
+    stand.lag_is("0").await;
+}
+
+#[tokio::test]
+async fn workers_follow_the_lag_from_none_to_as_many_as_there_are_partitions_and_back() {
+    let stand = Stand::open("scaling").await;
+    stand.commit(&[(0, 0), (1, 0)]);
+    let scaling = "scaling: {minReplicas: 0, maxReplicas: 10, targetLag: 10, cooldown: 1s}";
+    stand.world.apply::<Integration>(&INTEGRATION.replace("replicas: 0", scaling)).await.unwrap();
+    let worker_replicas = async |expected: i32| {
+        let judge = |worker: &Deployment| match worker.spec.as_ref().and_then(|spec| spec.replicas) {
+            Some(replicas) if replicas == expected => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        stand.world.until("to-api-worker", &format!("{expected} workers"), judge).await.unwrap();
+        stand.shows("it is written down", |status| status.wanted_replicas == Some(expected)).await;
+    };
+    worker_replicas(0).await;
+    stand.write(0, 5);
+    worker_replicas(1).await;
+    stand.write(0, 95);
+    worker_replicas(2).await;
+    stand.commit(&[(0, 95)]);
+    worker_replicas(1).await;
+    stand.commit(&[(0, 100)]);
+    worker_replicas(0).await;
+    let integration = stand.world.api::<Integration>().get("to-api").await.unwrap();
+    assert_eq!((integration.spec.replicas, integration.metadata.generation), (1, Some(1)), "the spec is the user's");
+}
