@@ -24,6 +24,12 @@ pub struct Delivery {
     /// When and how often a failed attempt is repeated.
     #[serde(default)]
     pub retry: Retry,
+    /// When a sink that fails again and again is left alone for a while. Default: it never is, and each record's retries go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Most attempts in a time, for each worker. Default: as many as `maxInFlight` and the sink allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// The header by which the sink can tell a repeated delivery.
     #[serde(default)]
     pub idempotency_key: IdempotencyKey,
@@ -52,6 +58,8 @@ impl Default for Delivery {
             max_in_flight: Self::default_max_in_flight(),
             timeout: Self::default_timeout(),
             retry: Retry::default(),
+            circuit_breaker: None,
+            rate_limit: None,
             idempotency_key: IdempotencyKey::default(),
             on_data_error: OnDataError::default(),
             on_delivery_error: OnDeliveryError::default(),
@@ -84,7 +92,8 @@ pub struct Retry {
     /// The wait between two attempts.
     #[serde(default)]
     pub backoff: Backoff,
-    /// Longest time from the first failure to the last attempt. Time in which no worker has the record does not count.
+    /// Longest time from the first failure to the last attempt. Time in which no worker has the record, or in which the
+    /// circuit is not closed, does not count.
     #[serde(default = "Retry::default_max_elapsed")]
     pub max_elapsed: Duration,
 }
@@ -145,6 +154,71 @@ impl Default for Backoff {
     }
 }
 
+/// When a sink that fails again and again is left alone: its circuit opens, and no attempt is made. After `openFor` one record is
+/// tried; when the sink takes it, the circuit closes, else it stays open as long again.
+///
+/// Failures are those that are worth repeating; a refusal shows that the sink works. While the circuit is not closed no retry
+/// budget is used: neither the attempts that find out whether the sink works again nor the time count. Records wait in the
+/// source meanwhile; the worker stays a member of its group. Each worker has a circuit of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.failures > 0 || has(self.failureShare)")
+    .message("circuitBreaker: with failures 0 write failureShare, or nothing opens the circuit"))]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// So many failures in a row open the circuit; 0: they do not.
+    #[serde(default = "CircuitBreaker::default_failures")]
+    #[schemars(range(min = 0, max = 1_000_000), extend("format" = "int32"))]
+    pub failures: u32,
+    /// Such a share of failures opens the circuit. Default: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_share: Option<FailureShare>,
+    /// How long the sink is left alone; at least 100 ms.
+    #[serde(default = "CircuitBreaker::default_open_for")]
+    pub open_for: Duration,
+}
+
+impl CircuitBreaker {
+    const fn default_failures() -> u32 {
+        10
+    }
+
+    const fn default_open_for() -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+/// A share of failures among the last attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureShare {
+    /// The share, in percent.
+    #[schemars(range(min = 1, max = 100), extend("format" = "int32"))]
+    pub percent: u8,
+    /// How many attempts are looked at. As long as fewer were made, the share does not count.
+    #[serde(default = "FailureShare::default_attempts")]
+    #[schemars(range(min = 10, max = 1000), extend("format" = "int32"))]
+    pub attempts: u32,
+}
+
+impl FailureShare {
+    const fn default_attempts() -> u32 {
+        100
+    }
+}
+
+/// Most attempts in a time. It holds for each worker: with several replicas the sink gets as many times as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Attempts in a second, in the long run.
+    #[schemars(range(min = 1, max = 1_000_000), extend("format" = "int32"))]
+    pub per_second: u32,
+    /// Attempts that may begin at once after a quiet time. Default: as many as `perSecond`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000), extend("format" = "int32"))]
+    pub burst: Option<u32>,
+}
+
 /// The header by which the sink can tell a repeated delivery. Its value is the same for a record over all attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -175,6 +249,8 @@ pub enum OnDataError {
     DeadLetter,
     /// It is dropped and counted as skipped.
     Drop,
+    /// Its partition stops at it until the Integration changes, or the worker is started anew; other partitions go on.
+    Halt,
 }
 
 /// What becomes of a record that the sink refuses, or that the retries do not get through.
@@ -183,4 +259,6 @@ pub enum OnDeliveryError {
     /// It becomes a dead letter.
     #[default]
     DeadLetter,
+    /// Its partition stops at it until the Integration changes, or the worker is started anew; other partitions go on.
+    Halt,
 }

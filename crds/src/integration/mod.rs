@@ -13,7 +13,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use delivery::{Backoff, Delivery, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, Retry};
+pub use delivery::{
+    Backoff, CircuitBreaker, Delivery, FailureShare, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, RateLimit,
+    Retry,
+};
 pub use scaling::Scaling;
 pub use sink::{Body, HttpMethod, HttpSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};

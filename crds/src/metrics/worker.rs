@@ -19,6 +19,10 @@ metrics! {
     DELIVERY_DURATION = Histogram "sluice_worker_delivery_duration_seconds" [NAMESPACE, INTEGRATION]
         "Time that one attempt to deliver a record took";
     PARTITIONS = Gauge "sluice_worker_partitions" [NAMESPACE, INTEGRATION] "Partitions that are assigned to this worker";
+    PARTITIONS_HALTED = Gauge "sluice_worker_partitions_halted" [NAMESPACE, INTEGRATION]
+        "Partitions that stopped at a record, as the Integration says";
+    CIRCUIT_OPEN = Gauge "sluice_worker_circuit_open" [NAMESPACE, INTEGRATION]
+        "1 while the sink is left alone because it failed again and again, or is tried with one record at a time, else 0";
 }
 
 /// What a worker counts.

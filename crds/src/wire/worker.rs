@@ -154,7 +154,39 @@ pub struct WorkerStatus {
     pub gone: u64,
     /// Partitions that are assigned to it.
     pub partitions: u64,
+    /// Whether the sink is left alone because it failed again and again.
+    #[serde(default)]
+    pub circuit: Circuit,
+    /// Partitions that stopped at a record, as the Integration says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halted: Vec<HaltedPartition>,
     /// Why nothing moves, where something keeps it from working; with what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// Whether records are delivered, as far as the sink is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Circuit {
+    /// They are.
+    #[default]
+    Closed,
+    /// The sink failed again and again and is left alone.
+    Open,
+    /// It is tried with one record.
+    HalfOpen,
+}
+
+/// A partition that stopped at a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HaltedPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The record.
+    pub offset: i64,
+    /// What it failed with.
+    pub reason: String,
 }

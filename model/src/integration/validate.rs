@@ -1,7 +1,9 @@
 //! Judges an Integration and what it refers to.
 
 use http::{HeaderName, HeaderValue};
-use sluice_crds::{Decode, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire};
+use sluice_crds::{
+    Decode, Duration, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire,
+};
 
 use super::{DeadLetterTopic, Flow, References, steps::steps};
 use crate::{
@@ -152,8 +154,12 @@ fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig,
         success_codes: http.success_codes.clone(),
     };
     let address = address::complaint("spec.sink.http.url", config.origin(), settings);
-    let rejections: Vec<Rejection> =
-        address.into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)).collect();
+    let rejections: Vec<Rejection> = address
+        .into_iter()
+        .chain(bad_headers(http))
+        .chain(bad_idempotency_header(spec))
+        .chain(bad_circuit(spec))
+        .collect();
     if !rejections.is_empty() {
         return Err(rejections);
     }
@@ -184,6 +190,16 @@ fn bad_idempotency_header(spec: &IntegrationSpec) -> Option<Rejection> {
     HeaderName::try_from(name.as_str())
         .is_err()
         .then(|| Rejection::invalid("spec.delivery.idempotencyKey.header", message()))
+}
+
+/// An open circuit has to leave the sink alone.
+const SHORTEST_OPEN: Duration = Duration::from_millis(100);
+
+fn bad_circuit(spec: &IntegrationSpec) -> Option<Rejection> {
+    let open_for = spec.delivery.circuit_breaker.as_ref()?.open_for;
+    let message = || format!("{open_for} leaves the sink no time; write at least {SHORTEST_OPEN}");
+    (open_for.get() < SHORTEST_OPEN.get())
+        .then(|| Rejection::invalid("spec.delivery.circuitBreaker.openFor", message()))
 }
 
 const DEAD_LETTERS: &str = "spec.deadLetters.topicRef.name";
@@ -351,7 +367,7 @@ mod tests {
 
     #[test]
     fn all_complaints_come_together() {
-        let spec = "{source: {kafka: {cluster: east, topics: [a]}}, decode: {maxSize: 17Mi}, steps: [{name: one, filter: '.a =='}, {name: two, map: '.b = upcase('}],
+        let spec = "{source: {kafka: {cluster: east, topics: [a]}}, decode: {maxSize: 17Mi}, delivery: {circuitBreaker: {openFor: 99ms}}, steps: [{name: one, filter: '.a =='}, {name: two, map: '.b = upcase('}],
             sink: {http: {url: 'http://user:pw@host/', headers: {Host: x, 'a b': y}}}}";
         let fields: Vec<_> = complaints(spec, &References::default()).into_iter().map(|(field, _)| field).collect();
         assert_eq!(
@@ -361,6 +377,7 @@ mod tests {
                 "spec.sink.http.url",
                 "spec.sink.http.headers[Host]",
                 "spec.sink.http.headers[a b]",
+                "spec.delivery.circuitBreaker.openFor",
                 "spec.decode.maxSize",
                 "spec.steps[0].filter",
                 "spec.steps[1].map",

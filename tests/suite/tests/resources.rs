@@ -105,6 +105,12 @@ async fn the_api_server_accepts_what_is_valid() {
                  {{name: b, validate: {{jsonSchema: {{configMapRef: {{name: schemas, key: order.json}}}}}}}}]"
             ),
         ),
+        (
+            "Integration",
+            format!(
+                "{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failures: 0, failureShare: {{percent: 50}}, openFor: 1m}}, rateLimit: {{perSecond: 50, burst: 100}}, onDataError: Halt, onDeliveryError: Halt}}"
+            ),
+        ),
         ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
         ("Integration", format!("{SOURCE}, {SINK}, scaling: {{minReplicas: 0, maxReplicas: 4, targetLag: 50, cooldown: 1m}}")),
         ("Integration", format!("{SOURCE}, {SINK}, scaling: {{maxReplicas: 4}}")),
@@ -269,6 +275,24 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "scaling: maxReplicas is smaller than minReplicas",
         ),
         ("Integration", "i", format!("{SOURCE}, {SINK}, scaling: {{maxReplicas: 0}}"), "spec.scaling.maxReplicas"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, delivery: {{rateLimit: {{perSecond: 0}}}}"),
+            "spec.delivery.rateLimit.perSecond",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failureShare: {{percent: 101}}}}}}"),
+            "spec.delivery.circuitBreaker.failureShare.percent",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failures: 0}}}}"),
+            "circuitBreaker: with failures 0 write failureShare, or nothing opens the circuit",
+        ),
         ("Integration", "i.dotted", format!("{SOURCE}, {SINK}"), "use at most 45"),
     ];
     for (kind, name, spec, message) in cases {

@@ -1,11 +1,13 @@
 //! Takes records from the source, has done what the schedule says, and tells the source how far they are settled.
 //!
 //! - `schedule`: what is to be done next, with which record. Pure.
+//! - `gate`: whether one more attempt may begin: circuit breaker and rate limit. Pure.
 //! - `partition`: one hold on a partition. Pure.
 //! - `pending`: a record that is not settled, and the work for it.
 //!
 //! One task owns all of it; each record that is under way is a task of its own.
 
+mod gate;
 mod partition;
 mod pending;
 mod schedule;
@@ -170,7 +172,14 @@ impl Engine {
             self.command(command);
         }
         self.end_drain();
-        self.flow.status.publish(self.schedule.counts());
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.flow.status.publish(self.schedule.counts(), self.schedule.sink_failure());
+        if let Some(halted) = self.schedule.halts() {
+            self.flow.status.halted(halted);
+        }
     }
 
     fn begin(&self, Work { key, hold, record, task }: Work) {
@@ -195,7 +204,7 @@ impl Engine {
     /// When there may be something to do although nothing happens.
     fn wakes_at(&self) -> Option<Instant> {
         let drained = self.drain.as_ref().map(|drain| drain.deadline);
-        self.schedule.wakes_at().map(Instant::from_std).into_iter().chain(drained).min()
+        self.schedule.wakes_at(Instant::now().into_std()).map(Instant::from_std).into_iter().chain(drained).min()
     }
 
     fn commit(&mut self) {

@@ -26,6 +26,8 @@ pub(crate) struct Partition {
     /// It is about to go: nothing new begins.
     pub(crate) draining: bool,
     pub(crate) paused: bool,
+    /// The record at which it stopped for good, and why.
+    pub(crate) halted: Option<Halt>,
     /// What earlier holds, by whomever, left behind for records that are yet to be read.
     ahead: Ahead,
     committed: Option<Committed>,
@@ -33,6 +35,13 @@ pub(crate) struct Partition {
     is_told: bool,
     /// Bytes of the unsettled records.
     bytes: usize,
+}
+
+/// Why a partition stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Halt {
+    pub(crate) offset: i64,
+    pub(crate) reason: String,
 }
 
 /// What is known of a record when it is read.
@@ -117,10 +126,30 @@ impl Partition {
             under_way: 0,
             draining: false,
             paused: false,
+            halted: None,
             ahead: Ahead { settled: settled.into(), failing: failing.into() },
             committed: None,
             is_told: true,
             bytes: 0,
+        }
+    }
+
+    /// Whether the record with this offset may begin: those before the one at which the partition stopped still do.
+    pub(crate) fn may_begin(&self, offset: i64) -> bool {
+        !self.draining && self.halted.as_ref().is_none_or(|halt| offset < halt.offset)
+    }
+
+    /// It stops at this record, or at an earlier one where it did before.
+    pub(crate) fn halt(&mut self, halt: Halt) {
+        if self.halted.as_ref().is_none_or(|before| halt.offset < before.offset) {
+            self.halted = Some(halt);
+        }
+    }
+
+    /// All records before this offset were told. What lies behind the record at which it stopped is not.
+    pub(crate) fn reach(&mut self, position: i64) {
+        if self.halted.is_none() {
+            self.offsets.reach(position);
         }
     }
 
@@ -190,16 +219,21 @@ impl Partition {
         self.committed = None;
     }
 
-    pub(crate) fn should_pause(&self, limits: &Limits) -> bool {
+    /// `closed`: nothing is to be read for now, whatever the limits say.
+    pub(crate) fn should_pause(&self, limits: &Limits, closed: bool) -> bool {
         !self.paused
-            && (self.offsets.unsettled() >= limits.unsettled
+            && (closed
+                || self.halted.is_some()
+                || self.offsets.unsettled() >= limits.unsettled
                 || self.offsets.span() >= limits.span
                 || self.bytes >= limits.bytes
                 || !self.is_told)
     }
 
-    pub(crate) fn may_resume(&self, limits: &Limits) -> bool {
+    pub(crate) fn may_resume(&self, limits: &Limits, closed: bool) -> bool {
         self.paused
+            && !closed
+            && self.halted.is_none()
             && self.is_told
             && self.offsets.unsettled() <= limits.unsettled / 2
             && self.offsets.span() <= limits.span / 2

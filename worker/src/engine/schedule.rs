@@ -4,6 +4,9 @@
 //! A record that was read is settled at once, or waits in its lane, or is ready, or under way, or waits for its next attempt.
 //! Only those under way occupy anybody.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
@@ -13,18 +16,22 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use slotmap::SlotMap;
-use sluice_crds::{Delivery, OnDataError, OnDeliveryError};
+use sluice_crds::{
+    Delivery, OnDataError, OnDeliveryError,
+    wire::{Circuit, HaltedPartition},
+};
 use sluice_pipeline::{Record, Rejection, Verdict};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
-    partition::{Known, Limits, Partition, Placement},
+    gate::{Gate, Pass},
+    partition::{Halt, Known, Limits, Partition, Placement},
     pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
 };
 use crate::{
     dead_letters::Failed,
     lanes::lane,
-    retry::{Decision, decide, patience},
+    retry::{Decision, Failure, decide, patience},
     sink::DeliveryError,
     source::{Batch, Command, Commit, Extent, PartitionId, Position, Start},
     status::Counts,
@@ -47,10 +54,15 @@ pub(crate) struct Schedule {
     /// Records that wait for their next attempt.
     later: BinaryHeap<Reverse<(Instant, RecordKey)>>,
     under_way: UnderWay,
+    gate: Gate,
+    /// How the circuit was when it was looked at last.
+    circuit: Circuit,
     /// The time that counts against retry budgets.
     clock: Stopwatch,
     commands: Vec<Command>,
     counts: Counts,
+    /// Whether there is something new to tell about halted partitions.
+    halts_changed: bool,
 }
 
 /// A moment, as the budget counts it and as people do.
@@ -66,6 +78,8 @@ impl Schedule {
         Self {
             limits: Limits::new(most),
             under_way: UnderWay::new(most),
+            gate: Gate::new(&delivery),
+            circuit: Circuit::Closed,
             clock: Stopwatch::started(now),
             delivery,
             sink,
@@ -77,6 +91,7 @@ impl Schedule {
             later: BinaryHeap::new(),
             commands: Vec::new(),
             counts: Counts::default(),
+            halts_changed: false,
         }
     }
 
@@ -87,6 +102,7 @@ impl Schedule {
         let hold = self.partitions.insert(Partition::new(id.clone(), committed));
         self.holds.insert(id, hold);
         self.share_memory();
+        self.pause_or_resume(hold);
         hold
     }
 
@@ -98,6 +114,9 @@ impl Schedule {
             return;
         };
         for record in records {
+            if self.partitions[hold].halted.is_some() {
+                break;
+            }
             self.meet(hold, record, now, &judge);
         }
         self.pause_or_resume(hold);
@@ -107,7 +126,7 @@ impl Schedule {
     pub(crate) fn reach(&mut self, positions: &[Position]) {
         for Position { partition, offset } in positions {
             if let Some(hold) = self.holds.get(partition) {
-                self.partitions[*hold].offsets.reach(*offset);
+                self.partitions[*hold].reach(*offset);
             }
         }
     }
@@ -140,12 +159,13 @@ impl Schedule {
     /// What is to be done now, as long as there is anything.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Work> {
         self.wake(now);
-        self.next_letter().or_else(|| self.next_delivery())
+        self.follow_circuit(now);
+        self.next_letter().or_else(|| self.next_delivery(now))
     }
 
     /// When there may be something to do although nothing happens.
-    pub(crate) fn wakes_at(&self) -> Option<Instant> {
-        self.later.peek().map(|Reverse((at, _))| *at)
+    pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        self.later.peek().map(|Reverse((at, _))| *at).into_iter().chain(self.gate.wakes_at(now)).min()
     }
 
     /// Work has come to its end; that of a partition that is gone changes nothing. `chance` is a random number from 0 to 1.
@@ -157,6 +177,7 @@ impl Schedule {
         self.partitions[pending.hold].under_way -= 1;
         match end {
             End::Delivered => {
+                self.gate.judge(key, None, now.at);
                 self.counts.delivered += 1;
                 self.settle(key);
             }
@@ -188,6 +209,10 @@ impl Schedule {
         let clock = self.clock.read(now);
         let commit = partition.commit(|key| self.records.get(key)?.spent(clock));
         let unsettled = partition.offsets.unsettled();
+        if partition.halted.is_some() {
+            self.counts.halted -= 1;
+            self.halts_changed = true;
+        }
         info!(partition = %id, unsettled, "Partition given back");
         for key in partition.offsets.window().filter_map(|(_, key)| key.copied()) {
             self.forget(key);
@@ -195,6 +220,21 @@ impl Schedule {
         self.counts.returned += count(unsettled);
         self.share_memory();
         Some((hold, commit))
+    }
+
+    /// What the sink last failed with.
+    pub(crate) fn sink_failure(&self) -> &str {
+        self.gate.failure()
+    }
+
+    /// The partitions that stopped at a record, where that is news.
+    pub(crate) fn halts(&mut self) -> Option<Vec<HaltedPartition>> {
+        let halted = |partition: &Partition| {
+            let Halt { offset, reason } = partition.halted.clone()?;
+            let PartitionId { topic, partition } = &partition.id;
+            Some(HaltedPartition { topic: topic.to_string(), partition: *partition, offset, reason })
+        };
+        std::mem::take(&mut self.halts_changed).then(|| self.partitions.values().filter_map(halted).collect())
     }
 
     /// What is to be written down of how far partitions are settled.
@@ -219,7 +259,7 @@ impl Schedule {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        Counts { partitions: count(self.partitions.len()), ..self.counts }
+        Counts { partitions: count(self.partitions.len()), circuit: self.circuit, ..self.counts }
     }
 
     fn meet(&mut self, hold: HoldKey, record: Record, now: Moment, judge: impl Fn(&Record) -> Verdict) {
@@ -230,8 +270,13 @@ impl Schedule {
             Known::Settled => return partition.pass(record.offset),
             Known::Begun => return debug!(partition = %partition.id, offset = record.offset, "Record read twice"),
         };
+        let verdict = judge(&record);
+        if let (Verdict::Reject(rejection), OnDataError::Halt) = (&verdict, self.delivery.on_data_error) {
+            // It is not begun: the wall stays before it, and whoever reads it next judges it anew.
+            return self.halt(hold, record.offset, &Failed::to_process(rejection.clone(), now.utc));
+        }
         self.counts.received += 1;
-        match judge(&record) {
+        match verdict {
             Verdict::Deliver(message) => {
                 let failing = spent.map(|spent| Failing { spent, since: self.clock.read(now.at) });
                 self.enter(hold, record, Task::Deliver(message), failing);
@@ -248,7 +293,7 @@ impl Schedule {
 
     fn reject(&mut self, hold: HoldKey, record: Record, rejection: Rejection, now: Moment) {
         match self.delivery.on_data_error {
-            OnDataError::DeadLetter => {
+            OnDataError::DeadLetter | OnDataError::Halt => {
                 let letter = Arc::new(Failed::to_process(rejection, now.utc));
                 self.enter(hold, record, Task::Bury(letter, 0), None);
             }
@@ -313,18 +358,45 @@ impl Schedule {
         None
     }
 
-    fn next_delivery(&mut self) -> Option<Work> {
-        while self.under_way.has_room_for_deliveries() {
-            let key = self.ready.pop_front()?;
-            let Some(pending) = self.records.get(key) else { continue };
-            let partition = &mut self.partitions[pending.hold];
-            if !partition.draining {
-                partition.under_way += 1;
-                self.under_way.deliveries += 1;
-                return Some(self.work(key));
+    fn next_delivery(&mut self, now: Instant) -> Option<Work> {
+        while self.ready.front().is_some_and(|key| !self.may_begin(*key)) {
+            self.ready.pop_front();
+        }
+        if self.ready.is_empty() || !self.under_way.has_room_for_deliveries() {
+            return None;
+        }
+        let key = match self.gate.pass(now) {
+            Pass::Any => self.ready.pop_front()?,
+            Pass::Probe => self.next_probe()?,
+            Pass::Nothing => return None,
+        };
+        self.partitions[self.records[key].hold].under_way += 1;
+        self.under_way.deliveries += 1;
+        Some(self.work(key))
+    }
+
+    /// One that never failed tells more of the sink than one that always does.
+    fn next_probe(&mut self) -> Option<RecordKey> {
+        let is_fresh = |key: &RecordKey| self.may_begin(*key) && self.records[*key].failing.is_none();
+        let index = self.ready.iter().position(is_fresh).unwrap_or_default();
+        let key = self.ready.remove(index)?;
+        self.gate.probe_with(key);
+        Some(key)
+    }
+
+    fn may_begin(&self, key: RecordKey) -> bool {
+        self.records.get(key).is_some_and(|pending| self.partitions[pending.hold].may_begin(pending.offset))
+    }
+
+    /// The budgets' clock stands still while the circuit is not closed, and nothing is read while it is open.
+    fn follow_circuit(&mut self, now: Instant) {
+        let before = std::mem::replace(&mut self.circuit, self.gate.circuit(now));
+        if before != self.circuit {
+            self.clock.run(self.circuit == Circuit::Closed, now);
+            for hold in self.partitions.keys().collect::<Vec<_>>() {
+                self.pause_or_resume(hold);
             }
         }
-        None
     }
 
     fn work(&mut self, key: RecordKey) -> Work {
@@ -334,6 +406,14 @@ impl Schedule {
     }
 
     fn fail(&mut self, key: RecordKey, error: DeliveryError, now: Moment, chance: f64) {
+        let passing = matches!(error.failure, Failure::Passing { .. });
+        let was_probe = self.gate.judge(key, passing.then_some(&*error.message), now.at);
+        self.follow_circuit(now.at);
+        if was_probe && passing {
+            // It found out about the sink and nothing about the record, whose budget stays as it was.
+            self.ready.push_back(key);
+            return;
+        }
         let spent = self.records[key].spend(now, self.clock.read(now.at));
         match decide(&self.delivery.retry, &spent, error.failure, chance) {
             Decision::Retry { after } => {
@@ -350,7 +430,26 @@ impl Schedule {
                 self.records[key].task = Task::Bury(Arc::new(failed), 0);
                 self.bury(key);
             }
+            OnDeliveryError::Halt => {
+                let pending = &mut self.records[key];
+                // Whoever goes on with it has the whole budget.
+                pending.failing = None;
+                let (hold, offset) = (pending.hold, pending.offset);
+                self.halt(hold, offset, &failed);
+            }
         }
+    }
+
+    /// The partition stops at this record. What is under way in it comes to its end.
+    fn halt(&mut self, hold: HoldKey, offset: i64, failed: &Failed) {
+        let Failed { stage, code, message, .. } = failed;
+        let reason = format!("{stage}: {code}: {message}");
+        let partition = &mut self.partitions[hold];
+        error!(partition = %partition.id, offset, "Partition halted: {reason}");
+        self.counts.halted += u64::from(partition.halted.is_none());
+        partition.halt(Halt { offset, reason });
+        self.halts_changed = true;
+        self.pause_or_resume(hold);
     }
 
     /// Its dead letter is to be written. It counts as under way, so that a partition that goes waits for it.
@@ -380,17 +479,19 @@ impl Schedule {
     /// Its partition is gone, and what is under way for it with it.
     fn forget(&mut self, key: RecordKey) {
         let Some(pending) = self.records.remove(key) else { return };
+        self.gate.forget(key);
         if pending.record.is_none() {
             self.under_way.end(&pending.task);
         }
     }
 
     fn pause_or_resume(&mut self, hold: HoldKey) {
+        let closed = self.circuit == Circuit::Open;
         let partition = &mut self.partitions[hold];
-        if partition.should_pause(&self.limits) {
+        if partition.should_pause(&self.limits, closed) {
             partition.paused = true;
             self.commands.push(Command::Pause(partition.id.clone()));
-        } else if partition.may_resume(&self.limits) {
+        } else if partition.may_resume(&self.limits, closed) {
             partition.paused = false;
             self.commands.push(Command::Resume(partition.id.clone()));
         }

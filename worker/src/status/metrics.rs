@@ -8,7 +8,10 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-use sluice_crds::metrics::{Metric, worker as defined};
+use sluice_crds::{
+    metrics::{Metric, worker as defined},
+    wire::Circuit,
+};
 use sluice_telemetry::metrics::{self, Define as _, describe};
 
 use super::{Counts, Status};
@@ -26,8 +29,12 @@ const COUNTERS: [Counted; 7] = [
     (defined::DELIVERY_RETRIES, |counts| counts.retries),
 ];
 
-const GAUGES: [Counted; 2] =
-    [(defined::RECORDS_UNSETTLED, Counts::unsettled), (defined::PARTITIONS, |counts| counts.partitions)];
+const GAUGES: [Counted; 4] = [
+    (defined::RECORDS_UNSETTLED, Counts::unsettled),
+    (defined::PARTITIONS, |counts| counts.partitions),
+    (defined::PARTITIONS_HALTED, |counts| counts.halted),
+    (defined::CIRCUIT_OPEN, |counts| u64::from(counts.circuit != Circuit::Closed)),
+];
 
 /// The registry of a worker.
 pub(crate) fn registry(status: &Arc<Status>) -> Registry {

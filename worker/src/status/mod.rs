@@ -13,7 +13,7 @@ use std::{
 };
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use sluice_crds::wire::WorkerStatus;
+use sluice_crds::wire::{Circuit, HaltedPartition, WorkerStatus};
 use tracing::{info, warn};
 
 pub(crate) use server::serve;
@@ -27,6 +27,7 @@ pub(crate) struct Status {
     integration: [(&'static str, String); 2],
     counts: Mutex<Counts>,
     troubles: Mutex<BTreeMap<Area, String>>,
+    halted: Mutex<Vec<HaltedPartition>>,
     /// Seconds that attempts took.
     attempts: Histogram,
     sink_fails: AtomicBool,
@@ -49,13 +50,18 @@ pub(crate) struct Counts {
     /// Deleted by Kafka before they were read.
     pub(crate) gone: u64,
     pub(crate) partitions: u64,
+    /// Those that stopped at a record.
+    pub(crate) halted: u64,
+    pub(crate) circuit: Circuit,
 }
 
 /// Where something can keep the worker from working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     Source,
+    Sink,
     DeadLetters,
+    Halted,
 }
 
 /// A source that gave no sign of life for this long hangs. Longer than a revocation, which waits for deliveries.
@@ -69,6 +75,7 @@ impl Status {
             integration: [("namespace", name.namespace.clone()), ("integration", name.name.clone())],
             counts: Mutex::default(),
             troubles: Mutex::default(),
+            halted: Mutex::default(),
             // 1 ms to 33 s.
             attempts: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             sink_fails: AtomicBool::new(false),
@@ -78,9 +85,31 @@ impl Status {
         }
     }
 
-    /// All counts, at one moment.
-    pub(crate) fn publish(&self, counts: Counts) {
-        *self.counts() = counts;
+    /// All counts, at one moment, and what the sink last failed with.
+    pub(crate) fn publish(&self, counts: Counts, failure: &str) {
+        let before = std::mem::replace(&mut *self.counts(), counts).circuit;
+        match (before, counts.circuit) {
+            (Circuit::Closed | Circuit::HalfOpen, Circuit::Open) => {
+                self.trouble(
+                    Area::Sink,
+                    format!("the sink is left alone and records wait, as it failed again and again: {failure}"),
+                );
+            }
+            (Circuit::Open | Circuit::HalfOpen, Circuit::Closed) => self.well(Area::Sink),
+            _ => {}
+        }
+    }
+
+    /// These partitions stopped at a record, and no others.
+    pub(crate) fn halted(&self, halted: Vec<HaltedPartition>) {
+        let each = halted.iter().map(|HaltedPartition { topic, partition, offset, reason }| {
+            format!("{topic}[{partition}] stopped at offset {offset} until the Integration changes: {reason}")
+        });
+        match each.collect::<Vec<_>>().join("; ") {
+            none if none.is_empty() => self.well(Area::Halted),
+            message => self.trouble(Area::Halted, message),
+        }
+        *lock(&self.halted) = halted;
     }
 
     /// An attempt ended. Only the first failure after a success is logged, and the first success after a failure.
@@ -152,6 +181,8 @@ impl Status {
             retries: counts.retries,
             gone: counts.gone,
             partitions: counts.partitions,
+            circuit: counts.circuit,
+            halted: lock(&self.halted).clone(),
             trouble: (!troubles.is_empty())
                 .then(|| troubles.values().map(String::as_str).collect::<Vec<_>>().join("; ")),
         }

@@ -16,6 +16,7 @@ mod guard;
 mod kafka;
 mod requests;
 mod running;
+mod waiting;
 
 use std::{
     fmt::Debug,

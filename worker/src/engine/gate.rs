@@ -1,0 +1,96 @@
+//! Whether one more attempt may begin: as the circuit, the rate limit and the number under way allow. Pure: the time comes in
+//! as an argument.
+
+use std::time::Instant;
+
+use sluice_crds::{Delivery, wire::Circuit};
+
+use super::pending::RecordKey;
+use crate::{breaker::Breaker, rate::Rate};
+
+/// What stands between a record that is ready and the sink.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    breaker: Breaker,
+    rate: Rate,
+    /// The record by which it is found out whether the sink works again.
+    probe: Option<RecordKey>,
+    /// What the sink last failed with.
+    failure: String,
+    /// When the rate limit allows one more.
+    held_until: Option<Instant>,
+}
+
+/// What may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Any,
+    /// One, to find out whether the sink works again.
+    Probe,
+    Nothing,
+}
+
+impl Gate {
+    pub(crate) fn new(delivery: &Delivery) -> Self {
+        Self {
+            breaker: Breaker::new(delivery.circuit_breaker.clone()),
+            rate: Rate::new(delivery.rate_limit),
+            probe: None,
+            failure: String::new(),
+            held_until: None,
+        }
+    }
+
+    /// What may begin now. `Any` counts against the rate: it is asked for only where something does begin.
+    pub(crate) fn pass(&mut self, now: Instant) -> Pass {
+        match self.breaker.circuit(now) {
+            Circuit::Closed => self.rate.take(now).map_or_else(
+                |time| {
+                    self.held_until = Some(time);
+                    Pass::Nothing
+                },
+                |()| Pass::Any,
+            ),
+            Circuit::HalfOpen if self.probe.is_none() => Pass::Probe,
+            Circuit::HalfOpen | Circuit::Open => Pass::Nothing,
+        }
+    }
+
+    /// This record finds out whether the sink works again.
+    pub(crate) fn probe_with(&mut self, key: RecordKey) {
+        self.probe = Some(key);
+    }
+
+    /// A record is no longer in hand: if it was the probe, another one takes its place.
+    pub(crate) fn forget(&mut self, key: RecordKey) {
+        self.probe.take_if(|probe| *probe == key);
+    }
+
+    /// An attempt ended; `failure` says what the sink failed with, a refusal shows that it works. `true`: it was the probe.
+    pub(crate) fn judge(&mut self, key: RecordKey, failure: Option<&str>, now: Instant) -> bool {
+        if let Some(failure) = failure {
+            failure.clone_into(&mut self.failure);
+        }
+        let was_probe = self.probe.take_if(|probe| *probe == key).is_some();
+        if was_probe {
+            self.breaker.probed(failure.is_some(), now);
+        } else {
+            self.breaker.attempted(failure.is_some(), now);
+        }
+        was_probe
+    }
+
+    pub(crate) fn circuit(&mut self, now: Instant) -> Circuit {
+        self.breaker.circuit(now)
+    }
+
+    /// What the sink last failed with.
+    pub(crate) fn failure(&self) -> &str {
+        &self.failure
+    }
+
+    /// When more may begin although nothing happens.
+    pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        self.held_until.filter(|time| *time > now).into_iter().chain(self.breaker.open_until()).min()
+    }
+}
