@@ -15,6 +15,8 @@ pub struct Record {
     pub offset: i64,
     /// When it was written, in milliseconds since 1970.
     pub timestamp: Option<i64>,
+    /// Whether the broker set the timestamp when it took the record, instead of who wrote it.
+    pub log_append_time: bool,
     /// Its key.
     pub key: Option<Bytes>,
     /// Its value; `None` is a tombstone.

@@ -17,7 +17,7 @@ proptest! {
     fn any_bytes_get_a_verdict(value in prop_oneof![bytes(), document()], key in proptest::option::of(bytes()), time: i64) {
         let headers = vec![Header { name: "h".into(), value: key.clone() }];
         let record = Record {
-            topic: "t".into(), partition: 0, offset: 0, timestamp: Some(time), key, value: Some(value), headers,
+            topic: "t".into(), partition: 0, offset: 0, timestamp: Some(time), log_append_time: false, key, value: Some(value), headers,
         };
         for pipeline in PIPELINES.iter() {
             if let Verdict::Deliver(Message { value, media: Media::Json, .. }) = pipeline.apply(&record, || Duration::ZERO) {

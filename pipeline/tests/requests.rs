@@ -182,6 +182,7 @@ fn record(body: Option<&str>) -> Record {
         partition: 3,
         offset: 42,
         timestamp: None,
+        log_append_time: false,
         key: Some("key".into()),
         value: body.map(|body| Bytes::copy_from_slice(body.as_bytes())),
         headers: vec![],

@@ -247,6 +247,7 @@ fn record(body: &str) -> Record {
         partition: 3,
         offset: 42,
         timestamp: Some(1_795_478_400_000),
+        log_append_time: false,
         key: Some("k".into()),
         value: Some(Bytes::copy_from_slice(body.as_bytes())),
         headers: vec![header("first"), header("last")],

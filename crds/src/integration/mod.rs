@@ -1,5 +1,6 @@
 //! Integration: records of a source are decoded, filtered, mapped and delivered to a sink.
 
+mod dead_letters;
 mod delivery;
 mod scaling;
 mod sink;
@@ -13,6 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use dead_letters::{DeadLetterSettings, HeaderStyle};
 pub use delivery::{
     Backoff, CircuitBreaker, Delivery, FailureShare, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, RateLimit,
     Retry,
@@ -21,8 +23,6 @@ pub use scaling::Scaling;
 pub use sink::{Body, HttpMethod, HttpSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
 pub use step::{Decode, Format, SchemaSource, Step, Validation};
-
-use crate::DeadLetters;
 
 /// Records of a source are decoded, filtered, mapped and delivered to a sink; what cannot be delivered becomes a dead letter.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -68,7 +68,7 @@ pub struct IntegrationSpec {
     pub delivery: Delivery,
     /// Where records go that could not be processed or delivered. Default: a Topic of its own, `<name>-dead-letters`.
     #[serde(default)]
-    pub dead_letters: DeadLetters,
+    pub dead_letters: DeadLetterSettings,
     /// Workers to run. More than the source has partitions are of no use. Ignored where `scaling` is set.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]

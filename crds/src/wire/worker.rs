@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, Decode, Delivery, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
+use crate::{Body, Decode, Delivery, HeaderStyle, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct WorkerConfig {
     pub delivery: Delivery,
     /// Kafka topic of the dead letters, on the source's cluster.
     pub dead_letters: String,
+    /// The headers that say why a record is a dead letter.
+    #[serde(default)]
+    pub dead_letter_headers: HeaderStyle,
     /// Which addresses may be called.
     #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
     pub outgoing: OutgoingCalls,

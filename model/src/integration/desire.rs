@@ -53,6 +53,7 @@ fn configuration(flow: &Flow) -> wire::WorkerConfig {
         sink: flow.sink.clone(),
         delivery: flow.delivery.clone(),
         dead_letters: flow.dead_letter_topic(),
+        dead_letter_headers: flow.dead_letter_headers,
         outgoing: flow.outgoing.clone(),
         log_level: flow.log_level,
     }

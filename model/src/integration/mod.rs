@@ -11,7 +11,9 @@ mod validate;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use sluice_crds::{Decode, Delivery, LogLevel, OutgoingCalls, Scaling, StartFrom, Topic, TopicTemplate, Webhook, wire};
+use sluice_crds::{
+    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, Scaling, StartFrom, Topic, TopicTemplate, Webhook, wire,
+};
 
 pub use desire::{desire, worker_name};
 pub use history::{Age, History};
@@ -63,6 +65,8 @@ pub struct Flow {
     pub outgoing: OutgoingCalls,
     /// Where dead letters go.
     pub dead_letters: DeadLetterTopic,
+    /// What dead letters say of themselves.
+    pub dead_letter_headers: HeaderStyle,
     /// Workers to run: none while the Integration is paused. With `scaling`: what it wanted last, until it is told what it wants now.
     pub replicas: i32,
     /// How their number follows the lag.

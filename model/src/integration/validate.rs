@@ -46,6 +46,7 @@ pub fn validate(
         delivery: spec.delivery.clone(),
         outgoing: settings.outgoing.clone(),
         dead_letters,
+        dead_letter_headers: spec.dead_letters.header_style,
         replicas: replicas(integration),
         scaling: spec.scaling.filter(|_| !spec.paused),
         paused: spec.paused,

@@ -108,7 +108,7 @@ async fn the_api_server_accepts_what_is_valid() {
         (
             "Integration",
             format!(
-                "{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failures: 0, failureShare: {{percent: 50}}, openFor: 1m}}, rateLimit: {{perSecond: 50, burst: 100}}, onDataError: Halt, onDeliveryError: Halt}}"
+                "{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failures: 0, failureShare: {{percent: 50}}, openFor: 1m}}, rateLimit: {{perSecond: 50, burst: 100}}, onDataError: Halt, onDeliveryError: Halt}}, deadLetters: {{headerStyle: Spring}}"
             ),
         ),
         ("Integration", format!("source: {{kafka: {{topics: [legacy.events]}}, group: shop.g}}, {SINK}, replicas: 0")),
@@ -292,6 +292,12 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "i",
             format!("{SOURCE}, {SINK}, delivery: {{circuitBreaker: {{failures: 0}}}}"),
             "circuitBreaker: with failures 0 write failureShare, or nothing opens the circuit",
+        ),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, {SINK}, deadLetters: {{headerStyle: RabbitMq}}"),
+            "spec.deadLetters.headerStyle",
         ),
         ("Integration", "i.dotted", format!("{SOURCE}, {SINK}"), "use at most 45"),
     ];

@@ -9,7 +9,7 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
     wire::{HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
 };
 use sluice_kafka::{OutgoingRecord, SendError};
@@ -245,6 +245,7 @@ fn record(partition: i32, offset: i64, key: u8, fate: Fate) -> Record {
         partition,
         offset,
         timestamp: None,
+        log_append_time: false,
         key: (key > 0).then(|| vec![key].into()),
         value: Some(value.into()),
         headers: vec![],
@@ -292,6 +293,7 @@ fn job(delivery: Delivery) -> Job {
         sink: SinkConfig::Http(HttpSinkConfig::new("http://unused")),
         delivery,
         dead_letters: "d".into(),
+        dead_letter_headers: HeaderStyle::Sluice,
         outgoing: sluice_crds::OutgoingCalls::default(),
         log_level: LogLevel::Info,
     };

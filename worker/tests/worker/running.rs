@@ -10,7 +10,7 @@ use std::{
 };
 
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
     wire::{
         CONFIG_KEY, GENERATION_KEY, HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig,
         WorkerStatus,
@@ -127,6 +127,7 @@ pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
         sink: SinkConfig::Http(HttpSinkConfig::new(url)),
         delivery: Delivery { retry, ..Delivery::default() },
         dead_letters: place.dead_letters.clone(),
+        dead_letter_headers: HeaderStyle::Sluice,
         outgoing: OutgoingCalls { allow: vec!["127.0.0.0/8".parse().unwrap()], deny: vec![] },
         log_level: LogLevel::Debug,
     }

@@ -58,7 +58,7 @@ fn id() -> PartitionId {
 
 fn record(offset: i64) -> Record {
     let value = Some(Bytes::from_static(b"v"));
-    Record { topic: "t".into(), partition: 0, offset, timestamp: None, key: None, value, headers: vec![] }
+    Record { topic: "t".into(), partition: 0, offset, timestamp: None, log_append_time: false, key: None, value, headers: vec![] }
 }
 
 fn busy() -> End {

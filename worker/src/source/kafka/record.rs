@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use sluice_kafka::consumer::{BorrowedMessage, Headers as _, Message as _};
+use sluice_kafka::consumer::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use sluice_pipeline::{Header, Record};
 
 /// The names of topics, each kept once for all of its records.
@@ -18,6 +18,7 @@ impl Topics {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
+            log_append_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             headers: headers(message),

@@ -1,12 +1,15 @@
 //! Writes what could not be processed or delivered to the dead-letter topic: the record as it was, and why it is there.
 
+mod headers;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
+use sluice_crds::HeaderStyle;
 use sluice_kafka::{Header, OutgoingRecord, Producer, SendError};
-use sluice_pipeline::{Record, Rejection, printable};
+use sluice_pipeline::{Record, Rejection};
 
+use self::headers::Origin;
 use crate::{
     config::Job,
     retry::{GiveUp, Spent},
@@ -16,8 +19,8 @@ use crate::{
 /// Writes dead letters.
 pub(crate) struct DeadLetters {
     topic: Arc<str>,
-    integration: String,
-    generation: i64,
+    style: HeaderStyle,
+    origin: Origin,
     writer: Writer,
 }
 
@@ -49,9 +52,6 @@ pub(crate) enum ErrorClass {
     /// It could not be delivered.
     Delivery,
 }
-
-/// Header that counts how often a record was sent back from the dead letters.
-const REPLAY_COUNT: &str = "sluice-replay-count";
 
 impl Failed {
     /// A record that cannot be processed.
@@ -94,8 +94,8 @@ impl DeadLetters {
     pub(crate) fn new(job: &Job, writer: Writer) -> Self {
         Self {
             topic: job.config.dead_letters.as_str().into(),
-            integration: job.config.integration.to_string(),
-            generation: job.generation,
+            style: job.config.dead_letter_headers,
+            origin: Origin::of(job),
             writer,
         }
     }
@@ -119,43 +119,14 @@ impl DeadLetters {
     fn letter(&self, record: &Record, failed: &Failed) -> OutgoingRecord {
         let original =
             record.headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() });
+        let reasons = headers::reasons(self.style, &self.origin, record, failed);
         OutgoingRecord {
             topic: Arc::clone(&self.topic),
             partition: None,
             key: record.key.clone(),
             value: record.value.clone(),
-            headers: original.chain(self.reasons(record, failed)).collect(),
+            headers: original.chain(reasons).collect(),
             timestamp: record.timestamp,
-        }
-    }
-
-    fn reasons(&self, record: &Record, failed: &Failed) -> impl Iterator<Item = Header> {
-        let replays = record.header(REPLAY_COUNT).cloned().unwrap_or_else(|| Bytes::from_static(b"0"));
-        [
-            ("sluice-error-class", failed.class.name().into()),
-            ("sluice-error-stage", failed.stage.clone().into()),
-            ("sluice-error-code", failed.code.clone().into()),
-            ("sluice-error-message", printable(&failed.message).into()),
-            ("sluice-attempts", failed.attempts.to_string().into()),
-            ("sluice-first-failed-at", failed.first_failed_at.to_rfc3339_opts(SecondsFormat::Millis, true).into()),
-            ("sluice-original-topic", Bytes::copy_from_slice(record.topic.as_bytes())),
-            ("sluice-original-partition", record.partition.to_string().into()),
-            ("sluice-original-offset", record.offset.to_string().into()),
-            ("sluice-original-timestamp", record.timestamp.map(|millis| millis.to_string()).unwrap_or_default().into()),
-            ("sluice-integration", self.integration.clone().into()),
-            ("sluice-generation", self.generation.to_string().into()),
-            (REPLAY_COUNT, replays),
-        ]
-        .into_iter()
-        .map(|(name, value): (&str, Bytes)| Header { name: name.to_owned(), value: Some(value) })
-    }
-}
-
-impl ErrorClass {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Data => "DataError",
-            Self::Delivery => "DeliveryError",
         }
     }
 }
