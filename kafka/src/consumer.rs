@@ -17,7 +17,7 @@ pub use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{ClientConfig, Error, client_config};
+use crate::{ClientConfig, CommittedOffset, Error, PerPartition, client_config, native};
 
 /// What a user of a consumer may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,12 @@ pub fn consumer_config(
         .set("heartbeat.interval.ms", (settings.session_timeout / 10).as_millis().to_string())
         .set("max.poll.interval.ms", settings.poll_interval.max(settings.session_timeout).as_millis().to_string());
     Ok(config)
+}
+
+/// The committed offsets of a list that [`Consumer::committed_offsets`] gave, each with its metadata; without those partitions
+/// that have none.
+pub fn committed(list: &TopicPartitionList) -> PerPartition<CommittedOffset> {
+    native::committed_in(list)
 }
 
 /// Offsets move only by the caller's hand, and partitions one by one.

@@ -5,6 +5,7 @@
 //! - [`TopicAdmin`] does so for callers who each ask about one topic, and joins their calls.
 //! - [`Producer`] writes records and says of each whether it is written, certainly not written, or unknown.
 //! - [`consumer`] holds the settings of a consumer whose offsets belong to its caller.
+//! - [`visit_group`] keeps the offsets of a group without members.
 //!
 //! `native` is the only module of the project with `unsafe`: what librdkafka has and the crate rdkafka does not wrap.
 
@@ -17,6 +18,7 @@ mod log;
 mod native;
 mod producer;
 mod trouble;
+mod visit;
 
 pub use admin::{
     Admin, Broker, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupDescription,
@@ -30,3 +32,4 @@ pub use log::write_log_line;
 pub use producer::{Compression, Header, OutgoingRecord, Position, Producer, ProducerSettings, SendError};
 pub use rdkafka::ClientConfig;
 pub use sluice_crds::KafkaConnection;
+pub use visit::visit_group;

@@ -99,7 +99,8 @@ impl Clusters {
         Ok(Connected { client: TopicAdmin::new(finish(admin), self.batching), fingerprint })
     }
 
-    fn connection(&self, cluster: &str) -> KafkaConnection {
+    /// How to reach a cluster.
+    pub fn connection(&self, cluster: &str) -> KafkaConnection {
         self.connections.get(cluster).cloned().unwrap_or_default()
     }
 

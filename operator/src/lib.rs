@@ -16,6 +16,7 @@ mod data_plane;
 mod error;
 mod events;
 mod health;
+mod idle;
 mod integration;
 mod kubernetes;
 mod leader;

@@ -19,7 +19,7 @@ use crate::{
     controller,
     data_plane::Asker,
     events::Events,
-    health,
+    health, idle,
     kubernetes::Clients,
     leader::{Election, Leadership, MARGIN},
     measure::{self, Measurements},
@@ -97,6 +97,7 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     }
     let mut looks = JoinSet::new();
     looks.spawn(measure::run(Arc::clone(context)));
+    looks.spawn(idle::run(Arc::clone(context)));
     looks.spawn(topic::follow_clusters(Arc::clone(context)));
     let (topics, webhooks, integrations) = tokio::join!(
         controller::run::<Topic>(Arc::clone(context), stop.clone()),

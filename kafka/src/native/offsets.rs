@@ -2,6 +2,7 @@
 
 use std::{ffi::CString, ptr, slice};
 
+use rdkafka::TopicPartitionList;
 use rdkafka_sys as sys;
 use sys::{
     rd_kafka_IsolationLevel_t::{RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED},
@@ -81,6 +82,12 @@ pub(crate) fn group_offsets(event: &Event) -> Result<PerPartition<CommittedOffse
     }
 }
 
+/// What a consumer's list says is committed. rdkafka's own reader panics where the metadata is no UTF-8.
+pub(crate) fn committed_in(list: &TopicPartitionList) -> PerPartition<CommittedOffset> {
+    // SAFETY: the list is alive, and what is read from it is copied.
+    unsafe { read::partitions(list.ptr()).filter_map(|partition| committed(partition)).collect() }
+}
+
 /// `None` for a partition without a commit.
 ///
 /// # Safety
@@ -100,5 +107,26 @@ unsafe fn committed(
             bytes => String::from_utf8_lossy(slice::from_raw_parts(bytes, (*partition).metadata_size)).into_owned(),
         };
         Some((name, error.map(|()| CommittedOffset { offset, metadata })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Offset;
+
+    use super::*;
+
+    #[test]
+    fn metadata_that_is_no_text_is_read_without_harm() {
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition("orders", 3);
+        element.set_offset(Offset::Offset(7)).unwrap();
+        element.set_metadata("abc");
+        list.add_partition("orders", 4);
+        // SAFETY: the first element has the three bytes that were just set.
+        unsafe { *(*(*list.ptr()).elems).metadata.cast::<u8>() = 0xff };
+        let expected = CommittedOffset { offset: 7, metadata: "\u{fffd}bc".to_owned() };
+        let partition = TopicPartition { topic: "orders".into(), partition: 3 };
+        assert_eq!(committed_in(&list), [(partition, Ok(expected))].into());
     }
 }

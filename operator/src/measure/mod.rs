@@ -19,7 +19,7 @@ use sluice_crds::{NamespacedName, Scaling};
 use sluice_model::integration::{Backlog, Flow, Needs, needed};
 use tokio::time::Instant;
 
-use crate::context::Context;
+use crate::{context::Context, idle::IdleGroup};
 
 /// What is asked about an Integration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +122,15 @@ impl Measurements {
             *known = new(subject);
         }
         known.workers.follow(flow)
+    }
+
+    /// The groups of those Integrations that run no worker.
+    pub fn idle_groups(&self) -> Vec<IdleGroup> {
+        let group = |Followed { subject, .. }: &Followed| {
+            let Subject { cluster, group, topics, .. } = subject.clone();
+            IdleGroup { cluster, group, topics }
+        };
+        self.followed().values().filter(|known| known.workers.run == 0).map(group).collect()
     }
 
     /// Whether another number of workers is needed than the last pass had.

@@ -3,12 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use sluice_crds::StartFrom;
-use sluice_kafka::consumer::{
-    ClientError, CommitMode, Consumer as _, Offset, TopicPartitionList, TopicPartitionListElem,
+use sluice_kafka::{
+    CommittedOffset, PerPartition, TopicPartition,
+    consumer::{
+        ClientError, CommitMode, Consumer as _, Offset, TopicPartitionList, TopicPartitionListElem,
+        committed as committed_in,
+    },
 };
 use tracing::{info, warn};
 
-use super::{Commit, Extent, GroupConsumer, PartitionId, Start, commit, id, list};
+use super::{Commit, Extent, GroupConsumer, PartitionId, Start, commit, id, ids, list};
 
 /// How long a broker may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,8 +53,8 @@ pub(super) fn commit_beginnings(
 pub(super) fn starts(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> Vec<Start> {
     let mut tries = (0..TRIES).map(|_| consumer.committed_offsets(partitions.clone(), PATIENCE));
     let committed = tries.find_map(|read| read.inspect_err(|error| warn!("Commits cannot be read: {error}")).ok());
-    let committed = committed.as_ref().unwrap_or(partitions);
-    committed.elements().iter().map(start).collect()
+    let committed = committed.as_ref().map(committed_in).unwrap_or_default();
+    ids(partitions).into_iter().map(|partition| start(partition, &committed)).collect()
 }
 
 /// What there is of these partitions, those without a committed offset begun as ever.
@@ -60,19 +64,23 @@ pub(super) fn extents(
     start_from: StartFrom,
 ) -> Result<Vec<Extent>, ClientError> {
     commit_beginnings(consumer, &list(partitions), start_from)?;
-    let committed = consumer.committed_offsets(list(partitions), PATIENCE)?;
-    let extent = |element: &TopicPartitionListElem<'_>| {
-        let Start { partition, committed } = start(element);
+    let committed = committed_in(&consumer.committed_offsets(list(partitions), PATIENCE)?);
+    let extent = |partition: &PartitionId| {
+        let Start { partition, committed } = start(partition.clone(), &committed);
         let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.partition, PATIENCE)?;
         Ok(Extent { partition, low, high, committed })
     };
-    committed.elements().iter().map(extent).collect()
+    partitions.iter().map(extent).collect()
 }
 
-fn start(element: &TopicPartitionListElem<'_>) -> Start {
-    let partition = id(element.topic(), element.partition());
-    let note = element.metadata().to_owned();
-    let committed = offset(element).map(|offset| Commit { partition: partition.clone(), offset, note });
+fn start(partition: PartitionId, committed: &PerPartition<CommittedOffset>) -> Start {
+    let name = TopicPartition { topic: partition.topic.to_string(), partition: partition.partition };
+    let committed = committed.get(&name).and_then(|committed| committed.as_ref().ok());
+    let committed = committed.map(|CommittedOffset { offset, metadata }| Commit {
+        partition: partition.clone(),
+        offset: *offset,
+        note: metadata.clone(),
+    });
     Start { partition, committed }
 }
 
