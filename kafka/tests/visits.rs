@@ -41,13 +41,14 @@ async fn offsets_of_a_group_that_is_visited_outlive_those_of_one_that_is_not() {
         assert_eq!(admin.group_offsets(group).await.unwrap(), kept, "{group}");
     }
 
+    let mut pace = time::interval(Duration::from_secs(5));
     let forgotten = async {
         loop {
+            pace.tick().await;
             visit(&connection, "visited", &topic).await;
             if admin.group_offsets("left-alone").await.unwrap().is_empty() {
                 return;
             }
-            time::sleep(Duration::from_secs(5)).await;
         }
     };
     time::timeout(Duration::from_mins(3), forgotten).await.expect("Kafka forgets the other group within three minutes");

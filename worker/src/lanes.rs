@@ -60,7 +60,16 @@ mod tests {
 
     fn record(key: Option<&'static str>) -> Record {
         let key = key.map(Bytes::from);
-        Record { topic: "t".into(), partition: 0, offset: 0, timestamp: None, log_append_time: false, key, value: None, headers: vec![] }
+        Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            log_append_time: false,
+            key,
+            value: None,
+            headers: vec![],
+        }
     }
 
     #[test]

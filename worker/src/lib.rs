@@ -11,7 +11,7 @@
 //!
 //! - `source`, `sink`: what is read and what is delivered to, one file for each kind.
 //! - `engine`: order, concurrency, bounded memory, commits. What it does next is decided by pure parts: `engine::schedule`, and
-//!   below it `lanes`, `offsets`, `progress`, `retry`, `breaker`, `rate` and `stopwatch`.
+//!   below it `lanes`, `offsets`, `progress`, `retry`, `breaker` and `stopwatch`.
 //! - `flow`: what is done with one record; `dead_letters`: where it goes when it fails.
 //! - `status`: counts, trouble, health and metrics.
 
@@ -26,7 +26,6 @@ mod logs;
 mod offsets;
 mod options;
 mod progress;
-mod rate;
 mod retry;
 mod run;
 mod sink;

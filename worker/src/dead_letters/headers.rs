@@ -153,7 +153,14 @@ mod tests {
 
     fn failed(class: ErrorClass, stage: &str, code: &str) -> Failed {
         let first_failed_at = DateTime::from_timestamp_millis(1_795_478_401_000).unwrap();
-        Failed { class, stage: stage.into(), code: code.into(), message: "wr\u{f6}ng".into(), attempts: 3, first_failed_at }
+        Failed {
+            class,
+            stage: stage.into(),
+            code: code.into(),
+            message: "wr\u{f6}ng".into(),
+            attempts: 3,
+            first_failed_at,
+        }
     }
 
     /// Names and bytes, as a consumer sees them.
@@ -209,10 +216,9 @@ mod tests {
                 ("__connect.errors.exception.stacktrace", "sluice.DataError: StepFailed: wr\u{f6}ng\n".as_bytes()),
             ])
         );
-        for (class, stage, expected) in [
-            (ErrorClass::Data, "decode", "VALUE_CONVERTER"),
-            (ErrorClass::Delivery, "http", "TASK_PUT"),
-        ] {
+        for (class, stage, expected) in
+            [(ErrorClass::Data, "decode", "VALUE_CONVERTER"), (ErrorClass::Delivery, "http", "TASK_PUT")]
+        {
             let letter = of(HeaderStyle::KafkaConnect, &record(), &failed(class, stage, "x"));
             assert_eq!(letter[5], ("__connect.errors.stage".to_owned(), expected.as_bytes().to_vec()));
         }

@@ -3,16 +3,18 @@
 
 use std::time::Instant;
 
-use sluice_crds::{Delivery, wire::Circuit};
+use sluice_crds::{Delivery, RateLimit, wire::Circuit};
+use sluice_pipeline::{Rate, TokenBucket};
 
 use super::pending::RecordKey;
-use crate::{breaker::Breaker, rate::Rate};
+use crate::breaker::Breaker;
 
 /// What stands between a record that is ready and the sink.
 #[derive(Debug)]
 pub(crate) struct Gate {
     breaker: Breaker,
-    rate: Rate,
+    rate: Option<Rate>,
+    bucket: TokenBucket,
     /// The record by which it is found out whether the sink works again.
     probe: Option<RecordKey>,
     /// What the sink last failed with.
@@ -34,7 +36,8 @@ impl Gate {
     pub(crate) fn new(delivery: &Delivery) -> Self {
         Self {
             breaker: Breaker::new(delivery.circuit_breaker.clone()),
-            rate: Rate::new(delivery.rate_limit),
+            rate: delivery.rate_limit.map(rate),
+            bucket: TokenBucket::default(),
             probe: None,
             failure: String::new(),
             held_until: None,
@@ -44,13 +47,13 @@ impl Gate {
     /// What may begin now. `Any` counts against the rate: it is asked for only where something does begin.
     pub(crate) fn pass(&mut self, now: Instant) -> Pass {
         match self.breaker.circuit(now) {
-            Circuit::Closed => self.rate.take(now).map_or_else(
-                |time| {
-                    self.held_until = Some(time);
+            Circuit::Closed => match self.rate.map_or(Ok(()), |rate| self.bucket.take(&rate, now)) {
+                Ok(()) => Pass::Any,
+                Err(wait) => {
+                    self.held_until = Some(now + wait);
                     Pass::Nothing
-                },
-                |()| Pass::Any,
-            ),
+                }
+            },
             Circuit::HalfOpen if self.probe.is_none() => Pass::Probe,
             Circuit::HalfOpen | Circuit::Open => Pass::Nothing,
         }
@@ -93,4 +96,8 @@ impl Gate {
     pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
         self.held_until.filter(|time| *time > now).into_iter().chain(self.breaker.open_until()).min()
     }
+}
+
+fn rate(RateLimit { per_second, burst }: RateLimit) -> Rate {
+    Rate::new(per_second.into(), burst.unwrap_or(per_second).into())
 }

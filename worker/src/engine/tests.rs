@@ -9,7 +9,8 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, Ordering, Retry, StartFrom,
+    Backoff, CircuitBreaker, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, OnDataError,
+    OnDeliveryError, Ordering, Retry, StartFrom,
     wire::{HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig},
 };
 use sluice_kafka::{OutgoingRecord, SendError};
@@ -79,22 +80,45 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn nothing_is_lost_and_order_is_kept(records in records(), ordering in ordering(), in_flight in 1..8_u32, revoke_after in 0..120_usize) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(Story::new(&records, ordering, in_flight).play(revoke_after));
+    fn nothing_is_lost_and_order_is_kept(
+        records in records(), ordering in ordering(), in_flight in 1..8_u32, revoke_after in 0..120_usize,
+        failures in proptest::option::of(1..4_u32),
+    ) {
+        let circuit_breaker = failures.map(|failures| {
+            CircuitBreaker { failures, failure_share: None, open_for: Text::from_secs(1) }
+        });
+        let delivery = Delivery { circuit_breaker, ..delivery(ordering, in_flight) };
+        virtually(Story::new(&records, delivery).play(revoke_after));
     }
+
+    #[test]
+    fn a_partition_stops_at_the_first_record_that_halts_it_and_nothing_before_it_is_lost(
+        records in records(), ordering in ordering(), in_flight in 1..8_u32, revoke_after in 0..120_usize,
+    ) {
+        let usual = delivery(ordering, in_flight);
+        let delivery = Delivery { on_data_error: OnDataError::Halt, on_delivery_error: OnDeliveryError::Halt, ..usual };
+        virtually(Story::new(&records, delivery).play_to_the_halts(revoke_after));
+    }
+}
+
+/// Time passes while everybody waits.
+fn virtually(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(story);
 }
 
 struct Story {
     records: Vec<Record>,
     fates: BTreeMap<(i32, i64), Fate>,
     ordering: Ordering,
+    /// Whether attempts of some records are not counted, which may then need no dead letter.
+    has_circuit: bool,
     flow: Arc<Flow>,
     writer: ScriptedWriter,
 }
 
 impl Story {
-    fn new(script: &[(i32, u8, Fate)], ordering: Ordering, in_flight: u32) -> Self {
+    fn new(script: &[(i32, u8, Fate)], delivery: Delivery) -> Self {
         let mut next = BTreeMap::<i32, i64>::new();
         let (mut records, mut fates) = (Vec::new(), BTreeMap::new());
         for (partition, key, fate) in script {
@@ -104,8 +128,53 @@ impl Story {
             *offset += 1;
         }
         let writer = ScriptedWriter::default();
-        let flow = flow(fates.clone(), delivery(ordering, in_flight), writer.clone());
-        Self { records, fates, ordering, flow, writer }
+        let (ordering, has_circuit) = (delivery.ordering, delivery.circuit_breaker.is_some());
+        let flow = flow(fates.clone(), delivery, writer.clone());
+        Self { records, fates, ordering, has_circuit, flow, writer }
+    }
+
+    /// Tells the records, takes partition 0 away in between, and waits for the others to come to their halts or ends.
+    async fn play_to_the_halts(self, revoke_after: usize) {
+        let (source, mut end) = channels();
+        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
+        let all: Vec<_> = (0..3).map(partition).collect();
+        let starts = all.iter().map(|id| Start { partition: id.clone(), committed: None });
+        end.events.send(Event::Assigned(starts.collect())).await.unwrap();
+        let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
+        tell(&end, before).await;
+        let kept = revoke(&end, &all[..1]).await;
+        tell(&end, after).await;
+        let lasting = self.records.iter().filter(|record| record.partition != 0);
+        let halts: BTreeMap<i32, i64> = lasting
+            .clone()
+            .filter(|record| self.halts(record))
+            .map(|record| (record.partition, record.offset))
+            .rev()
+            .collect();
+        let due: BTreeSet<_> = lasting
+            .filter(|record| halts.get(&record.partition).is_none_or(|halt| record.offset < *halt))
+            .map(|record| (record.partition, record.offset))
+            .collect();
+        let told = || {
+            let halted = self.flow.status.report().halted;
+            halted.into_iter().map(|halted| (halted.partition, halted.offset)).collect::<BTreeMap<_, _>>()
+        };
+        self.until(|| told() == halts && due.is_subset(&self.ends().collect())).await;
+        let settled = revoke(&end, &all[1..]).await;
+        self.check_order();
+        self.check_walls(&commits(&mut end, &kept));
+        self.check_walls(&settled);
+        for Commit { partition: id, offset, .. } in &settled {
+            let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset + 1).max();
+            assert_eq!(Some(*offset), halts.get(&id.partition).copied().or(last), "{id}");
+        }
+        drop(end);
+        engine.await.unwrap().unwrap();
+    }
+
+    fn halts(&self, record: &Record) -> bool {
+        let fate = self.fates[&(record.partition, record.offset)];
+        matches!(fate, Fate::Refused | Fate::Malformed | Fate::Fails(3..))
     }
 
     /// Tells the records, takes partition 0 away in between, ends, and checks what came of it.
@@ -131,13 +200,18 @@ impl Story {
 
     /// Waits until the partitions that stay are settled. Time is virtual: it passes while everybody waits.
     async fn until_settled(&self, lasting: usize) {
-        let settled = async {
-            while self.ends().filter(|(partition, _)| *partition != 0).count() < lasting {
+        self.until(|| self.ends().filter(|(partition, _)| *partition != 0).count() >= lasting).await;
+    }
+
+    async fn until(&self, done: impl Fn() -> bool) {
+        let looking = async {
+            while !done() {
                 tokio::task::yield_now().await;
                 drop(tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await);
             }
         };
-        tokio::time::timeout(Duration::from_hours(1), settled).await.expect("all records of these partitions settle");
+        let looked = tokio::time::timeout(Duration::from_hours(1), looking).await;
+        looked.unwrap_or_else(|_| panic!("not within an hour: {:?}", self.flow.status.report()));
     }
 
     /// Partition and offset of all records that came to their end beyond the worker.
@@ -162,6 +236,9 @@ impl Story {
         assert!(report.delivered + report.skipped + report.dead_lettered + counts.returned >= counts.received);
         for record in self.records.iter().filter(|record| record.partition != 0) {
             let place = (record.partition, record.offset);
+            if self.has_circuit && matches!(self.fates[&place], Fate::Fails(_)) {
+                continue;
+            }
             let is_letter = self.writer.0.lock().unwrap().1.iter().any(|letter| origin(letter) == place);
             let expected = matches!(self.fates[&place], Fate::Refused | Fate::Malformed | Fate::Fails(3..));
             assert_eq!(is_letter, expected, "{place:?} {:?}", self.fates[&place]);
@@ -185,16 +262,21 @@ impl Story {
 
     /// All commits lie at or below the first record that has no end; at the end all are committed.
     fn check_commits(&self, commits: &[Commit], settled: &[Commit]) {
+        self.check_walls(commits);
+        self.check_walls(settled);
+        for Commit { partition: id, offset, .. } in settled {
+            let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset).max();
+            assert_eq!(Some(*offset), last.map(|last| last + 1), "{id}");
+        }
+    }
+
+    fn check_walls(&self, commits: &[Commit]) {
         let ends: BTreeSet<_> = self.ends().collect();
-        for Commit { partition: id, offset, .. } in commits.iter().chain(settled) {
+        for Commit { partition: id, offset, .. } in commits {
             let below = self.records.iter().filter(|r| r.partition == id.partition && r.offset < *offset);
             for record in below {
                 assert!(ends.contains(&(record.partition, record.offset)), "{id} {offset} passes {}", record.offset);
             }
-        }
-        for Commit { partition: id, offset, .. } in settled {
-            let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset).max();
-            assert_eq!(Some(*offset), last.map(|last| last + 1), "{id}");
         }
     }
 }

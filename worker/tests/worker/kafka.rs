@@ -162,6 +162,13 @@ impl Place {
         until("committed offsets at the ends", look, |(committed, ends)| committed == ends).await;
     }
 
+    /// How many dead letters there are.
+    pub(crate) async fn dead_letter_count(&self) -> usize {
+        let partition = sluice_kafka::TopicPartition { topic: self.dead_letters.clone(), partition: 0 };
+        let ends = self.admin.list_offsets(&[partition], OffsetAt::Latest).await.unwrap();
+        ends.into_values().map(|end| usize::try_from(end.unwrap()).unwrap()).sum()
+    }
+
     /// Waits until there are so many dead letters, and reads them.
     pub(crate) async fn dead_letters(&self, number: usize) -> Vec<Seen> {
         let (connection, topic) = (self.connection.clone(), self.dead_letters.clone());

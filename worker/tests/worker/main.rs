@@ -7,6 +7,7 @@
 
 mod api;
 mod beginning;
+mod conserving;
 mod deleting;
 mod delivering;
 mod ending;

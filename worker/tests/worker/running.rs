@@ -10,7 +10,8 @@ use std::{
 };
 
 use sluice_crds::{
-    Backoff, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, Retry, StartFrom,
+    Backoff, Decode, Delivery, Duration as Text, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, Retry,
+    StartFrom,
     wire::{
         CONFIG_KEY, GENERATION_KEY, HttpSinkConfig, Operation, SinkConfig, SourceConfig, StepConfig, WorkerConfig,
         WorkerStatus,

@@ -9,7 +9,7 @@ use sluice_pipeline::{Media, Message};
 use super::*;
 use crate::retry::Failure;
 
-const OPEN_FOR: Duration = Duration::from_secs(60);
+const OPEN_FOR: Duration = Duration::from_mins(1);
 
 /// One partition of a topic, and a clock that stands until it is moved.
 struct Stage {
@@ -30,7 +30,7 @@ impl Stage {
         let records = offsets.map(record).collect();
         self.schedule.receive(Batch { partition: id(), records }, self.now, |record| {
             let value = record.value.clone().unwrap();
-            Verdict::Deliver(Message { value, media: Media::Bytes })
+            Verdict::Deliver(Message { value, media: Media::Bytes, request: None })
         });
     }
 
@@ -58,7 +58,16 @@ fn id() -> PartitionId {
 
 fn record(offset: i64) -> Record {
     let value = Some(Bytes::from_static(b"v"));
-    Record { topic: "t".into(), partition: 0, offset, timestamp: None, log_append_time: false, key: None, value, headers: vec![] }
+    Record {
+        topic: "t".into(),
+        partition: 0,
+        offset,
+        timestamp: None,
+        log_append_time: false,
+        key: None,
+        value,
+        headers: vec![],
+    }
 }
 
 fn busy() -> End {
