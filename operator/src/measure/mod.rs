@@ -56,6 +56,12 @@ pub struct Numbers {
     pub lost: bool,
 }
 
+impl Numbers {
+    fn lag(&self) -> Option<u64> {
+        self.backlog.as_ref()?.lag
+    }
+}
+
 #[derive(Debug)]
 struct Followed {
     subject: Subject,
@@ -175,6 +181,10 @@ impl Measurements {
             known.numbers.lost = false;
             change(&mut known.numbers);
             known.changed |= before != known.numbers;
+            if before.lag().is_none() && known.numbers.lag().is_some() {
+                // Whoever sees no number yet need not wait for the first one.
+                known.written = None;
+            }
         }
     }
 

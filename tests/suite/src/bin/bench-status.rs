@@ -37,8 +37,8 @@ const TOPICS: usize = 100;
 /// Requests that users have under way at the same time.
 const AT_ONCE: usize = 32;
 /// Threads that commit offsets.
-const COMMITTERS: usize = 16;
-const PATIENCE: Duration = Duration::from_mins(5);
+const COMMITTERS: usize = 64;
+const PATIENCE: Duration = Duration::from_mins(20);
 /// A phase of rest or of moving records.
 const PHASE: Duration = Duration::from_mins(1);
 /// Single changes whose way to the status is timed.
@@ -101,9 +101,11 @@ async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
     commit_all(&stage, size)?;
     let begin = Instant::now();
     integrations(&stage, size).await?;
-    all_show(&stage, size, "0").await?;
+    all_are(&stage, size, "measured", |integration| lag_of(integration) == Some("0")).await?;
     let first = begin.elapsed();
     println!("{size} Integrations, all measured: {:.1} s", first.as_secs_f64());
+    // The controller manager takes its time for so many Deployments.
+    all_are(&stage, size, "ready", is_ready).await?;
     // What the creation still stirs comes to rest.
     pause(Duration::from_secs(20)).await;
     let rest = during(&operator, pause(PHASE)).await?;
@@ -192,14 +194,19 @@ async fn integrations(stage: &Stage, size: usize) -> anyhow::Result<()> {
         .await
 }
 
-async fn all_show(stage: &Stage, size: usize, lag: &str) -> anyhow::Result<()> {
-    until(&format!("all {size} show a lag of {lag}"), PATIENCE, || async {
+async fn all_are(stage: &Stage, size: usize, what: &str, are: impl Fn(&Integration) -> bool) -> anyhow::Result<()> {
+    until(&format!("all {size} are {what}"), PATIENCE, || async {
         pause(Duration::from_secs(1)).await;
         let all = stage.api::<Integration>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let count = all.iter().filter(|one| lag_of(one) == Some(lag)).count();
-        if count == size { Ok(()) } else { Err(format!("{count} do")) }
+        let count = all.iter().filter(|one| are(one)).count();
+        if count == size { Ok(()) } else { Err(format!("{count} are")) }
     })
     .await
+}
+
+fn is_ready(integration: &Integration) -> bool {
+    let conditions = integration.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    condition(conditions, "Ready").starts_with("True")
 }
 
 fn lag_of(integration: &Integration) -> Option<&str> {
