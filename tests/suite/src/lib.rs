@@ -8,6 +8,7 @@ pub mod letters;
 pub mod operator;
 pub mod planes;
 pub mod program;
+pub mod prometheus;
 pub mod sender;
 pub mod shop;
 pub mod wait;

@@ -135,6 +135,11 @@ impl Stage {
         self.target.kubeconfig()
     }
 
+    /// Runs kubectl as the administrator; gives what it says.
+    pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.target.kubectl(arguments)
+    }
+
     /// How an operator of that name is started here.
     pub fn launch(&self, identity: &str) -> Launch {
         Launch {

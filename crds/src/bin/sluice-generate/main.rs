@@ -1,7 +1,8 @@
 //! Writes what follows from the API types and the definitions of metrics: the CRD manifests, the references of the API and of
-//! the operator's configuration, and the list of metrics. With `--check` it writes nothing and
+//! the operator's configuration, the list of metrics, and dashboards. With `--check` it writes nothing and
 //! fails where a file is not what it would write.
 
+mod dashboards;
 mod metrics;
 mod reference;
 
@@ -45,7 +46,7 @@ fn files() -> Vec<(String, String)> {
         ("docs/configuration.md".to_owned(), reference::configuration()),
         ("docs/metrics.md".to_owned(), metrics::markdown()),
     ];
-    manifests.chain(documents).collect()
+    manifests.chain(documents).chain(dashboards::files()).collect()
 }
 
 #[allow(clippy::print_stderr, reason = "the message is this program's output")]

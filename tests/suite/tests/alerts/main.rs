@@ -1,0 +1,205 @@
+//! The alerts of `manifests/monitoring`: what they are made of, when they fire, and whether the real programs make them fire.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sluice_crds::metrics::{CHAPTERS, Kind};
+use sluice_suite::{
+    World,
+    flow::Flow,
+    prometheus::{Prometheus, promtool},
+    shop::payment,
+    until,
+    world::PATIENCE,
+};
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The rules as Prometheus itself reads them, and their file beside the tests of them.
+fn rules() -> (Value, TempDir) {
+    let manifest = fs::read_to_string(root().join("manifests/monitoring/rules.yaml")).unwrap();
+    let mut manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    let rules = manifest["spec"].take();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rules.yaml"), serde_saphyr::to_string(&rules).unwrap()).unwrap();
+    fs::write(folder.path().join("tests.yaml"), include_str!("tests.yaml")).unwrap();
+    (rules, folder)
+}
+
+fn alerts(rules: &Value) -> Vec<Value> {
+    let groups = rules["groups"].as_array().unwrap().iter();
+    groups.flat_map(|group| group["rules"].as_array().unwrap()).cloned().collect()
+}
+
+fn path(folder: &Path, file: &str) -> String {
+    folder.join(file).display().to_string()
+}
+
+/// Every name in a text that can be one of our metrics.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("sluice_") || word.starts_with("process_")).collect()
+}
+
+/// The names that samples of our metrics have.
+fn samples() -> BTreeSet<String> {
+    let metrics = CHAPTERS.iter().flat_map(|chapter| chapter.metrics);
+    let names = metrics.flat_map(|metric| match metric.kind {
+        Kind::Histogram => ["_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", metric.name)).to_vec(),
+        Kind::Counter | Kind::Gauge | Kind::Info => vec![metric.name.to_owned()],
+    });
+    names.collect()
+}
+
+#[test]
+fn every_alert_is_about_metrics_that_exist_and_has_a_runbook() {
+    let (rules, _folder) = rules();
+    let samples = samples();
+    let mut runbooks = BTreeSet::new();
+    for alert in alerts(&rules) {
+        let name = alert["alert"].as_str().unwrap().to_owned();
+        for metric in metrics_in(alert["expr"].as_str().unwrap()) {
+            assert!(samples.contains(metric), "{name} is about {metric}, which no program has");
+        }
+        let url = alert["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(url.ends_with(&format!("/docs/runbooks/{name}.md")), "{url}");
+        assert!(matches!(alert["labels"]["severity"].as_str(), Some("critical" | "warning")), "{name}");
+        runbooks.insert(format!("{name}.md"));
+    }
+    let files = fs::read_dir(root().join("docs/runbooks")).unwrap();
+    let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, runbooks);
+}
+
+/// The queries of all dashboards, with something in the place of what Grafana fills in.
+fn dashboard_queries() -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for file in fs::read_dir(root().join("manifests/monitoring/dashboards")).unwrap() {
+        let path = file.unwrap().path();
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap().iter();
+        for target in panels.filter_map(|panel| panel["targets"].as_array()).flatten() {
+            let query = target["expr"].as_str().unwrap().replace("$__rate_interval", "1m");
+            queries.push((path.display().to_string(), query.replace("$namespace", ".*").replace("$integration", "i")));
+        }
+    }
+    queries
+}
+
+#[test]
+fn every_query_of_a_dashboard_is_about_metrics_that_exist() {
+    let (samples, queries) = (samples(), dashboard_queries());
+    assert!(queries.len() > 20, "{queries:?}");
+    for (dashboard, query) in queries {
+        for metric in metrics_in(&query) {
+            assert!(samples.contains(metric), "{dashboard} asks for {metric}, which no program has");
+        }
+        assert!(!query.contains('$'), "{dashboard} has a variable that nobody fills in: {query}");
+    }
+}
+
+#[test]
+fn promtool_takes_the_rules_and_they_fire_when_they_should() {
+    let (_, folder) = rules();
+    promtool(&["check", "rules", &path(folder.path(), "rules.yaml")]).unwrap();
+    promtool(&["test", "rules", &path(folder.path(), "tests.yaml")]).unwrap();
+}
+
+/// The definitions of the Prometheus Operator's kinds, as its module has them.
+fn monitoring_definitions() -> PathBuf {
+    const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
+    let copy = format!(
+        "folder=$(go mod download -json {MODULE} | sed -n 's/.*\"Dir\": \"\\(.*\\)\".*/\\1/p') && \
+         cp \"$folder\"/example/prometheus-operator-crd/*_{{podmonitors,prometheusrules}}.yaml . && chmod 644 *.yaml"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-euc", &copy]);
+    let files = [
+        ("go.mod", include_str!("prometheus-operator/go.mod")),
+        ("go.sum", include_str!("prometheus-operator/go.sum")),
+    ];
+    sluice_cluster::testing::prepared("prometheus-operator", &files, &mut [command]).unwrap()
+}
+
+#[tokio::test]
+async fn the_api_server_takes_the_manifests() {
+    let world = World::begin("monitoring").await.unwrap();
+    let definitions = monitoring_definitions();
+    for kind in ["podmonitors", "prometheusrules"] {
+        let file = path(&definitions, &format!("monitoring.coreos.com_{kind}.yaml"));
+        world.kubectl(&["apply", "--server-side", "-f", &file]).unwrap();
+        let definition = format!("crd/{kind}.monitoring.coreos.com");
+        world.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &definition]).unwrap();
+    }
+    let folder = root().join("manifests/monitoring").display().to_string();
+    let applied = until("the API server takes them", PATIENCE, || async {
+        // kubectl may ask before the API server serves the new kinds.
+        world
+            .kubectl(&["apply", "--server-side", "--validate=strict", "-k", &folder])
+            .map_err(|error| format!("{error:#}"))
+    });
+    let applied = applied.await.unwrap();
+    for object in ["configmap/sluice-dashboards", "podmonitor", "prometheusrule.monitoring.coreos.com/sluice"] {
+        assert!(applied.contains(object), "{applied}");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_the_programs_and_the_alerts_fire() {
+    let world = World::begin("alerts").await.unwrap();
+    let flow = Flow::open(&world, &[]).await.unwrap();
+    let (rules, folder) = rules();
+    let jobs = [
+        ("sluice-operator", world.operator.status),
+        ("sluice-receiver", flow.receiver.status),
+        ("sluice-worker", flow.worker.status),
+    ];
+    let prometheus = Prometheus::start(&jobs, &folder.path().join("rules.yaml")).await.unwrap();
+    let scraped = || async {
+        let found = prometheus.get("query", &[("query", "count(up == 1)")]).await.map_err(|error| error.to_string())?;
+        if found["result"][0]["value"][1] == "3" { Ok(()) } else { Err(found.to_string()) }
+    };
+    until("Prometheus has scraped all three", PATIENCE, scraped).await.unwrap();
+
+    flow.ledger.behave(&json!({"refuse": "customer-3"})).await.unwrap();
+    assert_eq!(flow.sender.send("evt-3", &payment(3)).await.unwrap(), StatusCode::ACCEPTED);
+    let integration = json!({"namespace": world.namespace, "integration": "to-ledger"});
+    let fires = || async {
+        let found = prometheus.get("alerts", &[]).await.map_err(|error| error.to_string())?;
+        let is_ours = |alert: &Value| {
+            let labels = &alert["labels"];
+            labels["alertname"] == "SluiceDeadLetters"
+                && alert["state"] == "firing"
+                && labels["namespace"] == integration["namespace"]
+                && labels["integration"] == integration["integration"]
+        };
+        if found["alerts"].as_array().is_some_and(|alerts| alerts.iter().any(is_ours)) {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        }
+    };
+    until("SluiceDeadLetters fires", PATIENCE * 2, fires).await.unwrap();
+
+    for (dashboard, query) in dashboard_queries() {
+        let parsed = prometheus.get("query", &[("query", &query)]).await;
+        assert!(parsed.is_ok(), "{dashboard}: {parsed:?}");
+    }
+    let evaluated = || async {
+        let found = prometheus.get("rules", &[]).await.map_err(|error| error.to_string())?;
+        let unhealthy: Vec<_> = alerts(&found).into_iter().filter(|rule| rule["health"] != "ok").collect();
+        if unhealthy.is_empty() { Ok(alerts(&found).len()) } else { Err(format!("{unhealthy:?}")) }
+    };
+    let evaluated = until("every rule was evaluated", PATIENCE, evaluated).await.unwrap();
+    assert_eq!(evaluated, alerts(&rules).len());
+}
