@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::ResourceExt;
-use sluice_crds::wire::{CONFIG_KEY, GENERATION_KEY, SECRETS_FOLDER};
+use sluice_crds::wire::SECRETS_FOLDER;
 use tempfile::TempDir;
 
 use crate::{
@@ -65,7 +65,8 @@ impl Plane {
         let status = free_address()?;
         let log = File::create(folder.path().join("log"))?;
         command.args(["--log-format", "json", "--status-listen", &status.to_string(), "--config"]);
-        command.arg(folder.path()).envs(environment.iter().copied()).env("NO_PROXY", "*").env_remove("RUST_LOG");
+        command.arg(folder.path()).env("SLUICE_CONTROLS", folder.path());
+        command.envs(environment.iter().copied()).env("NO_PROXY", "*").env_remove("RUST_LOG");
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         let plane = Self { child, status, endpoint, folder };
         plane.is_ready().await.with_context(|| plane.log())?;
@@ -96,15 +97,15 @@ impl Drop for Plane {
     }
 }
 
-/// A folder with what a pod of this Deployment would find in its own. Secrets lie in it too.
+/// A folder with what a pod of this Deployment would find in several. Secrets lie in it too.
 async fn configuration(stage: &Stage, deployment: &str) -> anyhow::Result<TempDir> {
-    let name =
-        stage.until(deployment, "it is made", |made: &Deployment| config_map(made).ok_or_else(String::new)).await?;
-    let map = stage.api::<ConfigMap>().get(&name).await?;
+    let made = stage.until(deployment, "it is made", |made: &Deployment| Ok(made.clone())).await?;
     let folder = tempfile::tempdir()?;
-    for key in [CONFIG_KEY, GENERATION_KEY] {
-        let text = map.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("{name} has no {key}"))?;
-        fs::write(folder.path().join(key), with_secrets_in(folder.path(), text))?;
+    for name in config_maps(&made) {
+        let map = stage.api::<ConfigMap>().get(&name).await?;
+        for (key, text) in map.data.unwrap_or_default() {
+            fs::write(folder.path().join(key), with_secrets_in(folder.path(), &text))?;
+        }
     }
     Ok(folder)
 }
@@ -113,9 +114,11 @@ fn with_secrets_in(folder: &Path, text: &str) -> String {
     text.replace(SECRETS_FOLDER, &folder.display().to_string())
 }
 
-fn config_map(deployment: &Deployment) -> Option<String> {
+/// Those that the operator made.
+fn config_maps(deployment: &Deployment) -> Vec<String> {
     let prefix = deployment.name_any();
-    let volumes = deployment.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
-    let names = volumes.iter().filter_map(|volume| volume.config_map.as_ref().map(|map| map.name.clone()));
-    names.into_iter().find(|name| name.starts_with(&prefix))
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+    let names = volumes.filter_map(|volume| volume.config_map.as_ref().map(|map| map.name.clone()));
+    names.filter(|name| name.starts_with(&prefix)).collect()
 }
