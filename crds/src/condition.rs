@@ -23,6 +23,8 @@ pub enum ConditionType {
     ReceiverAvailable,
     /// The topic that holds the events is ready.
     TopicReady,
+    /// The schema registry has the schema as declared.
+    SchemaRegistered,
     /// Events that are sent twice are found.
     DeduplicationHealthy,
     /// `spec.paused` is true. Present only while true.
@@ -104,6 +106,18 @@ pub enum Reason {
     PolicyViolation,
     /// The Kafka cluster does not let topics be deleted.
     DeletionDisabled,
+    /// The schema is no valid one.
+    SchemaInvalid,
+    /// The schema registry calls the change of the schema incompatible.
+    SchemaIncompatible,
+    /// A newer version of the subject was registered by others, and a registry cannot make an older one the newest again.
+    SchemaSuperseded,
+    /// The schema registry cannot be reached.
+    RegistryUnreachable,
+    /// The schema registry does not accept Sluice's credentials, or does not allow it to Sluice.
+    RegistryUnauthorized,
+    /// The schema registry refused a request.
+    RegistryRefused,
     /// What is to be deleted is still used.
     InUse,
     /// The API server refused a request or cannot be reached.

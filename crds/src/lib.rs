@@ -29,7 +29,9 @@ pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
-pub use settings::{AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, Settings, Tenancy};
+pub use settings::{
+    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, SchemaRegistry, Settings, Tenancy,
+};
 pub use size::{InvalidSize, Size};
 pub use topic::*;
 pub use webhook::*;

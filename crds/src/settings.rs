@@ -1,6 +1,6 @@
 //! The operator's own configuration: what the platform team says once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ use crate::{Duration, KafkaConnection, OutgoingCalls, SaslMechanism, SecurityPro
 pub struct Settings {
     /// Kafka clusters by name; resources that name none mean `default`.
     pub clusters: BTreeMap<String, KafkaCluster>,
+    /// Schema registries by name; Topics that name none mean `default`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schema_registries: BTreeMap<String, SchemaRegistry>,
     /// Images of the data planes.
     pub images: Images,
     /// How the operator asks Kafka about topics.
@@ -45,7 +48,7 @@ pub struct Tenancy {
 pub struct Grant {
     /// The namespaces.
     pub namespaces: Vec<String>,
-    /// Kafka topics that they may create, adopt, read and write.
+    /// Kafka topics that they may create, adopt, read and write, and subjects of schema registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
     /// Consumer groups in which they may read.
@@ -132,6 +135,31 @@ pub struct KafkaClients {
     /// Name of the ConfigMap whose key `ca.crt` holds the authorities that sign the brokers' certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_name: Option<String>,
+}
+
+/// A schema registry with the API of Confluent's, and how the operator reaches it. Its files are mounted into the operator, and
+/// read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SchemaRegistry {
+    /// Where its API begins: below it are `/subjects` and `/config`. Example: `https://registry.example/apis/ccompat/v7`.
+    pub url: String,
+    /// Folder with the operator's credentials: `token` for a bearer token, else `username` and `password` for HTTP basic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<PathBuf>,
+    /// PEM file with the authorities that sign the registry's certificate; the system's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// How often every subject is compared with what was seen last, to find what other tools changed. It takes one or two
+    /// requests for each subject, because the API has none for several. Default: `5m`.
+    #[serde(default = "SchemaRegistry::default_drift_interval")]
+    pub drift_interval: Duration,
+}
+
+impl SchemaRegistry {
+    const fn default_drift_interval() -> Duration {
+        Duration::from_secs(300)
+    }
 }
 
 /// Images of the data planes.

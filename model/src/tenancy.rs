@@ -11,6 +11,8 @@ pub(crate) enum Named<'a> {
     Topic(&'a str),
     /// A consumer group.
     Group(&'a str),
+    /// A subject of a schema registry, which is named like its topic.
+    Subject(&'a str),
 }
 
 /// The complaint that resources of `namespace` may not name this, where they may not.
@@ -39,7 +41,7 @@ pub(crate) fn allows_topic(tenancy: Option<&Tenancy>, namespace: &str, topic: &s
 impl<'a> Named<'a> {
     const fn name(self) -> &'a str {
         match self {
-            Self::Topic(name) | Self::Group(name) => name,
+            Self::Topic(name) | Self::Group(name) | Self::Subject(name) => name,
         }
     }
 
@@ -47,12 +49,13 @@ impl<'a> Named<'a> {
         match self {
             Self::Topic(_) => "Kafka topic",
             Self::Group(_) => "consumer group",
+            Self::Subject(_) => "subject",
         }
     }
 
     fn granted(self, grant: &Grant) -> &[String] {
         match self {
-            Self::Topic(_) => &grant.topics,
+            Self::Topic(_) | Self::Subject(_) => &grant.topics,
             Self::Group(_) => &grant.groups,
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     measure::Measurements,
     metrics::{Metrics, ResourceNumbers},
     queue::Depth,
+    schema::Schemas,
     topic::{Identities, Relations, Sightings},
     watch::Watched,
 };
@@ -47,6 +48,8 @@ pub struct Context {
     pub measurements: Measurements,
     /// What the last passes saw of Kafka topics.
     pub sightings: Sightings,
+    /// The schema registries.
+    pub schemas: Schemas,
     /// Where transitions are told.
     pub events: Events,
     /// What is counted.

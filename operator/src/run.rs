@@ -24,6 +24,7 @@ use crate::{
     leader::{Election, Leadership, MARGIN},
     measure::{self, Measurements},
     metrics::Metrics,
+    schema::Schemas,
     topic::{self, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
 };
@@ -45,6 +46,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         events: Events::new(clients.working.clone(), &identity, Arc::clone(&metrics)),
         client: clients.working,
         clusters: Clusters::new(&settings, leadership.clone()),
+        schemas: Schemas::new(&settings, &leadership, &metrics).context("the configuration is not valid")?,
         leadership,
         relations: Relations::new(settings.tenancy.clone()),
         settings,
@@ -99,6 +101,7 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(measure::run(Arc::clone(context)));
     looks.spawn(idle::run(Arc::clone(context)));
     looks.spawn(topic::follow_clusters(Arc::clone(context)));
+    looks.spawn(Schemas::run(Arc::clone(context)));
     let (topics, webhooks, integrations) = tokio::join!(
         controller::run::<Topic>(Arc::clone(context), stop.clone()),
         controller::run::<Webhook>(Arc::clone(context), stop.clone()),

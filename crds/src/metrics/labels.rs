@@ -26,6 +26,12 @@ pub const CLUSTER: Label = Label {
     meaning: "Kafka cluster",
     values: Values::AsMany("the clusters in the operator's configuration"),
 };
+/// Name of a schema registry.
+pub const REGISTRY: Label = Label {
+    name: "registry",
+    meaning: "Schema registry",
+    values: Values::AsMany("the registries in the operator's configuration"),
+};
 /// How a pass ended.
 pub const OUTCOME: Label = Label {
     name: "outcome",

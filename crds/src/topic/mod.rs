@@ -1,5 +1,6 @@
 //! Topic: a Kafka topic, declared.
 
+mod schema;
 mod status;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use schema::{Compatibility, RegisteredSchema, SchemaDefinition, SchemaFormat, TopicSchema};
 pub use status::{ChangeKind, PendingChange, PendingChanges, TopicStatus};
 
 /// Annotation that lets pending changes happen: its value is their hash, as `status.pending.hash` shows it.
@@ -73,6 +75,17 @@ pub struct TopicSpec {
     /// records. Only the topic whose id is in `status.topicId` is ever deleted, and not while an Integration or a Webhook uses it.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// What the records' values look like, registered in a schema registry. The Kafka topic does not wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<TopicSchema>,
+}
+
+impl TopicSpec {
+    /// Name of the ConfigMap that holds the schema, where one does.
+    pub fn schema_config_map(&self) -> Option<&str> {
+        let reference = self.schema.as_ref()?.definition.config_map_ref.as_ref()?;
+        Some(&reference.name)
+    }
 }
 
 fn default_cluster() -> String {
@@ -80,7 +93,7 @@ fn default_cluster() -> String {
 }
 
 /// How far Sluice may go with a Kafka topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ManagementPolicy {
     /// Create it and keep it as declared.
     #[default]

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::RegisteredSchema;
+
 /// What Sluice last saw of the topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -11,7 +13,7 @@ pub struct TopicStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, and `Reconciling` or `Stalled` while they are true.
+    /// `Ready`, and `Reconciling` or `Stalled` while they are true; with a schema also `SchemaRegistered`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -33,6 +35,9 @@ pub struct TopicStatus {
     /// Changes that are asked for and held back, each with its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingChanges>,
+    /// The schema as the registry has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<RegisteredSchema>,
     /// The Integrations and Webhooks that use the topic, as `<kind>/<namespace>/<name>`; of many the first ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,

@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn used_by(users: &[Usage]) -> References {
-        References { users: users.to_vec(), rivals: Vec::new() }
+        References { users: users.to_vec(), ..References::default() }
     }
 
     const HAD: &str = ", topicId: x";
@@ -167,7 +167,7 @@ mod tests {
         let mut rival = Claim::of(&topic("Delete", HAD)).1;
         rival.topic.name = "older".into();
         rival.created = rival.created.map(|time| time - k8s_openapi::jiff::SignedDuration::from_secs(5));
-        let references = References { users: Vec::new(), rivals: vec![rival.clone()] };
+        let references = References { rivals: vec![rival.clone()], ..References::default() };
         let found = farewell(&topic("Delete", HAD), &references, false);
         assert_eq!(found, Farewell::Release(Release::Lost(rival)));
     }

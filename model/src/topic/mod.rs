@@ -8,6 +8,7 @@ mod reassignment;
 mod relations;
 mod report;
 mod risk;
+mod schema;
 mod step;
 mod users;
 mod validate;
@@ -23,6 +24,10 @@ pub use plan::{Change, Known, Plan, plan, stakes_matter};
 pub use relations::{References, Relations};
 pub use report::{Outcome, report};
 pub use risk::oldest_kept;
+pub use schema::{
+    SchemaChange, SchemaOutcome, SchemaPlan, SchemaVersion, SubjectState, WantedSchema, plan_schema, subject_of,
+    wanted_schema,
+};
 pub use users::{Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 pub use validate::validate;
 

@@ -233,7 +233,7 @@ mod tests {
     ) -> (Plan, Topic, Option<Observed>) {
         let known = Known { users: known.users, stakes: known.stakes, ..Known::of(topic, &[]) };
         let plan = plan(wanted, world.as_ref(), &known);
-        let outcome = Outcome::Planned { wanted, observed: world.as_ref(), plan: &plan };
+        let outcome = Outcome::Planned { wanted, observed: world.as_ref(), plan: &plan, schema: None };
         let status = report(topic, None, &outcome, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         let mut topic = topic.clone();
         topic.status = Some(status);

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Tenancy, Topic};
 
 use super::{
     claim::{Claim, Place},
+    schema::{allows_subject, subject_of},
     users::{Target, Usage, Use, User, Users},
 };
 use crate::tenancy::allows_topic;
@@ -16,11 +18,17 @@ use crate::tenancy::allows_topic;
 pub struct Relations {
     places: HashMap<Place, BTreeMap<NamespacedName, Claim>>,
     topics: HashMap<NamespacedName, Place>,
+    /// The Topics that name a subject of a schema registry, by registry and subject, the oldest first.
+    subjects: HashMap<Subject, BTreeSet<(Option<Timestamp>, NamespacedName)>>,
+    named_subjects: HashMap<NamespacedName, (Subject, Option<Timestamp>)>,
     users: Users,
     /// Names of the operator's configuration that mean one Kafka cluster.
     same: Vec<Vec<String>>,
     tenancy: Option<Tenancy>,
 }
+
+/// A subject, by the registry's name in the operator's configuration and its own.
+type Subject = (String, String);
 
 /// What a Topic has to do with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +37,8 @@ pub struct References {
     pub users: Vec<Usage>,
     /// The claims of other Topics to its Kafka topic.
     pub rivals: Vec<Claim>,
+    /// The older Topic that has the subject of its schema.
+    pub subject_winner: Option<NamespacedName>,
 }
 
 impl Relations {
@@ -52,20 +62,54 @@ impl Relations {
         if before.as_ref() != Some(&claim) {
             concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()).filter(|rival| *rival != name));
         }
+        concerned.extend(self.subject_is(topic, &claim));
         self.topics.insert(name, place);
         concerned
+    }
+
+    /// Takes the subject that a Topic names now. Gives the other Topics that name it or the one from before, where it changed.
+    fn subject_is(&mut self, topic: &Topic, claim: &Claim) -> BTreeSet<NamespacedName> {
+        let named = topic.spec.schema.as_ref().map(|schema| (&schema.registry, subject_of(schema, &claim.kafka_name)));
+        let allowed = named.filter(|(_, subject)| {
+            allows_subject(self.tenancy.as_ref(), &claim.topic.namespace, &claim.kafka_name, subject)
+        });
+        let now = allowed.map(|(registry, subject)| ((registry.clone(), subject), claim.created));
+        if self.named_subjects.get(&claim.topic) == now.as_ref() {
+            return BTreeSet::new();
+        }
+        let mut concerned = self.subject_is_gone(&claim.topic);
+        if let Some((subject, created)) = now {
+            let names = self.subjects.entry(subject.clone()).or_default();
+            concerned.extend(names.iter().map(|(_, name)| name.clone()));
+            names.insert((created, claim.topic.clone()));
+            self.named_subjects.insert(claim.topic.clone(), (subject, created));
+        }
+        concerned
+    }
+
+    fn subject_is_gone(&mut self, name: &NamespacedName) -> BTreeSet<NamespacedName> {
+        let Some((subject, created)) = self.named_subjects.remove(name) else { return BTreeSet::new() };
+        let Some(names) = self.subjects.get_mut(&subject) else { return BTreeSet::new() };
+        names.remove(&(created, name.clone()));
+        let left = names.iter().map(|(_, name)| name.clone()).collect();
+        if names.is_empty() {
+            self.subjects.remove(&subject);
+        }
+        left
     }
 
     /// Forgets a Topic.
     pub fn topic_is_gone(&mut self, name: &NamespacedName) -> BTreeSet<NamespacedName> {
         let Some(place) = self.topics.remove(name) else { return BTreeSet::new() };
+        let mut concerned = self.subject_is_gone(name);
         if let Some(claims) = self.places.get_mut(&place) {
             claims.remove(name);
             if claims.is_empty() {
                 self.places.remove(&place);
             }
         }
-        self.claims(&place).map(|claim| claim.topic.clone()).collect()
+        concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()));
+        concerned
     }
 
     /// Takes what a Webhook or an Integration uses now; nothing, once it is gone.
@@ -108,7 +152,14 @@ impl Relations {
         let users: BTreeSet<Usage> =
             clusters.iter().flat_map(|cluster| users.of(&own.topic, cluster, &own.kafka_name)).collect();
         let rivals = self.claims(&place).filter(|rival| rival.topic != own.topic).cloned().collect();
-        References { users: users.into_iter().collect(), rivals }
+        References { users: users.into_iter().collect(), rivals, subject_winner: self.subject_winner(&own.topic) }
+    }
+
+    /// The Topic that has the subject that this one names, where that is another.
+    fn subject_winner(&self, topic: &NamespacedName) -> Option<NamespacedName> {
+        let (subject, _) = self.named_subjects.get(topic)?;
+        let (_, oldest) = self.subjects.get(subject)?.first()?;
+        (oldest != topic).then(|| oldest.clone())
     }
 
     /// All claims to a place, under whatever name of its Kafka cluster.
@@ -202,6 +253,33 @@ mod tests {
         assert_eq!(relations.are_one(&["default".into(), "east".into()]), names(&["a", "c"]));
         assert_eq!(relations.of(&elsewhere).rivals.len(), 1);
         assert_eq!(relations.topic_is_gone(&name("a")), names(&["c"]));
+    }
+
+    #[test]
+    fn the_oldest_topic_that_names_a_subject_has_it() {
+        let mut relations = Relations::default();
+        let with_subject = |name: &str, second: i64, subject: &str| {
+            let mut topic = topic(name, name, "{}");
+            topic.metadata.creation_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(second).unwrap()));
+            let schema = format!("{{format: Avro, subject: {subject}, definition: {{inline: '\"string\"'}}}}");
+            topic.spec.schema = Some(serde_saphyr::from_str(&schema).unwrap());
+            topic
+        };
+        let (older, younger) = (with_subject("b", 1, "Order"), with_subject("a", 2, "Order"));
+        assert_eq!(relations.topic_is(&younger), names(&[]));
+        assert_eq!(relations.of(&younger).subject_winner, None);
+        assert_eq!(relations.topic_is(&older), names(&["a"]));
+        assert_eq!(relations.topic_is(&older), names(&[]), "nothing changed");
+        assert_eq!(relations.of(&younger).subject_winner, Some(name("b")));
+        assert_eq!(relations.of(&older).subject_winner, None);
+        assert_eq!(relations.topic_is(&with_subject("b", 1, "Another")), names(&["a"]));
+        assert_eq!(relations.of(&younger).subject_winner, None);
+        assert_eq!(relations.topic_is(&older), names(&["a"]));
+        assert_eq!(relations.topic_is_gone(&name("b")), names(&["a"]));
+        assert_eq!(relations.of(&younger).subject_winner, None);
+        assert_eq!(relations.topic_is_gone(&name("a")), names(&[]));
+        assert!(relations.subjects.is_empty() && relations.named_subjects.is_empty());
     }
 
     #[test]

@@ -1,10 +1,19 @@
 //! Writes down what was observed of a Topic.
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{ChangeKind, ConditionType, ManagementPolicy, PendingChanges, Reason, Topic, TopicStatus};
+use sluice_crds::{
+    ChangeKind, ConditionType, ManagementPolicy, PendingChanges, Reason, RegisteredSchema, Topic, TopicStatus,
+};
 
 use super::{
-    Observed, Plan, Wanted, approval::Subject, claim::Claim, farewell::names, plan::Change, step::counted, users::Usage,
+    Observed, Plan, Wanted,
+    approval::Subject,
+    claim::Claim,
+    farewell::names,
+    plan::Change,
+    schema::{SchemaOutcome, SchemaPlan},
+    step::counted,
+    users::Usage,
 };
 use crate::{Conditions, Rejection, rejection};
 
@@ -28,6 +37,8 @@ pub enum Outcome<'a> {
         observed: Option<&'a Observed>,
         /// What had to change.
         plan: &'a Plan,
+        /// What became of the schema, where there is one.
+        schema: Option<&'a SchemaOutcome>,
     },
     /// The Topic is to be deleted, and these still use it.
     InUse(&'a [Usage]),
@@ -49,7 +60,7 @@ pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now
         ..previous.clone()
     };
     let status = match outcome {
-        Outcome::Planned { wanted, observed, plan } => {
+        Outcome::Planned { wanted, observed, plan, schema } => {
             let topic_id = id(plan, *observed, &previous);
             let subject = Subject { topic_id: topic_id.as_deref(), generation: topic.metadata.generation };
             TopicStatus {
@@ -58,6 +69,7 @@ pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now
                 replicas: observed.map(|topic| topic.replicas.into()),
                 config_keys: plan.settings.clone(),
                 pending: subject.pending(&plan.withheld, previous.pending.as_ref(), now),
+                schema: schema.and_then(|schema| registered(schema, previous.schema.as_ref())),
                 topic_id,
                 ..status
             }
@@ -97,56 +109,140 @@ fn used_by(users: &[Usage]) -> Vec<String> {
     names
 }
 
+/// The version that holds the schema. While that is not known it is the one from before, of the same subject.
+fn registered(schema: &SchemaOutcome, previous: Option<&RegisteredSchema>) -> Option<RegisteredSchema> {
+    match schema {
+        SchemaOutcome::Compared { registered, .. } => registered.clone(),
+        SchemaOutcome::Failed { subject, .. } => previous.filter(|previous| previous.subject == *subject).cloned(),
+        SchemaOutcome::Asked | SchemaOutcome::Rejected(_) => previous.cloned(),
+        SchemaOutcome::Lost { .. } => None,
+    }
+}
+
+/// What a part of the Topic comes to: Kafka's, or the registry's.
+#[derive(Clone, Debug)]
+enum Verdict {
+    /// It is as declared.
+    Done(String),
+    /// It is on its way, or waits for something that passes.
+    Underway(Reason, String),
+    /// A person must act.
+    Stuck(Reason, String),
+}
+
 fn judge(conditions: &mut Conditions<'_>, topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingChanges>) {
-    match outcome {
-        Outcome::Rejected(rejections) => {
-            stalled(conditions, rejection::reason(rejections), &rejection::summary(rejections));
+    let of_schema = match outcome {
+        Outcome::Planned { schema, .. } => schema.map(schema_verdict),
+        _ => None,
+    };
+    set_ready(conditions, &joined(kafka_verdict(topic, outcome, pending), of_schema.as_ref()));
+    match (of_schema, outcome) {
+        (Some(Verdict::Done(message)), _) => conditions.yes(ConditionType::SchemaRegistered, Reason::InSync, message),
+        (Some(Verdict::Underway(reason, message) | Verdict::Stuck(reason, message)), _) => {
+            conditions.no(ConditionType::SchemaRegistered, reason, message);
         }
-        Outcome::Lost { wanted, winner } => stalled(conditions, Reason::Conflict, &conflict(wanted, winner)),
-        Outcome::InUse(users) => {
-            let message = format!(
+        (None, Outcome::Planned { .. }) => {}
+        (None, _) => conditions.keep(ConditionType::SchemaRegistered),
+    }
+}
+
+/// Kafka's part comes first: without the topic a schema is worth nothing.
+fn joined(kafka: Verdict, schema: Option<&Verdict>) -> Verdict {
+    match (kafka, schema) {
+        (Verdict::Done(kafka), Some(Verdict::Done(schema))) => Verdict::Done(format!("{kafka}; {schema}")),
+        (Verdict::Done(_), Some(schema)) => schema.clone(),
+        (kafka, _) => kafka,
+    }
+}
+
+fn set_ready(conditions: &mut Conditions<'_>, verdict: &Verdict) {
+    match verdict {
+        Verdict::Done(message) => conditions.yes(ConditionType::Ready, Reason::InSync, message),
+        Verdict::Underway(reason, message) => {
+            conditions.no(ConditionType::Ready, *reason, message);
+            conditions.yes(ConditionType::Reconciling, *reason, message);
+        }
+        Verdict::Stuck(reason, message) => {
+            conditions.no(ConditionType::Ready, *reason, message);
+            conditions.yes(ConditionType::Stalled, *reason, message);
+        }
+    }
+}
+
+fn kafka_verdict(topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingChanges>) -> Verdict {
+    match outcome {
+        Outcome::Rejected(rejections) => Verdict::Stuck(rejection::reason(rejections), rejection::summary(rejections)),
+        Outcome::Lost { wanted, winner } => Verdict::Stuck(Reason::Conflict, conflict(wanted, winner)),
+        Outcome::InUse(users) => Verdict::Stuck(
+            Reason::InUse,
+            format!(
                 "the Kafka topic is not deleted while these use it: {}; delete them, or set spec.deletionPolicy to Retain",
                 names(users)
-            );
-            stalled(conditions, Reason::InUse, &message);
-        }
-        Outcome::Failed { reason, message } if needs_a_person(*reason) => stalled(conditions, *reason, message),
-        Outcome::Failed { reason, message } => reconciling(conditions, *reason, message),
+            ),
+        ),
+        Outcome::Failed { reason, message } if needs_a_person(*reason) => Verdict::Stuck(*reason, message.clone()),
+        Outcome::Failed { reason, message } => Verdict::Underway(*reason, message.clone()),
         Outcome::Planned { plan, .. } if !plan.changes.is_empty() => {
             let made = plan.changes.iter().map(title).collect::<Vec<_>>().join(", ");
-            reconciling(conditions, Reason::Progressing, &format!("{made}; Kafka is looked at again"));
+            Verdict::Underway(Reason::Progressing, format!("{made}; Kafka is looked at again"))
         }
         Outcome::Planned { wanted, observed: None, .. } if wanted.policy == ManagementPolicy::Observe => {
             let message = format!(
                 "Kafka has no topic {:?}, and spec.managementPolicy is Observe; create it, or set managementPolicy to Full",
                 wanted.name
             );
-            stalled(conditions, Reason::NotFound, &message);
+            Verdict::Stuck(Reason::NotFound, message)
         }
-        Outcome::Planned { wanted, observed, plan } => match (blocking(wanted, plan), observed) {
-            (None, Some(observed)) => {
-                conditions.yes(ConditionType::Ready, Reason::InSync, in_sync(wanted, observed, plan));
-            }
+        Outcome::Planned { wanted, observed, plan, .. } => match (blocking(wanted, plan), observed) {
+            (None, Some(observed)) => Verdict::Done(in_sync(wanted, observed, plan)),
             (reasons, _) => {
                 let reasons = reasons.unwrap_or_default();
-                let message = format!("{reasons}{}", how_to_approve(topic, pending));
-                stalled(conditions, Reason::Withheld, &message);
+                Verdict::Stuck(Reason::Withheld, format!("{reasons}{}", how_to_approve(topic, pending)))
             }
         },
     }
 }
 
-fn stalled(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
-    conditions.no(ConditionType::Ready, reason, message);
-    conditions.yes(ConditionType::Stalled, reason, message);
+fn schema_verdict(schema: &SchemaOutcome) -> Verdict {
+    match schema {
+        SchemaOutcome::Rejected(rejection) if rejection.needs_a_person() => {
+            let of_schema = rejection.field.starts_with("spec.schema.definition");
+            let reason = if of_schema { Reason::SchemaInvalid } else { rejection.reason };
+            Verdict::Stuck(reason, rejection.to_string())
+        }
+        SchemaOutcome::Rejected(rejection) => Verdict::Underway(rejection.reason, rejection.to_string()),
+        SchemaOutcome::Lost { subject, winner } => Verdict::Stuck(
+            Reason::Conflict,
+            format!(
+                "the subject {subject:?} belongs to Topic {winner}; write another spec.schema.subject, or leave the schema to \
+                 that Topic"
+            ),
+        ),
+        SchemaOutcome::Asked => Verdict::Underway(Reason::Progressing, "the schema registry is being asked".to_owned()),
+        SchemaOutcome::Compared { registered, plan } => compared(registered.as_ref(), plan),
+        SchemaOutcome::Failed { reason, message, .. } if needs_a_person(*reason) => {
+            Verdict::Stuck(*reason, message.clone())
+        }
+        SchemaOutcome::Failed { reason, message, .. } => Verdict::Underway(*reason, message.clone()),
+    }
 }
 
-fn reconciling(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
-    conditions.no(ConditionType::Ready, reason, message);
-    conditions.yes(ConditionType::Reconciling, reason, message);
+fn compared(registered: Option<&RegisteredSchema>, plan: &SchemaPlan) -> Verdict {
+    let title = registered.map_or_else(
+        || "no schema".to_owned(),
+        |schema| format!("schema {:?} version {}", schema.subject, schema.version),
+    );
+    let withheld = plan.withheld.join("; ");
+    match (withheld.as_str(), plan.by_policy) {
+        ("", _) => Verdict::Done(title),
+        (withheld, true) => Verdict::Done(format!(
+            "{title}; the registry differs, and spec.managementPolicy forbids a change: {withheld}"
+        )),
+        (withheld, false) => Verdict::Stuck(Reason::SchemaSuperseded, withheld.to_owned()),
+    }
 }
 
-/// What Kafka refuses for a reason that will not pass by itself. It is tried again all the same.
+/// What Kafka or a registry refuses for a reason that will not pass by itself. It is tried again all the same.
 fn needs_a_person(reason: Reason) -> bool {
     matches!(
         reason,
@@ -158,6 +254,10 @@ fn needs_a_person(reason: Reason) -> bool {
             | Reason::TooFewBrokers
             | Reason::PolicyViolation
             | Reason::DeletionDisabled
+            | Reason::SchemaInvalid
+            | Reason::SchemaIncompatible
+            | Reason::RegistryUnauthorized
+            | Reason::RegistryRefused
     )
 }
 

@@ -36,6 +36,7 @@ pub struct Metrics {
     oldest: Family<KindLabels, Gauge<f64, AtomicU64>>,
     api_requests: Family<RequestLabels, Counter<u64, AtomicU64>>,
     kafka_requests: Family<KafkaLabels, Counter<u64, AtomicU64>>,
+    registry_requests: Family<RegistryLabels, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     topics_released: Family<ReasonLabels, Counter<u64, AtomicU64>>,
     resources: Resources,
@@ -102,6 +103,12 @@ struct KafkaLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RegistryLabels {
+    registry: String,
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -124,6 +131,7 @@ impl Default for Metrics {
             oldest: Family::default(),
             api_requests: Family::default(),
             kafka_requests: Family::default(),
+            registry_requests: Family::default(),
             events_lost: Counter::default(),
             topics_released: Family::default(),
             resources: Resources::default(),
@@ -150,6 +158,7 @@ impl Metrics {
         registry.define(&defined::QUEUE_DEPTH, self.waiting.clone());
         registry.define(&defined::API_REQUESTS, self.api_requests.clone());
         registry.define(&defined::KAFKA_REQUESTS, self.kafka_requests.clone());
+        registry.define(&defined::REGISTRY_REQUESTS, self.registry_requests.clone());
         registry.define(&defined::EVENTS_LOST, self.events_lost.clone());
         registry.define(&defined::TOPICS_RELEASED, self.topics_released.clone());
         registry.register_collector(Box::new(self.resources.clone()));
@@ -173,6 +182,12 @@ impl Metrics {
             let labels = KafkaLabels { cluster: cluster.to_owned(), request: made.doing, outcome: made.outcome };
             self.kafka_requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a request to a schema registry; `code` is its answer's.
+    pub fn registry_request(&self, registry: &str, code: Option<u16>) {
+        let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        self.registry_requests.get_or_create(&RegistryLabels { registry: registry.to_owned(), code }).inc();
     }
 
     /// Counts an Event that could not be written.

@@ -8,6 +8,7 @@ mod identities;
 mod observe;
 mod relations;
 mod resolve;
+mod schema;
 
 use std::time::Duration;
 
@@ -86,11 +87,15 @@ impl Kind for Topic {
         if let Some(winner) = winner(&Claim::of(self).1, &references.rivals, existing) {
             return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
         }
-        let (seen, plan) = carry_out(&kafka, &wanted, known, seen).await?;
+        // The registry is asked meanwhile, so that nothing waits for it but its own part.
+        let schema = schema::outcome(self, &wanted, &references, context);
+        let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen), schema);
+        let (seen, plan) = carried_out?;
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
-        said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan }, next)
+        let schema = schema?;
+        said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan, schema: schema.as_ref() }, next)
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> TopicStatus {

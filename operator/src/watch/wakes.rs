@@ -74,7 +74,7 @@ pub fn owners(context: &Context, change: &Change<Owned>) {
     }
 }
 
-/// Wakes the owner of a ConfigMap, and the Integrations and Webhooks that name it.
+/// Wakes the owner of a ConfigMap, and the Integrations, Webhooks and Topics that name it.
 pub fn config_map(context: &Context, change: &Change<Owned>) {
     owners(context, change);
     let NamespacedName { namespace, name } = &change.name;
@@ -82,6 +82,7 @@ pub fn config_map(context: &Context, change: &Change<Owned>) {
         .integrations
         .wake_where(namespace, |integration| integration.spec.config_map_names().contains(name.as_str()));
     context.webhooks.wake_where(namespace, |webhook| webhook.spec.config_map_name() == Some(name.as_str()));
+    context.topics.wake_where(namespace, |topic| topic.spec.schema_config_map() == Some(name.as_str()));
 }
 
 /// Wakes all Webhooks: routes can be made now.

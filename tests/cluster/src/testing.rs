@@ -54,6 +54,11 @@ pub fn shared_secured_kafka() -> SecuredKafka {
     Cluster::up(&shared_name(), &[Part::KafkaSecured]).expect("a secured broker for tests").kafka_secured()
 }
 
+/// Confluent's API of the schema registry that tests share.
+pub fn shared_schema_registry() -> String {
+    Cluster::up(&shared_name(), &[Part::SchemaRegistry]).expect("a schema registry for tests").schema_registry_url()
+}
+
 /// Three brokers that tests share and no test disturbs.
 pub fn shared_replicated_kafka() -> String {
     Cluster::up(&shared_name(), &[Part::KafkaReplicated]).expect("three brokers for tests").kafka_replicated_bootstrap()

@@ -38,6 +38,14 @@ async fn the_api_server_accepts_what_is_valid() {
     let cases = [
         ("Topic", String::new()),
         ("Topic", "partitions: 3, config: {retention.ms: '1000'}, managementPolicy: Observe".to_owned()),
+        (
+            "Topic",
+            "schema: {format: Avro, subject: Order, compatibility: FullTransitive, definition: {inline: '\"string\"'}}".to_owned(),
+        ),
+        (
+            "Topic",
+            "schema: {registry: east, format: Protobuf, definition: {configMapRef: {name: schemas, key: order.proto}}}".to_owned(),
+        ),
         ("Webhook", format!("{ROUTE}, {NONE}")),
         ("Webhook", format!("{ROUTE}, verify: {{{hmac}, tolerance: 1m30s}}, limits: {{body: 512Ki}}")),
         ("Webhook", format!("{ROUTE}, verify: {{preset: {{name: GitHub, {SECRETS}}}}}")),
@@ -129,6 +137,19 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
     let cases = [
         ("Topic", "t", "partitions: 0".to_owned(), "spec.partitions"),
         ("Topic", "t", "topicName: 'a b'".to_owned(), "spec.topicName"),
+        ("Topic", "t", "schema: {format: Xml, definition: {inline: a}}".to_owned(), "spec.schema.format"),
+        (
+            "Topic",
+            "t",
+            "schema: {format: Avro, subject: 'a/b', definition: {inline: a}}".to_owned(),
+            "spec.schema.subject",
+        ),
+        (
+            "Topic",
+            "t",
+            "schema: {format: Avro, definition: {}}".to_owned(),
+            "write exactly one of inline, configMapRef",
+        ),
         ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, bearer"),
         (
             "Webhook",

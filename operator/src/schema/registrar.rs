@@ -1,0 +1,385 @@
+//! What becomes of the subjects of one registry: each schema that a pass asks about is compared and registered, and every subject
+//! is looked at again once in an interval, to find what other tools changed.
+//!
+//! While the registry does not answer, one request every 5 s finds out whether it does again, and all schemas that are asked
+//! about are told so at once.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
+use sluice_crds::{NamespacedName, RegisteredSchema};
+use sluice_model::topic::{SchemaChange, SchemaOutcome, SchemaVersion, SubjectState, WantedSchema, plan_schema};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::api::{Api, Refusal};
+use crate::context::Context;
+
+/// How often a registry that does not answer is asked again, and its files are looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// How long a pass waits for an outcome; most registries answer sooner.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Schemas that are registered at the same time.
+const AT_ONCE: usize = 8;
+/// Subjects that are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 4;
+
+/// One registry, and what is known of its subjects. It is filled again after a restart.
+pub struct Registrar {
+    api: Api,
+    drift_interval: Duration,
+    book: Mutex<Book>,
+    jobs: mpsc::UnboundedSender<Job>,
+    /// Until somebody works.
+    waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
+}
+
+/// A schema to be compared and registered.
+struct Job {
+    topic: NamespacedName,
+    wanted: WantedSchema,
+    fingerprint: u64,
+}
+
+#[derive(Default)]
+struct Book {
+    entries: HashMap<NamespacedName, Entry>,
+    /// Why the registry does not answer, while it does not.
+    silence: Option<String>,
+}
+
+/// A Topic's subject.
+struct Entry {
+    /// Of the wanted schema, whose text is not kept.
+    fingerprint: u64,
+    subject: String,
+    has_compatibility: bool,
+    outcome: Option<SchemaOutcome>,
+    /// As the registry told it when the outcome came about.
+    state: Option<SubjectState>,
+    /// Whether the outcome may be another one by now.
+    is_stale: bool,
+    is_asked: bool,
+    /// The pass that waits.
+    pass: Option<oneshot::Sender<()>>,
+}
+
+/// What a job came to.
+struct End {
+    result: Result<SchemaOutcome, Refusal>,
+    state: Option<SubjectState>,
+}
+
+/// What a pass gets from the book.
+enum Answer {
+    Known(SchemaOutcome),
+    Asked { receiver: oneshot::Receiver<()>, is_new: bool },
+}
+
+impl Registrar {
+    pub fn new(api: Api, drift_interval: Duration) -> Self {
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        Self { api, drift_interval, book: Mutex::default(), jobs, waiting: Mutex::new(Some(waiting)) }
+    }
+
+    /// What became of a Topic's schema. Where that takes longer than a moment, the Topic is woken when it is known.
+    pub async fn outcome(&self, topic: &NamespacedName, wanted: WantedSchema) -> SchemaOutcome {
+        let fingerprint = fingerprint(&wanted);
+        let (receiver, is_new) = match self.book().ask(self.api.name(), topic, &wanted, fingerprint) {
+            Answer::Known(outcome) => return outcome,
+            Answer::Asked { receiver, is_new } => (receiver, is_new),
+        };
+        if is_new {
+            // Whoever works holds the other end as long as the process leads.
+            let _ = self.jobs.send(Job { topic: topic.clone(), wanted, fingerprint });
+        }
+        // Too late or not: the newest outcome is in the book.
+        let _ = timeout(PATIENCE, receiver).await;
+        let known = self.book().entries.get(topic).and_then(|entry| entry.outcome.clone());
+        known.unwrap_or(SchemaOutcome::Asked)
+    }
+
+    /// The Topic has no subject here.
+    pub fn forget(&self, topic: &NamespacedName) {
+        self.book().entries.remove(topic);
+    }
+
+    /// Works for ever.
+    pub async fn run(&self, context: &Context) {
+        let Some(mut jobs) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let work = async {
+            let mut under_way = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Some(job) = jobs.recv(), if under_way.len() < AT_ONCE => under_way.push(self.work(context, job)),
+                    Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                }
+            }
+        };
+        futures::future::join(work, self.follow(context)).await;
+    }
+
+    async fn work(&self, context: &Context, job: Job) {
+        let silence = self.book().silence.clone();
+        let end = match silence {
+            Some(silence) => End { result: Err(Refusal::NoAnswer(silence)), state: None },
+            None => register(&self.api, &job.wanted).await,
+        };
+        if self.book().settle(self.api.name(), &job, end) {
+            context.topics.queue.wake(&job.topic);
+        }
+    }
+
+    async fn follow(&self, context: &Context) {
+        let mut ticks = interval(TICK.min(self.drift_interval));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_look = Instant::now();
+        loop {
+            ticks.tick().await;
+            if self.api.renew() {
+                info!(registry = self.api.name(), "Credentials of the schema registry changed");
+                self.wake(context, |entry| matches!(entry.outcome, Some(SchemaOutcome::Failed { .. })));
+            }
+            self.listen(context).await;
+            if last_look.elapsed() >= self.drift_interval {
+                last_look = Instant::now();
+                self.look(context).await;
+            }
+        }
+    }
+
+    /// Asks a registry that did not answer whether it does again.
+    async fn listen(&self, context: &Context) {
+        let subject = {
+            let book = self.book();
+            let any = book.entries.values().next().map(|entry| entry.subject.clone());
+            book.silence.as_ref().map(|_| any.unwrap_or_else(|| "any".to_owned()))
+        };
+        let Some(subject) = subject else { return };
+        if let Err(Refusal::NoAnswer(why)) = self.api.newest(&subject).await {
+            self.book().silence = Some(why);
+            return;
+        }
+        info!(registry = self.api.name(), "The schema registry answers again");
+        self.book().silence = None;
+        self.wake(context, |entry| entry.is_stale || matches!(entry.outcome, Some(SchemaOutcome::Failed { .. })));
+    }
+
+    /// Looks at every subject, and wakes the Topics of those that differ from what was seen.
+    async fn look(&self, context: &Context) {
+        let subjects = {
+            let mut book = self.book();
+            book.entries.retain(|topic, _| context.topics.get(topic).is_some());
+            if book.silence.is_some() {
+                return;
+            }
+            let settled = book.entries.iter().filter(|(_, entry)| !entry.is_asked);
+            let subject = |(topic, entry): (&NamespacedName, &Entry)| (topic.clone(), entry.look());
+            settled.map(subject).collect::<Vec<_>>()
+        };
+        let looks: Vec<_> = subjects.into_iter().map(|(topic, look)| self.looked(topic, look)).collect();
+        let mut looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+        while let Some((topic, differs)) = looks.next().await {
+            match differs {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Some(entry) = self.book().entries.get_mut(&topic) {
+                        entry.is_stale = true;
+                    }
+                    context.topics.queue.wake(&topic);
+                }
+                Err(why) => {
+                    debug!(registry = self.api.name(), why, "No look at the subjects this time");
+                    self.book().silence = Some(why);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn looked(&self, topic: NamespacedName, look: Look) -> (NamespacedName, Result<bool, String>) {
+        let differs = self.differs(look).await;
+        (topic, differs)
+    }
+
+    /// Whether a subject may have another outcome by now. Error: the registry does not answer.
+    async fn differs(&self, look: Look) -> Result<bool, String> {
+        // What was refused before the subject was seen is tried again.
+        let Some(seen) = look.state else { return Ok(true) };
+        match subject_state(&self.api, &look.subject, look.has_compatibility).await {
+            Ok(now) => Ok(now != seen),
+            Err(Refusal::NoAnswer(why)) => Err(why),
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Makes the outcomes of these stale, so that their Topics ask again.
+    fn wake(&self, context: &Context, concerns: impl Fn(&Entry) -> bool) {
+        let mut book = self.book();
+        for (topic, entry) in book.entries.iter_mut().filter(|(_, entry)| concerns(entry)) {
+            entry.is_stale = true;
+            context.topics.queue.wake(topic);
+        }
+    }
+
+    /// What the lock guards is whole after each statement, so a panic elsewhere does not spoil it.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a look needs to know.
+struct Look {
+    subject: String,
+    has_compatibility: bool,
+    state: Option<SubjectState>,
+}
+
+impl Entry {
+    fn look(&self) -> Look {
+        let (subject, has_compatibility) = (self.subject.clone(), self.has_compatibility);
+        Look { subject, has_compatibility, state: self.state.clone() }
+    }
+}
+
+impl Book {
+    fn ask(&mut self, registry: &str, topic: &NamespacedName, wanted: &WantedSchema, fingerprint: u64) -> Answer {
+        let new = || Entry {
+            fingerprint,
+            subject: wanted.subject.clone(),
+            has_compatibility: wanted.compatibility.is_some(),
+            outcome: None,
+            state: None,
+            is_stale: false,
+            is_asked: false,
+            pass: None,
+        };
+        let entry = self.entries.entry(topic.clone()).or_insert_with(new);
+        if entry.fingerprint != fingerprint {
+            *entry = new();
+        }
+        match (&entry.outcome, &self.silence) {
+            (Some(outcome), _) if !entry.is_stale && !entry.is_asked => return Answer::Known(outcome.clone()),
+            (Some(outcome), Some(_)) => return Answer::Known(outcome.clone()),
+            (None, Some(silence)) => {
+                let outcome = failed(registry, &wanted.subject, &Refusal::NoAnswer(silence.clone()));
+                entry.outcome = Some(outcome.clone());
+                return Answer::Known(outcome);
+            }
+            _ => {}
+        }
+        let (pass, receiver) = oneshot::channel();
+        entry.pass = Some(pass);
+        Answer::Asked { receiver, is_new: !std::mem::replace(&mut entry.is_asked, true) }
+    }
+
+    /// Takes what a job came to; says whether its Topic has to be woken, because no pass waits.
+    fn settle(&mut self, registry: &str, job: &Job, end: End) -> bool {
+        if let Err(Refusal::NoAnswer(why)) = &end.result
+            && self.silence.is_none()
+        {
+            warn!(registry, why, "The schema registry does not answer");
+            self.silence = Some(why.clone());
+        }
+        let Some(entry) = self.entries.get_mut(&job.topic).filter(|entry| entry.fingerprint == job.fingerprint) else {
+            return false;
+        };
+        entry.is_asked = false;
+        match end.result {
+            // What was registered is still so, as far as anybody knows.
+            Err(Refusal::NoAnswer(_)) if entry.outcome.is_some() => entry.is_stale = true,
+            result => {
+                let failure = |refusal| failed(registry, &entry.subject, &refusal);
+                (entry.outcome, entry.state) = (Some(result.unwrap_or_else(failure)), end.state);
+                entry.is_stale = false;
+            }
+        }
+        entry.pass.take().is_none_or(|pass| pass.send(()).is_err())
+    }
+}
+
+/// Compares, makes the changes and compares again.
+async fn register(api: &Api, wanted: &WantedSchema) -> End {
+    let mut state = None;
+    let result = carry_out(api, wanted, &mut state).await;
+    End { result, state }
+}
+
+async fn carry_out(
+    api: &Api,
+    wanted: &WantedSchema,
+    seen: &mut Option<SubjectState>,
+) -> Result<SchemaOutcome, Refusal> {
+    let (mut state, mut ours) = observe(api, wanted, seen).await?;
+    let mut plan = plan_schema(wanted, &state, ours);
+    if !plan.changes.is_empty() {
+        for change in &plan.changes {
+            apply(api, wanted, *change).await?;
+        }
+        (state, ours) = observe(api, wanted, seen).await?;
+        plan = plan_schema(wanted, &state, ours);
+    }
+    if !plan.changes.is_empty() {
+        let message = format!("took the schema of {:?} and does not show it", wanted.subject);
+        return Err(Refusal::Other(message));
+    }
+    let registered =
+        ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
+    Ok(SchemaOutcome::Compared { registered, plan })
+}
+
+async fn observe(
+    api: &Api,
+    wanted: &WantedSchema,
+    seen: &mut Option<SubjectState>,
+) -> Result<(SubjectState, Option<SchemaVersion>), Refusal> {
+    let state = subject_state(api, &wanted.subject, wanted.compatibility.is_some()).await?;
+    *seen = Some(state.clone());
+    let ours = match state.newest {
+        Some(_) => api.find(wanted).await?,
+        None => None,
+    };
+    Ok((state, ours))
+}
+
+async fn subject_state(api: &Api, subject: &str, has_compatibility: bool) -> Result<SubjectState, Refusal> {
+    let compatibility = if has_compatibility { api.compatibility(subject).await? } else { None };
+    Ok(SubjectState { compatibility, newest: api.newest(subject).await? })
+}
+
+async fn apply(api: &Api, wanted: &WantedSchema, change: SchemaChange) -> Result<(), Refusal> {
+    let (registry, subject) = (api.name(), wanted.subject.as_str());
+    match change {
+        SchemaChange::SetCompatibility(level) => {
+            api.set_compatibility(subject, level).await?;
+            info!(registry, subject, level = level.wire(), "Compatibility set");
+        }
+        SchemaChange::Register => {
+            api.register(wanted).await?;
+            info!(registry, subject, "Schema registered");
+        }
+    }
+    Ok(())
+}
+
+fn failed(registry: &str, subject: &str, refusal: &Refusal) -> SchemaOutcome {
+    let message = format!("the schema registry {registry:?} {}", refusal.message());
+    SchemaOutcome::Failed { subject: subject.to_owned(), reason: refusal.reason(), message }
+}
+
+fn fingerprint(wanted: &WantedSchema) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    wanted.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,139 @@
+//! What is registered, what is withheld, and what is refused.
+
+use serde_json::{Value, json};
+use sluice_crds::Topic;
+use sluice_suite::world::condition;
+
+use crate::desk::{Desk, OPTIONAL, REQUIRED, order};
+
+#[tokio::test]
+async fn a_schema_is_registered_and_an_incompatible_change_of_it_is_withheld() {
+    let desk = Desk::begin("registered").await;
+    let subject = desk.subject("orders");
+    let backward = || json!({"compatibility": "Backward"});
+    desk.avro("orders", &order(""), backward()).await;
+    let id = desk.has_version("orders", 1).await;
+    assert_eq!(desk.ask(&format!("config/{subject}")).await["compatibilityLevel"], "BACKWARD");
+    let newest = desk.ask(&format!("subjects/{subject}/versions/latest")).await;
+    assert_eq!((newest["id"].as_i64(), newest["schema"].as_str()), (Some(id), Some(order("").as_str())));
+
+    // Spaces make no version.
+    desk.avro("orders", &order("").replace(", ", ","), backward()).await;
+    desk.says("orders", "True InSync").await;
+    assert_eq!(desk.versions(&subject).await, json!([1]));
+
+    desk.avro("orders", &order(OPTIONAL), backward()).await;
+    desk.has_version("orders", 2).await;
+
+    desk.avro("orders", &order(REQUIRED), backward()).await;
+    let (status, message) = desk.says("orders", "False SchemaIncompatible").await;
+    assert!(message.contains("Incompatible artifact") && message.contains("currency"), "{message}");
+    assert_eq!(condition(&status.conditions, "SchemaRegistered"), message);
+    assert!(condition(&status.conditions, "Stalled").starts_with("True SchemaIncompatible"));
+    assert_eq!((status.schema.unwrap().version, status.partitions), (2, Some(1)), "what was registered is still so");
+    assert_eq!(desk.versions(&subject).await, json!([1, 2]));
+
+    // The compatibility is set first: what it allows is registered.
+    desk.avro("orders", &order(REQUIRED), json!({"compatibility": "None"})).await;
+    desk.has_version("orders", 3).await;
+
+    desk.avro("orders", &order(""), json!({"compatibility": "None"})).await;
+    let (status, message) = desk.says("orders", "False SchemaSuperseded").await;
+    assert!(message.contains("version 1 holds the schema, and version 3 was registered after it"), "{message}");
+    assert_eq!(status.schema.unwrap().version, 1);
+
+    // A Topic without a schema says nothing about one, and the subject stays.
+    desk.topic("orders", json!({})).await;
+    let (status, _) = desk.says("orders", "True InSync").await;
+    assert_eq!((status.schema, condition(&status.conditions, "SchemaRegistered")), (None, "none".to_owned()));
+    assert_eq!(desk.versions(&subject).await, json!([1, 2, 3]));
+}
+
+#[tokio::test]
+async fn schemas_of_every_format_are_registered_and_invalid_ones_have_their_own_reason() {
+    let desk = Desk::begin("formats").await;
+    let topic = |format: &str, text: &str| json!({"schema": {"format": format, "definition": {"inline": text}}});
+    let message = "syntax = \"proto3\"; message Order { string id = 1; }";
+    for (name, format, text) in [
+        ("avro", "Avro", "\"string\""),
+        ("json", "Json", "{\"type\": \"object\", \"properties\": {\"id\": {\"type\": \"string\"}}}"),
+        ("protobuf", "Protobuf", message),
+    ] {
+        desk.topic(name, topic(format, text)).await;
+        desk.has_version(name, 1).await;
+    }
+    let wrong_type = order(", {\"name\": \"amount\", \"type\": \"number of cents\"}");
+    for (name, format, text, words) in [
+        ("no-json", "Avro", "{", "spec.schema.definition.inline: it is no JSON: EOF"),
+        ("no-avro", "Avro", wrong_type.as_str(), "answered 422 Unprocessable Entity, asked to register a version of"),
+        ("no-protobuf", "Protobuf", "syntax = \"proto3\"; message { }", "Failed to discover artifact type"),
+    ] {
+        desk.topic(name, topic(format, text)).await;
+        let (status, ready) = desk.says(name, "False SchemaInvalid").await;
+        assert!(ready.contains(words), "{ready}");
+        assert_eq!(status.partitions, Some(1), "the Kafka topic does not wait");
+        assert_eq!(desk.versions(&desk.subject(name)).await, Value::Null);
+    }
+    desk.topic("no-json", topic("Avro", "\"string\"")).await;
+    desk.has_version("no-json", 1).await;
+}
+
+#[tokio::test]
+async fn a_schema_in_a_config_map_follows_it() {
+    let desk = Desk::begin("config-map").await;
+    let reference = json!({"configMapRef": {"name": "schemas", "key": "order.avsc"}});
+    desk.topic("orders", json!({"schema": {"format": "Avro", "compatibility": "Full", "definition": reference}})).await;
+    let (status, message) = desk.says("orders", "False NotFound").await;
+    assert!(message.contains("there is no ConfigMap \"schemas\""), "{message}");
+    assert_eq!((status.partitions, condition(&status.conditions, "Stalled")), (Some(1), "none".to_owned()));
+
+    let config_map = async |data: Value| {
+        let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "schemas"}, "data": data});
+        desk.apply::<k8s_openapi::api::core::v1::ConfigMap>(&manifest.to_string()).await.unwrap();
+    };
+    config_map(json!({"order.avsc": order("")})).await;
+    desk.has_version("orders", 1).await;
+    config_map(json!({"order.avsc": order(OPTIONAL)})).await;
+    desk.has_version("orders", 2).await;
+    config_map(json!({"another": "text"})).await;
+    let (status, message) = desk.says("orders", "False NotFound").await;
+    assert!(message.contains("there is no key \"order.avsc\""), "{message}");
+    assert_eq!(status.schema.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn a_policy_shows_what_it_does_not_change() {
+    let desk = Desk::begin("schema-policy").await;
+    let topic = |policy: &str, text: &str| {
+        let schema = json!({"format": "Avro", "compatibility": "Full", "definition": {"inline": text}});
+        json!({"managementPolicy": policy, "schema": schema})
+    };
+    desk.topic("created", topic("CreateOnly", &order(""))).await;
+    desk.has_version("created", 1).await;
+    desk.topic("created", topic("CreateOnly", &order(OPTIONAL))).await;
+    let (status, ready) = desk.says("created", "True InSync").await;
+    assert!(ready.contains("no version of it holds the schema"), "{ready}");
+    assert_eq!(status.schema, None);
+    assert_eq!(desk.versions(&desk.subject("created")).await, json!([1]));
+
+    desk.topic("observed", json!({})).await;
+    desk.says("observed", "True InSync").await;
+    desk.topic("observed", topic("Observe", &order(""))).await;
+    let (_, ready) = desk.says("observed", "True InSync: 1 partition, 1 copy of each; no schema").await;
+    assert!(ready.contains("its compatibility is not set and not FULL"), "{ready}");
+    assert_eq!(desk.versions(&desk.subject("observed")).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_subject_belongs_to_the_oldest_topic_that_names_it() {
+    let desk = Desk::begin("subject").await;
+    let subject = format!("{}-Order", desk.namespace);
+    desk.avro("first", &order(""), json!({"subject": subject})).await;
+    desk.has_version("first", 1).await;
+    desk.avro("second", &order(OPTIONAL), json!({"subject": subject})).await;
+    let (status, message) = desk.says("second", "False Conflict").await;
+    assert!(message.contains(&format!("belongs to Topic {}/first", desk.namespace)), "{message}");
+    assert_eq!((status.schema, status.partitions), (None, Some(1)));
+    desk.api::<Topic>().delete("first", &Default::default()).await.unwrap();
+    desk.has_version("second", 2).await;
+}
