@@ -65,6 +65,12 @@ pub struct Launch {
     pub settings: String,
     /// How lag is measured and written.
     pub measuring: &'static str,
+    /// Further Kafka clusters, as entries of the configuration's `clusters`.
+    pub clusters: String,
+    /// How often it looks for what other tools changed.
+    pub drift_interval: &'static str,
+    /// What it logs.
+    pub log: String,
     /// Another way to the API server than the kubeconfig says: plain HTTP to a proxy.
     pub server: Option<String>,
 }
@@ -85,11 +91,13 @@ impl Operator {
         let folder = tempfile::tempdir()?;
         let config = format!(
             "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
-             away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}}}\n\
+             away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}, {clusters}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
-             adminRequests: {{driftInterval: 5s}}\n\
+             adminRequests: {{driftInterval: {drift_interval}}}\n\
              measuring: {measuring}\n{settings}\n",
             bootstrap = launch.bootstrap,
+            clusters = launch.clusters,
+            drift_interval = launch.drift_interval,
             measuring = launch.measuring,
             settings = launch.settings,
         );
@@ -103,7 +111,7 @@ impl Operator {
             .arg(folder.path().join("config.yaml"))
             .args(["--namespace", &launch.lease_namespace, "--identity", &launch.identity])
             .args(["--status-listen", &status.to_string()])
-            .args(["--log", "info,sluice_operator=debug"])
+            .args(["--log", &launch.log])
             .args(&launch.arguments)
             .env("NO_COLOR", "1")
             .env("KUBECONFIG", folder.path().join("kubeconfig"))
@@ -201,6 +209,11 @@ impl Operator {
         let mut child = self.child();
         let runs = child.try_wait().ok()?.is_none();
         runs.then(|| pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok()).flatten()
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child().id()
     }
 
     /// What it has logged so far.

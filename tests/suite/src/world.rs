@@ -151,6 +151,9 @@ impl Stage {
             // Where tests run an API, it is on this machine.
             settings: "outgoing: {allow: ['127.0.0.0/8']}\n".to_owned(),
             measuring: "{interval: 1s, writeEvery: 1s}",
+            drift_interval: "5s",
+            clusters: String::new(),
+            log: "info,sluice_operator=debug".to_owned(),
             server: None,
         }
     }

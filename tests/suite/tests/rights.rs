@@ -1,0 +1,143 @@
+//! What Kafka does not let Sluice do, each with its own reason: rights that are missing, and a cluster that deletes no topics.
+//! Each test has an operator of its own, because its Kafka cluster is another one.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use kube::api::DeleteParams;
+use sluice_cluster::{Acl, Component, Operation, Part, Resource, SecuredKafka, testing, testing::OwnCluster};
+use sluice_crds::Topic;
+use sluice_suite::{
+    Stage,
+    operator::{Launch, Operator},
+    until,
+    world::{PATIENCE, condition},
+};
+use tokio::task;
+
+/// The one who may do what he is allowed.
+const USER: &str = "alice";
+
+async fn apply(stage: &Stage, spec: &str) {
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders}}, spec: {{{spec}}}}}");
+    stage.apply::<Topic>(&yaml).await.unwrap();
+}
+
+/// Waits until the condition `Ready` of the newest spec begins with `what`, and gives it.
+async fn says(stage: &Stage, operator: &Operator, what: &str) -> String {
+    let judge = |topic: &Topic| {
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        if current && ready.starts_with(what) { Ok(ready) } else { Err(ready) }
+    };
+    let said = stage.until("orders", what, judge).await;
+    said.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
+}
+
+/// Waits until the Topic says that this right is missing, then gives it.
+async fn lacks(stage: &Stage, operator: &Operator, kafka: &SecuredKafka, operation: Operation) {
+    let topic = format!("{}.orders", stage.namespace);
+    let ready = stalled(stage, operator, &format!("--operation {operation:?} --topic {topic}")).await;
+    assert!(ready.starts_with("False NotAuthorized"), "{ready}");
+    let (kafka, resource) = (kafka.clone(), topic);
+    let allow = move || kafka.allow(USER, Acl { operation, resource: Resource::Topics(&resource) }).unwrap();
+    task::spawn_blocking(allow).await.unwrap();
+}
+
+/// Waits until the Topic waits for a person and says that; a pass is made meanwhile, so that nothing waits for a backoff.
+async fn stalled(stage: &Stage, operator: &Operator, words: &str) -> String {
+    let look = || async {
+        let topic: Topic = stage.touch("orders").await.map_err(|error| error.to_string())?;
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let is_stalled = condition(&status.conditions, "Stalled") != "none";
+        if is_stalled && ready.contains(words) { Ok(ready) } else { Err(ready) }
+    };
+    let said = until(words, PATIENCE, look).await;
+    said.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
+}
+
+#[tokio::test]
+async fn each_right_that_is_missing_is_named_until_it_is_given() {
+    let stage = Stage::begin("rights").await.unwrap();
+    let kafka = task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let secured = format!(
+        "secured: {{bootstrapServers: ['{}'], securityProtocol: SASL_SSL, saslMechanism: SCRAM-SHA-512, credentials: '{}', ca: \
+         '{}'}}",
+        kafka.login_bootstrap(),
+        kafka.credentials(USER).unwrap().display(),
+        kafka.authority().display()
+    );
+    let launch = stage.launch_apart("rights").await.unwrap();
+    let operator = stage.start(&Launch { clusters: secured, ..launch }).await.unwrap();
+    let spec = |rest: &str| format!("cluster: secured, deletionPolicy: Delete{rest}");
+
+    apply(&stage, &spec("")).await;
+    for operation in [Operation::Describe, Operation::Create, Operation::DescribeConfigs] {
+        lacks(&stage, &operator, &kafka, operation).await;
+    }
+    ready(&stage, &operator, 1).await;
+    apply(&stage, &spec(", partitions: 2")).await;
+    lacks(&stage, &operator, &kafka, Operation::Alter).await;
+    ready(&stage, &operator, 2).await;
+    apply(&stage, &spec(", partitions: 2, config: {retention.ms: '7200000'}")).await;
+    lacks(&stage, &operator, &kafka, Operation::AlterConfigs).await;
+    ready(&stage, &operator, 2).await;
+
+    stage.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
+    lacks(&stage, &operator, &kafka, Operation::Delete).await;
+    gone(&stage, &operator).await;
+}
+
+/// Waits until the Topic is in sync with that many partitions, and makes passes meanwhile.
+async fn ready(stage: &Stage, operator: &Operator, partitions: i32) {
+    let look = || async {
+        let topic: Topic = stage.touch("orders").await.map_err(|error| error.to_string())?;
+        let status = topic.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let current = status.observed_generation == topic.metadata.generation;
+        let is_ready = current && ready.starts_with("True InSync") && status.partitions == Some(partitions);
+        if is_ready { Ok(()) } else { Err(ready) }
+    };
+    until("the Topic is in sync", PATIENCE, look).await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
+}
+
+/// Waits until the Topic does not exist any more, and makes passes meanwhile.
+async fn gone(stage: &Stage, operator: &Operator) {
+    let look = || async {
+        match stage.api::<Topic>().get_opt("orders").await.unwrap() {
+            None => Ok(()),
+            Some(topic) => {
+                // It may go in this very moment.
+                let _ = stage.touch::<Topic>("orders").await;
+                Err(condition(&topic.status.unwrap_or_default().conditions, "Ready"))
+            }
+        }
+    };
+    until("the Topic is gone", PATIENCE, look).await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
+}
+
+#[tokio::test]
+async fn a_cluster_that_deletes_no_topics_is_named_and_the_topic_can_be_let_go() {
+    let stage = Stage::begin("undeletable").await.unwrap();
+    let own = task::spawn_blocking(|| {
+        let own = OwnCluster::up("suite-undeletable", &[Part::Kafka]).unwrap();
+        let broker = own.component(Component::Kafka);
+        broker.stop().unwrap();
+        broker.add_settings("delete.topic.enable=false").unwrap();
+        broker.start().unwrap();
+        own
+    });
+    let own = own.await.unwrap();
+    let launch = stage.launch_apart("undeletable").await.unwrap();
+    let operator = stage.start(&Launch { bootstrap: own.kafka_bootstrap(), ..launch }).await.unwrap();
+    apply(&stage, "deletionPolicy: Delete").await;
+    says(&stage, &operator, "True InSync").await;
+    stage.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
+    let ready = stalled(&stage, &operator, "delete.topic.enable is false").await;
+    assert!(ready.starts_with("False DeletionDisabled"), "{ready}");
+
+    apply(&stage, "deletionPolicy: Retain").await;
+    gone(&stage, &operator).await;
+    task::spawn_blocking(|| drop(own)).await.unwrap();
+}
