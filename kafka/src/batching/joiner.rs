@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{ErrorCode, KafkaError};
 
+/// A batch waits no longer than so many lingers, however many come along.
+const MOST_LINGERS: u32 = 10;
+
 /// Joins requests of one kind. Its task ends with it, once everybody who waits is answered.
 pub(super) struct Joiner<R: Request> {
     queue: Queue<R>,
@@ -50,14 +53,16 @@ async fn serve<R: Request>(mut incoming: Incoming<R>, batching: Batching, backen
     }
 }
 
-/// Waits for a first request, and for others that come within the linger; says whether there is anything to do.
+/// Waits for a first request, and as long as each further one comes within the linger of the one before; says whether there is
+/// anything to do.
 async fn gather<R: Request>(incoming: &mut Incoming<R>, backlog: &mut Backlog<R>, batching: Batching) -> bool {
     if backlog.len() == 0 {
         let Some((request, asker)) = incoming.recv().await else { return false };
         backlog.push(request, asker);
     }
-    let deadline = Instant::now() + batching.linger;
+    let end = Instant::now() + batching.linger * MOST_LINGERS;
     while backlog.len() < batching.max_topics {
+        let deadline = end.min(Instant::now() + batching.linger);
         let Ok(Some((request, asker))) = timeout_at(deadline, incoming.recv()).await else { break };
         backlog.push(request, asker);
     }

@@ -10,14 +10,14 @@ mod relations;
 mod resolve;
 mod schema;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{Resource, ResourceExt};
 use sluice_crds::{NamespacedName, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
 use sluice_model::topic::{Change, Claim, Known, Outcome, Plan, Wanted, plan, report, validate, winner};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 pub use drift::{Sightings, follow_clusters};
 pub use identities::Identities;
@@ -107,6 +107,15 @@ fn name_of(topic: &Topic) -> NamespacedName {
     NamespacedName { namespace: topic.namespace().unwrap_or_default(), name: topic.name_any() }
 }
 
+/// When to look again: after about that pause, at a moment that all Topics with the same pause have in common, so that they share
+/// the requests.
+fn next_look(now: Instant, pause: Duration) -> Instant {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = now.saturating_duration_since(*FIRST) + pause / 2;
+    let count = u32::try_from(since.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u32::MAX);
+    *FIRST + pause.saturating_mul(count)
+}
+
 /// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
 ///
 /// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet.
@@ -135,8 +144,7 @@ async fn carry_out(
         seen = observe(kafka, wanted, &known).await?;
         plan = think(&seen, &known);
         if plan.changes.iter().all(|change| made.contains(change)) && !plan.changes.is_empty() {
-            #[expect(clippy::disallowed_methods, reason = "a backoff: nothing tells when a broker shows a change")]
-            sleep(Duration::from_millis(pause)).await;
+            sleep_until(next_look(Instant::now(), Duration::from_millis(pause))).await;
         }
     }
     if made.iter().any(|change| matches!(change, Change::Create { .. })) {
@@ -144,4 +152,18 @@ async fn carry_out(
         plan.settings = wanted.config.keys().cloned().collect();
     }
     Ok((seen, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_wait_look_again_at_the_same_moments() {
+        let (now, pause) = (Instant::now() + Duration::from_secs(1), Duration::from_millis(100));
+        let looks: Vec<Instant> = (0..10).map(|late| next_look(now + late * pause / 100, pause)).collect();
+        assert!(looks.iter().all(|look| *look - now >= pause / 2 && *look - now <= pause * 3 / 2 + pause / 10));
+        let different = looks.iter().collect::<std::collections::BTreeSet<_>>().len();
+        assert!(different <= 2, "{looks:?}");
+    }
 }

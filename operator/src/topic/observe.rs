@@ -18,7 +18,7 @@ pub struct Seen {
 
 /// Looks at the Kafka topic.
 pub async fn observe(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result<Seen, Error> {
-    let topic = topic(kafka, wanted).await?;
+    let topic = topic(kafka, wanted, known).await?;
     let stakes = match &topic {
         Some(topic) if stakes_matter(wanted, topic, known) => Some(stakes(kafka, wanted, topic.partitions).await?),
         Some(_) | None => None,
@@ -26,14 +26,26 @@ pub async fn observe(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> 
     Ok(Seen { topic, stakes })
 }
 
-async fn topic(kafka: &TopicAdmin, wanted: &Wanted) -> Result<Option<Observed>, Error> {
+async fn topic(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result<Option<Observed>, Error> {
     let (name, cluster) = (wanted.name.as_str(), wanted.cluster.name.as_str());
-    let (topic, config) = futures::join!(kafka.describe(name), kafka.describe_own_config(name));
-    let topic = topic.map_err(|error| Error::of_topic(cluster, || format!("describe topic {name:?}"), error))?;
-    let Some(topic) = topic else { return Ok(None) };
-    let doing = || format!("describe the settings of topic {name:?}");
-    let config = config.map_err(|error| Error::of_topic(cluster, doing, error))?;
-    Ok(Some(observed(topic, config)))
+    let describe = async {
+        let topic = kafka.describe(name).await;
+        topic.map_err(|error| Error::of_topic(cluster, || format!("describe topic {name:?}"), error))
+    };
+    let describe_config = async {
+        let doing = || format!("describe the settings of topic {name:?}");
+        kafka.describe_own_config(name).await.map_err(|error| Error::of_topic(cluster, doing, error))
+    };
+    if known.id.is_none() {
+        // It is not there, or was made just now: its settings are asked for only once it is.
+        let Some(topic) = describe.await? else { return Ok(None) };
+        return Ok(Some(observed(topic, describe_config.await?)));
+    }
+    let (topic, config) = futures::join!(describe, describe_config);
+    match topic? {
+        Some(topic) => Ok(Some(observed(topic, config?))),
+        None => Ok(None),
+    }
 }
 
 /// What a description and the settings that were made for the topic itself say.

@@ -106,6 +106,19 @@ async fn one_that_asks_alone_waits_for_the_linger_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_grows_while_others_come_along_but_not_for_ever() {
+    let script = Script::default();
+    let joiner = joiner(&script, 100);
+    let later = async |number: u64| {
+        time::sleep(Duration::from_millis(4 * number)).await;
+        joiner.ask(change(&format!("topic-{number}"), 0)).await
+    };
+    join_all((0..20).map(later)).await;
+    // 50 ms of the 80.
+    assert_eq!(script.sizes(), [13, 7]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_while_a_batch_is_on_its_way_goes_together_into_the_next() {
     let script = Script { takes: Duration::from_millis(100), ..Script::default() };
     let joiner = joiner(&script, 100);
