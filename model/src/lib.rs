@@ -19,6 +19,7 @@ mod number;
 mod references;
 pub mod rejection;
 mod schema;
+mod secrets;
 mod tenancy;
 pub mod topic;
 pub mod webhook;

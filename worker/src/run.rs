@@ -20,7 +20,9 @@ use crate::{
     dead_letters::{DeadLetters, Writer},
     engine,
     flow::Flow,
-    logs, sink, source,
+    logs,
+    sink::{NotOpen, Sink},
+    source,
     status::{Area, Status, serve},
 };
 
@@ -81,7 +83,7 @@ async fn shutdown_bounded(
 
 async fn work(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let pipeline = pipeline(&job.config)?;
-    let sink = sink::Sink::new(job)?;
+    let Some(sink) = sink(job, status, shutdown).await? else { return Ok(()) };
     let Some(producer) = dead_letter_producer(job, status, shutdown).await else { return Ok(()) };
     let dead_letters = DeadLetters::new(job, Writer::Kafka(producer.clone()));
     let flow = Arc::new(Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status)));
@@ -97,6 +99,24 @@ fn pipeline(config: &WorkerConfig) -> anyhow::Result<Pipeline> {
         Err(errors) => {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             bail!("the steps do not compile, though the operator took them: {}", errors.join("\n"))
+        }
+    }
+}
+
+/// Secrets that are missing may come: they are mounted as optional. `None`: told to stop before.
+async fn sink(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<Option<Sink>> {
+    loop {
+        match Sink::open(job, status) {
+            Ok(sink) => {
+                status.well(Area::Sink);
+                return Ok(Some(sink));
+            }
+            Err(NotOpen::Yet(what)) => status.trouble(Area::Sink, what),
+            Err(NotOpen::Ever(error)) => return Err(error),
+        }
+        status.beat();
+        if timeout(FILES_INTERVAL, shutdown.cancelled()).await.is_ok() {
+            return Ok(None);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Integration: records of a source are decoded, filtered, mapped and delivered to a sink.
 
+mod auth;
 mod dead_letters;
 mod delivery;
 mod scaling;
@@ -14,6 +15,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{ApiKeyAuth, BasicAuth, BearerAuth, ClientAuthentication, OAuth2, SinkAuth, SinkTls};
 pub use dead_letters::{DeadLetterSettings, HeaderStyle};
 pub use delivery::{
     Backoff, CircuitBreaker, Delivery, FailureShare, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, RateLimit,

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{SinkAuth, SinkTls};
+
 /// What records are delivered to. Exactly one kind of sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.http)").message("sink: write http"))]
@@ -20,6 +22,7 @@ pub struct Sink {
 /// between `{{` and `}}`, which see the record as the steps left it. A record for which a program fails, or that gives no
 /// valid request, is a data error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')").message("tls: only an https:// address uses certificates"))]
 #[serde(rename_all = "camelCase")]
 pub struct HttpSink {
     /// Address of the API, `http://` or `https://`. Path and query may hold programs, whose values are percent-encoded: one
@@ -48,6 +51,12 @@ pub struct HttpSink {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(range(min = 300, max = 599)))]
     pub success_codes: Vec<u16>,
+    /// How the worker proves who it is. Default: not at all, or by `tls.certificateRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<SinkAuth>,
+    /// Certificates for `https://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<SinkTls>,
 }
 
 fn post() -> String {

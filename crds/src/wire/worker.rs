@@ -1,10 +1,13 @@
 //! The worker's configuration, and its answer to `GET /status`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, Decode, Delivery, HeaderStyle, KafkaConnection, LogLevel, NamespacedName, OutgoingCalls, StartFrom};
+use crate::{
+    Body, ClientAuthentication, Decode, Delivery, HeaderStyle, KafkaConnection, LogLevel, NamespacedName,
+    OutgoingCalls, StartFrom,
+};
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,88 @@ pub struct HttpSinkConfig {
     /// Statuses that mean success beside 2xx.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success_codes: Vec<u16>,
+    /// How the worker proves who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthConfig>,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: TlsConfig,
+}
+
+/// How a worker proves to an API who it is. Secrets are files: they are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthConfig {
+    /// An access token by client credentials.
+    #[serde(rename = "oauth2", rename_all = "camelCase")]
+    OAuth2 {
+        /// Address of the token endpoint.
+        token_url: String,
+        /// File with the client's name.
+        client_id: PathBuf,
+        /// File with the client's password.
+        client_secret: PathBuf,
+        /// How the client proves who it is.
+        client_authentication: ClientAuthentication,
+        /// What is asked for beside the grant.
+        parameters: BTreeMap<String, String>,
+    },
+    /// A token in `Authorization: Bearer <token>`.
+    Bearer {
+        /// File with the token.
+        token: PathBuf,
+    },
+    /// A user name and a password in `Authorization: Basic ...`.
+    Basic {
+        /// File with the user name.
+        username: PathBuf,
+        /// File with the password.
+        password: PathBuf,
+    },
+    /// A key.
+    ApiKey {
+        /// What carries the key.
+        place: KeyPlace,
+        /// File with the key.
+        key: PathBuf,
+    },
+}
+
+/// What carries a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyPlace {
+    /// This header.
+    Header(String),
+    /// This parameter of the query.
+    Query(String),
+}
+
+/// Files with certificates, as PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsConfig {
+    /// Authorities beside those of the web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The worker's own certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The key of the worker's own certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+impl AuthConfig {
+    /// The files of the Secrets that it names.
+    pub fn secrets(&self) -> Vec<&PathBuf> {
+        match self {
+            Self::OAuth2 { client_id, client_secret, .. } => vec![client_id, client_secret],
+            Self::Bearer { token } => vec![token],
+            Self::Basic { username, password } => vec![username, password],
+            Self::ApiKey { key, .. } => vec![key],
+        }
+    }
 }
 
 /// What begins a program in a text.
@@ -123,7 +208,16 @@ impl HttpSinkConfig {
             headers: BTreeMap::new(),
             body: Body::default(),
             success_codes: Vec::new(),
+            auth: None,
+            tls: TlsConfig::default(),
         }
+    }
+
+    /// The files of the Secrets that it names.
+    pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
+        let TlsConfig { ca, certificate, key } = &self.tls;
+        let auth = self.auth.iter().flat_map(AuthConfig::secrets);
+        auth.chain([ca, certificate, key].into_iter().flatten())
     }
 
     /// Scheme, host and port of the address, which are the same for all records.

@@ -1,9 +1,14 @@
 //! The objects that an Integration should have.
 
+use std::path::PathBuf;
+
 use sluice_crds::{Images, wire};
 
 use super::{COMPONENT, DeadLetterTopic, Flow};
-use crate::children::{Child, DataPlane, Owner};
+use crate::{
+    children::{Child, DataPlane, Owner},
+    secrets,
+};
 
 /// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
 pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
@@ -15,7 +20,7 @@ pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
         config_map: &configuration.name,
         controls: None,
         cluster: &flow.cluster,
-        secrets: Vec::new(),
+        secrets: secrets::names(secret_files(&flow.sink)),
         port: None,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),
@@ -37,6 +42,12 @@ pub(super) fn own_dead_letters(flow: &Flow) -> String {
 fn own_topic(flow: &Flow) -> Option<Child> {
     let DeadLetterTopic::Own(template) = &flow.dead_letters else { return None };
     Some(flow.owner.dead_letters(COMPONENT, &own_dead_letters(flow), &flow.cluster.name, template))
+}
+
+/// The files of the Secrets that the worker needs.
+fn secret_files(sink: &wire::SinkConfig) -> impl Iterator<Item = &PathBuf> {
+    let wire::SinkConfig::Http(http) = sink;
+    http.secrets()
 }
 
 fn configuration(flow: &Flow) -> wire::WorkerConfig {

@@ -1,5 +1,6 @@
 //! Integration: a worker between a source and a sink, and a Topic for what it cannot deliver.
 
+mod auth;
 mod desire;
 mod history;
 mod measure;

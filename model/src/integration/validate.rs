@@ -5,7 +5,7 @@ use sluice_crds::{
     Decode, Duration, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire,
 };
 
-use super::{DeadLetterTopic, Flow, References, steps::steps};
+use super::{DeadLetterTopic, Flow, References, auth, steps::steps};
 use crate::{
     Cluster, Rejection, address,
     children::Owner,
@@ -146,6 +146,9 @@ fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig,
     let Some(http) = &spec.sink.http else {
         return Err(vec![Rejection::invalid("spec.sink", "write http")]);
     };
+    let mut rejections = Vec::new();
+    let auth = auth::auth(http, settings).map_err(|found| rejections.extend(found)).unwrap_or_default();
+    let tls = auth::tls(http).map_err(|found| rejections.push(found)).unwrap_or_default();
     let config = wire::HttpSinkConfig {
         url: http.url.clone(),
         method: http.method.clone(),
@@ -153,14 +156,12 @@ fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig,
         headers: http.headers.clone(),
         body: http.body,
         success_codes: http.success_codes.clone(),
+        auth,
+        tls,
     };
     let address = address::complaint("spec.sink.http.url", config.origin(), settings);
-    let rejections: Vec<Rejection> = address
-        .into_iter()
-        .chain(bad_headers(http))
-        .chain(bad_idempotency_header(spec))
-        .chain(bad_circuit(spec))
-        .collect();
+    rejections.extend(address.into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)));
+    rejections.extend(bad_circuit(spec));
     if !rejections.is_empty() {
         return Err(rejections);
     }
@@ -330,6 +331,47 @@ mod tests {
         ];
         assert_eq!(found.len(), begins.len(), "{found:?}");
         assert!(found.iter().zip(begins).all(|(found, begin)| found.starts_with(begin)), "{found:?}");
+    }
+
+    #[test]
+    fn secrets_are_files_of_their_mounts_and_schemes_contradict_nothing() {
+        let judge = |sink: &str| {
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, sink: {{http: {{{sink}}}}}}}");
+            judge(&spec, &orders(READY)).map_err(|found| found.iter().map(|r| r.field.clone()).collect::<Vec<_>>())
+        };
+        let url = "url: 'https://ledger.example/'";
+        let reference = |key: &str| format!("{{name: ledger, key: {key}}}");
+        let oauth2 = format!(
+            "oauth2: {{tokenUrl: 'https://id.example/token', clientIdRef: {}, clientSecretRef: {}, scopes: [a, b]}}",
+            reference("id"),
+            reference("secret"),
+        );
+        let flow = judge(&format!("{url}, auth: {{{oauth2}}}, tls: {{caRef: {{name: ca, key: ca.crt}}}}")).unwrap();
+        let wire::SinkConfig::Http(http) = &flow.sink else { panic!() };
+        let files: Vec<_> = http.secrets().map(|file| file.to_str().unwrap()).collect();
+        let expected = ["ledger/id", "ledger/secret", "ca/ca.crt"].map(|file| format!("/etc/sluice/secrets/{file}"));
+        assert_eq!(files, expected);
+        let children = super::super::desire(&flow, &settings().images);
+        let worker = children.iter().find(|child| child.kind == crate::children::ChildKind::Deployment).unwrap();
+        let volumes = worker.manifest["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+        let mounted: Vec<_> = volumes.iter().filter_map(|volume| volume["secret"]["secretName"].as_str()).collect();
+        assert_eq!(mounted, ["ca", "ledger"]);
+        let Some(wire::AuthConfig::OAuth2 { parameters, .. }) = &http.auth else { panic!() };
+        assert_eq!(*parameters, [("scope".to_owned(), "a b".to_owned())].into());
+        let bearer = format!("bearer: {{tokenRef: {}}}", reference("token"));
+        let key = format!("apiKey: {{query: key, header: X-Key, keyRef: {}}}", reference("key"));
+        let local = oauth2.replace("id.example", "127.0.0.1");
+        for (sink, field) in [
+            (format!("{url}, auth: {{}}"), "auth"),
+            (format!("{url}, auth: {{{bearer}, {oauth2}}}"), "auth"),
+            (format!("{url}, auth: {{{key}}}"), "auth.apiKey"),
+            (format!("{url}, auth: {{{local}}}"), "auth.oauth2.tokenUrl"),
+            (format!("{url}, auth: {{{bearer}}}, headers: {{authorization: x}}"), "headers[authorization]"),
+            (format!("{url}, tls: {{keyRef: {}}}", reference("key")), "tls"),
+            (format!("url: 'http://ledger/', tls: {{caRef: {}}}", reference("ca")), "tls"),
+        ] {
+            assert_eq!(judge(&sink).unwrap_err(), [format!("spec.sink.http.{field}")], "{sink}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use sluice_crds::{Images, wire};
 
 use super::{COMPONENT, Endpoint, WrittenTopic};
-use crate::children::{Child, ChildKind, DataPlane, Owner};
+use crate::{
+    children::{Child, ChildKind, DataPlane, Owner},
+    secrets,
+};
 
 /// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its HTTPRoute.
 pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
@@ -84,11 +87,7 @@ fn controls(endpoint: &Endpoint) -> Child {
 
 /// The Secrets that the receiver needs, each once.
 fn secrets(endpoint: &Endpoint) -> Vec<&str> {
-    let files = endpoint.verification.secrets().iter().chain(&endpoint.deduplication_redis);
-    let mut names: Vec<&str> = files.filter_map(|file| file.parent()?.file_name()?.to_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    secrets::names(endpoint.verification.secrets().iter().chain(&endpoint.deduplication_redis))
 }
 
 fn service(endpoint: &Endpoint) -> Child {

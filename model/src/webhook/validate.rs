@@ -4,12 +4,8 @@ use sluice_crds::{
     CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Settings, Webhook, WebhookSpec, wire,
 };
 
-use super::{
-    Endpoint, References, WrittenTopic,
-    contract::contract,
-    verify::{file, verification},
-};
-use crate::{Cluster, Rejection, address, children::Owner, references};
+use super::{Endpoint, References, WrittenTopic, contract::contract, verify::verification};
+use crate::{Cluster, Rejection, address, children::Owner, references, secrets::file};
 
 /// What should be served, or all that is wrong with the Webhook.
 pub fn validate(webhook: &Webhook, references: &References, settings: &Settings) -> Result<Endpoint, Vec<Rejection>> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use sluice_crds::{
     CertificateFormat, CertificateIdentity, ClientCertificate, Hmac, Jwt, Preset, PresetName, SecretReference,
     WebhookSpec,
-    wire::{self, CertificateName, Verification},
+    wire::{CertificateName, Verification},
 };
 
-use crate::Rejection;
+use crate::{Rejection, secrets::file};
 
 /// The scheme that the spec asks for; `path` is the endpoint's.
 pub(super) fn verification(spec: &WebhookSpec, path: &str) -> Result<Verification, Rejection> {
@@ -41,11 +41,6 @@ pub(super) fn verification(spec: &WebhookSpec, path: &str) -> Result<Verificatio
 /// The files in which the receiver finds the secrets.
 fn files(references: &[SecretReference]) -> Vec<PathBuf> {
     references.iter().map(file).collect()
-}
-
-/// The file in which the receiver finds a secret.
-pub(super) fn file(reference: &SecretReference) -> PathBuf {
-    [wire::SECRETS_FOLDER, &reference.name, &reference.key].iter().collect()
 }
 
 fn preset(spec: &WebhookSpec, preset: &Preset, path: &str) -> Result<Verification, Rejection> {

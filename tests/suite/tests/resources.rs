@@ -17,6 +17,11 @@ const SECRETS: &str = "secretRefs: [{name: s, key: k}]";
 const SINK: &str = "sink: {http: {url: 'https://api.example/'}}";
 const SOURCE: &str = "source: {topic: {name: orders}}";
 
+/// An Integration whose HTTP sink says this too.
+fn with_sink(more: &str) -> String {
+    format!("{SOURCE}, sink: {{http: {{url: 'https://api.example/', {more}}}}}")
+}
+
 fn resource(kind: &str, name: &str, spec: &str) -> String {
     format!("{{apiVersion: sluice.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}")
 }
@@ -99,6 +104,16 @@ async fn the_api_server_accepts_what_is_valid() {
         ),
         ("Integration", format!("{SOURCE}, {SINK}")),
         ("Integration", format!("{SOURCE}, {SINK}, decode: {{format: Text, maxSize: 2Mi}}")),
+        (
+            "Integration",
+            with_sink("auth: {oauth2: {tokenUrl: 'https://id.example/token', clientIdRef: {name: s, key: id}, clientSecretRef: {name: s, key: secret}, clientAuthentication: Post, scopes: [a.b], audience: api}}"),
+        ),
+        (
+            "Integration",
+            with_sink("auth: {bearer: {tokenRef: {name: s, key: k}}}, tls: {caRef: {name: s, key: ca.crt}, certificateRef: {name: s, key: tls.crt}, keyRef: {name: s, key: tls.key}}"),
+        ),
+        ("Integration", with_sink("auth: {basic: {usernameRef: {name: s, key: u}, passwordRef: {name: s, key: p}}}")),
+        ("Integration", with_sink("auth: {apiKey: {query: key, keyRef: {name: s, key: k}}}")),
         (
             "Integration",
             format!(
@@ -245,6 +260,20 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         ("Integration", "i", format!("source: {{}}, {SINK}"), "source: write exactly one of topic, webhook, kafka"),
         ("Integration", "i", format!("{SOURCE}, sink: {{}}"), "sink: write http"),
         ("Integration", "i", format!("{SOURCE}, sink: {{http: {{url: 'ftp://x'}}}}"), "spec.sink.http.url"),
+        ("Integration", "i", with_sink("auth: {}"), "auth: write exactly one of oauth2, bearer, basic, apiKey"),
+        (
+            "Integration",
+            "i",
+            with_sink("auth: {apiKey: {header: X, query: x, keyRef: {name: s, key: k}}}"),
+            "apiKey: write exactly one of header, query",
+        ),
+        ("Integration", "i", with_sink("tls: {keyRef: {name: s, key: k}}"), "certificateRef and keyRef go together"),
+        (
+            "Integration",
+            "i",
+            format!("{SOURCE}, sink: {{http: {{url: 'http://a.example/', tls: {{}}}}}}"),
+            "only an https:// address uses certificates",
+        ),
         (
             "Integration",
             "i",

@@ -1,16 +1,17 @@
 //! What a worker delivers to. A new kind of sink is a file here, a variant of `SinkConfig` and of [`Sink`], and the arms that
 //! the compiler then asks for.
 
-mod answer;
 mod http;
 #[cfg(test)]
 pub(crate) mod scripted;
+
+use std::sync::Arc;
 
 use sluice_crds::wire::SinkConfig;
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Message, Record};
 
-use crate::{config::Job, retry::Failure};
+use crate::{config::Job, retry::Failure, status::Status};
 
 /// What records are delivered to.
 pub(crate) enum Sink {
@@ -39,14 +40,29 @@ pub(crate) struct DeliveryError {
     pub(crate) message: String,
 }
 
+/// Why there is no sink.
+#[derive(Debug)]
+pub(crate) enum NotOpen {
+    /// Something is missing that may come, as a Secret; with what to do.
+    Yet(String),
+    /// It can never work, whatever the world does.
+    Ever(anyhow::Error),
+}
+
+impl From<anyhow::Error> for NotOpen {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Ever(error)
+    }
+}
+
 impl Sink {
-    /// Makes the sink of this job. Errors: it can never work, whatever the world does.
-    pub(crate) fn new(job: &Job) -> anyhow::Result<Self> {
+    /// Makes the sink of this job.
+    pub(crate) fn open(job: &Job, status: &Arc<Status>) -> Result<Self, NotOpen> {
         match &job.config.sink {
             SinkConfig::Http(config) => {
                 let delivery = &job.config.delivery;
                 let guard = Guard::new(job.config.outgoing.clone());
-                let sink = http::HttpSink::new(config, delivery, &guard)?;
+                let sink = http::HttpSink::open(config, delivery, &guard, status)?;
                 Ok(Self::Http(Box::new(sink)))
             }
         }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Bytes, extract::State, response::IntoResponse, response::Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::{Router, body::Bytes, extract::State, response::IntoResponse, response::Response, serve::Listener};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, request::Parts};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::until;
@@ -18,6 +19,7 @@ pub(crate) struct Request {
     pub(crate) at: Instant,
     /// Method, path and query, such as `POST /entries`.
     pub(crate) line: String,
+    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     /// Whether it has a body at all.
     pub(crate) is_empty: bool,
@@ -73,8 +75,15 @@ impl Api {
 
     /// Answers as the script says.
     pub(crate) async fn scripted(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// Answers those who get through to it.
+    pub(crate) fn at<L>(listener: L, script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let shared = Arc::new(Shared { script: Box::new(script), seen: Mutex::default() });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/entries", listener.local_addr().unwrap());
         let routes = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -103,28 +112,24 @@ impl Api {
     }
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Answer { status, headers, body, after } = shared.take(format!("{method} {uri}"), headers, &body);
+async fn answer(State(shared): State<Arc<Shared>>, parts: Parts, body: Bytes) -> Response {
+    let Answer { status, headers, body, after } = shared.take(parts, &body);
     // An API takes its time: this is what the wait is for.
     drop(tokio::time::timeout(after, std::future::pending::<()>()).await);
     (status, headers, body).into_response()
 }
 
 impl Shared {
-    fn take(&self, line: String, headers: HeaderMap, body: &[u8]) -> Answer {
+    fn take(&self, parts: Parts, body: &[u8]) -> Answer {
+        let Parts { method, uri, version, headers, .. } = parts;
+        let line = format!("{method} {}", uri.path_and_query().unwrap());
         let mut seen = self.seen.lock().unwrap();
         let attempts = seen.attempts.entry(headers["idempotency-key"].clone()).or_default();
         let before = *attempts;
         *attempts += 1;
         let is_empty = body.is_empty();
         let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let mut request = Request { at: Instant::now(), line, headers, is_empty, body, before, taken: false };
+        let mut request = Request { at: Instant::now(), line, version, headers, is_empty, body, before, taken: false };
         let answer = (self.script)(&request);
         request.taken = answer.status.is_success();
         if let (true, Some(number)) = (request.taken, request.body["n"].as_i64()) {

@@ -2,22 +2,29 @@
 //!
 //! - `kafka`: topics of their own for each test, what is written to them and what is committed.
 //! - `api`: an HTTP API that records what it gets and answers by a script.
+//! - `mounted`: Secrets as the kubelet mounts them.
 //! - `running`: the worker's process.
 #![allow(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
 mod api;
 mod beginning;
 mod conserving;
+mod credentials;
 mod deleting;
 mod delivering;
+mod encrypted;
 mod ending;
+mod examples;
 mod failing;
 mod faults;
 mod guard;
 mod kafka;
+mod mounted;
+mod oauth2;
 mod requests;
 mod running;
 mod waiting;
+mod wiremock;
 
 use std::{
     fmt::Debug,

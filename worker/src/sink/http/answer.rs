@@ -14,7 +14,7 @@ use reqwest::{
 use crate::retry::Failure;
 
 /// How much of an answer is read: enough for a message, and for most connections to be used again.
-const READ_LIMIT: usize = 16 * 1024;
+const READ_LIMIT: usize = 64 * 1024;
 /// How much of an answer a message quotes.
 const QUOTE_LIMIT: usize = 768;
 

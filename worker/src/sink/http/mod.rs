@@ -1,14 +1,19 @@
 //! Delivers each record as one HTTP request.
+//!
+//! - `session`: the client and the credential, made of mounted Secrets.
+//! - `oauth2`, `token`: access tokens, shared by all requests.
+//! - `answer`: what an answer means.
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    time::{Duration, SystemTime},
-};
+mod answer;
+mod oauth2;
+mod session;
+mod token;
+
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use reqwest::{
-    Client, Method, RequestBuilder, Url,
+    Method, Request, Response, StatusCode, Url,
     header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use sluice_crds::{
@@ -18,12 +23,16 @@ use sluice_crds::{
 use sluice_outgoing::Guard;
 use sluice_pipeline::HttpRequest;
 
-use super::{DeliveryError, Outgoing, answer};
-use crate::retry::Failure;
+use self::{
+    session::{Session, Sessions},
+    token::Token,
+};
+use super::{DeliveryError, NotOpen, Outgoing};
+use crate::{retry::Failure, status::Status};
 
 /// An HTTP API.
 pub(crate) struct HttpSink {
-    client: Client,
+    sessions: Sessions,
     /// Why its address is not called, where it is not.
     refused: Option<Refused>,
     /// Statuses that mean success beside 2xx.
@@ -31,12 +40,10 @@ pub(crate) struct HttpSink {
     /// Those of every request.
     headers: HeaderMap,
     idempotency_header: HeaderName,
-    /// Values that no message may tell.
+    /// Values of headers that no message may tell.
     secrets: Vec<String>,
 }
 
-/// How long a connection of HTTP/2 may be silent, and how long it may take to answer when it is asked.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Headers whose values a message may tell.
 const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "prefer", "user-agent"];
 /// W3C trace context, carried on from the record.
@@ -44,14 +51,19 @@ const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 impl HttpSink {
     /// Makes the sink. Nothing is connected yet.
-    pub(crate) fn new(config: &HttpSinkConfig, delivery: &Delivery, guard: &Guard) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        config: &HttpSinkConfig,
+        delivery: &Delivery,
+        guard: &Guard,
+        status: &Arc<Status>,
+    ) -> Result<Self, NotOpen> {
         let idempotency_header = delivery.idempotency_key.header.parse();
         let origin: Url =
             config.origin().parse().with_context(|| format!("sink.http.url {:?} is no address", config.url))?;
         // Those in which records have a say come with them.
         let headers = config.headers.iter().filter(|(_, value)| !is_template(value)).collect();
         Ok(Self {
-            client: client(delivery, guard)?,
+            sessions: Sessions::open(config, delivery, guard, status)?,
             refused: guard.check(&origin).err(),
             success_codes: config.success_codes.clone(),
             headers: header_map(&headers)?,
@@ -60,10 +72,43 @@ impl HttpSink {
         })
     }
 
-    /// Makes one attempt: 2xx is success, and what the configuration counts as such.
+    /// Makes one attempt: 2xx is success, and what the configuration counts as such. Where the API takes tokens and refuses
+    /// one, the attempt is made once more with another.
     pub(crate) async fn deliver(&self, outgoing: &Outgoing<'_>) -> Result<(), DeliveryError> {
         self.refused.map_or(Ok(()), |refused| Err(forbidden(&refused)))?;
-        let response = self.request(outgoing).send().await.map_err(|error| self.no_answer(error))?;
+        let session = self.sessions.current();
+        let mut token = self.token(&session, None).await?;
+        let mut response = self.send(&session, outgoing, token.as_deref()).await?;
+        if let (StatusCode::UNAUTHORIZED, Some(refused)) = (response.status(), &token) {
+            token = self.token(&session, Some(refused)).await?;
+            response = self.send(&session, outgoing, token.as_deref()).await?;
+        }
+        self.judge(&session, response, token.as_deref()).await
+    }
+
+    async fn token(
+        &self,
+        session: &Session,
+        refused: Option<&Arc<Token>>,
+    ) -> Result<Option<Arc<Token>>, DeliveryError> {
+        session
+            .token(refused)
+            .await
+            .map_err(|error| DeliveryError { message: self.without_secrets(session, error.message, None), ..error })
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        outgoing: &Outgoing<'_>,
+        token: Option<&Token>,
+    ) -> Result<Response, DeliveryError> {
+        let mut request = self.request(outgoing);
+        session.sign(&mut request, token);
+        session.client.execute(request).await.map_err(|error| self.no_answer(session, error))
+    }
+
+    async fn judge(&self, session: &Session, response: Response, token: Option<&Token>) -> Result<(), DeliveryError> {
         let status = response.status();
         let is_success = status.is_success() || self.success_codes.contains(&status.as_u16());
         let failure = answer::failure(status, response.headers(), SystemTime::now());
@@ -71,38 +116,48 @@ impl HttpSink {
         if is_success {
             return Ok(());
         }
-        let message = self.without_secrets(format!("the API answered {status}{}", answer::quoted(&body)));
+        let message = format!("the API answered {status}{}", answer::quoted(&body));
+        let message = self.without_secrets(session, message, token);
         Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
     }
 
-    fn request(&self, outgoing: &Outgoing<'_>) -> RequestBuilder {
-        let request = outgoing.message.request.as_deref().expect("the pipeline of an HTTP sink makes requests");
-        let method = Method::from_bytes(request.method.as_str().as_bytes()).expect("it is a method of HTTP");
-        let message = self
-            .client
-            .request(method, request.url.clone())
-            .headers(self.record_headers(outgoing, request))
-            .headers(self.headers.clone());
-        if request.has_body { message.body(outgoing.message.value.clone()) } else { message }
+    fn request(&self, outgoing: &Outgoing<'_>) -> Request {
+        let asked = outgoing.message.request.as_deref().expect("the pipeline of an HTTP sink makes requests");
+        let method = Method::from_bytes(asked.method.as_str().as_bytes()).expect("it is a method of HTTP");
+        let mut request = Request::new(method, asked.url.clone());
+        *request.headers_mut() = self.headers_for(outgoing, asked);
+        if asked.has_body {
+            *request.body_mut() = Some(outgoing.message.value.clone().into());
+        }
+        request
     }
 
-    /// The headers that differ between records; those of the configuration are stronger. What is no valid value of an HTTP header is left out.
-    fn record_headers(&self, outgoing: &Outgoing<'_>, request: &HttpRequest) -> HeaderMap {
-        let key = HeaderValue::from_str(outgoing.idempotency_key).ok();
-        let key = key.map(|value| (self.idempotency_header.clone(), value));
-        let trace = TRACE_HEADERS.into_iter().filter_map(|name| {
-            let value = HeaderValue::from_bytes(outgoing.record.header(name)?).ok()?;
-            Some((HeaderName::from_static(name), value))
-        });
-        let content_type = HeaderValue::from_static(outgoing.message.media.content_type());
-        let content_type = request.has_body.then_some((CONTENT_TYPE, content_type));
-        let own = request.headers.iter().filter_map(|(name, value)| {
-            Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-        });
-        trace.chain(key).chain(content_type).chain(own).collect()
+    /// What the configuration says of a header is strongest. What is no valid value of a header is left out.
+    fn headers_for(&self, outgoing: &Outgoing<'_>, request: &HttpRequest) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + request.headers.len() + 4);
+        for name in TRACE_HEADERS {
+            if let Some(Ok(value)) = outgoing.record.header(name).map(|value| HeaderValue::from_bytes(value)) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        if let Ok(key) = HeaderValue::from_str(outgoing.idempotency_key) {
+            headers.insert(self.idempotency_header.clone(), key);
+        }
+        if request.has_body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(outgoing.message.media.content_type()));
+        }
+        for (name, value) in &request.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
+                headers.insert(name, value);
+            }
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers
     }
 
-    fn no_answer(&self, error: reqwest::Error) -> DeliveryError {
+    fn no_answer(&self, session: &Session, error: reqwest::Error) -> DeliveryError {
         let code = if error.is_timeout() {
             "Timeout"
         } else if let Some(refused) = causes(&error).find_map(|cause| cause.downcast_ref::<Refused>()) {
@@ -113,12 +168,14 @@ impl HttpSink {
             "Broken"
         };
         // The address may carry an API key in its query.
-        let message = self.without_secrets(format!("no answer from the API: {}", with_causes(&error.without_url())));
+        let message = format!("no answer from the API: {}", with_causes(&error.without_url()));
+        let message = self.without_secrets(session, message, None);
         DeliveryError { failure: Failure::Passing { retry_after: None }, code: code.to_owned(), message }
     }
 
     /// An API may quote in its answer what it was sent.
-    fn without_secrets(&self, message: String) -> String {
+    fn without_secrets(&self, session: &Session, message: String, token: Option<&Token>) -> String {
+        let message = session.without_secrets(message, token);
         self.secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"))
     }
 }
@@ -127,23 +184,6 @@ impl HttpSink {
 fn forbidden(refused: &Refused) -> DeliveryError {
     let failure = Failure::Passing { retry_after: None };
     DeliveryError { failure, code: "Forbidden".to_owned(), message: refused.to_string() }
-}
-
-fn client(delivery: &Delivery, guard: &Guard) -> anyhow::Result<Client> {
-    let timeout = delivery.timeout.get();
-    guard
-        .client()
-        .timeout(timeout)
-        .connect_timeout(timeout)
-        .pool_max_idle_per_host(usize::try_from(delivery.max_in_flight).unwrap_or(usize::MAX))
-        .pool_idle_timeout(Duration::from_secs(30))
-        // All requests share one connection of HTTP/2: one that leads nowhere must not be waited for again and again.
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .http2_keep_alive_timeout(KEEP_ALIVE)
-        .http2_adaptive_window(true)
-        .user_agent(concat!("sluice-worker/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("cannot make an HTTP client")
 }
 
 fn header_map(headers: &BTreeMap<&String, &String>) -> anyhow::Result<HeaderMap> {

@@ -1,0 +1,161 @@
+//! An independent API that fails in every way: WireMock.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use sluice_cluster::testing;
+
+use crate::{
+    kafka::Place,
+    oauth2::free_port,
+    running::{Worker, config},
+    until,
+};
+
+/// The folder with the program.
+fn program() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut maven = Command::new("mvn");
+        maven.args(["--batch-mode", "--no-transfer-progress", "dependency:copy-dependencies", "-DoutputDirectory=."]);
+        let files = [("pom.xml", include_str!("../foreign/wiremock.xml"))];
+        testing::prepared("wiremock", &files, &mut [maven]).expect("Maven downloads WireMock")
+    });
+    &FOLDER
+}
+
+/// A WireMock that runs until it is dropped.
+struct WireMock {
+    process: Child,
+    address: String,
+    client: reqwest::Client,
+}
+
+impl Drop for WireMock {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+impl WireMock {
+    async fn start() -> Self {
+        // Only the first call installs it.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let port = free_port();
+        let process = Command::new("java")
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", "wiremock-standalone-3.13.1.jar"])
+            .args(["--bind-address", "127.0.0.1", "--port", &port.to_string(), "--disable-banner"])
+            .current_dir(program())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let wiremock = Self { process, address: format!("http://127.0.0.1:{port}"), client };
+        let answers = async || {
+            let mappings = format!("{}/__admin/mappings", wiremock.address);
+            wiremock.client.get(mappings).send().await.map(|answer| answer.status().as_u16()).ok()
+        };
+        until("WireMock answers", answers, |status| *status == Some(200)).await;
+        wiremock
+    }
+
+    async fn tell(&self, path: &str, order: &Value) {
+        let request = self.client.post(format!("{}/__admin/{path}", self.address)).body(order.to_string());
+        let answer = request.header("content-type", "application/json").send().await.unwrap();
+        assert!(answer.status().is_success(), "{path} {order}: {}", answer.text().await.unwrap());
+    }
+
+    /// How records of this kind are answered from now on, until something else is said.
+    async fn answers(&self, kind: &str, priority: u32, response: Value) {
+        let body = [json!({"matchesJsonPath": {"expression": "$.kind", "equalTo": kind}})];
+        let request = json!({"method": "POST", "urlPath": "/entries", "bodyPatterns": body});
+        self.tell("mappings", &json!({"priority": priority, "request": request, "response": response})).await;
+    }
+
+    /// The requests that came: the record's kind and number, when, and the status of the answer.
+    async fn journal(&self) -> Vec<(String, i64, i64, i64)> {
+        let answer = self.client.get(format!("{}/__admin/requests", self.address)).send().await.unwrap();
+        let journal: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        let requests = journal["requests"].as_array().unwrap().iter().map(|entry| {
+            let body: Value = serde_json::from_str(entry["request"]["body"].as_str().unwrap()).unwrap();
+            let status = entry["response"]["status"].as_i64().unwrap_or_default();
+            let kind = body["kind"].as_str().unwrap().to_owned();
+            (kind, body["n"].as_i64().unwrap(), entry["request"]["loggedDate"].as_i64().unwrap(), status)
+        });
+        requests.collect()
+    }
+}
+
+/// Every way in which an API fails to take a record that it may take later.
+fn failures() -> Vec<(&'static str, Value)> {
+    let in_two_seconds = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+    vec![
+        ("reset", json!({"fault": "CONNECTION_RESET_BY_PEER"})),
+        ("empty", json!({"fault": "EMPTY_RESPONSE"})),
+        ("garbage", json!({"fault": "RANDOM_DATA_THEN_CLOSE"})),
+        ("late", json!({"status": 200, "fixedDelayMilliseconds": 3_000})),
+        ("seconds", json!({"status": 429, "headers": {"Retry-After": "1"}})),
+        ("date", json!({"status": 429, "headers": {"Retry-After": in_two_seconds}})),
+        ("away", json!({"status": 503})),
+        ("broken", json!({"status": 500, "body": "x".repeat(100_000)})),
+    ]
+}
+
+#[tokio::test]
+async fn an_api_that_fails_in_every_way_loses_nothing_and_no_order() {
+    const EACH: u8 = 5;
+    let (place, wiremock) = (Place::new("wiremock", 2).await, WireMock::start().await);
+    let failures = failures();
+    for (kind, response) in &failures {
+        wiremock.answers(kind, 5, response.clone()).await;
+    }
+    // Its status has come before it breaks off: the record is taken.
+    wiremock.answers("chunk", 5, json!({"status": 200, "fault": "MALFORMED_RESPONSE_CHUNK"})).await;
+    let mut config = config(&place, &format!("{}/entries", wiremock.address));
+    config.delivery.timeout = sluice_crds::Duration::from_millis(1_500);
+    let worker = Worker::start(&config);
+    let kinds: Vec<_> = failures.iter().map(|(kind, _)| *kind).chain(["chunk"]).collect();
+    let records = (0..EACH).flat_map(|n| kinds.iter().map(move |kind| (kind, n)));
+    place.write(records.map(|(kind, n)| ((*kind).to_owned(), json!({"kind": kind, "n": n}).to_string()))).await;
+
+    let attempts = async || {
+        let mut attempts = BTreeMap::<String, usize>::new();
+        for (kind, ..) in wiremock.journal().await {
+            *attempts.entry(kind).or_default() += 1;
+        }
+        attempts
+    };
+    let each_repeated = |seen: &BTreeMap<String, usize>| {
+        failures.iter().all(|(kind, _)| seen.get(*kind).is_some_and(|attempts| *attempts >= 2))
+    };
+    until("each failure was met and met again", attempts, each_repeated).await;
+    worker.until_status("only what was answered is delivered", |told| told.delivered == u64::from(EACH)).await;
+    for (kind, _) in &failures {
+        wiremock.answers(kind, 1, json!({"status": 201})).await;
+    }
+    place.until_no_lag().await;
+
+    let all = u64::from(EACH) * kinds.len() as u64;
+    let told = worker.until_status("all is settled", |told| told.received == all && told.unsettled == 0).await;
+    assert_eq!((told.received, told.delivered, told.dead_lettered), (all, all, 0));
+    let mut journal = wiremock.journal().await;
+    // The newest stands first.
+    journal.reverse();
+    journal.sort_by_key(|(_, _, at, _)| *at);
+    for kind in &kinds {
+        let numbers: Vec<_> = journal.iter().filter(|(of, ..)| of == kind).map(|(_, n, ..)| *n).collect();
+        assert!(numbers.is_sorted(), "{kind}: {numbers:?}");
+        assert_eq!(numbers.last(), Some(&i64::from(EACH - 1)), "{kind}");
+    }
+    let waits =
+        journal.iter().filter(|(kind, _, _, status)| kind == "seconds" && *status == 429).map(|(_, _, at, _)| *at);
+    let waits: Vec<_> = waits.collect();
+    assert!(waits.windows(2).all(|pair| pair[1] - pair[0] >= 990), "{waits:?}");
+}
