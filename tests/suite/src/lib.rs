@@ -9,8 +9,10 @@ pub mod operator;
 pub mod planes;
 pub mod program;
 pub mod prometheus;
+pub mod proxy;
 pub mod sender;
 pub mod shop;
+pub mod story;
 pub mod wait;
 pub mod world;
 
