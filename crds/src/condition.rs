@@ -25,6 +25,8 @@ pub enum ConditionType {
     TopicReady,
     /// The schema registry has the schema as declared.
     SchemaRegistered,
+    /// The Secrets that the receivers need are there and usable.
+    SecretsReady,
     /// Events that are sent twice are found.
     DeduplicationHealthy,
     /// `spec.paused` is true. Present only while true.
@@ -82,6 +84,12 @@ pub enum Reason {
     PodsRefused,
     /// A pod runs, and says itself what it waits for.
     Blocked,
+    /// A Secret is missing, or one of its keys is missing or no secret of its kind.
+    SecretUnusable,
+    /// Redis does not answer.
+    RedisUnreachable,
+    /// More events come than can be remembered.
+    WindowTooShort,
     /// Each receiver remembers only the events that it received itself.
     NotShared,
     /// The gateway has not answered.

@@ -45,6 +45,36 @@ pub(crate) fn time(time: Duration) -> String {
     step.map_or("<1m", |(_, text)| text).to_owned()
 }
 
+/// About the number that a text of [`rounded`] stands for, never more than it was.
+pub(crate) fn parsed(text: &str) -> Option<u64> {
+    let (digits, unit) = match UNITS.iter().find(|(_, name)| text.ends_with(name)) {
+        Some((unit, name)) => (text.strip_suffix(name)?, *unit),
+        None => (text, 1),
+    };
+    let (whole, tenth) = digits.split_once('.').unwrap_or((digits, "0"));
+    let (whole, tenth): (u64, u64) = (whole.parse().ok()?, tenth.parse().ok().filter(|tenth| *tenth < 10)?);
+    whole.checked_mul(unit)?.checked_add(tenth * unit / 10)
+}
+
+/// `0/s`, `<0.1/s`, `3.1/s`, `35/s`, `1.2k/s`.
+pub(crate) fn per_second(rate: f64) -> String {
+    if rate <= 0.0 {
+        "0/s".to_owned()
+    } else if rate < 0.1 {
+        "<0.1/s".to_owned()
+    } else if rate < 10.0 {
+        format!("{rate:.1}/s")
+    } else {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is positive, and no event counter holds more"
+        )]
+        let whole = rate as u64;
+        format!("{}/s", rounded(whole))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +91,11 @@ mod tests {
             (u64::MAX, "18446744073G"),
         ] {
             assert_eq!(rounded(number), text);
+            let about = parsed(text).unwrap();
+            assert!(about <= number && rounded(about) == text, "{number} {about}");
+        }
+        for text in ["", "k", "1.25k", "x", "-1", "1.k", "99999999999999999999"] {
+            assert_eq!(parsed(text), None, "{text}");
         }
     }
 
@@ -85,6 +120,15 @@ mod tests {
         for (seconds, text) in [(0, "<1m"), (59, "<1m"), (60, "1m"), (299, "2m"), (3 * 3600, "2h"), (10_000_000, "7d")]
         {
             assert_eq!(time(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn rates_are_rounded_for_people() {
+        for (rate, text) in
+            [(0.0, "0/s"), (0.01, "<0.1/s"), (0.14, "0.1/s"), (3.12, "3.1/s"), (35.9, "35/s"), (1_234.0, "1.2k/s")]
+        {
+            assert_eq!(per_second(rate), text);
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     schema::Schemas,
     topic::{Identities, Relations, Sightings},
     watch::Watched,
+    webhook::Reception,
 };
 
 /// What every pass may use.
@@ -32,6 +33,8 @@ pub struct Context {
     pub clusters: Clusters,
     /// Who asks receivers and workers about themselves.
     pub asker: Asker,
+    /// What receivers said about themselves.
+    pub reception: Reception,
     /// The Topics that exist.
     pub topics: Watched<Topic>,
     /// The Webhooks that exist.

@@ -40,6 +40,11 @@ impl Events {
         }
     }
 
+    /// Tells what no condition says.
+    pub async fn tell<K: Kind>(&self, object: &K, news: &News) {
+        self.publish(object, news).await;
+    }
+
     /// Tells that a resource cannot be decoded.
     pub async fn undecodable<K: Kind>(&self, invalid: &InvalidObject) {
         let news = News {

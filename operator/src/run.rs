@@ -27,6 +27,7 @@ use crate::{
     schema::Schemas,
     topic::{self, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
+    webhook,
 };
 
 /// Runs until SIGTERM or SIGINT; passes that have begun are finished, and the lease is given back. Errors: what keeps it from
@@ -51,6 +52,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         relations: Relations::new(settings.tenancy.clone()),
         settings,
         asker: Asker::default(),
+        reception: webhook::Reception::default(),
         topics: Watched::default(),
         webhooks: Watched::default(),
         integrations: Watched::default(),
@@ -102,6 +104,7 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(idle::run(Arc::clone(context)));
     looks.spawn(topic::follow_clusters(Arc::clone(context)));
     looks.spawn(Schemas::run(Arc::clone(context)));
+    looks.spawn(webhook::follow_receivers(Arc::clone(context)));
     let (topics, webhooks, integrations) = tokio::join!(
         controller::run::<Topic>(Arc::clone(context), stop.clone()),
         controller::run::<Webhook>(Arc::clone(context), stop.clone()),

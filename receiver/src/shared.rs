@@ -120,7 +120,12 @@ impl Shared {
 
     /// What keeps Redis from being asked.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.state().trouble.clone()
+        self.looked_at(Instant::now()).trouble.clone()
+    }
+
+    /// The file with the address, where it is none.
+    pub(crate) fn unusable_file(&self) -> Option<PathBuf> {
+        self.looked_at(Instant::now()).manager.is_none().then(|| self.0.file.clone())
     }
 
     async fn run<T: FromRedisValue>(&self, script: &str, key: &str, arguments: &[String]) -> Option<T> {
@@ -144,12 +149,17 @@ impl Shared {
 
     /// A connection, made again when the address changes; none while Redis is away.
     fn manager(&self, now: Instant) -> Option<ConnectionManager> {
+        let state = self.looked_at(now);
+        state.away_until.is_none_or(|until| until <= now).then(|| state.manager.clone()).flatten()
+    }
+
+    fn looked_at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.state();
         if state.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY) {
             state.looked = Some(now);
             state.look(&self.0.file);
         }
-        state.away_until.is_none_or(|until| until <= now).then(|| state.manager.clone()).flatten()
+        state
     }
 
     /// A panic cannot have left it half changed: nothing in it panics between two changes.

@@ -6,7 +6,9 @@ mod route;
 mod validate;
 mod verify;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +40,12 @@ use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplat
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether events are received"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where senders send"),
+    printcolumn(name = "Rate", type_ = "string", json_path = ".status.rate", description = "Events that are accepted, per second"),
+    printcolumn(name = "Rejected", type_ = "string", json_path = ".status.rejected", description = "Requests that were refused"),
+    printcolumn(name = "Last", type_ = "date", json_path = ".status.lastEventTime", description = "When the last event came"),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", description = "Kafka topic that holds the events", priority = 1),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.accepted", description = "Events that Kafka confirmed", priority = 1),
+    printcolumn(name = "Duplicates", type_ = "string", json_path = ".status.duplicates", description = "Events that had been received before", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Receivers that are ready", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -182,7 +189,8 @@ pub struct WebhookStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, `DeduplicationHealthy`, and `Reconciling` or `Stalled` while they are true.
+    /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, `SecretsReady`, `DeduplicationHealthy`, and `Reconciling` or
+    /// `Stalled` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -192,6 +200,34 @@ pub struct WebhookStatus {
     /// Kafka topic that holds the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Events that Kafka confirmed, for people: `12k`. Counts are about right, and do not fall when receivers restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+    /// Events that had been received before, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<String>,
+    /// Events whose bodies are not as they must be and that became dead letters, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
+    /// Requests that were refused, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// The same by cause: `signature`, `size`, `rate`, `schema` and others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected_by: BTreeMap<String, String>,
+    /// Requests that Kafka did not confirm in time or did not take, so that their senders try again, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
+    /// Events that are accepted, for people: `3.1/s`. Absent while a receiver does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Time within which 95 of 100 requests were confirmed, for people, rounded up: `8ms`. Absent where none came lately, and
+    /// while a receiver does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<String>,
+    /// When the last event was confirmed, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_time: Option<Time>,
     /// Receivers that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

@@ -5,8 +5,9 @@ mod receiver;
 mod worker;
 
 pub use receiver::{
-    CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource, RateConfig, RateLimits,
-    ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
+    CONFIRMATION_BOUNDS, CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource,
+    RateConfig, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit,
+    Verification,
 };
 pub use worker::{
     AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KeyPlace, Operation, SinkConfig, SourceConfig, StepConfig,

@@ -273,12 +273,21 @@ pub enum FieldSource {
     JsonPointer(String),
 }
 
+/// Bounds of the times until Kafka's confirmation, in milliseconds: from a broker next door to the longest patience that makes sense.
+pub const CONFIRMATION_BOUNDS: [u64; 15] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
+
 /// What a receiver answers to `GET /status`: counts since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiverStatus {
     /// The generation of the Webhook that its configuration was made for.
     pub generation: i64,
+    /// Another one for each process: counts begin anew with it.
+    #[serde(default)]
+    pub instance: String,
+    /// How long the process has run.
+    #[serde(default)]
+    pub uptime: Duration,
     /// Whether every request is answered 503.
     #[serde(default)]
     pub paused: bool,
@@ -295,9 +304,19 @@ pub struct ReceiverStatus {
     pub rejected: BTreeMap<RejectedBecause, u64>,
     /// Requests that were answered 503, so that the sender tries again, by cause. A cause that never occurred is absent.
     pub deferred: BTreeMap<DeferredBecause, u64>,
+    /// Requests whose events Kafka confirmed, by the time that it took: those within each of [`CONFIRMATION_BOUNDS`] and not
+    /// within the one before, and last those that took longer.
+    #[serde(default)]
+    pub confirmations: Vec<u64>,
+    /// When Kafka last confirmed an event, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<i64>,
+    /// What keeps Redis from being asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis_trouble: Option<String>,
     /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
     pub deduplication_window: Duration,
-    /// Files of signing secrets that cannot be used.
+    /// Files of Secrets that cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable_secrets: Vec<PathBuf>,
     /// Why nothing moves, where something keeps it from working; with what to do.

@@ -3,6 +3,7 @@
 mod contract;
 mod desire;
 mod report;
+mod traffic;
 mod url;
 mod validate;
 mod verify;
@@ -13,6 +14,7 @@ use sluice_crds::{Duration, OutgoingCalls, ParentReference, Topic, TopicTemplate
 
 pub use desire::{desire, receiver_name};
 pub use report::{GatewayApi, Outcome, Seen, report};
+pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::Listener;
 pub use validate::validate;
 

@@ -1,10 +1,12 @@
 //! Writes down what was observed of a Webhook.
 
-use k8s_openapi::jiff::Timestamp;
+use std::{ffi::OsStr, path::Path};
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
 use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
 
-use super::{Endpoint, Listener, WrittenTopic, receiver_name, url::url};
+use super::{Endpoint, Found, Listener, Shown, WrittenTopic, receiver_name, url::url};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
@@ -37,6 +39,8 @@ pub struct Seen<'a> {
     pub listeners: &'a [Listener],
     /// Whether HTTPRoutes can be made.
     pub gateway_api: GatewayApi,
+    /// What the receivers said about themselves, where they were asked.
+    pub traffic: Option<&'a Shown>,
 }
 
 /// What a pass came to.
@@ -80,11 +84,28 @@ pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> Webho
                 topic: Some(endpoint.kafka_topic()),
                 replicas: receivers.as_ref().map(|receivers| receivers.replicas),
                 ready_replicas: receivers.as_ref().map(|receivers| receivers.ready),
-                ..status
+                ..counted(status, seen.traffic)
             }
         }
     };
     WebhookStatus { conditions: conditions.finish(), ..status }
+}
+
+/// The status with the receivers' numbers; without any it keeps those that it has.
+fn counted(status: WebhookStatus, traffic: Option<&Shown>) -> WebhookStatus {
+    let Some(shown) = traffic.cloned() else { return status };
+    WebhookStatus {
+        accepted: Some(shown.accepted),
+        duplicates: Some(shown.duplicates),
+        dead_letters: Some(shown.dead_letters),
+        rejected: Some(shown.rejected),
+        rejected_by: shown.rejected_by,
+        unconfirmed: Some(shown.unconfirmed),
+        rate: shown.rate,
+        p95: shown.p95,
+        last_event_time: shown.last_event.map(Time).or(status.last_event_time),
+        ..status
+    }
 }
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
@@ -102,6 +123,7 @@ fn keep_parts(conditions: &mut Conditions<'_>) {
         ConditionType::RouteAccepted,
         ConditionType::ReceiverAvailable,
         ConditionType::TopicReady,
+        ConditionType::SecretsReady,
         ConditionType::DeduplicationHealthy,
     ] {
         conditions.keep(kept);
@@ -128,7 +150,7 @@ impl Part {
 
 fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>, receivers: Option<&Availability>) {
     let parts = [topic(endpoint, seen.live), receiver(receivers), route(endpoint, seen)];
-    let (ready, reason, message) = verdict(endpoint, seen.plan, &parts);
+    let (ready, reason, message) = verdict(endpoint, seen, &parts);
     if ready {
         conditions.yes(ConditionType::Ready, reason, message);
     } else {
@@ -139,7 +161,14 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
-    for Part { kind, works, reason, message } in parts.into_iter().chain([deduplication(endpoint)]) {
+    let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
+    let secrets = secrets(endpoint, found);
+    if secrets.is_none() {
+        conditions.keep(ConditionType::SecretsReady);
+    }
+    for Part { kind, works, reason, message } in
+        parts.into_iter().chain(secrets).chain([deduplication(endpoint, found)])
+    {
         if works {
             conditions.yes(kind, reason, message);
         } else {
@@ -148,7 +177,8 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
     }
 }
 
-fn verdict(endpoint: &Endpoint, plan: &Plan, parts: &[Part]) -> (bool, Reason, String) {
+fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {
+    let plan = seen.plan;
     if let Some(conflict) = plan.withheld.first() {
         return (false, Reason::NameConflict, conflict.to_string());
     }
@@ -158,7 +188,10 @@ fn verdict(endpoint: &Endpoint, plan: &Plan, parts: &[Part]) -> (bool, Reason, S
     match parts.iter().find(|part| !part.works) {
         Some(part) => (false, part.reason, format!("{}: {}", part.kind, part.message)),
         None if endpoint.paused => {
-            (true, Reason::Paused, "spec.paused is true; every request is answered 503".to_owned())
+            let obeyed =
+                seen.traffic.is_some_and(|shown| shown.found.complete && shown.found.paused == shown.found.answered);
+            let what = if obeyed { "every request is answered 503" } else { "receivers obey within about 90 s" };
+            (true, Reason::Paused, format!("spec.paused is true; {what}"))
         }
         None => (true, Reason::Serving, "requests are served".to_owned()),
     }
@@ -192,9 +225,44 @@ fn not_ready(field: &str, topic: &WrittenTopic, own: &str, live: &[Live]) -> Opt
     }
 }
 
+/// Whether the Secrets are there and usable; `None` where no receiver has said so.
+fn secrets(endpoint: &Endpoint, found: Option<&Found>) -> Option<Part> {
+    let kind = ConditionType::SecretsReady;
+    if endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none() {
+        return Some(Part::works(kind, "no Secret is needed"));
+    }
+    let unusable: Vec<String> = found?.unusable_secrets.iter().map(|file| key_of(file)).collect();
+    if unusable.is_empty() {
+        return Some(Part::works(kind, "every Secret is there"));
+    }
+    let message = format!(
+        "missing, or no secret of this kind: {}; a Secret that is made or changed is used within about 90 s",
+        unusable.join(", ")
+    );
+    Some(Part::fails(kind, Reason::SecretUnusable, message))
+}
+
+/// The key that a mounted file is.
+fn key_of(file: &Path) -> String {
+    let name = |path: Option<&OsStr>| path.and_then(OsStr::to_str).unwrap_or_default().to_owned();
+    format!("key {:?} of the Secret {:?}", name(file.file_name()), name(file.parent().and_then(Path::file_name)))
+}
+
 /// Whether a duplicate is found whichever receiver it comes to. What is wrong here stops no event.
-fn deduplication(endpoint: &Endpoint) -> Part {
+fn deduplication(endpoint: &Endpoint, found: Option<&Found>) -> Part {
     let kind = ConditionType::DeduplicationHealthy;
+    if let Some(trouble) = found.and_then(|found| found.redis_trouble.as_ref()) {
+        return Part::fails(kind, Reason::RedisUnreachable, trouble);
+    }
+    let configured = endpoint.deduplication_window.get();
+    if found.and_then(|found| found.window).is_some_and(|window| window < configured) {
+        let message = format!(
+            "so many events come that their ids do not fit in a receiver's memory for {}; share a Redis \
+             (spec.deduplicate.store), or shorten spec.deduplicate.window",
+            endpoint.deduplication_window
+        );
+        return Part::fails(kind, Reason::WindowTooShort, message);
+    }
     match (&endpoint.deduplication_redis, endpoint.replicas) {
         (Some(_), _) => Part::works(kind, "receivers share a Redis"),
         (None, 0 | 1) => Part::works(kind, "one receiver remembers the ids of events, until it restarts"),
@@ -268,4 +336,70 @@ fn refusal(status: &Value, wanted: &str) -> Option<String> {
     let condition = status["conditions"].as_array()?.iter().find(|condition| condition["type"] == wanted)?;
     let text = |key: &str| condition[key].as_str().unwrap_or_default();
     (condition["status"] != "True").then(|| format!("{}: {}", text("reason"), text("message")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhook::{References, validate};
+
+    /// The conditions of a Webhook with a signing secret whose receivers found this, with nothing else there yet.
+    fn conditions(spec: &str, found: Option<Found>) -> Vec<String> {
+        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
+        let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, {spec}}}");
+        let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
+        let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+        let settings = serde_saphyr::from_str(settings).unwrap();
+        let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
+        let shown = found.map(|found| Shown { found, ..Shown::default() });
+        let seen = Seen {
+            live: &[],
+            pods: &[],
+            plan: &Plan::default(),
+            listeners: &[],
+            gateway_api: GatewayApi::Installed,
+            traffic: shown.as_ref(),
+        };
+        let now = Timestamp::from_second(1).unwrap();
+        let status = report(&webhook, &Outcome::Planned(&endpoint, seen), now);
+        let told = status.conditions.into_iter();
+        told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
+    }
+
+    const SIGNED: &str = "verify: {preset: {name: GitHub, secretRefs: [{name: github, key: current}]}}";
+
+    fn found() -> Found {
+        Found { complete: true, answered: 2, window: Some(std::time::Duration::from_hours(24)), ..Found::default() }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_is_named_as_far_as_receivers_have_said() {
+        let told = |spec: &str, found| conditions(spec, found).into_iter().find(|one| one.starts_with("SecretsReady"));
+        let missing = Found { unusable_secrets: ["/etc/sluice/secrets/github/current".into()].into(), ..found() };
+        let named = told(SIGNED, Some(missing)).unwrap();
+        assert!(named.starts_with("SecretsReady False SecretUnusable: missing, or no secret of this kind: key \"current\" of the Secret \"github\""), "{named}");
+        assert_eq!(told(SIGNED, None), None);
+        assert_eq!(told(SIGNED, Some(Found { answered: 0, ..found() })), None);
+        let there = "SecretsReady True Satisfied: every Secret is there";
+        assert_eq!(told(SIGNED, Some(found())).as_deref(), Some(there));
+        let needless = "SecretsReady True Satisfied: no Secret is needed";
+        assert_eq!(told("verify: {none: {}}", None).as_deref(), Some(needless));
+    }
+
+    #[test]
+    fn deduplication_is_as_good_as_the_receivers_find_it() {
+        let told = |spec: &str, found| {
+            let all = conditions(spec, Some(found));
+            all.into_iter().find(|one| one.starts_with("DeduplicationHealthy")).unwrap()
+        };
+        let redis =
+            format!("{SIGNED}, replicas: 2, deduplicate: {{store: {{redis: {{urlSecretRef: {{name: r, key: k}}}}}}}}");
+        assert!(told(&redis, found()).starts_with("DeduplicationHealthy True"));
+        let away = Found { redis_trouble: Some("Redis does not answer".into()), ..found() };
+        assert_eq!(told(&redis, away), "DeduplicationHealthy False RedisUnreachable: Redis does not answer");
+        let short = Found { window: Some(std::time::Duration::from_hours(3)), ..found() };
+        assert!(told(SIGNED, short).starts_with("DeduplicationHealthy False WindowTooShort"));
+        assert!(told(&format!("{SIGNED}, replicas: 2"), found()).starts_with("DeduplicationHealthy False NotShared"));
+    }
 }

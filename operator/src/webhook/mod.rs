@@ -2,6 +2,7 @@
 
 mod observe;
 mod resolve;
+mod traffic;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use sluice_model::{
     webhook::{COMPONENT, Outcome, Seen, desire, receiver_name, report, validate},
 };
 
+pub use self::traffic::{Reception, run as follow_receivers};
 use self::{observe::observe, resolve::resolve};
 use crate::{
     children,
@@ -60,7 +62,17 @@ impl Kind for Webhook {
         let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
         let pods = children::pods(&context.client, &context.asker, &endpoint.owner, COMPONENT, deployment).await?;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let seen = Seen { live: &live, pods: &pods, plan: &plan, listeners: &references.listeners, gateway_api };
+        let receivers = traffic::receivers(&context.client, &endpoint.owner).await?;
+        let status = self.status.clone().unwrap_or_default();
+        let traffic = context.reception.follow(&endpoint.owner.name, &status, receivers);
+        let seen = Seen {
+            live: &live,
+            pods: &pods,
+            plan: &plan,
+            listeners: &references.listeners,
+            gateway_api,
+            traffic: traffic.as_ref(),
+        };
         Ok(Pass { status: report(self, &Outcome::Planned(&endpoint, seen), now), next })
     }
 

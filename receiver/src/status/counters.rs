@@ -2,8 +2,11 @@
 
 use std::{
     fmt::{self, Write as _},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
+
+use jiff::Timestamp;
 
 use prometheus_client::{
     encoding::{EncodeLabelValue, LabelValueEncoder},
@@ -16,7 +19,7 @@ use prometheus_client::{
 };
 use sluice_crds::{
     metrics::receiver as defined,
-    wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
+    wire::{CONFIRMATION_BOUNDS, DeferredBecause, ReceiverStatus, RejectedBecause},
 };
 use sluice_telemetry::metrics::Define as _;
 
@@ -37,6 +40,10 @@ pub(crate) struct Counters {
     deferred: ByCause<DeferredBecause>,
     refusals: ByCause<Refusal>,
     confirmation: Histogram,
+    /// The same for the operator: those within each bound, and those beyond.
+    confirmations: [AtomicU64; CONFIRMATION_BOUNDS.len() + 1],
+    /// In seconds since 1970; 0 before the first.
+    last_event: AtomicI64,
 }
 
 /// One count for each cause.
@@ -70,6 +77,8 @@ impl Default for Counters {
             deferred: Family::default(),
             refusals: Family::default(),
             confirmation,
+            confirmations: Default::default(),
+            last_event: AtomicI64::new(0),
         };
         // A series that begins with 0 has a rate from its first event on.
         for because in RejectedBecause::ALL {
@@ -91,6 +100,9 @@ impl Counters {
         self.accepted.inc_by(tally.written);
         self.dead_letters.inc_by(tally.dead_letters);
         self.duplicates.inc_by(tally.duplicates);
+        if tally.written + tally.dead_letters > 0 {
+            self.last_event.store(Timestamp::now().as_second(), Ordering::Relaxed);
+        }
     }
 
     /// Counts a request by its answer and, where something was written, the time that it took.
@@ -99,6 +111,8 @@ impl Counters {
             Ok(Taken::Events(tally)) => {
                 if tally.written + tally.dead_letters > 0 {
                     self.confirmation.observe(took.as_secs_f64());
+                    let place = CONFIRMATION_BOUNDS.partition_point(|bound| Duration::from_millis(*bound) < took);
+                    self.confirmations[place].fetch_add(1, Ordering::Relaxed);
                 }
             }
             Ok(Taken::Challenge(_)) => drop(self.challenges.inc()),
@@ -132,6 +146,8 @@ impl Counters {
             duplicates: self.duplicates.get(),
             dead_letters: self.dead_letters.get(),
             unchecked: self.unchecked.get(),
+            confirmations: self.confirmations.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            last_event: Some(self.last_event.load(Ordering::Relaxed)).filter(|second| *second > 0),
             rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
             deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
             ..ReceiverStatus::default()
@@ -150,6 +166,7 @@ impl Counters {
             deferred,
             refusals,
             confirmation,
+            ..
         } = self;
         registry.define(&defined::EVENTS_ACCEPTED, accepted.clone());
         registry.define(&defined::EVENTS_DUPLICATE, duplicates.clone());
@@ -188,7 +205,14 @@ mod tests {
         for outcome in &outcomes {
             counters.count(outcome, Duration::from_millis(3));
         }
+        let status = counters.status();
+        assert!(status.last_event.is_some());
+        // 3 ms are more than 2 and less than 4.
+        let mut confirmations = vec![0; CONFIRMATION_BOUNDS.len() + 1];
+        confirmations[2] = 1;
         let expected = ReceiverStatus {
+            confirmations,
+            last_event: status.last_event,
             accepted: 2,
             duplicates: 1,
             dead_letters: 3,
@@ -196,6 +220,6 @@ mod tests {
             deferred: [(DeferredBecause::Unconfirmed, 1)].into(),
             ..ReceiverStatus::default()
         };
-        assert_eq!(counters.status(), expected);
+        assert_eq!(status, expected);
     }
 }

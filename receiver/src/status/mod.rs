@@ -6,7 +6,11 @@
 mod counters;
 mod metrics;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{self, Instant},
+};
 
 use axum::{Json, Router, extract::State, routing::get};
 use http::StatusCode;
@@ -21,11 +25,20 @@ struct Observed {
     receiver: Arc<Receiver>,
     metrics: Metrics,
     ending: Ending,
+    /// Tells this process from the one before.
+    instance: String,
+    started: Instant,
 }
 
 /// The status endpoints of a receiver.
 pub(crate) fn router(receiver: &Arc<Receiver>, ending: &Ending) -> Router {
-    let observed = Observed { metrics: Metrics::of(receiver), receiver: Arc::clone(receiver), ending: ending.clone() };
+    let observed = Observed {
+        metrics: Metrics::of(receiver),
+        receiver: Arc::clone(receiver),
+        ending: ending.clone(),
+        instance: format!("{:016x}", fastrand::u64(..)),
+        started: Instant::now(),
+    };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -61,17 +74,26 @@ fn obstacles(ring: &KeyRing, link: &Link) -> Vec<String> {
 async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
     let receiver = &observed.receiver;
     let ring = receiver.keys.current();
-    let unusable_secrets: Vec<PathBuf> = ring.unusable.iter().filter_map(|unusable| unusable.file.clone()).collect();
+    let signing = ring.unusable.iter().filter_map(|unusable| unusable.file.clone());
+    let of_redis = receiver.shared.as_ref().and_then(Shared::unusable_file);
+    let unusable_secrets: Vec<PathBuf> = signing.chain(of_redis).collect();
     let window = receiver.window();
-    let of_redis = receiver.shared.as_ref().and_then(Shared::trouble);
+    let redis_trouble = receiver.shared.as_ref().and_then(Shared::trouble);
     Json(ReceiverStatus {
         generation: receiver.endpoint.generation,
+        instance: observed.instance.clone(),
+        uptime: duration(observed.started.elapsed()),
         paused: receiver.controls.borrow().paused,
-        deduplication_window: Duration::from_millis(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
+        deduplication_window: duration(window),
         unusable_secrets,
-        trouble: trouble(&ring, &receiver.link.borrow(), of_redis.as_deref()),
+        trouble: trouble(&ring, &receiver.link.borrow(), redis_trouble.as_deref()),
+        redis_trouble,
         ..receiver.counters.status()
     })
+}
+
+fn duration(time: time::Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// All that a person should look at, in one sentence each.

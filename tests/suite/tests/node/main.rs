@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod reception;
 mod trouble;
 
 use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};

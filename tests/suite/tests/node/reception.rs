@@ -1,0 +1,124 @@
+//! What receivers do and find is seen in the Webhook's status, whatever becomes of them.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sluice_crds::{Webhook, WebhookStatus};
+use sluice_suite::{Shop, install, install::ROLLOUT, shop::payment, until, world::condition};
+
+use crate::kill_process_of;
+
+/// Waits until the status of a Webhook is as `judge` wants it; `Err` says what it sees instead.
+async fn status_says(shop: &Shop, name: &str, what: &str, judge: impl Fn(&WebhookStatus) -> Result<(), String>) {
+    let api = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    until(&format!("Webhook {name}: {what}"), 2 * ROLLOUT, || async {
+        let webhook = api.get(name).await.map_err(|error| error.to_string())?;
+        judge(&webhook.status.unwrap_or_default())
+    })
+    .await
+    .unwrap();
+}
+
+fn counts(accepted: &str, duplicates: &str, rejected: &str) -> impl Fn(&WebhookStatus) -> Result<(), String> {
+    let wanted = [accepted, duplicates, rejected].map(|text| Some(text.to_owned()));
+    move |status| {
+        let seen = [status.accepted.clone(), status.duplicates.clone(), status.rejected.clone()];
+        if seen == wanted { Ok(()) } else { Err(format!("{seen:?}")) }
+    }
+}
+
+async fn receivers(shop: &Shop) -> BTreeSet<String> {
+    let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
+    let ours = ListParams::default().labels("sluice.dev/webhook=payments");
+    pods.list(&ours).await.unwrap().iter().map(ResourceExt::name_any).collect()
+}
+
+#[tokio::test]
+async fn what_receivers_count_does_not_fall_when_one_restarts_and_a_burst_of_forgeries_is_told_once() {
+    let shop = Shop::open("counted", |_| ()).await.unwrap();
+    let sender = shop.sender().unwrap();
+    status_says(&shop, "payments", "it begins with 0", counts("0", "0", "0")).await;
+    for number in 0..30 {
+        assert_eq!(sender.send(&format!("evt-{number}"), &payment(number)).await.unwrap(), StatusCode::ACCEPTED);
+        assert_eq!(sender.forge("evt-0", &payment(number)).await.unwrap(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(sender.send("evt-0", &payment(0)).await.unwrap(), StatusCode::ACCEPTED);
+    status_says(&shop, "payments", "events and forgeries are counted", counts("30", "1", "30")).await;
+    status_says(&shop, "payments", "the rest is told", |status| {
+        let secrets = condition(&status.conditions, "SecretsReady");
+        let told = status.rejected_by.get("signature").map(String::as_str) == Some("30")
+            && status.last_event_time.is_some()
+            && status.rate.is_some()
+            && secrets.starts_with("True");
+        if told { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+
+    let pod = receivers(&shop).await.pop_first().unwrap();
+    if matches!(shop.target, sluice_cluster::Target::Local(_)) {
+        kill_process_of(&pod);
+        until("events are taken again", ROLLOUT, || async {
+            let status = sender.send("after", &payment(30)).await.map_err(|error| error.to_string())?;
+            if status == StatusCode::ACCEPTED { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await
+        .unwrap();
+        status_says(&shop, "payments", "counts go on", |status| {
+            let seen = [&status.accepted, &status.rejected].map(|text| text.clone().unwrap_or_default());
+            if seen == ["31", "30"] { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+    }
+
+    let events = Api::<Event>::namespaced(shop.client.clone(), &shop.namespace);
+    let told = events.list(&ListParams::default().fields("reason=SignaturesRefused")).await.unwrap().items;
+    assert_eq!(told.len(), 1, "{told:?}");
+    let note = told[0].message.clone().unwrap_or_default();
+    assert!(note.contains("requests within"), "{note}");
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_named_and_a_pause_comes_without_a_restart() {
+    let shop = Shop::open("secret", |_| ()).await.unwrap();
+    let unsigned = json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Webhook",
+        "metadata": {"name": "unsigned", "namespace": shop.namespace},
+        "spec": {
+            "route": {"parentRefs": [{"name": "edge", "namespace": "gateways"}]},
+            "verify": {"preset": {"name": "GitHub", "secretRefs": [{"name": "nowhere", "key": "current"}]}},
+        },
+    });
+    install::apply(shop.target, &unsigned).unwrap();
+    status_says(&shop, "unsigned", "the missing Secret is named", |status| {
+        let secrets = condition(&status.conditions, "SecretsReady");
+        let wanted = r#"key "current" of the Secret "nowhere""#;
+        if secrets.starts_with("False") && secrets.contains(wanted) { Ok(()) } else { Err(secrets) }
+    })
+    .await;
+
+    let sender = shop.sender().unwrap();
+    let before = receivers(&shop).await;
+    for (paused, expected) in [(true, StatusCode::SERVICE_UNAVAILABLE), (false, StatusCode::ACCEPTED)] {
+        pause(&shop, paused).await;
+        until("the pause comes or goes", 2 * ROLLOUT, || async {
+            let status = sender.send("paused", &payment(0)).await.map_err(|error| error.to_string())?;
+            if status == expected { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(receivers(&shop).await, before);
+}
+
+async fn pause(shop: &Shop, paused: bool) {
+    let api = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    let patch: Value = json!({"spec": {"paused": paused}});
+    api.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
