@@ -96,6 +96,10 @@ pub enum Reason {
     RoutePending,
     /// The gateway refused the route.
     RouteRefused,
+    /// An older Webhook claims the same host and path.
+    RouteConflict,
+    /// No listener of the gateway takes the route: for its host name, or for its namespace.
+    NoListener,
     /// The Gateway API is not installed.
     GatewayApiMissing,
     /// Kafka cannot be reached.

@@ -27,8 +27,9 @@ pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
         default_resources: ("50m", "32Mi", "128Mi"),
     };
     let receiver = receiver.deployment(owner);
-    let others = [configuration, controls, receiver, service(endpoint), route(endpoint)];
-    own_topics(endpoint).chain(others).collect()
+    let others = [configuration, controls, receiver, service(endpoint)];
+    let route = endpoint.older_claim.is_none().then(|| route(endpoint));
+    own_topics(endpoint).chain(others).chain(route).collect()
 }
 
 /// Name of the receiver's Deployment, Service and HTTPRoute.

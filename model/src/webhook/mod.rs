@@ -1,5 +1,6 @@
 //! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
 
+mod claim;
 mod contract;
 mod desire;
 mod report;
@@ -10,12 +11,13 @@ mod verify;
 
 use std::collections::BTreeMap;
 
-use sluice_crds::{Duration, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
+use sluice_crds::{Duration, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
 
+pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
 pub use report::{GatewayApi, Outcome, Seen, report};
 pub use traffic::{Burst, Found, Shown, Traffic};
-pub use url::Listener;
+pub use url::{Allowed, Listener};
 pub use validate::validate;
 
 use crate::{Cluster, children::Owner};
@@ -34,6 +36,10 @@ pub struct References {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// The listeners of the Gateways that `route.parentRefs` names, those that exist.
     pub listeners: Vec<Listener>,
+    /// Those of the Gateways that `route.parentRefs` names that do not exist, as `namespace/name`.
+    pub missing_gateways: Vec<String>,
+    /// An older Webhook that claims the same host and path.
+    pub older_claim: Option<NamespacedName>,
 }
 
 /// A Webhook that can be carried out.
@@ -53,6 +59,8 @@ pub struct Endpoint {
     pub hostnames: Vec<String>,
     /// The path that senders use.
     pub path: String,
+    /// The older Webhook that has this address, so that this one gets no route.
+    pub older_claim: Option<NamespacedName>,
     /// How senders are verified.
     pub verification: wire::Verification,
     /// How far a sender's timestamp may lie from the clock.

@@ -6,7 +6,10 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
 use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
 
-use super::{Endpoint, Found, Listener, Shown, WrittenTopic, receiver_name, url::url};
+use super::{
+    Endpoint, Found, Listener, Shown, WrittenTopic, receiver_name,
+    url::{no_listener, url},
+};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
@@ -37,6 +40,8 @@ pub struct Seen<'a> {
     pub plan: &'a Plan,
     /// The listeners of the gateways.
     pub listeners: &'a [Listener],
+    /// The gateways that do not exist, as `namespace/name`.
+    pub missing_gateways: &'a [String],
     /// Whether HTTPRoutes can be made.
     pub gateway_api: GatewayApi,
     /// What the receivers said about themselves, where they were asked.
@@ -156,8 +161,7 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
     } else {
         conditions.no(ConditionType::Ready, reason, &message);
         let overdue = receivers.is_some_and(|receivers| receivers.overdue && receivers.reason == reason);
-        let stalled =
-            overdue || matches!(reason, Reason::NameConflict | Reason::RouteRefused | Reason::GatewayApiMissing);
+        let stalled = overdue || NEED_A_PERSON.contains(&reason);
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
@@ -176,6 +180,10 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         }
     }
 }
+
+/// What no waiting mends.
+const NEED_A_PERSON: [Reason; 5] =
+    [Reason::NameConflict, Reason::RouteConflict, Reason::RouteRefused, Reason::NoListener, Reason::GatewayApiMissing];
 
 fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {
     let plan = seen.plan;
@@ -288,6 +296,13 @@ fn receiver(receivers: Option<&Availability>) -> Part {
 /// The gateways' own verdict on the route, for every gateway that is named.
 fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     let kind = ConditionType::RouteAccepted;
+    if let Some(older) = &endpoint.older_claim {
+        let message = format!(
+            "the older Webhook \"{older}\" has the path {:?} on the same host and gateway; use another path or host name",
+            endpoint.path
+        );
+        return Part::fails(kind, Reason::RouteConflict, message);
+    }
     if seen.gateway_api == GatewayApi::Missing {
         let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a gateway \
                        that serves it";
@@ -299,16 +314,25 @@ fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     for parent in &endpoint.parents {
         let namespace = parent.namespace.as_deref().unwrap_or(&endpoint.owner.name.namespace);
         let gateway = format!("{namespace}/{}", parent.name);
-        let Some(status) = parent_status(&route.object, &endpoint.owner.name.namespace, parent) else {
+        let status = parent_status(&route.object, &endpoint.owner.name.namespace, parent);
+        let refusal = status.and_then(|status| [ACCEPTED, RESOLVED].iter().find_map(|wanted| refusal(status, wanted)));
+        if status.is_some() && refusal.is_none() {
+            continue;
+        }
+        // What can be seen from here says more than what a gateway says, or that it says nothing.
+        if seen.missing_gateways.contains(&gateway) {
             let message =
-                format!("the Gateway {gateway:?} has not answered; does it exist, and does its controller run?");
+                format!("there is no Gateway {gateway:?}; create it, or name another one in route.parentRefs");
+            return Part::fails(kind, Reason::RoutePending, message);
+        }
+        if let Some(complaint) = no_listener(endpoint, parent, seen.listeners) {
+            return Part::fails(kind, Reason::NoListener, format!("the Gateway {gateway:?} {complaint}"));
+        }
+        let Some(refusal) = refusal else {
+            let message = format!("the Gateway {gateway:?} has not answered; does its controller run?");
             return Part::fails(kind, Reason::RoutePending, message);
         };
-        for wanted in [ACCEPTED, RESOLVED] {
-            if let Some(refusal) = refusal(status, wanted) {
-                return Part::fails(kind, Reason::RouteRefused, format!("the Gateway {gateway:?} says {refusal}"));
-            }
-        }
+        return Part::fails(kind, Reason::RouteRefused, format!("the Gateway {gateway:?} says {refusal}"));
     }
     Part::works(kind, "every gateway accepted the route")
 }
@@ -358,6 +382,7 @@ mod tests {
             pods: &[],
             plan: &Plan::default(),
             listeners: &[],
+            missing_gateways: &[],
             gateway_api: GatewayApi::Installed,
             traffic: shown.as_ref(),
         };

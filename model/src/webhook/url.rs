@@ -21,6 +21,59 @@ pub struct Listener {
     pub hostname: Option<String>,
     /// The first address of the Gateway, where its status has one.
     pub address: Option<String>,
+    /// Whose routes it takes.
+    pub allowed: Allowed,
+}
+
+/// Whose routes a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Those of the Gateway's own namespace.
+    OwnNamespace,
+    /// Those of namespaces with certain labels, which are not looked at.
+    Selected,
+    /// Everybody's.
+    All,
+}
+
+/// Why no listener of a Gateway can serve an endpoint, as far as that can be told.
+pub(super) fn no_listener(endpoint: &Endpoint, parent: &ParentReference, listeners: &[Listener]) -> Option<String> {
+    let own = &endpoint.owner.name.namespace;
+    let mut left: Vec<&Listener> = listeners.iter().filter(|one| is_of(endpoint, parent, one)).collect();
+    let names = list(left.iter().map(|one| one.name.as_str()));
+    if left.is_empty() {
+        return None;
+    }
+    left.retain(|one| parent.section_name.as_ref().is_none_or(|section| *section == one.name));
+    if left.is_empty() {
+        let section = parent.section_name.as_deref().unwrap_or_default();
+        return Some(format!("has no listener {section:?}; it has: {names}"));
+    }
+    left.retain(|one| matches!(one.protocol.as_str(), "HTTP" | "HTTPS"));
+    if left.is_empty() {
+        return Some("has no listener for HTTP or HTTPS".to_owned());
+    }
+    left.retain(|one| one.allowed != Allowed::OwnNamespace || one.namespace == *own);
+    if left.is_empty() {
+        return Some(format!(
+            "takes no routes from the namespace {own:?}: allowedRoutes.namespaces.from of its listeners is Same, as it is by \
+             default; make it All or Selector"
+        ));
+    }
+    let served = list(left.iter().filter_map(|one| one.hostname.as_deref()));
+    left.retain(|one| one.hostname.as_ref().is_none_or(|served| meets(served, &endpoint.hostnames)));
+    let wanted = list(endpoint.hostnames.iter().map(String::as_str));
+    left.is_empty()
+        .then(|| format!("serves {served}, and not {wanted}; change route.hostnames, or the hostname of a listener"))
+}
+
+/// Whether a listener for a host name serves one of these; without any, it serves its own.
+fn meets(served: &str, hostnames: &[String]) -> bool {
+    hostnames.is_empty() || hostnames.iter().any(|name| covers(served, name) || covers(name, served))
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The address of an endpoint: of the first listener that serves it, TLS before plain. `None` while no listener is known.
@@ -41,11 +94,13 @@ fn serves(endpoint: &Endpoint, listener: &Listener) -> bool {
         && host(endpoint, listener).is_some()
 }
 
-fn names(endpoint: &Endpoint, parent: &ParentReference, listener: &Listener) -> bool {
+fn is_of(endpoint: &Endpoint, parent: &ParentReference, listener: &Listener) -> bool {
     let namespace = parent.namespace.as_deref().unwrap_or(&endpoint.owner.name.namespace);
-    parent.name == listener.gateway
-        && namespace == listener.namespace
-        && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
+    parent.name == listener.gateway && namespace == listener.namespace
+}
+
+fn names(endpoint: &Endpoint, parent: &ParentReference, listener: &Listener) -> bool {
+    is_of(endpoint, parent, listener) && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
 }
 
 /// The host name that senders use at this listener: what both allow, without one the Gateway's address.

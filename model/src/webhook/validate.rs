@@ -4,7 +4,7 @@ use sluice_crds::{
     CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Settings, Webhook, WebhookSpec, wire,
 };
 
-use super::{Endpoint, References, WrittenTopic, contract::contract, verify::verification};
+use super::{Endpoint, References, WrittenTopic, claim::path, contract::contract, verify::verification};
 use crate::{Cluster, Rejection, address, children::Owner, references, secrets::file};
 
 /// What should be served, or all that is wrong with the Webhook.
@@ -13,8 +13,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let mut rejections = Vec::new();
     let topic = topic(spec, references, settings).map_err(|found| rejections.push(found)).ok();
     let owner = owner(webhook);
-    let default_path = format!("/{}/{}", owner.name.namespace, owner.name.name);
-    let path = spec.route.path.clone().unwrap_or(default_path);
+    let path = path(webhook);
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
     let event = event(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_keys_address(spec, settings));
@@ -35,6 +34,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         parents: spec.route.parent_refs.clone(),
         hostnames: spec.route.hostnames.clone(),
         path,
+        older_claim: references.older_claim.clone(),
         verification,
         tolerance: spec.verify.tolerance,
         event,
@@ -169,7 +169,7 @@ mod tests {
     use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
 
     use super::{Endpoint, References, Rejection, validate};
-    use crate::webhook::{Listener, url::url};
+    use crate::webhook::{Allowed, Listener, url::url};
 
     fn judge(spec: &str) -> Result<Endpoint, Vec<Rejection>> {
         judge_with(spec, &References::default())
@@ -194,6 +194,7 @@ mod tests {
             port: if protocol == "HTTPS" { 443 } else { 8080 },
             hostname: hostname.map(str::to_owned),
             address: Some("192.0.2.1".into()),
+            allowed: Allowed::All,
         }
     }
 
@@ -312,6 +313,34 @@ mod tests {
             ("spec.patience", Reason::Invalid),
         ];
         assert_eq!(found, expected.map(|(field, reason)| (field.to_owned(), reason)));
+    }
+
+    #[test]
+    fn a_listener_that_cannot_serve_the_endpoint_is_told_before_anybody_is_blamed() {
+        use crate::webhook::url::no_listener;
+        let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
+        let complaint = |listeners: &[Listener]| no_listener(&endpoint, &endpoint.parents[0], listeners);
+        let closed = Listener { allowed: Allowed::OwnNamespace, ..listener("HTTP", None) };
+        for (listeners, expected) in [
+            (vec![], None),
+            (vec![listener("HTTP", None)], None),
+            (vec![listener("HTTP", Some("*.example"))], None),
+            (vec![closed.clone(), listener("HTTPS", Some("hooks.example"))], None),
+            (vec![listener("TCP", None)], Some("has no listener for HTTP or HTTPS")),
+            (vec![closed], Some("takes no routes from the namespace \"shop\"")),
+            (
+                vec![listener("HTTP", Some("other.example"))],
+                Some("serves \"other.example\", and not \"hooks.example\""),
+            ),
+        ] {
+            let told = complaint(&listeners);
+            assert_eq!(told.is_some(), expected.is_some(), "{listeners:?}");
+            assert!(told.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{listeners:?}");
+        }
+        let mut parent = endpoint.parents[0].clone();
+        parent.section_name = Some("web".into());
+        let told = no_listener(&endpoint, &parent, &[listener("HTTP", None), listener("HTTPS", None)]);
+        assert_eq!(told.as_deref(), Some("has no listener \"web\"; it has: \"http\", \"https\""));
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl<V: Clone> Cache<V> {
         self.read().iter().map(|(name, object)| (name.clone(), object.clone())).collect()
     }
 
+    /// The objects that are wanted, with their names.
+    pub fn where_is(&self, wanted: impl Fn(&V) -> bool) -> Vec<(NamespacedName, V)> {
+        let objects = self.read();
+        let found = objects.iter().filter(|(_, object)| wanted(object));
+        found.map(|(name, object)| (name.clone(), object.clone())).collect()
+    }
+
     /// The objects of a namespace, with their names.
     pub fn of_namespace(&self, namespace: &str) -> Vec<(NamespacedName, V)> {
         let objects = self.read();

@@ -96,6 +96,12 @@ impl<K> Watched<K> {
         all.into_iter().filter_map(|(name, seen)| Some((name, seen.resource()?)))
     }
 
+    /// The resources that are wanted, with their names.
+    pub fn where_is(&self, wanted: impl Fn(&K) -> bool) -> Vec<(NamespacedName, Arc<K>)> {
+        let found = self.cache.where_is(|seen| matches!(seen, Seen::Resource(resource) if wanted(resource)));
+        found.into_iter().filter_map(|(name, seen)| Some((name, seen.resource()?))).collect()
+    }
+
     /// How many there are, and how many of them cannot be decoded.
     pub fn count(&self) -> (usize, usize) {
         let all = self.cache.all();

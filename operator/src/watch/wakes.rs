@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
+use sluice_model::webhook::claim_the_same;
+
 use super::{Change, Owned, Seen, Watched, controller};
 use crate::{context::Context, controller::Kind, topic::Related};
 
@@ -147,6 +149,11 @@ impl Wakes for Webhook {
         context.integrations.wake_where(&webhook.namespace, |integration| {
             integration.spec.source.webhook.as_ref().is_some_and(|reference| reference.name == webhook.name)
         });
+        for (rival, _) in context.webhooks.where_is(|other| claim_the_same(other, self)) {
+            if rival != *webhook {
+                context.webhooks.queue.wake(&rival);
+            }
+        }
     }
 }
 

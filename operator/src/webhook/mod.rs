@@ -7,10 +7,10 @@ mod traffic;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use sluice_crds::{Webhook, WebhookStatus};
+use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     children::{ChildKind, find, look_again, plan},
-    webhook::{COMPONENT, Outcome, Seen, desire, receiver_name, report, validate},
+    webhook::{COMPONENT, Outcome, References, Seen, desire, is_before, receiver_name, report, validate},
 };
 
 pub use self::traffic::{Reception, run as follow_receivers};
@@ -48,6 +48,7 @@ impl Kind for Webhook {
     async fn reconcile(&self, context: &Context) -> Result<Pass<WebhookStatus>, Error> {
         let now = Timestamp::now();
         let references = resolve(&context.client, self).await?;
+        let references = References { older_claim: older_claim(context, self), ..references };
         let endpoint = match validate(self, &references, &context.settings) {
             Ok(endpoint) => endpoint,
             Err(rejections) => {
@@ -70,6 +71,7 @@ impl Kind for Webhook {
             pods: &pods,
             plan: &plan,
             listeners: &references.listeners,
+            missing_gateways: &references.missing_gateways,
             gateway_api,
             traffic: traffic.as_ref(),
         };
@@ -79,4 +81,12 @@ impl Kind for Webhook {
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
         report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+/// The oldest of the Webhooks that claim the same address and are older.
+fn older_claim(context: &Context, webhook: &Webhook) -> Option<NamespacedName> {
+    let older = context.webhooks.where_is(|other| is_before(other, webhook)).into_iter();
+    let oldest = older
+        .min_by_key(|(name, webhook)| (webhook.metadata.creation_timestamp.as_ref().map(|time| time.0), name.clone()));
+    oldest.map(|(name, _)| name)
 }

@@ -3,7 +3,7 @@
 use kube::Client;
 use sluice_model::{
     children::{Child, ChildKind, Live},
-    webhook::{COMPONENT, Endpoint, GatewayApi},
+    webhook::{COMPONENT, Endpoint, GatewayApi, receiver_name},
 };
 
 use crate::{
@@ -11,20 +11,28 @@ use crate::{
     error::Error,
 };
 
-/// What exists of `desired`; without the Gateway API the route is no longer desired, so that everything else works.
+/// What exists of `desired`; without the Gateway API the route is no longer desired, so that everything else works. A route that
+/// exists is seen also where none is desired.
 pub async fn observe(
     client: &Client,
     endpoint: &Endpoint,
     mut desired: Vec<Child>,
 ) -> Result<(Vec<Child>, Vec<Live>, GatewayApi), Error> {
-    let mut gateway_api = GatewayApi::Installed;
-    if let Some(route) = desired.iter().find(|child| child.kind == ChildKind::HttpRoute) {
-        let found = children::get(client, ChildKind::HttpRoute, &endpoint.owner.name.namespace, &route.name).await?;
-        if matches!(found, Existence::KindUnknown) {
-            gateway_api = GatewayApi::Missing;
-            desired.retain(|child| child.kind != ChildKind::HttpRoute);
-        }
+    let (namespace, name) = (&endpoint.owner.name.namespace, receiver_name(&endpoint.owner));
+    let is_route = |kind| kind == ChildKind::HttpRoute;
+    let route = children::get(client, ChildKind::HttpRoute, namespace, &name).await?;
+    let gateway_api = match route {
+        Existence::KindUnknown => GatewayApi::Missing,
+        _ => GatewayApi::Installed,
+    };
+    if gateway_api == GatewayApi::Missing {
+        desired.retain(|child| !is_route(child.kind));
     }
-    let live = children::observe(client, &endpoint.owner, COMPONENT, &desired).await?;
+    let mut live = children::observe(client, &endpoint.owner, COMPONENT, &desired).await?;
+    if let Existence::There(route) = route
+        && !live.iter().any(|object| is_route(object.kind))
+    {
+        live.push(*route);
+    }
     Ok((desired, live, gateway_api))
 }

@@ -6,7 +6,7 @@ use kube::{
 };
 use serde_json::Value;
 use sluice_crds::{ParentReference, Topic, TopicReference, Webhook};
-use sluice_model::webhook::{Listener, References};
+use sluice_model::webhook::{Allowed, Listener, References};
 
 use crate::{
     config_maps::config_maps,
@@ -21,12 +21,15 @@ pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, E
     let dead_letters = named(client, &namespace, webhook.spec.dead_letters_ref());
     let config_maps = config_maps(client, &namespace, webhook.spec.config_map_name());
     let (topic, dead_letters, config_maps) = futures::try_join!(events, dead_letters, config_maps)?;
-    let mut listeners = Vec::new();
+    let (mut listeners, mut missing_gateways) = (Vec::new(), Vec::new());
     for parent in &webhook.spec.route.parent_refs {
         let gateway_namespace = parent.namespace.as_deref().unwrap_or(&namespace);
-        listeners.extend(listeners_of(client, gateway_namespace, parent).await?);
+        match listeners_of(client, gateway_namespace, parent).await? {
+            Some(found) => listeners.extend(found),
+            None => missing_gateways.push(format!("{gateway_namespace}/{}", parent.name)),
+        }
     }
-    Ok(References { topic, dead_letters, config_maps, listeners })
+    Ok(References { topic, dead_letters, config_maps, listeners, missing_gateways, older_claim: None })
 }
 
 async fn named(client: &Client, namespace: &str, reference: Option<&TopicReference>) -> Result<Option<Topic>, Error> {
@@ -36,13 +39,19 @@ async fn named(client: &Client, namespace: &str, reference: Option<&TopicReferen
     }
 }
 
-async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference) -> Result<Vec<Listener>, Error> {
+/// The listeners of a Gateway; `None` where it does not exist.
+async fn listeners_of(
+    client: &Client,
+    namespace: &str,
+    parent: &ParentReference,
+) -> Result<Option<Vec<Listener>>, Error> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway"));
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
     let gateway = match api.get(&parent.name).await {
-        // The Gateway, or the Gateway API itself, is not there: the route's condition says so. Or its namespace is not among
-        // those that this operator looks after.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.is_forbidden() => return Ok(Vec::new()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+        // The Gateway API itself is not there: the route's condition says so. Or the Gateway's namespace is not among those that
+        // this operator looks after.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.is_forbidden() => return Ok(Some(Vec::new())),
         gateway => gateway.doing(|| format!("read Gateway \"{namespace}/{}\"", parent.name))?,
     };
     let address = gateway.data["status"]["addresses"][0]["value"].as_str().map(str::to_owned);
@@ -57,7 +66,12 @@ async fn listeners_of(client: &Client, namespace: &str, parent: &ParentReference
             port: listener["port"].as_u64()?.try_into().ok()?,
             hostname: text("hostname"),
             address: address.clone(),
+            allowed: match listener["allowedRoutes"]["namespaces"]["from"].as_str() {
+                Some("All") => Allowed::All,
+                Some("Selector") => Allowed::Selected,
+                _ => Allowed::OwnNamespace,
+            },
         })
     };
-    Ok(listeners.iter().filter_map(listener).collect())
+    Ok(Some(listeners.iter().filter_map(listener).collect()))
 }

@@ -292,6 +292,37 @@ async fn a_pause_reaches_the_receivers_without_a_rollout() {
 }
 
 #[tokio::test]
+async fn of_two_webhooks_with_one_address_the_oldest_has_it_and_the_other_waits_for_it() {
+    let world = World::begin("claimed").await.unwrap();
+    let route = format!("route: {{parentRefs: [{{name: edge}}], path: /{}}}", world.namespace);
+    let named = |name: &str| {
+        WEBHOOK.replace("name: stripe", &format!("name: {name}")).replace("route: {parentRefs: [{name: edge}]}", &route)
+    };
+    // Nobody serves routes here; but who has the address is told all the same.
+    let has_it = |wanted: bool| {
+        move |webhook: &Webhook| {
+            let route = condition(&webhook.status.clone().unwrap_or_default().conditions, "RouteAccepted");
+            let is_told = route.starts_with("False") && route.contains("RouteConflict") != wanted;
+            if is_told { Ok(()) } else { Err(route) }
+        }
+    };
+    let first = world.apply::<Webhook>(&named("z-first")).await.unwrap();
+    world.until("z-first", "it has the address", has_it(true)).await.unwrap();
+    // Ages are told to the second.
+    until("another second", PATIENCE, async || {
+        let now = k8s_openapi::jiff::Timestamp::now().as_second();
+        if now > first.creation_timestamp().unwrap().0.as_second() { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await
+    .unwrap();
+    world.apply::<Webhook>(&named("a-second")).await.unwrap();
+    world.until("a-second", "the older one has it", has_it(false)).await.unwrap();
+    world.until("z-first", "it keeps it", has_it(true)).await.unwrap();
+    world.api::<Webhook>().delete("z-first", &DeleteParams::default()).await.unwrap();
+    world.until("a-second", "it is its turn", has_it(true)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_webhook_gets_its_dead_letters_and_its_schema_from_a_config_map() {
     let world = World::begin("contract").await.unwrap();
     let validate = "spec: {validate: {jsonSchema: {configMapRef: {name: schemas, key: event.json}}}, ";

@@ -1,0 +1,93 @@
+//! Who gets an address that more than one Webhook claims: the oldest of them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sluice_crds::{NamespacedName, Webhook};
+
+/// The path that senders use.
+pub fn path(webhook: &Webhook) -> String {
+    let NamespacedName { namespace, name } = name(webhook);
+    webhook.spec.route.path.clone().unwrap_or_else(|| format!("/{namespace}/{name}"))
+}
+
+/// Whether `other` claims an address of `webhook` and is older, so that it keeps it.
+pub fn is_before(other: &Webhook, webhook: &Webhook) -> bool {
+    age(other) < age(webhook) && claim_the_same(other, webhook)
+}
+
+/// Whether two Webhooks claim the same address: path and host name at one gateway. Of host names of which one covers the other, the
+/// more exact one counts, so that both have their place.
+pub fn claim_the_same(one: &Webhook, other: &Webhook) -> bool {
+    path(one) == path(other) && hosts_meet(one, other) && gateways_meet(one, other)
+}
+
+fn hosts_meet(one: &Webhook, other: &Webhook) -> bool {
+    let (one, other) = (&one.spec.route.hostnames, &other.spec.route.hostnames);
+    (one.is_empty() && other.is_empty()) || one.iter().any(|host| other.contains(host))
+}
+
+fn gateways_meet(one: &Webhook, other: &Webhook) -> bool {
+    let (here, there) = (name(one).namespace, name(other).namespace);
+    one.spec.route.parent_refs.iter().any(|parent| {
+        other.spec.route.parent_refs.iter().any(|rival| {
+            let namespaces = [(parent, &here), (rival, &there)]
+                .map(|(reference, own)| reference.namespace.as_ref().unwrap_or(own).clone());
+            let sections = [&parent.section_name, &rival.section_name];
+            parent.name == rival.name
+                && namespaces[0] == namespaces[1]
+                && (sections[0] == sections[1] || sections.contains(&&None))
+        })
+    })
+}
+
+fn name(webhook: &Webhook) -> NamespacedName {
+    let [namespace, name] =
+        [&webhook.metadata.namespace, &webhook.metadata.name].map(|text| text.clone().unwrap_or_default());
+    NamespacedName { namespace, name }
+}
+
+fn age(webhook: &Webhook) -> (Option<&Time>, NamespacedName) {
+    (webhook.metadata.creation_timestamp.as_ref(), name(webhook))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhook(name: &str, created: &str, route: &str) -> Webhook {
+        let metadata = format!("{{name: {name}, namespace: shop, creationTimestamp: '2026-01-01T00:00:{created}Z'}}");
+        let spec = format!("{{route: {{{route}}}, verify: {{none: {{}}}}}}");
+        let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    const HERE: &str = "parentRefs: [{name: edge}], path: /hooks";
+
+    #[test]
+    fn the_oldest_keeps_its_address_and_of_the_same_age_the_first_by_name() {
+        let [a, b, c] = [("a", "05"), ("b", "01"), ("c", "05")].map(|(name, created)| webhook(name, created, HERE));
+        assert_eq!([is_before(&b, &a), is_before(&a, &b)], [true, false]);
+        assert_eq!([is_before(&a, &c), is_before(&c, &a)], [true, false]);
+        assert!(!is_before(&a, &a));
+    }
+
+    #[test]
+    fn an_address_is_a_path_and_a_host_at_a_gateway() {
+        let one = webhook("one", "00", &format!("{HERE}, hostnames: [a.example, b.example]"));
+        for (route, expected) in [
+            ("parentRefs: [{name: edge}], path: /hooks, hostnames: [b.example]", true),
+            ("parentRefs: [{name: other}, {name: edge, namespace: shop}], path: /hooks, hostnames: [b.example]", true),
+            ("parentRefs: [{name: edge, sectionName: https}], path: /hooks, hostnames: [b.example]", true),
+            ("parentRefs: [{name: edge, namespace: gateways}], path: /hooks, hostnames: [b.example]", false),
+            ("parentRefs: [{name: edge}], path: /other, hostnames: [b.example]", false),
+            ("parentRefs: [{name: edge}], path: /hooks, hostnames: ['*.example']", false),
+            ("parentRefs: [{name: edge}], path: /hooks", false),
+            ("parentRefs: [{name: edge}], hostnames: [b.example]", false),
+        ] {
+            assert_eq!(claim_the_same(&one, &webhook("two", "01", route)), expected, "{route}");
+        }
+        let at = |section: &str| {
+            webhook("x", "01", &format!("parentRefs: [{{name: edge, sectionName: {section}}}], path: /hooks"))
+        };
+        assert!(!claim_the_same(&at("http"), &at("https")) && claim_the_same(&at("http"), &webhook("y", "01", HERE)));
+    }
+}
