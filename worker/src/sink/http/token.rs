@@ -70,12 +70,13 @@ impl Tokens {
     pub(crate) async fn current(&self, refused: Option<&Arc<Token>>) -> Fetched {
         let fetching = {
             let mut state = self.0.state();
-            let token = state.token.clone().filter(|token| refused.is_none_or(|refused| !Arc::ptr_eq(token, refused)));
             let now = Instant::now();
-            let is_valid = |at: Option<Instant>| at.is_none_or(|at| now < at);
+            let is_before = |at: Option<Instant>| at.is_none_or(|at| now < at);
+            let is_other = |token: &Arc<Token>| refused.is_none_or(|refused| !Arc::ptr_eq(token, refused));
+            let token = state.token.clone().filter(|token| is_before(token.expires_at) && is_other(token));
             match (token, &state.failed) {
-                (Some(token), _) if is_valid(token.renew_at) => return Ok(token),
-                (Some(token), Some((at, _))) if is_valid(token.expires_at) && now < *at + PAUSE => return Ok(token),
+                (Some(token), _) if is_before(token.renew_at) => return Ok(token),
+                (Some(token), Some((at, _))) if now < *at + PAUSE => return Ok(token),
                 (None, Some((at, error))) if now < *at + PAUSE => return Err(error.clone()),
                 _ => {}
             }
