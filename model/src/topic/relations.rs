@@ -79,9 +79,9 @@ impl Relations {
         }
         let mut concerned = self.subject_is_gone(&claim.topic);
         if let Some((subject, created)) = now {
-            let names = self.subjects.entry(subject.clone()).or_default();
-            concerned.extend(names.iter().map(|(_, name)| name.clone()));
-            names.insert((created, claim.topic.clone()));
+            let claimants = self.subjects.entry(subject.clone()).or_default();
+            concerned.extend(claimants.iter().map(|(_, name)| name.clone()));
+            claimants.insert((created, claim.topic.clone()));
             self.named_subjects.insert(claim.topic.clone(), (subject, created));
         }
         concerned

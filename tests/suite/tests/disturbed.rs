@@ -264,10 +264,13 @@ async fn disturbed(place: &Stage, name: &str, judge: fn() -> Judge) {
     run.end();
 }
 
+/// Makes the judge of a run.
+type Judging = fn() -> Judge;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn what_happens_on_the_way_to_the_api_server_changes_nothing() {
     let place = Stage::begin("faults").await.unwrap();
-    let faults: [(&str, fn() -> Judge); 7] = [
+    let faults: [(&str, Judging); 7] = [
         ("busy", || sometimes(20, |_| true, Fate::Answer(429))),
         ("broken", || sometimes(6, |_| true, Fate::Answer(500))),
         ("unavailable", || sometimes(20, |_| true, Fate::Answer(503))),
