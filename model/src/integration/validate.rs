@@ -347,7 +347,7 @@ mod tests {
             reference("secret"),
         );
         let flow = judge(&format!("{url}, auth: {{{oauth2}}}, tls: {{caRef: {{name: ca, key: ca.crt}}}}")).unwrap();
-        let wire::SinkConfig::Http(http) = &flow.sink else { panic!() };
+        let wire::SinkConfig::Http(http) = &flow.sink;
         let files: Vec<_> = http.secrets().map(|file| file.to_str().unwrap()).collect();
         let expected = ["ledger/id", "ledger/secret", "ca/ca.crt"].map(|file| format!("/etc/sluice/secrets/{file}"));
         assert_eq!(files, expected);
