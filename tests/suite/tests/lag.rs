@@ -55,11 +55,17 @@ impl Stand {
         send(&producer, &self.topic, partition, count);
     }
 
-    fn commit(&self, offsets: &[(i32, i64)]) {
+    /// Commits from outside the group, which has to be empty: the operator visits groups without workers for some seconds.
+    async fn commit(&self, offsets: &[(i32, i64)]) {
         let group = format!("{}.to-api", self.world.namespace);
         let consumer: BaseConsumer =
             consumer_config(&self.connection, &group, &ConsumerSettings::default()).unwrap().create().unwrap();
-        consumer.commit(&list(&self.topic, offsets), CommitMode::Sync).unwrap();
+        let list = list(&self.topic, offsets);
+        until("the offsets are committed", PATIENCE, || async {
+            consumer.commit(&list, CommitMode::Sync).map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
     }
 
     async fn shows(&self, what: &str, judge: impl Fn(&IntegrationStatus) -> bool) -> IntegrationStatus {
@@ -102,7 +108,7 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     let status = stand.lag_is("-").await;
     assert_eq!((status.worst_partition, status.drained_in), (None, None));
 
-    stand.commit(&[(0, 1), (1, 0)]);
+    stand.commit(&[(0, 1), (1, 0)]).await;
     let status = stand.lag_is("7").await;
     assert_eq!(status.worst_partition, Some(format!("{}-0: 4", stand.topic)));
     assert!(status.oldest_waiting.is_some(), "{status:?}");
@@ -117,7 +123,7 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     let status = stand.lag_is("4").await;
     assert_eq!(status.worst_partition, Some(format!("{}-1: 3", stand.topic)));
 
-    stand.commit(&[(0, 5), (1, 3)]);
+    stand.commit(&[(0, 5), (1, 3)]).await;
     let status = stand.lag_is("0").await;
     assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
 }
@@ -127,7 +133,7 @@ async fn an_open_transaction_does_not_wait_and_its_marker_is_no_record_for_a_gro
     let stand = Stand::open("transaction").await;
     stand.world.apply::<Integration>(INTEGRATION).await.unwrap();
     stand.write(0, 1);
-    stand.commit(&[(0, 0), (1, 0)]);
+    stand.commit(&[(0, 0), (1, 0)]).await;
     stand.lag_is("1").await;
     let mut config = stand.config();
     let producer: BaseProducer = config
@@ -144,14 +150,14 @@ async fn an_open_transaction_does_not_wait_and_its_marker_is_no_record_for_a_gro
     producer.commit_transaction(PATIENCE).unwrap();
     // The record and the transaction's marker, which a reader passes without seeing it.
     stand.lag_is("5").await;
-    stand.commit(&[(0, 3), (1, 2)]);
+    stand.commit(&[(0, 3), (1, 2)]).await;
     stand.lag_is("0").await;
 }
 
 #[tokio::test]
 async fn workers_follow_the_lag_from_none_to_as_many_as_there_are_partitions_and_back() {
     let stand = Stand::open("scaling").await;
-    stand.commit(&[(0, 0), (1, 0)]);
+    stand.commit(&[(0, 0), (1, 0)]).await;
     let scaling = "scaling: {minReplicas: 0, maxReplicas: 10, targetLag: 10, cooldown: 1s}";
     stand.world.apply::<Integration>(&INTEGRATION.replace("replicas: 0", scaling)).await.unwrap();
     let worker_replicas = async |expected: i32| {
@@ -167,9 +173,9 @@ async fn workers_follow_the_lag_from_none_to_as_many_as_there_are_partitions_and
     worker_replicas(1).await;
     stand.write(0, 95);
     worker_replicas(2).await;
-    stand.commit(&[(0, 95)]);
+    stand.commit(&[(0, 95)]).await;
     worker_replicas(1).await;
-    stand.commit(&[(0, 100)]);
+    stand.commit(&[(0, 100)]).await;
     worker_replicas(0).await;
     let integration = stand.world.api::<Integration>().get("to-api").await.unwrap();
     assert_eq!((integration.spec.replicas, integration.metadata.generation), (1, Some(1)), "the spec is the user's");
