@@ -184,6 +184,12 @@ impl Metrics {
         }
     }
 
+    /// Begins the count of a schema registry with 0.
+    pub fn registry(&self, registry: &str) {
+        let labels = RegistryLabels { registry: registry.to_owned(), code: "none".to_owned() };
+        drop(self.registry_requests.get_or_create(&labels));
+    }
+
     /// Counts a request to a schema registry; `code` is its answer's.
     pub fn registry_request(&self, registry: &str, code: Option<u16>) {
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());

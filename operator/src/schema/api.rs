@@ -109,6 +109,7 @@ impl Api {
         ensure!(["http", "https"].contains(&url.scheme()), "it must begin with http:// or https://");
         ensure!(url.username().is_empty() && url.password().is_none(), "credentials belong into files");
         let client = Mutex::new((fingerprint(settings), client(settings)));
+        metrics.registry(name);
         Ok(Self { name: name.to_owned(), url, settings: settings.clone(), client, leadership, metrics })
     }
 

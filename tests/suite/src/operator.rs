@@ -67,6 +67,8 @@ pub struct Launch {
     pub measuring: &'static str,
     /// Further Kafka clusters, as entries of the configuration's `clusters`.
     pub clusters: String,
+    /// Its schema registries, as entries of the configuration's `schemaRegistries`.
+    pub registries: String,
     /// How often it looks for what other tools changed.
     pub drift_interval: &'static str,
     /// What it logs.
@@ -93,10 +95,12 @@ impl Operator {
             "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
              away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}, {clusters}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
+             schemaRegistries: {{{registries}}}\n\
              adminRequests: {{driftInterval: {drift_interval}}}\n\
              measuring: {measuring}\n{settings}\n",
             bootstrap = launch.bootstrap,
             clusters = launch.clusters,
+            registries = launch.registries,
             drift_interval = launch.drift_interval,
             measuring = launch.measuring,
             settings = launch.settings,

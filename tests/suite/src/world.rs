@@ -153,6 +153,7 @@ impl Stage {
             measuring: "{interval: 1s, writeEvery: 1s}",
             drift_interval: "5s",
             clusters: String::new(),
+            registries: "away: {url: 'http://127.0.0.1:1'}".to_owned(),
             log: "info,sluice_operator=debug".to_owned(),
             server: None,
         }

@@ -57,8 +57,8 @@ impl Desk {
         let registry = registry().await;
         let stage = Stage::begin(name).await.unwrap();
         let launch = stage.launch_apart(name).await.unwrap();
-        let settings = format!("schemaRegistries: {{{registries}}}");
-        let operator = stage.start(&Launch { settings, ..launch }).await.unwrap();
+        let registries = registries.to_owned();
+        let operator = stage.start(&Launch { registries, ..launch }).await.unwrap();
         Self { stage, operator, registry }
     }
 
