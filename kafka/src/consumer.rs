@@ -11,7 +11,7 @@ pub use rdkafka::{
     client::DefaultClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, RebalanceProtocol},
-    error::{KafkaError as ClientError, KafkaResult as ClientResult},
+    error::KafkaError as ClientError,
     message::{BorrowedMessage, Headers, OwnedMessage, Timestamp},
     topic_partition_list::TopicPartitionListElem,
     types::RDKafkaErrorCode,

@@ -135,7 +135,6 @@ impl Engine {
             Event::Lost(partitions) => drop(self.release(&partitions)),
             // A source that no longer listens is gone, and its partitions with it.
             Event::Misplaced(extent, place) => drop(place.send(self.place(extent))),
-            Event::CommitFailed => self.schedule.forget_commits(),
         }
     }
 

@@ -76,6 +76,8 @@ struct Committed {
     offset: i64,
     note: String,
     at: Instant,
+    /// It is told again after this time.
+    repeat_after: Duration,
 }
 
 /// Progress of earlier holds. Both lists ascend.
@@ -99,7 +101,10 @@ const UNSETTLED: usize = 1_000;
 const SPAN: usize = 10_000;
 /// Bytes of unsettled records, over all partitions; the worker's default memory limit is 256 MiB.
 const BYTES: usize = 32 * 1024 * 1024;
-/// A commit that says nothing new is repeated this often: Kafka forgets offsets that are not committed for 7 days.
+/// A commit that says nothing new is repeated after this time, and after twice as long each time. Nobody is told of a commit that
+/// failed, as one does that meets a rebalance: librdkafka only logs it.
+const REPEAT: Duration = Duration::from_secs(5);
+/// The longest of these times: Kafka forgets offsets that are not committed for 7 days.
 const REFRESH: Duration = Duration::from_hours(6);
 
 impl Limits {
@@ -192,17 +197,16 @@ impl Partition {
         }
     }
 
-    /// What to commit, where it is news. `spent` tells what a record has spent of its retry budget.
+    /// What to commit, where it is news or worth a repetition. `spent` tells what a record has spent of its retry budget.
     pub(crate) fn next_commit(&mut self, now: Instant, spent: impl Fn(RecordKey) -> Option<Spent>) -> Option<Commit> {
         let commit = self.commit(spent)?;
-        let is_old = |committed: &Committed| {
-            (committed.offset, &committed.note) == (commit.offset, &commit.note)
-                && now.duration_since(committed.at) < REFRESH
+        let is_same = |told: &&Committed| (told.offset, &told.note) == (commit.offset, &commit.note);
+        let repeat_after = match self.committed.as_ref().filter(is_same) {
+            Some(told) if now.duration_since(told.at) < told.repeat_after => return None,
+            Some(told) => REFRESH.min(told.repeat_after * 2),
+            None => REPEAT,
         };
-        if self.committed.as_ref().is_some_and(is_old) {
-            return None;
-        }
-        self.committed = Some(Committed { offset: commit.offset, note: commit.note.clone(), at: now });
+        self.committed = Some(Committed { offset: commit.offset, note: commit.note.clone(), at: now, repeat_after });
         Some(commit)
     }
 
@@ -212,11 +216,6 @@ impl Partition {
         let Note { text, complete } = self.progress(spent).note(offset);
         self.is_told = complete;
         Some(Commit { partition: self.id.clone(), offset, note: text })
-    }
-
-    /// The last commit failed: it is to be told again.
-    pub(crate) fn forget_commit(&mut self) {
-        self.committed = None;
     }
 
     /// `closed`: nothing is to be read for now, whatever the limits say.
@@ -346,6 +345,27 @@ mod tests {
         assert_eq!(partition.place(&extent(0, 100)), Placement::Later);
         partition.settle(500, 1);
         assert_eq!(partition.place(&extent(0, 100)), Placement::Anew);
+    }
+
+    #[test]
+    fn a_commit_is_repeated_soon_and_then_ever_more_seldom() {
+        let (mut partition, begin) = (Partition::new(id(), Some(commit(5, vec![]))), Instant::now());
+        let told = |partition: &mut Partition, seconds: u64| {
+            partition.next_commit(begin + Duration::from_secs(seconds), |_| None).map(|commit| commit.offset)
+        };
+        for (seconds, expected) in
+            [(0, Some(5)), (4, None), (5, Some(5)), (14, None), (15, Some(5)), (34, None), (35, Some(5))]
+        {
+            assert_eq!(told(&mut partition, seconds), expected, "{seconds} s");
+        }
+        partition.begin(5, 1, key());
+        partition.settle(5, 1);
+        for (seconds, expected) in [(36, Some(6)), (40, None), (41, Some(6))] {
+            assert_eq!(told(&mut partition, seconds), expected, "{seconds} s");
+        }
+        let days: Vec<_> =
+            (0..7 * 24 * 60).filter(|minute| told(&mut partition, 60 * (1 + minute)).is_some()).collect();
+        assert!(days.windows(2).all(|pair| pair[1] - pair[0] <= 6 * 60) && days.len() < 45, "{days:?}");
     }
 
     #[test]

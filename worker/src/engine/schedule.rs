@@ -248,11 +248,6 @@ impl Schedule {
         commits
     }
 
-    /// The last commits failed: they are to be told again.
-    pub(crate) fn forget_commits(&mut self) {
-        self.partitions.values_mut().for_each(Partition::forget_commit);
-    }
-
     /// What the source is to be told.
     pub(crate) fn commands(&mut self) -> impl Iterator<Item = Command> {
         self.commands.drain(..)

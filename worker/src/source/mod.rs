@@ -70,8 +70,6 @@ pub(crate) enum Event {
     Lost(Vec<PartitionId>),
     /// A partition cannot be read where it was. The source waits for the answer.
     Misplaced(Extent, oneshot::Sender<Place>),
-    /// A commit failed: what it said is to be committed again.
-    CommitFailed,
 }
 
 /// What there is of a partition.

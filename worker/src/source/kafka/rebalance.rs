@@ -3,8 +3,8 @@
 use sluice_crds::StartFrom;
 use sluice_kafka::{
     consumer::{
-        BaseConsumer, ClientContext, ClientError, ClientResult, CommitMode, Consumer as _, ConsumerContext,
-        RDKafkaErrorCode, RDKafkaLogLevel, Rebalance, TopicPartitionList,
+        BaseConsumer, ClientContext, ClientError, CommitMode, Consumer as _, ConsumerContext, RDKafkaErrorCode,
+        RDKafkaLogLevel, Rebalance, TopicPartitionList,
     },
     write_log_line,
 };
@@ -83,13 +83,6 @@ impl ConsumerContext for Group {
                 warn!("Partitions cannot be resumed: {error}");
             }
             self.tell(Event::Assigned(start::starts(consumer, partitions)));
-        }
-    }
-
-    fn commit_callback(&self, result: ClientResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            warn!("Commit failed and is repeated: {error}");
-            self.tell(Event::CommitFailed);
         }
     }
 }
