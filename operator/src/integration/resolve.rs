@@ -19,10 +19,10 @@ pub async fn resolve(client: &Client, integration: &Integration) -> Result<Refer
         None => None,
     };
     let source = source.topic.as_ref().map(|topic| topic.name.clone()).or_else(|| Some(topic_of(webhook.as_ref()?)));
-    let dead_letters = integration.spec.dead_letters.topic_ref.as_ref().map(|topic| topic.name.clone());
+    let dead_letters = integration.spec.dead_letters.topic_ref.as_ref().map(|topic| topic.name.as_str());
     let (source, dead_letters, config_maps) = futures::try_join!(
-        named(client, &namespace, source),
-        named(client, &namespace, dead_letters),
+        topic(client, &namespace, source.as_deref()),
+        topic(client, &namespace, dead_letters),
         config_maps(client, &namespace, integration.spec.config_map_names())
     )?;
     Ok(References { webhook, source, dead_letters, config_maps })
@@ -33,15 +33,9 @@ fn topic_of(webhook: &Webhook) -> String {
     webhook.spec.topic_ref.as_ref().map_or_else(|| webhook.name_any(), |topic| topic.name.clone())
 }
 
-async fn named(client: &Client, namespace: &str, name: Option<String>) -> Result<Option<Topic>, Error> {
-    match name {
-        Some(name) => topic(client, namespace, &name).await,
-        None => Ok(None),
-    }
-}
-
-/// The Topic of that name, where there is one.
-pub(crate) async fn topic(client: &Client, namespace: &str, name: &str) -> Result<Option<Topic>, Error> {
+/// The Topic of that name, where one is named and exists.
+pub(crate) async fn topic(client: &Client, namespace: &str, name: Option<&str>) -> Result<Option<Topic>, Error> {
+    let Some(name) = name else { return Ok(None) };
     let api = Api::<Topic>::namespaced(client.clone(), namespace);
     api.get_opt(name).await.doing(|| format!("read Topic \"{namespace}/{name}\""))
 }

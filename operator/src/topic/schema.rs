@@ -1,17 +1,10 @@
 //! What becomes of a Topic's schema.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use sluice_crds::{NamespacedName, Topic, TopicSchema};
+use sluice_crds::Topic;
 use sluice_model::topic::{References, SchemaOutcome, Wanted, subject_of, wanted_schema};
 
 use super::name_of;
-use crate::{
-    context::Context,
-    error::{Doing, Error},
-};
+use crate::{config_maps::config_maps, context::Context, error::Error};
 
 /// Asks the registrar; `None` where the Topic has no schema.
 pub async fn outcome(
@@ -29,7 +22,9 @@ pub async fn outcome(
         context.schemas.forget(&name);
         return Ok(Some(SchemaOutcome::Lost { subject: subject_of(schema, &wanted.name), winner: winner.clone() }));
     }
-    let config_map = config_map(context, &name, schema).await?;
+    // Read from the API server and not from a cache: the watch that wakes the pass keeps no data.
+    let named = schema.definition.config_map_ref.as_ref().map(|reference| reference.name.as_str());
+    let config_map = config_maps(&context.client, &name.namespace, named).await?.into_values().next();
     Ok(Some(match wanted_schema(topic, schema, &wanted.name, &context.settings, config_map.as_ref()) {
         Ok(wanted) => context.schemas.outcome(&name, wanted).await,
         Err(rejection) => {
@@ -37,18 +32,4 @@ pub async fn outcome(
             SchemaOutcome::Rejected(rejection)
         }
     }))
-}
-
-/// The data of the ConfigMap that the schema names. Read from the API server and not from a cache: the watch that wakes the pass
-/// keeps no data.
-async fn config_map(
-    context: &Context,
-    topic: &NamespacedName,
-    schema: &TopicSchema,
-) -> Result<Option<BTreeMap<String, String>>, Error> {
-    let Some(reference) = &schema.definition.config_map_ref else { return Ok(None) };
-    let (namespace, name) = (&topic.namespace, &reference.name);
-    let api = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
-    let found = api.get_opt(name).await.doing(|| format!("read ConfigMap \"{namespace}/{name}\""))?;
-    Ok(found.map(|config_map| config_map.data.unwrap_or_default()))
 }

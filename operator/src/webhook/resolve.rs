@@ -5,7 +5,7 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
-use sluice_crds::{ParentReference, Topic, TopicReference, Webhook};
+use sluice_crds::{ParentReference, Webhook};
 use sluice_model::webhook::{Allowed, Listener, References};
 
 use crate::{
@@ -17,8 +17,9 @@ use crate::{
 /// The Topics, the ConfigMap and the gateways' listeners; what does not exist is left out.
 pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, Error> {
     let namespace = webhook.namespace().unwrap_or_default();
-    let events = named(client, &namespace, webhook.spec.topic_ref.as_ref());
-    let dead_letters = named(client, &namespace, webhook.spec.dead_letters_ref());
+    let spec = &webhook.spec;
+    let events = topic(client, &namespace, spec.topic_ref.as_ref().map(|topic| topic.name.as_str()));
+    let dead_letters = topic(client, &namespace, spec.dead_letters_ref().map(|topic| topic.name.as_str()));
     let config_maps = config_maps(client, &namespace, webhook.spec.config_map_name());
     let (topic, dead_letters, config_maps) = futures::try_join!(events, dead_letters, config_maps)?;
     let (mut listeners, mut missing_gateways) = (Vec::new(), Vec::new());
@@ -30,13 +31,6 @@ pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, E
         }
     }
     Ok(References { topic, dead_letters, config_maps, listeners, missing_gateways, older_claim: None })
-}
-
-async fn named(client: &Client, namespace: &str, reference: Option<&TopicReference>) -> Result<Option<Topic>, Error> {
-    match reference {
-        Some(reference) => topic(client, namespace, &reference.name).await,
-        None => Ok(None),
-    }
 }
 
 /// The listeners of a Gateway; `None` where it does not exist.
