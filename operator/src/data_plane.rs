@@ -9,7 +9,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use k8s_openapi::api::core::v1::Pod;
 use serde::de::DeserializeOwned;
 use sluice_crds::wire;
 use tokio::time::timeout;
@@ -39,10 +38,9 @@ impl Default for Asker {
 }
 
 impl Asker {
-    /// What a pod says about itself; `None` where it does not answer in time, or not in words that are understood.
-    pub async fn ask<T: DeserializeOwned>(&self, pod: &Pod) -> Option<T> {
-        let address = pod.status.as_ref()?.pod_ip.as_ref()?;
-        let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+    /// What the pod at this address says about itself; `None` where it does not answer in time, or not in words that are understood.
+    pub async fn ask<T: DeserializeOwned>(&self, address: &str) -> Option<T> {
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let uri: Uri = format!("http://{host}:{}/status", wire::STATUS_PORT).parse().ok()?;
         match timeout(PATIENCE, self.get(uri)).await {
             Ok(Ok(answer)) => serde_json::from_slice(&answer).ok(),

@@ -60,7 +60,12 @@ impl Kind for Integration {
         let plan = plan(&flow.owner, &desired, &live);
         children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
-        let pods = children::pods(&context.client, &context.asker, &flow.owner, COMPONENT, deployment).await?;
+        let pods = if children::is_incomplete(deployment) {
+            children::list_pods(&context.client, &flow.owner, COMPONENT).await?
+        } else {
+            Vec::new()
+        };
+        let pods = children::hear(&context.asker, pods).await;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
         let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan };
         Ok(Pass { status: report(self, &outcome, now), next })

@@ -61,9 +61,13 @@ impl Kind for Webhook {
         let plan = plan(&endpoint.owner, &desired, &live);
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
-        let pods = children::pods(&context.client, &context.asker, &endpoint.owner, COMPONENT, deployment).await?;
+        let mut pods = children::list_pods(&context.client, &endpoint.owner, COMPONENT).await?;
+        let receivers = traffic::addresses(&pods);
+        if !children::is_incomplete(deployment) {
+            pods.clear();
+        }
+        let pods = children::hear(&context.asker, pods).await;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let receivers = traffic::receivers(&context.client, &endpoint.owner).await?;
         let status = self.status.clone().unwrap_or_default();
         let traffic = context.reception.follow(&endpoint.owner.name, &status, receivers);
         let seen = Seen {

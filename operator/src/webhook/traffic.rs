@@ -8,25 +8,16 @@ use std::{
 };
 
 use futures::{StreamExt, future::join_all, stream};
-use k8s_openapi::{
-    api::core::v1::{Pod, PodStatus},
-    jiff::Timestamp,
-};
-use kube::{Api, Client, api::ListParams};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use sluice_crds::{NamespacedName, Webhook, WebhookStatus, wire::ReceiverStatus};
 use sluice_model::{
     News,
-    children::Owner,
-    webhook::{Burst, COMPONENT, Shown, Traffic},
+    webhook::{Burst, Shown, Traffic},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
-use crate::{
-    context::Context,
-    error::{Doing, Error},
-    watch::Seen,
-};
+use crate::{context::Context, watch::Seen};
 
 /// How often the receivers of a busy Webhook are asked, and those of one where nothing happens.
 const BUSY: Duration = Duration::from_secs(10);
@@ -44,8 +35,7 @@ pub struct Reception {
 
 #[derive(Debug)]
 struct Followed {
-    /// Of each only the address.
-    pods: Vec<Pod>,
+    receivers: Vec<String>,
     traffic: Traffic,
     newest: Option<Shown>,
     /// What the last pass was given, and when.
@@ -56,19 +46,19 @@ struct Followed {
 
 impl Reception {
     /// What there is to show for a pass; from now on these receivers are asked.
-    pub fn follow(&self, webhook: &NamespacedName, status: &WebhookStatus, pods: Vec<Pod>) -> Option<Shown> {
+    pub fn follow(&self, webhook: &NamespacedName, status: &WebhookStatus, receivers: Vec<String>) -> Option<Shown> {
         let now = Instant::now();
         let mut followed = self.lock();
         let entry = followed.entry(webhook.clone()).or_insert_with(|| Followed {
-            pods: Vec::new(),
+            receivers: Vec::new(),
             traffic: Traffic::resume(status, Timestamp::now()),
             newest: None,
             told: None,
             wait: BUSY,
             due: now,
         });
-        if entry.pods != pods {
-            entry.pods = pods;
+        if entry.receivers != receivers {
+            entry.receivers = receivers;
             (entry.wait, entry.due) = (BUSY, now);
         }
         entry.told = Some((entry.newest.clone(), now));
@@ -81,10 +71,10 @@ impl Reception {
     }
 
     /// The Webhooks whose receivers are to be asked.
-    fn due(&self, now: Instant) -> Vec<(NamespacedName, Vec<Pod>)> {
+    fn due(&self, now: Instant) -> Vec<(NamespacedName, Vec<String>)> {
         let followed = self.lock();
-        let due = followed.iter().filter(|(_, entry)| entry.due <= now && !entry.pods.is_empty());
-        due.map(|(webhook, entry)| (webhook.clone(), entry.pods.clone())).collect()
+        let due = followed.iter().filter(|(_, entry)| entry.due <= now && !entry.receivers.is_empty());
+        due.map(|(webhook, entry)| (webhook.clone(), entry.receivers.clone())).collect()
     }
 
     /// Takes answers. Says whether a pass should show them, and whether a burst of bad signatures begins.
@@ -110,26 +100,14 @@ impl Reception {
     }
 }
 
-/// The receivers that run, of each only the address. None where pods may not be listed.
-pub async fn receivers(client: &Client, owner: &Owner) -> Result<Vec<Pod>, Error> {
-    let namespace = &owner.name.namespace;
-    let parameters = ListParams::default().labels(&owner.selector_text(COMPONENT));
-    let list = match Api::<Pod>::namespaced(client.clone(), namespace).list(&parameters).await {
-        Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(Vec::new()),
-        list => list.doing(|| format!("list pods in {namespace:?}"))?,
-    };
-    let mut addresses: Vec<String> = list
-        .items
-        .into_iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-        .filter_map(|pod| pod.status.filter(|status| status.phase.as_deref() == Some("Running"))?.pod_ip)
-        .collect();
+/// The addresses of the receivers that run.
+pub fn addresses(pods: &[Pod]) -> Vec<String> {
+    let alive = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let running =
+        alive.filter_map(|pod| pod.status.as_ref()).filter(|status| status.phase.as_deref() == Some("Running"));
+    let mut addresses: Vec<_> = running.filter_map(|status| status.pod_ip.clone()).collect();
     addresses.sort_unstable();
-    let pod = |address| {
-        let status = PodStatus { pod_ip: Some(address), ..PodStatus::default() };
-        Pod { status: Some(status), ..Pod::default() }
-    };
-    Ok(addresses.into_iter().map(pod).collect())
+    addresses
 }
 
 /// Asks for ever.
@@ -141,12 +119,12 @@ pub async fn run(context: Arc<Context>) {
         ticks.tick().await;
         context.reception.keep(|webhook| context.webhooks.get(webhook).is_some());
         let due = context.reception.due(Instant::now());
-        stream::iter(due).for_each_concurrent(AT_ONCE, |(webhook, pods)| ask(&context, webhook, pods)).await;
+        stream::iter(due).for_each_concurrent(AT_ONCE, |(webhook, receivers)| ask(&context, webhook, receivers)).await;
     }
 }
 
-async fn ask(context: &Context, webhook: NamespacedName, pods: Vec<Pod>) {
-    let answers = join_all(pods.iter().map(|pod| context.asker.ask::<ReceiverStatus>(pod))).await;
+async fn ask(context: &Context, webhook: NamespacedName, receivers: Vec<String>) {
+    let answers = join_all(receivers.iter().map(|address| context.asker.ask::<ReceiverStatus>(address))).await;
     let (is_news, burst) = context.reception.take(&webhook, &answers);
     if is_news {
         debug!(%webhook, "Receivers have something new to show");
