@@ -4,11 +4,8 @@ mod published;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use sluice_outgoing::Stamp;
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use sluice_outgoing::Mounted;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::published::Issuer;
@@ -39,9 +36,6 @@ pub(crate) struct Unusable {
     /// A sentence about it.
     pub(crate) reason: String,
 }
-
-/// Secrets are rotated by hand or once a month; a second is soon, and costs one look at each file.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl KeyRing {
     /// Reads all files. What cannot be used is part of the answer: one secret of two is enough to verify some requests.
@@ -83,42 +77,32 @@ impl Keys {
 }
 
 /// Reads the keys and keeps them current, for as long as anybody looks at them.
-///
-/// The files are in memory, as mounted Secrets are: looking at them does not block.
 pub(crate) fn watch(endpoint: Arc<Endpoint>) -> Keys {
     if let Some(address) = &endpoint.published_at {
         let (ring, issuer) = published::watch(address.clone(), endpoint.guard.clone());
         return Keys { ring, issuer: Some(issuer) };
     }
-    let (sender, ring) = watch::channel(Arc::new(KeyRing::read(&endpoint.scheme, &endpoint.secrets)));
-    tokio::spawn(keep_current(endpoint, sender));
+    let mounted = Mounted::new(endpoint.secrets.clone());
+    let (sender, ring) = watch::channel(Arc::new(read(&endpoint)));
+    tokio::spawn(keep_current(endpoint, mounted, sender));
     Keys { ring, issuer: None }
 }
 
-async fn keep_current(endpoint: Arc<Endpoint>, sender: watch::Sender<Arc<KeyRing>>) {
-    // No stamp belongs to the first reading: what changed since then is read with the first tick, which comes at once.
-    let mut stamp = None;
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !sender.is_closed() {
-        ticks.tick().await;
-        let current = Some(Stamp::of(&endpoint.secrets));
-        if current != stamp {
-            stamp = current;
-            let ring = KeyRing::read(&endpoint.scheme, &endpoint.secrets);
-            tell(&ring, &endpoint);
-            sender.send_replace(Arc::new(ring));
-        }
+async fn keep_current(endpoint: Arc<Endpoint>, mut mounted: Mounted, sender: watch::Sender<Arc<KeyRing>>) {
+    while mounted.change(&sender).await {
+        sender.send_replace(Arc::new(read(&endpoint)));
     }
 }
 
-fn tell(ring: &KeyRing, endpoint: &Endpoint) {
+fn read(endpoint: &Endpoint) -> KeyRing {
+    let ring = KeyRing::read(&endpoint.scheme, &endpoint.secrets);
     for unusable in &ring.unusable {
         warn!("Secret unusable: {}", unusable.reason);
     }
     if !endpoint.secrets.is_empty() {
         info!(usable = ring.keys.len(), of = endpoint.secrets.len(), "Secrets read");
     }
+    ring
 }
 
 #[cfg(test)]

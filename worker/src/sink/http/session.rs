@@ -12,11 +12,8 @@ use sluice_crds::{
     Delivery,
     wire::{AuthConfig, HttpSinkConfig, KeyPlace, TlsConfig},
 };
-use sluice_outgoing::{Guard, Stamp, read_secret};
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use sluice_outgoing::{Guard, Mounted, read_secret};
+use tokio::sync::watch;
 use tracing::info;
 
 use super::{
@@ -57,15 +54,11 @@ struct Recipe {
     guard: Guard,
 }
 
-/// Secrets are rotated by hand or once a month; a second is soon, and costs one look at each file.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a connection of HTTP/2 may be silent, and how long it may take to answer when it is asked.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 impl Sessions {
     /// Reads the Secrets and keeps the session current for as long as anybody uses it. Errors: what is missing, which may come.
-    ///
-    /// The files are in memory, as mounted Secrets are: looking at them does not block.
     pub(super) fn open(
         config: &HttpSinkConfig,
         delivery: &Delivery,
@@ -73,13 +66,11 @@ impl Sessions {
         status: &Arc<Status>,
     ) -> Result<Self, NotOpen> {
         let recipe = Recipe { config: config.clone(), delivery: delivery.clone(), guard: guard.clone() };
-        let files: Vec<_> = config.secrets().cloned().collect();
-        // The stamp is older than what is read: what changes in between is read again.
-        let stamp = Stamp::of(&files);
+        let mounted = Mounted::new(config.secrets().cloned().collect());
         let session = recipe.session().map_err(|error| NotOpen::Yet(format!("{error:#}")))?;
         let (sender, current) = watch::channel(Arc::new(session));
-        if !files.is_empty() {
-            tokio::spawn(keep_current(recipe, files, stamp, sender, Arc::clone(status)));
+        if config.secrets().next().is_some() {
+            tokio::spawn(keep_current(recipe, mounted, sender, Arc::clone(status)));
         }
         Ok(Self { current })
     }
@@ -90,22 +81,8 @@ impl Sessions {
 }
 
 /// Secrets that cannot be used leave the session as it is.
-async fn keep_current(
-    recipe: Recipe,
-    files: Vec<PathBuf>,
-    mut stamp: Stamp,
-    sender: watch::Sender<Arc<Session>>,
-    status: Arc<Status>,
-) {
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !sender.is_closed() {
-        ticks.tick().await;
-        let current = Stamp::of(&files);
-        if current == stamp {
-            continue;
-        }
-        stamp = current;
+async fn keep_current(recipe: Recipe, mut mounted: Mounted, sender: watch::Sender<Arc<Session>>, status: Arc<Status>) {
+    while mounted.change(&sender).await {
         match recipe.session() {
             Ok(session) => {
                 sender.send_replace(Arc::new(session));
