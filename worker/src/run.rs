@@ -83,8 +83,10 @@ async fn shutdown_bounded(
 
 async fn work(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let pipeline = pipeline(&job.config)?;
-    let Some(sink) = sink(job, status, shutdown).await? else { return Ok(()) };
-    let Some(producer) = dead_letter_producer(job, status, shutdown).await else { return Ok(()) };
+    let opened = open(Area::Sink, status, shutdown, || Sink::open(job, status)).await?;
+    let Some(sink) = opened else { return Ok(()) };
+    let opened = open(Area::DeadLetters, status, shutdown, || dead_letter_producer(job)).await?;
+    let Some(producer) = opened else { return Ok(()) };
     let dead_letters = DeadLetters::new(job, Writer::Kafka(producer.clone()));
     let flow = Arc::new(Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status)));
     let source = source::start(&job.config.source, status)?;
@@ -103,15 +105,21 @@ fn pipeline(config: &WorkerConfig) -> anyhow::Result<Pipeline> {
     }
 }
 
-/// Secrets that are missing may come: they are mounted as optional. `None`: told to stop before.
-async fn sink(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<Option<Sink>> {
+/// Waits for what needs mounted files: those that are missing may come, for Secrets are mounted as optional. `None`: told to stop
+/// before.
+async fn open<T>(
+    area: Area,
+    status: &Status,
+    shutdown: &CancellationToken,
+    attempt: impl Fn() -> Result<T, NotOpen>,
+) -> anyhow::Result<Option<T>> {
     loop {
-        match Sink::open(job, status) {
-            Ok(sink) => {
-                status.well(Area::Sink);
-                return Ok(Some(sink));
+        match attempt() {
+            Ok(opened) => {
+                status.well(area);
+                return Ok(Some(opened));
             }
-            Err(NotOpen::Yet(what)) => status.trouble(Area::Sink, what),
+            Err(NotOpen::Yet(what)) => status.trouble(area, what),
             Err(NotOpen::Ever(error)) => return Err(error),
         }
         status.beat();
@@ -121,25 +129,12 @@ async fn sink(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> 
     }
 }
 
-/// Files that are missing may come: Secrets are mounted as optional. `None`: told to stop before.
-async fn dead_letter_producer(job: &Job, status: &Status, shutdown: &CancellationToken) -> Option<Producer> {
+fn dead_letter_producer(job: &Job) -> Result<Producer, NotOpen> {
     let SourceConfig::Kafka { connection, .. } = &job.config.source;
     let settings = ProducerSettings {
         patience: DEAD_LETTER_PATIENCE,
         linger: Duration::from_millis(1),
         compression: Compression::Lz4,
     };
-    loop {
-        match Producer::connect(connection, &settings) {
-            Ok(producer) => {
-                status.well(Area::DeadLetters);
-                return Some(producer);
-            }
-            Err(error) => status.trouble(Area::DeadLetters, error.to_string()),
-        }
-        status.beat();
-        if timeout(FILES_INTERVAL, shutdown.cancelled()).await.is_ok() {
-            return None;
-        }
-    }
+    Producer::connect(connection, &settings).map_err(|error| NotOpen::Yet(error.to_string()))
 }

@@ -15,7 +15,7 @@ use sluice_crds::{
 };
 use sluice_kafka::{OutgoingRecord, SendError};
 use sluice_pipeline::{Pipeline, Record};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -117,6 +117,15 @@ struct Story {
     writer: ScriptedWriter,
 }
 
+/// An engine that has been told all records.
+struct Running {
+    engine: JoinHandle<anyhow::Result<()>>,
+    end: SourceEnd,
+    /// What was committed of the partition that was taken away.
+    kept: Vec<Commit>,
+    left: Vec<PartitionId>,
+}
+
 impl Story {
     fn new(script: &[(i32, u8, Fate)], delivery: Delivery) -> Self {
         let mut next = BTreeMap::<i32, i64>::new();
@@ -133,17 +142,24 @@ impl Story {
         Self { records, fates, ordering, has_circuit, flow, writer }
     }
 
-    /// Tells the records, takes partition 0 away in between, and waits for the others to come to their halts or ends.
-    async fn play_to_the_halts(self, revoke_after: usize) {
-        let (source, mut end) = channels();
+    /// Starts an engine, tells the records, and takes partition 0 away in between.
+    async fn begin(&self, revoke_after: usize) -> Running {
+        let (source, end) = channels();
         let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
-        let all: Vec<_> = (0..3).map(partition).collect();
+        let mut all: Vec<_> = (0..3).map(partition).collect();
         let starts = all.iter().map(|id| Start { partition: id.clone(), committed: None });
         end.events.send(Event::Assigned(starts.collect())).await.unwrap();
         let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
         tell(&end, before).await;
-        let kept = revoke(&end, &all[..1]).await;
+        let left = all.split_off(1);
+        let kept = revoke(&end, &all).await;
         tell(&end, after).await;
+        Running { engine, end, kept, left }
+    }
+
+    /// Tells the records, takes partition 0 away in between, and waits for the others to come to their halts or ends.
+    async fn play_to_the_halts(self, revoke_after: usize) {
+        let Running { engine, mut end, kept, left } = self.begin(revoke_after).await;
         let lasting = self.records.iter().filter(|record| record.partition != 0);
         let halts: BTreeMap<i32, i64> = lasting
             .clone()
@@ -160,7 +176,7 @@ impl Story {
             halted.into_iter().map(|halted| (halted.partition, halted.offset)).collect::<BTreeMap<_, _>>()
         };
         self.until(|| told() == halts && due.is_subset(&self.ends().collect())).await;
-        let settled = revoke(&end, &all[1..]).await;
+        let settled = revoke(&end, &left).await;
         self.check_order();
         self.check_walls(&commits(&mut end, &kept));
         self.check_walls(&settled);
@@ -179,18 +195,10 @@ impl Story {
 
     /// Tells the records, takes partition 0 away in between, ends, and checks what came of it.
     async fn play(self, revoke_after: usize) {
-        let (source, mut end) = channels();
-        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
-        let all: Vec<_> = (0..3).map(partition).collect();
-        let starts = all.iter().map(|id| Start { partition: id.clone(), committed: None });
-        end.events.send(Event::Assigned(starts.collect())).await.unwrap();
-        let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
-        tell(&end, before).await;
-        let kept = revoke(&end, &all[..1]).await;
-        tell(&end, after).await;
+        let Running { engine, mut end, kept, left } = self.begin(revoke_after).await;
         let lasting: Vec<_> = self.records.iter().filter(|r| r.partition != 0).cloned().collect();
         self.until_settled(lasting.len()).await;
-        let settled = revoke(&end, &all[1..]).await;
+        let settled = revoke(&end, &left).await;
         self.check_counts();
         self.check_order();
         self.check_commits(&commits(&mut end, &kept), &settled);
