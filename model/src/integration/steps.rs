@@ -5,7 +5,10 @@ use sluice_crds::{IntegrationSpec, Step, wire};
 use sluice_pipeline::{Part, Pipeline};
 
 use super::References;
-use crate::{Rejection, schema::schema};
+use crate::{
+    Rejection,
+    schema::{schema, written_at},
+};
 
 /// The steps as the worker gets them, or all that is wrong with them. Without a sink only the steps are judged.
 pub(super) fn steps(
@@ -62,11 +65,10 @@ fn compile(
 }
 
 /// The field of a step that a complaint of the compiler is about.
-fn kind(step: &Step) -> &'static str {
+fn kind(step: &Step) -> String {
     match (&step.filter, &step.validate) {
-        (Some(_), _) => "filter",
-        (_, Some(validation)) if validation.json_schema.inline.is_some() => "validate.jsonSchema.inline",
-        (_, Some(_)) => "validate.jsonSchema.configMapRef",
-        _ => "map",
+        (Some(_), _) => "filter".to_owned(),
+        (_, Some(validation)) => written_at("validate.jsonSchema", &validation.json_schema),
+        _ => "map".to_owned(),
     }
 }
