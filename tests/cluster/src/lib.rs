@@ -17,6 +17,7 @@ mod cgroup;
 mod cluster;
 mod components;
 mod down;
+mod exit;
 mod external;
 mod handle;
 mod image;
@@ -41,6 +42,7 @@ mod up;
 
 pub use cluster::Cluster;
 pub use components::Component;
+pub use exit::exit;
 pub use external::External;
 pub use handle::{ComponentHandle, State};
 pub use image::Loaded;

@@ -9,18 +9,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use sluice_cluster::{Cluster, Component, Loaded, Part, State};
+use sluice_cluster::{Cluster, Component, Loaded, Part, State, exit};
 
 use line::{Fate, Line, Verb};
 
 fn main() -> ExitCode {
-    match run(Line::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(Line::parse().verb))
 }
 
 fn run(verb: Verb) -> Result<()> {

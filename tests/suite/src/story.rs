@@ -106,9 +106,7 @@ impl Chapter {
 }
 
 async fn topic(stage: &Stage, name: &str, spec: &str) -> anyhow::Result<()> {
-    let yaml =
-        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
-    stage.apply::<Topic>(&yaml).await.map(drop)
+    stage.apply_topic(name, spec).await.map(drop)
 }
 
 async fn webhook(stage: &Stage, more: &str) -> anyhow::Result<()> {

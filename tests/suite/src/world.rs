@@ -23,7 +23,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::{Part, Target, testing};
-use sluice_crds::KafkaConnection;
+use sluice_crds::{KafkaConnection, Topic, TopicStatus};
 use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
@@ -195,6 +195,13 @@ impl Stage {
         Ok(self.api::<K>().patch(&name, &parameters, &Patch::Apply(manifest)).await?)
     }
 
+    /// Applies a Topic whose spec has these fields.
+    pub async fn apply_topic(&self, name: &str, spec: &str) -> anyhow::Result<Topic> {
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
+        self.apply(&yaml).await
+    }
+
     /// Makes the operator look at an object again, without a change of its spec; gives the object with the touch.
     pub async fn touch<K>(&self, name: &str) -> anyhow::Result<K>
     where
@@ -223,6 +230,15 @@ impl Stage {
         })
         .await
     }
+}
+
+/// The status of a Topic, and its condition `Ready`, where that is about the newest spec and begins with `what`, such as
+/// `False Withheld`; else what it says instead.
+pub fn judge_topic(topic: &Topic, what: &str) -> Result<(TopicStatus, String), String> {
+    let status = topic.status.clone().unwrap_or_default();
+    let ready = condition(&status.conditions, "Ready");
+    let current = status.observed_generation == topic.metadata.generation;
+    if current && ready.starts_with(what) { Ok((status, ready)) } else { Err(ready) }
 }
 
 /// The condition of that type, as `status reason: message`.

@@ -6,22 +6,15 @@ use kube::api::ListParams;
 use sluice_crds::Topic;
 use sluice_suite::{
     World, until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, judge_topic},
 };
 
 async fn apply(world: &World, spec: &str) {
-    let yaml =
-        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders}}, spec: {{{spec}}}}}");
-    world.apply::<Topic>(&yaml).await.unwrap();
+    world.apply_topic("orders", spec).await.unwrap();
 }
 
 async fn says(world: &World, what: &str) {
-    let judge = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with(what) { Ok(()) } else { Err(ready) }
-    };
+    let judge = |topic: &Topic| judge_topic(topic, what).map(drop);
     world.until("orders", what, judge).await.unwrap();
 }
 

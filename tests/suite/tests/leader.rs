@@ -15,7 +15,7 @@ use sluice_suite::{
     audit::{self, Request},
     operator::{Operator, SERVICE_ACCOUNT, Signal, forget_lease},
     until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, judge_topic},
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
@@ -37,20 +37,11 @@ async fn two_replicas(stage: &Stage) -> (Operator, Operator) {
 }
 
 async fn apply_topic(stage: &Stage, name: &str, retention: usize) {
-    let yaml = format!(
-        "{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, \
-         spec: {{config: {{retention.ms: '{retention}'}}}}}}"
-    );
-    stage.apply::<Topic>(&yaml).await.unwrap();
+    stage.apply_topic(name, &format!("config: {{retention.ms: '{retention}'}}")).await.unwrap();
 }
 
 async fn topic_is_ready(stage: &Stage, name: &str) {
-    let judge = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with("True") { Ok(()) } else { Err(ready) }
-    };
+    let judge = |topic: &Topic| judge_topic(topic, "True").map(drop);
     stage.until(name, "it is ready", judge).await.unwrap();
 }
 

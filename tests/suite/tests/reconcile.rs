@@ -26,7 +26,7 @@ use sluice_crds::{Integration, Topic, Webhook};
 use sluice_kafka::{ConfigChange, ConfigSource};
 use sluice_suite::{
     World, until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, condition, judge_topic},
 };
 
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {SPEC}}";
@@ -44,12 +44,7 @@ async fn apply_integration(world: &World, name: &str, spec: &str) -> Integration
 }
 
 async fn topic_says(world: &World, name: &str, what: &str) -> Topic {
-    let judge = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with(what) { Ok(topic.clone()) } else { Err(ready) }
-    };
+    let judge = |topic: &Topic| judge_topic(topic, what).map(|_| topic.clone());
     world.until(name, what, judge).await.unwrap()
 }
 

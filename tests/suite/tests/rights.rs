@@ -9,7 +9,7 @@ use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
     until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, condition, judge_topic},
 };
 use tokio::task;
 
@@ -17,19 +17,12 @@ use tokio::task;
 const USER: &str = "alice";
 
 async fn apply(stage: &Stage, spec: &str) {
-    let yaml =
-        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders}}, spec: {{{spec}}}}}");
-    stage.apply::<Topic>(&yaml).await.unwrap();
+    stage.apply_topic("orders", spec).await.unwrap();
 }
 
 /// Waits until the condition `Ready` of the newest spec begins with `what`, and gives it.
 async fn says(stage: &Stage, operator: &Operator, what: &str) -> String {
-    let judge = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with(what) { Ok(ready) } else { Err(ready) }
-    };
+    let judge = |topic: &Topic| judge_topic(topic, what).map(|(_, ready)| ready);
     let said = stage.until("orders", what, judge).await;
     said.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
 }
@@ -93,11 +86,8 @@ async fn each_right_that_is_missing_is_named_until_it_is_given() {
 async fn ready(stage: &Stage, operator: &Operator, partitions: i32) {
     let look = || async {
         let topic: Topic = stage.touch("orders").await.map_err(|error| error.to_string())?;
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        let is_ready = current && ready.starts_with("True InSync") && status.partitions == Some(partitions);
-        if is_ready { Ok(()) } else { Err(ready) }
+        let (status, ready) = judge_topic(&topic, "True InSync")?;
+        if status.partitions == Some(partitions) { Ok(()) } else { Err(ready) }
     };
     until("the Topic is in sync", PATIENCE, look).await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
 }

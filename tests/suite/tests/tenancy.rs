@@ -10,7 +10,7 @@ use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
     until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, condition, judge_topic},
 };
 
 /// An operator that looks after these namespaces only.
@@ -22,19 +22,12 @@ async fn operator(stages: &[&Stage], settings: &str) -> Operator {
 }
 
 async fn topic(stage: &Stage, name: &str, spec: &str) {
-    let yaml =
-        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
-    stage.apply::<Topic>(&yaml).await.unwrap();
+    stage.apply_topic(name, spec).await.unwrap();
 }
 
 /// Waits until the condition `Ready` of the newest spec begins with `what`.
 async fn says(stage: &Stage, name: &str, what: &str) -> TopicStatus {
-    let judge = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with(what) { Ok(status) } else { Err(ready) }
-    };
+    let judge = |topic: &Topic| judge_topic(topic, what).map(|(status, _)| status);
     stage.until(name, what, judge).await.unwrap()
 }
 
@@ -137,12 +130,7 @@ async fn what_was_made_before_there_was_tenancy_is_neither_changed_nor_deleted()
     topic(&shop, "orders", &format!("topicName: {foreign}, deletionPolicy: Delete, partitions: 3")).await;
     assert_eq!(says(&shop, "orders", "False OutsideTenancy").await.topic_id, id);
     shop.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
-    let held = |topic: &Topic| {
-        let status = topic.status.clone().unwrap_or_default();
-        let ready = condition(&status.conditions, "Ready");
-        let current = status.observed_generation == topic.metadata.generation;
-        if current && ready.starts_with("False OutsideTenancy") { Ok(()) } else { Err(ready) }
-    };
+    let held = |topic: &Topic| judge_topic(topic, "False OutsideTenancy").map(drop);
     shop.until("orders", "it is not let go", held).await.unwrap();
     let found = kafka_topic(&shop, &foreign).await.unwrap();
     assert_eq!((Some(found.id), found.partitions.len()), (id, 1));

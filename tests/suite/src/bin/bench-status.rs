@@ -12,7 +12,7 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
-use sluice_cluster::{Cluster, Part, Target};
+use sluice_cluster::{Cluster, Part, Target, exit};
 use sluice_crds::{
     Integration, KafkaConnection, Topic,
     metrics::{operator, process},
@@ -65,13 +65,7 @@ struct Figures {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run())
 }
 
 fn run() -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use kube::{Api, Client};
 use reqwest::StatusCode;
 use serde_json::json;
-use sluice_cluster::{Part, Target};
+use sluice_cluster::{Part, Target, exit};
 use sluice_crds::{Integration, Webhook};
 use sluice_suite::{
     install::{self, Ledger, ROLLOUT},
@@ -27,13 +27,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NUMBERS: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run())
 }
 
 fn run() -> anyhow::Result<()> {

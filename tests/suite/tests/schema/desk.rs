@@ -10,7 +10,7 @@ use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
     until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, condition, judge_topic},
 };
 
 pub(crate) struct Desk {
@@ -82,12 +82,7 @@ impl Desk {
 
     /// Waits until the condition `Ready` of the newest spec begins with `what`, such as `False SchemaInvalid`.
     pub(crate) async fn says(&self, name: &str, what: &str) -> (TopicStatus, String) {
-        let judge = |topic: &Topic| {
-            let status = topic.status.clone().unwrap_or_default();
-            let ready = condition(&status.conditions, "Ready");
-            let current = status.observed_generation == topic.metadata.generation;
-            if current && ready.starts_with(what) { Ok((status, ready)) } else { Err(ready) }
-        };
+        let judge = |topic: &Topic| judge_topic(topic, what);
         let found = self.until(name, what, judge).await;
         found.unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()))
     }

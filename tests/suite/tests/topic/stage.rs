@@ -13,7 +13,7 @@ use sluice_kafka::{
 };
 use sluice_suite::{
     World, until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, condition, judge_topic},
 };
 
 /// A world with Topics.
@@ -38,9 +38,7 @@ impl Stage {
     }
 
     pub(crate) async fn topic(&self, name: &str, spec: &str) -> Topic {
-        let yaml =
-            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}");
-        self.apply(&yaml).await.unwrap()
+        self.apply_topic(name, spec).await.unwrap()
     }
 
     /// An Integration that reads the Topic.
@@ -55,12 +53,7 @@ impl Stage {
 
     /// Waits until the condition `Ready` of the newest spec begins with `what`, such as `False Withheld`.
     pub(crate) async fn says(&self, name: &str, what: &str) -> TopicStatus {
-        let judge = |topic: &Topic| {
-            let status = topic.status.clone().unwrap_or_default();
-            let ready = condition(&status.conditions, "Ready");
-            let current = status.observed_generation == topic.metadata.generation;
-            if current && ready.starts_with(what) { Ok(status) } else { Err(ready) }
-        };
+        let judge = |topic: &Topic| judge_topic(topic, what).map(|(status, _)| status);
         self.until(name, what, judge).await.unwrap()
     }
 
