@@ -21,23 +21,45 @@ pub enum Written {
     Unchanged,
 }
 
-/// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where somebody wrote meanwhile.
+/// Writes over newer versions that one write may need: somebody else's changes to the rest of the object come that fast.
+const VERSIONS: usize = 4;
+
+/// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where what it speaks of was changed
+/// meanwhile. Other changes do not hold it up: an object that others annotate all the time would never get a status.
 pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<Written, Error> {
     let before = object.status().map(to_value).unwrap_or_default();
     let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(Written::Unchanged) };
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "status": change});
+    let api = Api::<K>::namespaced(client.clone(), &namespace);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let written =
-        Api::<K>::namespaced(client.clone(), &namespace).patch_status(&name, &parameters, &Patch::Merge(patch)).await;
-    match written {
-        // It was deleted meanwhile: there is nothing to say any more.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Unchanged),
-        written => {
-            written.doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME))?;
-            Ok(Written::Changed)
+    let mut version = object.resource_version();
+    for _ in 0..VERSIONS {
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": change});
+        match api.patch_status(&name, &parameters, &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {}
+            // It was deleted meanwhile: there is nothing to say any more.
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(Written::Unchanged),
+            written => {
+                written.doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME))?;
+                return Ok(Written::Changed);
+            }
         }
+        let newer = api.get_opt(&name).await;
+        let newer = newer.doing(|| format!("read {} \"{namespace}/{name}\"", K::NAME))?;
+        let Some(newer) = newer else { return Ok(Written::Unchanged) };
+        if subject(&newer) != subject(object) {
+            return Err(Error::Stale);
+        }
+        version = newer.resource_version();
     }
+    Err(Error::Stale)
+}
+
+/// What a status speaks of: which object, its spec, whether it is being deleted, and what was said before.
+fn subject<K: Kind>(object: &K) -> (Option<&str>, Option<i64>, bool, Option<Value>) {
+    let meta = object.meta();
+    let said = object.status().map(to_value);
+    (meta.uid.as_deref(), meta.generation, meta.deletion_timestamp.is_some(), said)
 }
 
 fn to_value(status: &impl serde::Serialize) -> Value {

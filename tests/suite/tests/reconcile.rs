@@ -381,3 +381,22 @@ async fn a_schema_is_taken_from_its_config_map_as_soon_as_it_is_there_and_again_
     world.apply::<ConfigMap>(&config_map(r#"{"type": "array"}"#)).await.unwrap();
     configured("the new schema there", r#""validate":{"type":"array"}"#).await;
 }
+
+/// Other tools annotate resources, some of them faster than a pass ends: the status comes all the same.
+#[tokio::test]
+async fn a_resource_that_others_annotate_all_the_time_gets_its_status() {
+    let world = World::begin("annotated").await.unwrap();
+    world.apply_topic("orders", "partitions: 3").await.unwrap();
+    let annotate = async {
+        let mut turns = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            turns.tick().await;
+            world.touch::<Topic>("orders").await.unwrap();
+        }
+    };
+    let judge = |topic: &Topic| judge_topic(topic, "True InSync").map(drop);
+    tokio::select! {
+        said = world.until("orders", "True InSync", judge) => said.unwrap(),
+        () = annotate => {}
+    }
+}
