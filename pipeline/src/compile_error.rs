@@ -66,6 +66,14 @@ impl CompileError {
         Self { part: part.clone(), place, message }
     }
 
+    /// A complaint about a program whose values must not be followed by the compiler.
+    pub(crate) fn too_large(part: &Part, program: &str, offset: usize) -> Self {
+        let place = Some(place(program, offset));
+        let message = "the values that the program makes have too many parts from here on; make smaller ones, and copy none into \
+                       itself";
+        Self { part: part.clone(), place, message: message.to_owned() }
+    }
+
     /// The same complaint where the program begins at this byte of a longer text.
     pub(crate) fn moved(mut self, text: &str, offset: usize) -> Self {
         let start = place(text, offset);

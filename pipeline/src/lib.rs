@@ -13,6 +13,7 @@ mod contract;
 mod decode;
 mod encode;
 mod functions;
+mod growth;
 mod metadata;
 mod pipeline;
 mod printable;

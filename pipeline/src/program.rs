@@ -11,7 +11,7 @@ use vrl::{
     value::Value,
 };
 
-use crate::{Code, CompileError, Part, budget::Budget, complexity, functions, metadata, target::StepTarget};
+use crate::{Code, CompileError, Part, budget::Budget, complexity, functions, growth, metadata, target::StepTarget};
 
 /// Why a program gave nothing for a record.
 #[derive(Debug)]
@@ -95,6 +95,9 @@ pub(crate) fn map(part: &Part, source: &str, types: &mut TypeState) -> Result<Pr
 fn compile(part: &Part, source: &str, types: &TypeState, config: CompileConfig) -> Result<Program, Vec<CompileError>> {
     if let Some(offset) = complexity::too_deep_at(source) {
         return Err(vec![CompileError::too_deep(part, source, offset)]);
+    }
+    if let Some(offset) = growth::too_large_at(source, types.external.target_kind()) {
+        return Err(vec![CompileError::too_large(part, source, offset)]);
     }
     let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
         .map_err(|found| found.iter().map(|error| CompileError::of(part, source, error)).collect::<Vec<_>>())?;
