@@ -10,6 +10,7 @@ mod cloud_events;
 mod contract;
 mod ending;
 mod faults;
+mod hostile;
 mod issuer;
 mod kafka;
 mod limits;
