@@ -1,8 +1,9 @@
-//! Several receivers that share a Redis write each event once; without it they write on and say so.
+//! Several receivers that share a Redis write each event once; without it they write on and say so. `SLUICE_EVENTS` says with how
+//! many requests.
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
 };
@@ -77,17 +78,19 @@ async fn written(topic: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_is_written_once_however_often_it_comes_to_whom() {
-    const IDS: usize = 2000;
+    const REQUESTS: usize = 12_000;
     const SENDERS: usize = 32;
+    let requests =
+        env::var("SLUICE_EVENTS").map_or(REQUESTS, |number| number.parse().expect("SLUICE_EVENTS is a number"));
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
     let url = redis.url();
     let receivers = join_all((0..3).map(|_| receiver(&topic, &url))).await;
-    let ids: Vec<String> = (0..IDS).map(|_| fresh_id()).collect();
+    let ids: Vec<String> = (0..requests / 6).map(|_| fresh_id()).collect();
     // Each id is sent until it is acknowledged, then five times more, by any sender to any receiver.
     let senders = (0..SENDERS).map(|_| async {
         let senders: Vec<_> = receivers.iter().map(|receiver| Sender::to(receiver.endpoint)).collect();
-        for _ in 0..IDS * 6 / SENDERS {
+        for _ in 0..requests / SENDERS {
             let (sender, id) = (fastrand::choice(&senders).unwrap(), fastrand::choice(&ids).unwrap());
             let status = sender.signed(SECRET, id, "{}").await.unwrap().status;
             assert!([202, 503].contains(&status), "{status}");
