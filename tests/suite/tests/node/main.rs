@@ -9,6 +9,7 @@
 )]
 
 mod reception;
+mod rollout;
 mod trouble;
 
 use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};

@@ -1,0 +1,135 @@
+//! What senders notice of receivers that come and go behind the gateway: of a rollout nothing, and of a crash no event that was
+//! acknowledged and is lost.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use reqwest::StatusCode;
+use serde_json::json;
+use sluice_cluster::Target;
+use sluice_crds::Webhook;
+use sluice_suite::{Shop, install::ROLLOUT, sender::Sender, shop::payment, until};
+
+use crate::kill_process_of;
+
+const SENDERS: usize = 8;
+
+/// Senders that go on until they are told to stop.
+#[derive(Default)]
+struct Traffic {
+    next: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Traffic {
+    /// Sends events until `meanwhile` has ended; the numbers of the acknowledged ones, and all other answers.
+    async fn during(&self, sender: &Sender, meanwhile: impl Future<Output = ()>) -> (BTreeSet<usize>, Vec<String>) {
+        let senders = join_all((0..SENDERS).map(|_| self.send(sender)));
+        let meanwhile = async {
+            meanwhile.await;
+            self.is_over.store(true, Relaxed);
+        };
+        let (sent, ()) = futures::join!(senders, meanwhile);
+        let (acknowledged, others): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        (acknowledged.into_iter().flatten().collect(), others.into_iter().flatten().collect())
+    }
+
+    async fn send(&self, sender: &Sender) -> (Vec<usize>, Vec<String>) {
+        let (mut acknowledged, mut others) = (Vec::new(), Vec::new());
+        while !self.is_over.load(Relaxed) {
+            let number = self.next.fetch_add(1, Relaxed);
+            match sender.send(&format!("evt-{number}"), &payment(number)).await {
+                Ok(StatusCode::ACCEPTED) => acknowledged.push(number),
+                other => others.push(format!("{other:?}")),
+            }
+        }
+        (acknowledged, others)
+    }
+}
+
+/// The receivers that there are, by whether they are ready.
+async fn receivers(shop: &Shop, is_ready: bool) -> BTreeSet<String> {
+    let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
+    let pods = pods.list(&ListParams::default().labels("sluice.dev/webhook=payments")).await.unwrap();
+    let has = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    pods.iter().filter(|pod| has(pod) == is_ready).map(ResourceExt::name_any).collect()
+}
+
+/// Waits until all receivers are ready and others than those.
+async fn replaced(shop: &Shop, before: &BTreeSet<String>) {
+    until("other receivers are ready", ROLLOUT, || async {
+        let (now, coming_or_going) = (receivers(shop, true).await, receivers(shop, false).await);
+        if !now.is_empty() && now.is_disjoint(before) && coming_or_going.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{now:?} are ready, {coming_or_going:?} are not, after {before:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until each of these payments is in the ledger.
+async fn delivered(shop: &Shop, acknowledged: &BTreeSet<usize>) {
+    until("every acknowledged event is delivered", ROLLOUT, || async {
+        let entries = shop.ledger.entries().await.map_err(|error| error.to_string())?;
+        let entries: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["payment"].as_str()).collect();
+        let missing = acknowledged.iter().filter(|number| !entries.contains(format!("pay-{number}").as_str())).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} of {} are missing", acknowledged.len())) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_under_traffic_fails_no_request() {
+    let shop = Shop::open("rollout", |_| ()).await.unwrap();
+    let sender = shop.sender().unwrap();
+    let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    let rollouts = async {
+        for window in ["2h", "3h"] {
+            let before = receivers(&shop, true).await;
+            let patch = json!({"spec": {"deduplicate": {"window": window}}});
+            webhooks.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+            replaced(&shop, &before).await;
+        }
+    };
+    let (acknowledged, others) = Traffic::default().during(&sender, rollouts).await;
+    assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
+    delivered(&shop, &acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
+    const KILLS: usize = 20;
+    let shop = Shop::open("killed", |_| ()).await.unwrap();
+    let sender = shop.sender().unwrap();
+    let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
+    let kills = async {
+        for _ in 0..KILLS {
+            let before = receivers(&shop, true).await;
+            for pod in &before {
+                if let Target::Local(_) = shop.target {
+                    kill_process_of(pod);
+                }
+                // Another pod in its place, without the pause that a container gets that crashes often.
+                pods.delete(pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+            }
+            replaced(&shop, &before).await;
+        }
+    };
+    let (acknowledged, _) = Traffic::default().during(&sender, kills).await;
+    assert!(acknowledged.len() > KILLS, "{}", acknowledged.len());
+    delivered(&shop, &acknowledged).await;
+}
