@@ -12,7 +12,7 @@ export SLUICE_TEST_CLUSTER ?= test
 BUILD := cargo build --locked --workspace --all-targets
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test bench-status unit lint generate prerequisites
+.PHONY: help demo demo-down test bench-status bench-topics unit lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,10 @@ test: prerequisites ## Every test, on the real components
 bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cost, at rest and while records come
 	cargo build --locked --release -p sluice-operator -p sluice-suite --bins
 	$(CARGO_TARGET_DIR)/release/bench-status
+
+bench-topics: prerequisites ## What 100, 1,000 and 5,000 Topics cost, beside the least possible work
+	cargo build --locked --release -p sluice-operator -p sluice-suite --bins
+	$(CARGO_TARGET_DIR)/release/bench-topics
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib

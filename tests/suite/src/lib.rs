@@ -5,6 +5,7 @@ pub mod exposition;
 pub mod flow;
 pub mod install;
 pub mod letters;
+pub mod meter;
 pub mod operator;
 pub mod planes;
 pub mod program;

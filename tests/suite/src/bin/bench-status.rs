@@ -13,10 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use sluice_cluster::{Cluster, Part, Target, exit};
-use sluice_crds::{
-    Integration, KafkaConnection, Topic,
-    metrics::{operator, process},
-};
+use sluice_crds::{Integration, KafkaConnection, Topic};
 use sluice_kafka::{
     OutgoingRecord, Producer, ProducerSettings,
     consumer::{
@@ -25,11 +22,11 @@ use sluice_kafka::{
 };
 use sluice_suite::{
     Stage,
-    operator::{Launch, Operator},
+    meter::{Meter, during, pause},
+    operator::Launch,
     until,
     world::condition,
 };
-use tokio::time::sleep;
 
 const CLUSTER: &str = "bench-status";
 /// Topics that the Integrations share as sources.
@@ -43,17 +40,6 @@ const PATIENCE: Duration = Duration::from_mins(20);
 const PHASE: Duration = Duration::from_mins(1);
 /// Single changes whose way to the status is timed.
 const CHANGES: usize = 5;
-
-/// What the operator's meters show.
-#[derive(Clone, Copy)]
-struct Meter {
-    writes: f64,
-    reads: f64,
-    kafka: f64,
-    groups: f64,
-    cpu: f64,
-    memory: f64,
-}
 
 /// All figures of one number of Integrations.
 struct Figures {
@@ -242,29 +228,6 @@ async fn seen_after(stage: &Stage, producer: &Producer) -> anyhow::Result<Vec<Du
     Ok(times)
 }
 
-async fn during(operator: &Operator, work: impl Future<Output = ()>) -> anyhow::Result<[Meter; 2]> {
-    let before = Meter::read(operator).await?;
-    work.await;
-    Ok([before, Meter::read(operator).await?])
-}
-
-impl Meter {
-    async fn read(operator: &Operator) -> anyhow::Result<Self> {
-        let verb = |verb: &str| format!("{}{{verb=\"{verb}\"", operator::API_REQUESTS.name);
-        let metric = async |name: String| operator.metric(&name).await;
-        let kafka = operator::KAFKA_REQUESTS.name;
-        let of_groups = format!("{kafka}{{cluster=\"default\",request=\"read the offsets of a consumer group\"");
-        Ok(Self {
-            writes: metric(verb("patch")).await? + metric(verb("create")).await? + metric(verb("delete")).await?,
-            reads: metric(verb("get")).await? + metric(verb("list")).await?,
-            kafka: metric(kafka.to_owned()).await?,
-            groups: metric(of_groups).await?,
-            cpu: metric(process::CPU.name.to_owned()).await?,
-            memory: metric(process::MEMORY.name.to_owned()).await?,
-        })
-    }
-}
-
 /// A name, and the meters before and after.
 type Phase = (&'static str, fn(&Figures) -> [Meter; 2]);
 
@@ -298,9 +261,4 @@ fn print_table(all: &[Figures]) {
         format!("{:.1} s", size.seen_after[size.seen_after.len() / 2].as_secs_f64())
     });
     row("at most", &|size| format!("{:.1} s", size.seen_after.last().map_or(0.0, Duration::as_secs_f64)));
-}
-
-#[allow(clippy::disallowed_methods, reason = "phases last a time")]
-async fn pause(time: Duration) {
-    sleep(time).await;
 }
