@@ -17,6 +17,8 @@ pub enum ConditionType {
     DependenciesReady,
     /// Workers run.
     WorkersAvailable,
+    /// The sink takes records.
+    SinkHealthy,
     /// The gateways serve the route.
     RouteAccepted,
     /// Receivers run.
@@ -84,6 +86,12 @@ pub enum Reason {
     PodsRefused,
     /// A pod runs, and says itself what it waits for.
     Blocked,
+    /// The sink failed again and again and is left alone for a while.
+    CircuitOpen,
+    /// One attempt after the other fails.
+    SinkFailing,
+    /// A partition stopped at a record, as the Integration says.
+    Halted,
     /// A Secret is missing, or one of its keys is missing or no secret of its kind.
     SecretUnusable,
     /// Redis does not answer.

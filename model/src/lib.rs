@@ -20,6 +20,7 @@ mod references;
 pub mod rejection;
 mod schema;
 mod secrets;
+mod tally;
 mod tenancy;
 pub mod topic;
 pub mod webhook;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
 
 /// `0`, `999`, `1.2k`, `35k`, `1.2M`: two digits at least, rounded down.
@@ -75,6 +77,22 @@ pub(crate) fn per_second(rate: f64) -> String {
     }
 }
 
+/// `0%`, `<0.1%`, `0.3%`, `35%`: rounded down. `None`: of nothing there is no part.
+pub(crate) fn percent(part: u64, of: u64) -> Option<String> {
+    let thousandths = part.checked_mul(1_000)?.checked_div(of)?;
+    Some(match (part, thousandths) {
+        (0, _) => "0%".to_owned(),
+        (_, 0) => "<0.1%".to_owned(),
+        (_, ..100) => format!("{}.{}%", thousandths / 10, thousandths % 10),
+        _ => format!("{}%", thousandths / 10),
+    })
+}
+
+/// The minute of a second since 1970.
+pub(crate) fn minute(second: i64) -> Option<Timestamp> {
+    Timestamp::from_second(second - second.rem_euclid(60)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +147,21 @@ mod tests {
             [(0.0, "0/s"), (0.01, "<0.1/s"), (0.14, "0.1/s"), (3.12, "3.1/s"), (35.9, "35/s"), (1_234.0, "1.2k/s")]
         {
             assert_eq!(per_second(rate), text);
+        }
+    }
+
+    #[test]
+    fn shares_are_rounded_for_people() {
+        for (part, of, text) in [
+            (0, 7, Some("0%")),
+            (1, 100_000, Some("<0.1%")),
+            (3, 1_000, Some("0.3%")),
+            (1, 11, Some("9.0%")),
+            (99, 100, Some("99%")),
+            (7, 7, Some("100%")),
+            (0, 0, None),
+        ] {
+            assert_eq!(percent(part, of).as_deref(), text, "{part} of {of}");
         }
     }
 }

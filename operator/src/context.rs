@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use kube::Client;
 use sluice_crds::{ConditionType, Integration, NamespacedName, Settings, Topic, Webhook};
-use sluice_model::conditions;
+use sluice_model::{conditions, integration::Work};
 
 use crate::{
     clusters::Clusters,
@@ -15,6 +15,7 @@ use crate::{
     measure::Measurements,
     metrics::{Metrics, ResourceNumbers},
     queue::Depth,
+    rounds::Rounds,
     schema::Schemas,
     topic::{Identities, Relations, Sightings},
     watch::Watched,
@@ -34,7 +35,9 @@ pub struct Context {
     /// Who asks receivers and workers about themselves.
     pub asker: Asker,
     /// What receivers said about themselves.
-    pub reception: Reception,
+    pub reception: Rounds<Reception>,
+    /// What workers said about themselves.
+    pub work: Rounds<Work>,
     /// The Topics that exist.
     pub topics: Watched<Topic>,
     /// The Webhooks that exist.

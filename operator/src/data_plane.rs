@@ -16,8 +16,8 @@ use tracing::debug;
 
 /// A pod next door answers within milliseconds; one that is busy or gone must not hold up a pass.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// No status is longer.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// No status is longer, also where a worker tells of hundreds of partitions that have halted.
+const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// Asks pods. Connections are kept open for the next time.
 #[derive(Clone, Debug)]

@@ -35,7 +35,7 @@ impl Events {
 
     /// Tells what is new in the conditions of a status that was written.
     pub async fn transition<K: Kind>(&self, object: &K, before: &[Condition], after: &[Condition]) {
-        if let Some(news) = news(before, after) {
+        for news in news(before, after) {
             self.publish(object, &news).await;
         }
     }

@@ -3,8 +3,8 @@
 //! `controller` is the one loop for all kinds: `watch` tells what changed, `queue` when its pass is due, and `leader` which
 //! replica has the passes. Each kind's folder has the I/O of its seven steps: `resolve`, `observe`,
 //! `apply`, and in `mod.rs` the reconcile that reads like a table of contents. `children` serves the kinds that own Kubernetes
-//! objects; `measure` asks the brokers for lag and dead letters and writes them down, `data_plane` asks receivers and workers about
-//! themselves, `schema` keeps the subjects of schema registries.
+//! objects; `measure` asks the brokers for lag and dead letters and writes them down, `rounds` asks receivers and workers what they
+//! have done, `schema` keeps the subjects of schema registries.
 
 mod arguments;
 mod backoff;
@@ -24,6 +24,7 @@ mod leader;
 mod measure;
 mod metrics;
 mod queue;
+mod rounds;
 mod run;
 mod schema;
 mod status;

@@ -24,6 +24,7 @@ use crate::{
     leader::{Election, Leadership, MARGIN},
     measure::{self, Measurements},
     metrics::Metrics,
+    rounds::{self, Rounds},
     schema::Schemas,
     topic::{self, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
@@ -50,9 +51,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         schemas: Schemas::new(&settings, &leadership, &metrics).context("the configuration is not valid")?,
         leadership,
         relations: Relations::new(settings.tenancy.clone()),
-        settings,
         asker: Asker::default(),
-        reception: webhook::Reception::default(),
+        reception: Rounds::new(webhook::BUSY),
+        work: Rounds::new(settings.measuring.write_every.get()),
+        settings,
         topics: Watched::default(),
         webhooks: Watched::default(),
         integrations: Watched::default(),
@@ -104,7 +106,8 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(idle::run(Arc::clone(context)));
     looks.spawn(topic::follow_clusters(Arc::clone(context)));
     looks.spawn(Schemas::run(Arc::clone(context)));
-    looks.spawn(webhook::follow_receivers(Arc::clone(context)));
+    looks.spawn(rounds::run::<Webhook>(Arc::clone(context)));
+    looks.spawn(rounds::run::<Integration>(Arc::clone(context)));
     let (topics, webhooks, integrations) = tokio::join!(
         controller::run::<Topic>(Arc::clone(context), stop.clone()),
         controller::run::<Webhook>(Arc::clone(context), stop.clone()),

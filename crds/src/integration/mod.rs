@@ -10,7 +10,10 @@ mod step;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    api::core::v1::ResourceRequirements,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +48,12 @@ pub use step::{Decode, Format, SchemaSource, Step, Validation};
     printcolumn(name = "Source", type_ = "string", json_path = ".status.source", description = "What records are read from"),
     printcolumn(name = "Sink", type_ = "string", json_path = ".status.sink", description = "What records are delivered to"),
     printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag", description = "Records that wait"),
+    printcolumn(name = "Rate", type_ = "string", json_path = ".status.rate", description = "Records that the sink takes, per second"),
+    printcolumn(name = "Errors", type_ = "string", json_path = ".status.errorRate", description = "Share of the attempts that fail"),
     printcolumn(name = "Dead", type_ = "string", json_path = ".status.deadLetters", description = "Records that are kept as dead letters"),
+    printcolumn(name = "Last", type_ = "date", json_path = ".status.lastDeliveryTime", description = "When the sink last took a record"),
+    printcolumn(name = "P95", type_ = "string", json_path = ".status.p95", description = "Time within which 95 of 100 attempts end", priority = 1),
+    printcolumn(name = "Circuit", type_ = "string", json_path = ".status.circuit", description = "Whether the sink is left alone because it fails", priority = 1),
     printcolumn(name = "Oldest", type_ = "string", json_path = ".status.oldestWaiting", description = "How long the oldest record has waited that waits", priority = 1),
     printcolumn(name = "Drained", type_ = "string", json_path = ".status.drainedIn", description = "When no record will wait any more", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Workers that are ready", priority = 1),
@@ -135,7 +143,7 @@ pub struct IntegrationStatus {
     /// The generation whose configuration the workers run; older than `observedGeneration` while a bad spec is held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_generation: Option<i64>,
-    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, and `Reconciling`, `Stalled` or `Paused` while they are true.
+    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SinkHealthy`, and `Reconciling`, `Stalled` or `Paused` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -162,6 +170,35 @@ pub struct IntegrationStatus {
     /// Records that the dead-letter topic holds, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
+    /// Records that the sink takes, for people: `35/s`, of the last minute. This and the other numbers of workers are `unknown` while
+    /// one of them does not answer, and absent where none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Records that become dead letters, for people: `<0.1/s`, of the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_rate: Option<String>,
+    /// Share of the attempts of the last minute that failed, for people: `0.3%`. Absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<String>,
+    /// Time within which 95 of 100 attempts of the last minute ended, for people, rounded up: `128ms`. Absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<String>,
+    /// Attempts under way, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<String>,
+    /// `Closed`; `Open` while a worker leaves the sink alone because it failed again and again; `HalfOpen` while it is tried with one
+    /// record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<String>,
+    /// When the sink last took a record, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_delivery_time: Option<Time>,
+    /// Records that Kafka deleted before they were read, at most, for people. Absent while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
+    /// What keeps workers from working, in their own words. Absent while nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Workers that `scaling` wants, where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_replicas: Option<i32>,

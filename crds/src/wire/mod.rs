@@ -5,13 +5,12 @@ mod receiver;
 mod worker;
 
 pub use receiver::{
-    CONFIRMATION_BOUNDS, CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource,
-    RateConfig, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit,
-    Verification,
+    CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource, RateConfig, RateLimits,
+    ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
 };
 pub use worker::{
-    AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KeyPlace, Operation, SinkConfig, SourceConfig, StepConfig,
-    TEMPLATE_END, TEMPLATE_START, TlsConfig, WorkerConfig, WorkerStatus, is_template,
+    AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KeyPlace, Operation, SinkConfig, SinkFailure, SourceConfig,
+    StepConfig, TEMPLATE_END, TEMPLATE_START, TlsConfig, WorkerConfig, WorkerStatus, is_template,
 };
 
 /// Folder in which a data plane finds its configuration, `config.json` and `generation`.
@@ -34,3 +33,6 @@ pub const GENERATION_KEY: &str = "generation";
 pub const RECEIVER_PORT: u16 = 8080;
 /// Port of `/healthz`, `/readyz`, `/status` and `/metrics`, of operator, receiver and worker alike.
 pub const STATUS_PORT: u16 = 9090;
+/// Bounds of the times that data planes count attempts by, in milliseconds: from a broker next door to the longest patience that
+/// makes sense.
+pub const DURATION_BOUNDS: [u64; 15] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];

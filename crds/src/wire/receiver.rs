@@ -273,9 +273,6 @@ pub enum FieldSource {
     JsonPointer(String),
 }
 
-/// Bounds of the times until Kafka's confirmation, in milliseconds: from a broker next door to the longest patience that makes sense.
-pub const CONFIRMATION_BOUNDS: [u64; 15] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
-
 /// What a receiver answers to `GET /status`: counts since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -304,7 +301,7 @@ pub struct ReceiverStatus {
     pub rejected: BTreeMap<RejectedBecause, u64>,
     /// Requests that were answered 503, so that the sender tries again, by cause. A cause that never occurred is absent.
     pub deferred: BTreeMap<DeferredBecause, u64>,
-    /// Requests whose events Kafka confirmed, by the time that it took: those within each of [`CONFIRMATION_BOUNDS`] and not
+    /// Requests whose events Kafka confirmed, by the time that it took: those within each of [`super::DURATION_BOUNDS`] and not
     /// within the one before, and last those that took longer.
     #[serde(default)]
     pub confirmations: Vec<u64>,

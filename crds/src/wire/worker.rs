@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Body, ClientAuthentication, Decode, Delivery, HeaderStyle, KafkaConnection, LogLevel, NamespacedName,
+    Body, ClientAuthentication, Decode, Delivery, Duration, HeaderStyle, KafkaConnection, LogLevel, NamespacedName,
     OutgoingCalls, StartFrom,
 };
 
@@ -234,6 +234,12 @@ impl HttpSinkConfig {
 pub struct WorkerStatus {
     /// The generation of the Integration that its configuration was made for.
     pub generation: i64,
+    /// Another one for each process: counts begin anew with it.
+    #[serde(default)]
+    pub instance: String,
+    /// How long the process has run.
+    #[serde(default)]
+    pub uptime: Duration,
     /// Records read.
     pub received: u64,
     /// Records that the sink took.
@@ -246,6 +252,19 @@ pub struct WorkerStatus {
     pub unsettled: u64,
     /// Attempts that failed and are repeated.
     pub retries: u64,
+    /// Attempts by the time that they took: those within each of [`super::DURATION_BOUNDS`] and not within the one before, and last
+    /// those that took longer.
+    #[serde(default)]
+    pub attempts: Vec<u64>,
+    /// Attempts that failed.
+    #[serde(default)]
+    pub failed: u64,
+    /// Attempts under way.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// When the sink last took a record, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_delivery: Option<i64>,
     /// Records that Kafka deleted before they were read, at most: markers of transactions and compacted holes are among them.
     #[serde(default)]
     pub gone: u64,
@@ -254,6 +273,12 @@ pub struct WorkerStatus {
     /// Whether the sink is left alone because it failed again and again.
     #[serde(default)]
     pub circuit: Circuit,
+    /// What the sink fails with, while no attempt succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink_failure: Option<SinkFailure>,
+    /// What keeps records from being delivered: an open circuit, or a Secret that cannot be used. It is part of `trouble`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink_trouble: Option<String>,
     /// Partitions that stopped at a record, as the Integration says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub halted: Vec<HaltedPartition>,
@@ -262,16 +287,26 @@ pub struct WorkerStatus {
     pub trouble: Option<String>,
 }
 
-/// Whether records are delivered, as far as the sink is concerned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Attempts that failed since one succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkFailure {
+    /// How many.
+    pub attempts: u64,
+    /// What the first of them failed with.
+    pub message: String,
+}
+
+/// Whether records are delivered, as far as the sink is concerned; the later, the less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Circuit {
     /// They are.
     #[default]
     Closed,
-    /// The sink failed again and again and is left alone.
-    Open,
     /// It is tried with one record.
     HalfOpen,
+    /// The sink failed again and again and is left alone.
+    Open,
 }
 
 /// A partition that stopped at a record.

@@ -50,6 +50,12 @@ impl<'a> Conditions<'a> {
         }
     }
 
+    /// Keeps all conditions as they were, but for one.
+    pub fn keep_all_but(&mut self, kind: ConditionType) {
+        let kind = kind.to_string();
+        self.set.extend(self.previous.iter().filter(|condition| condition.type_ != kind).cloned());
+    }
+
     /// The conditions, in the order in which they were set.
     pub fn finish(self) -> Vec<Condition> {
         self.set

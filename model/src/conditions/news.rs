@@ -16,7 +16,7 @@ pub struct News {
     pub message: String,
 }
 
-/// What a resource's readiness is like.
+/// What a condition is like.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Ready,
@@ -28,9 +28,16 @@ enum State {
 }
 
 /// What is new in a status: its trouble, its end, and what was ready and is not.
-pub fn news(before: &[Condition], after: &[Condition]) -> Option<News> {
-    let after = find(after, ConditionType::Ready)?;
-    let before = find(before, ConditionType::Ready);
+pub fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
+    TOLD.iter().filter_map(|kind| of_condition(*kind, before, after)).collect()
+}
+
+/// The conditions whose transitions a person should hear of; others are reasons of these.
+const TOLD: [ConditionType; 2] = [ConditionType::Ready, ConditionType::SinkHealthy];
+
+fn of_condition(kind: ConditionType, before: &[Condition], after: &[Condition]) -> Option<News> {
+    let after = find(after, kind)?;
+    let before = find(before, kind);
     if before.is_some_and(|before| before.reason == after.reason && before.status == after.status) {
         return None;
     }
@@ -46,11 +53,11 @@ pub fn news(before: &[Condition], after: &[Condition]) -> Option<News> {
     (trouble || !start).then_some(news)
 }
 
-fn state(ready: &Condition) -> State {
+fn state(condition: &Condition) -> State {
     const UNDERWAY: [Reason; 2] = [Reason::Pending, Reason::Progressing];
     const WAITING: [Reason; 3] = [Reason::DependencyNotReady, Reason::RoutePending, Reason::Unavailable];
-    let is_one_of = |reasons: &[Reason]| reasons.iter().any(|reason| reason.to_string() == ready.reason);
-    match ready.status.as_str() {
+    let is_one_of = |reasons: &[Reason]| reasons.iter().any(|reason| reason.to_string() == condition.reason);
+    match condition.status.as_str() {
         "True" => State::Ready,
         _ if is_one_of(&UNDERWAY) => State::Underway,
         _ if is_one_of(&WAITING) => State::Waiting,
@@ -78,7 +85,7 @@ mod tests {
     /// The reasons that are heard of on the way through these states.
     fn heard(states: &[(bool, Reason)]) -> Vec<String> {
         let statuses: Vec<_> = states.iter().map(|(status, reason)| ready(*status, *reason)).collect();
-        let told = statuses.windows(2).filter_map(|pair| news(&pair[0], &pair[1]));
+        let told = statuses.windows(2).flat_map(|pair| news(&pair[0], &pair[1]));
         told.map(|news| format!("{}{}", if news.is_good { "+" } else { "-" }, news.reason)).collect()
     }
 
@@ -87,7 +94,7 @@ mod tests {
         use Reason::{InSync, Pending, Progressing};
         assert_eq!(heard(&[(false, Pending), (false, Progressing), (true, InSync)]), [""; 0]);
         assert_eq!(heard(&[(true, InSync), (false, Progressing), (true, InSync)]), [""; 0]);
-        assert_eq!(news(&[], &ready(true, InSync)), None);
+        assert_eq!(news(&[], &ready(true, InSync)), []);
     }
 
     #[test]
@@ -105,6 +112,25 @@ mod tests {
         let way = [(false, Pending), (false, DependencyNotReady), (false, Unavailable), (true, Running)];
         assert_eq!(heard(&way), ["+Running"]);
         assert_eq!(heard(&[(true, Running), (false, Unavailable), (true, Running)]), ["-Unavailable", "+Running"]);
+    }
+
+    #[test]
+    fn a_sink_that_fails_and_recovers_is_heard_of_and_one_that_nobody_can_tell_of_is_not() {
+        let sink = |set: fn(&mut Conditions<'_>, Reason), reason| {
+            let mut conditions = Conditions::new(&[], Some(1), Timestamp::from_second(1).unwrap());
+            set(&mut conditions, reason);
+            conditions.finish()
+        };
+        let healthy = sink(|all, reason| all.yes(ConditionType::SinkHealthy, reason, ""), Reason::Satisfied);
+        let open = sink(|all, reason| all.no(ConditionType::SinkHealthy, reason, "503"), Reason::CircuitOpen);
+        let unknown = sink(|all, reason| all.unknown(ConditionType::SinkHealthy, reason, ""), Reason::Unavailable);
+        assert_eq!(news(&[], &healthy), []);
+        assert_eq!(
+            news(&healthy, &open),
+            [News { is_good: false, reason: "CircuitOpen".into(), message: "503".into() }]
+        );
+        assert!(news(&open, &healthy)[0].is_good);
+        assert_eq!((news(&[], &unknown), news(&unknown, &[])), (vec![], vec![]));
     }
 
     #[test]

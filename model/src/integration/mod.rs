@@ -8,6 +8,7 @@ mod report;
 mod scaling;
 mod steps;
 mod validate;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_number
 pub use report::{Outcome, report};
 pub use scaling::{Needs, needed};
 pub use validate::validate;
+pub use work::{Shown, Sink, Work, with_work};
 
 use crate::{Cluster, children::Owner};
 

@@ -66,6 +66,8 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             }
         }
     };
+    // Workers tell of it, not a pass.
+    conditions.keep(ConditionType::SinkHealthy);
     IntegrationStatus { conditions: conditions.finish(), ..status }
 }
 

@@ -1,7 +1,7 @@
 //! What receivers say about themselves, put together: counts that do not fall when a receiver restarts, rates, and what is wrong.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::Duration,
 };
@@ -9,24 +9,19 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{
     WebhookStatus,
-    wire::{CONFIRMATION_BOUNDS, DeferredBecause, ReceiverStatus, RejectedBecause},
+    wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
 };
 
-use crate::number::{parsed, per_second, rounded};
+use crate::{
+    number::{minute, parsed, per_second, rounded},
+    tally::{self, Answer, Tally, add, add_each},
+};
 
 /// What all receivers of a Webhook have done.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    totals: Counts,
-    /// What each process had counted when it was asked last.
-    known: BTreeMap<String, Counts>,
-    /// The totals of the last minute, oldest first; at least two looks where there were two.
-    looks: VecDeque<(Timestamp, Counts)>,
+    tally: Tally<Counts>,
     last_event: Option<i64>,
-    /// Since when processes are known: one that is older may have been counted by somebody else.
-    since: Timestamp,
-    /// Whether the counts begin with what a status said.
-    resumed: bool,
     /// Whether somebody was told of the bad signatures that come in.
     in_burst: bool,
     found: Found,
@@ -85,7 +80,7 @@ pub struct Burst {
 
 /// Numbers that only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Counts {
+pub(crate) struct Counts {
     accepted: u64,
     duplicates: u64,
     dead_letters: u64,
@@ -94,9 +89,7 @@ struct Counts {
     confirmations: Vec<u64>,
 }
 
-/// Rates are those of this time.
-const WINDOW: i64 = 60;
-/// So many requests within the window that are not genuine are no accident.
+/// So many requests within a minute that are not genuine are no accident.
 const BURST: u64 = 20;
 
 impl Traffic {
@@ -104,21 +97,17 @@ impl Traffic {
     pub fn resume(status: &WebhookStatus, now: Timestamp) -> Self {
         let number = |text: &Option<String>| text.as_deref().and_then(parsed).unwrap_or_default();
         let by_cause = status.rejected_by.iter().map(|(cause, text)| (cause.clone(), parsed(text).unwrap_or_default()));
-        let totals = Counts {
+        let totals = || Counts {
             accepted: number(&status.accepted),
             duplicates: number(&status.duplicates),
             dead_letters: number(&status.dead_letters),
             unconfirmed: number(&status.unconfirmed),
-            rejected: by_cause.collect(),
+            rejected: by_cause.clone().collect(),
             confirmations: Vec::new(),
         };
         Self {
-            totals,
-            known: BTreeMap::new(),
-            looks: VecDeque::new(),
+            tally: Tally::resume(status.accepted.as_ref().map(|_| totals()), now),
             last_event: status.last_event_time.as_ref().map(|time| time.0.as_second()),
-            since: now,
-            resumed: status.accepted.is_some(),
             in_burst: false,
             found: Found::default(),
         }
@@ -126,22 +115,16 @@ impl Traffic {
 
     /// Takes what the receivers answered; `None` for each that did not. Says so where a burst of bad signatures begins.
     pub fn take(&mut self, answers: &[Option<ReceiverStatus>], now: Timestamp) -> Option<Burst> {
-        for status in answers.iter().flatten() {
-            self.count(status, now);
-            self.last_event = self.last_event.max(status.last_event);
-        }
-        self.forget_what_ended(answers);
+        self.tally.take(answers, now);
+        let events = answers.iter().flatten().map(|status| status.last_event);
+        self.last_event = events.fold(self.last_event, Option::max);
         self.found = Found::of(answers);
-        self.looks.push_back((now, self.totals.clone()));
-        while self.looks.get(1).is_some_and(|(second, _)| now.as_second() - second.as_second() >= WINDOW) {
-            self.looks.pop_front();
-        }
         self.burst()
     }
 
     /// What a status should say.
     pub fn shown(&self) -> Shown {
-        let totals = &self.totals;
+        let (totals, span) = (self.tally.totals(), self.tally.span().filter(|_| self.found.complete));
         let rejected_by = totals.rejected.iter().filter(|(_, count)| **count > 0);
         Shown {
             accepted: rounded(totals.accepted),
@@ -150,71 +133,17 @@ impl Traffic {
             rejected: rounded(totals.rejected.values().sum()),
             rejected_by: rejected_by.map(|(cause, count)| (cause.clone(), rounded(*count))).collect(),
             unconfirmed: rounded(totals.unconfirmed),
-            rate: self.rate().filter(|_| self.found.complete).map(per_second),
-            p95: self.p95().filter(|_| self.found.complete),
-            last_event: self.last_event.and_then(|second| Timestamp::from_second(second - second.rem_euclid(60)).ok()),
+            rate: span.as_ref().map(|span| per_second(span.rate(|counts| counts.accepted))),
+            p95: span.as_ref().and_then(|span| span.p95(|counts| &counts.confirmations)),
+            last_event: self.last_event.and_then(minute),
             found: self.found.clone(),
         }
     }
 
-    /// Adds what a receiver has counted since it was asked before.
-    fn count(&mut self, status: &ReceiverStatus, now: Timestamp) {
-        let counts = Counts::of(status);
-        let began = now.as_second() - i64::try_from(status.uptime.get().as_secs()).unwrap_or(i64::MAX);
-        let before = match self.known.remove(&status.instance) {
-            Some(before) => before,
-            // What it counted before we looked is in the counts already, as good as it can be told.
-            None if self.resumed && began < self.since.as_second() => counts.clone(),
-            None => Counts::default(),
-        };
-        self.totals.add(&counts, &before);
-        self.known.insert(status.instance.clone(), counts);
-    }
-
-    /// A process that does not answer may answer again; of those that ended long ago nothing has to be known.
-    fn forget_what_ended(&mut self, answers: &[Option<ReceiverStatus>]) {
-        const SPARE: usize = 32;
-        if self.known.len() > 2 * answers.len() + SPARE {
-            self.known.retain(|instance, _| answers.iter().flatten().any(|status| status.instance == *instance));
-        }
-    }
-
-    /// The first look and the last one.
-    fn span(&self) -> Option<(&Counts, &Counts, i64)> {
-        let ((first, before), (last, after)) = (self.looks.front()?, self.looks.back()?);
-        let seconds = last.as_second() - first.as_second();
-        (seconds > 0).then_some((before, after, seconds))
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
-    fn rate(&self) -> Option<f64> {
-        let (before, after, seconds) = self.span()?;
-        Some((after.accepted - before.accepted) as f64 / seconds as f64)
-    }
-
-    /// The bound within which 95 of 100 requests were confirmed.
-    fn p95(&self) -> Option<String> {
-        let (before, after, _) = self.span()?;
-        let new = |place: usize, count: &u64| count - before.confirmations.get(place).copied().unwrap_or_default();
-        let counts: Vec<u64> = after.confirmations.iter().enumerate().map(|(place, count)| new(place, count)).collect();
-        let wanted = counts.iter().sum::<u64>().checked_mul(95)?.div_ceil(100);
-        let mut so_far = 0;
-        let place = counts.iter().position(|count| {
-            so_far += count;
-            wanted > 0 && so_far >= wanted
-        })?;
-        Some(match CONFIRMATION_BOUNDS.get(place) {
-            Some(millis @ ..1_000) => format!("{millis}ms"),
-            Some(millis) => format!("{}s", millis / 1_000),
-            None => ">16s".to_owned(),
-        })
-    }
-
     /// One burst is told once: it ends when nothing of it comes any more.
     fn burst(&mut self) -> Option<Burst> {
-        let (before, after, seconds) = self.span()?;
-        let requests = after.signatures() - before.signatures();
-        let within = Duration::from_secs(seconds.unsigned_abs());
+        let span = self.tally.span()?;
+        let (requests, within) = (span.grown(Counts::signatures), span.length());
         let begins = requests >= BURST && !self.in_burst;
         self.in_burst = requests >= BURST || (self.in_burst && requests > 0);
         begins.then_some(Burst { requests, within })
@@ -234,25 +163,38 @@ impl Counts {
         }
     }
 
-    /// What came since `before`, of the same process.
-    fn add(&mut self, now: &Self, before: &Self) {
-        self.accepted += now.accepted.saturating_sub(before.accepted);
-        self.duplicates += now.duplicates.saturating_sub(before.duplicates);
-        self.dead_letters += now.dead_letters.saturating_sub(before.dead_letters);
-        self.unconfirmed += now.unconfirmed.saturating_sub(before.unconfirmed);
-        for (cause, count) in &now.rejected {
-            let before = before.rejected.get(cause).copied().unwrap_or_default();
-            *self.rejected.entry(cause.clone()).or_default() += count.saturating_sub(before);
-        }
-        self.confirmations.resize(self.confirmations.len().max(now.confirmations.len()), 0);
-        for (place, count) in now.confirmations.iter().enumerate() {
-            let before = before.confirmations.get(place).copied().unwrap_or_default();
-            self.confirmations[place] += count.saturating_sub(before);
-        }
-    }
-
     fn signatures(&self) -> u64 {
         self.rejected.get(&name(RejectedBecause::Signature)).copied().unwrap_or_default()
+    }
+}
+
+impl tally::Counts for Counts {
+    fn add(&mut self, now: &Self, before: &Self) {
+        add(&mut self.accepted, now.accepted, before.accepted);
+        add(&mut self.duplicates, now.duplicates, before.duplicates);
+        add(&mut self.dead_letters, now.dead_letters, before.dead_letters);
+        add(&mut self.unconfirmed, now.unconfirmed, before.unconfirmed);
+        for (cause, count) in &now.rejected {
+            let before = before.rejected.get(cause).copied().unwrap_or_default();
+            add(self.rejected.entry(cause.clone()).or_default(), *count, before);
+        }
+        add_each(&mut self.confirmations, &now.confirmations, &before.confirmations);
+    }
+}
+
+impl Answer for ReceiverStatus {
+    type Counts = Counts;
+
+    fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    fn uptime(&self) -> Duration {
+        self.uptime.get()
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::of(self)
     }
 }
 
@@ -284,83 +226,41 @@ mod tests {
         Timestamp::from_second(1_000_000 + second).unwrap()
     }
 
-    /// A receiver that has run so long and accepted so many.
+    /// A receiver that has run so long and accepted so many, each within 8 ms.
     #[allow(clippy::unnecessary_wraps, reason = "an answer, as it comes from a receiver that answers")]
     fn receiver(instance: &str, uptime: u64, accepted: u64) -> Option<ReceiverStatus> {
-        let mut confirmations = vec![0; CONFIRMATION_BOUNDS.len() + 1];
-        confirmations[3] = accepted;
         Some(ReceiverStatus {
             instance: instance.to_owned(),
             uptime: sluice_crds::Duration::from_secs(uptime),
             accepted,
-            confirmations,
+            confirmations: vec![0, 0, 0, accepted],
             last_event: Some(at(0).as_second()),
             ..ReceiverStatus::default()
         })
     }
 
-    fn accepted(traffic: &Traffic) -> String {
-        traffic.shown().accepted
-    }
-
     #[test]
-    fn counts_go_on_when_receivers_restart_and_come_and_go() {
-        let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
-        traffic.take(&[receiver("a", 100, 10)], at(0));
-        assert_eq!(accepted(&traffic), "10");
-        traffic.take(&[receiver("a", 110, 15), receiver("b", 5, 3)], at(10));
-        assert_eq!(accepted(&traffic), "18");
-        // One of them restarts, the other does not answer.
-        traffic.take(&[receiver("a2", 3, 2), None], at(20));
-        assert_eq!((accepted(&traffic), traffic.shown().rate), ("20".into(), None));
-        traffic.take(&[receiver("a2", 13, 2), receiver("b", 25, 4)], at(30));
-        assert_eq!((accepted(&traffic), traffic.shown().rate), ("21".into(), Some("0.4/s".into())));
-    }
-
-    #[test]
-    fn what_was_counted_before_the_operator_restarted_is_not_counted_again() {
-        let status = WebhookStatus { accepted: Some("1.2k".into()), ..WebhookStatus::default() };
+    fn counts_go_on_from_what_the_status_says() {
+        let rejected_by = [("signature".to_owned(), "3".to_owned())].into();
+        let status = WebhookStatus { accepted: Some("1.2k".into()), rejected_by, ..WebhookStatus::default() };
         let mut traffic = Traffic::resume(&status, at(0));
         traffic.take(&[receiver("old", 100, 1_234), receiver("new", 2, 5)], at(10));
-        assert_eq!(traffic.totals.accepted, 1_205, "only the receiver that is younger than we are is new");
-        traffic.take(&[receiver("old", 110, 1_240), receiver("new", 12, 5)], at(20));
-        assert_eq!(traffic.totals.accepted, 1_211);
+        let shown = traffic.shown();
+        assert_eq!((shown.accepted.as_str(), shown.rejected.as_str()), ("1.2k", "3"));
+        assert_eq!(traffic.tally.totals().accepted, 1_205, "only the receiver that is younger than we are is new");
     }
 
     #[test]
-    fn rates_are_those_of_the_last_minute_and_unknown_while_a_receiver_is() {
+    fn rates_are_unknown_while_a_receiver_is() {
         let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
-        assert_eq!(traffic.shown().rate, None);
-        traffic.take(&[receiver("a", 100, 1_000)], at(0));
-        assert_eq!((traffic.shown().rate, traffic.shown().p95), (None, None), "one look tells no rate");
-        for step in 1..=12 {
-            traffic.take(&[receiver("a", 100, 1_000 + 20 * step)], at(10 * i64::try_from(step).unwrap()));
-        }
+        traffic.take(&[receiver("a", 100, 0)], at(0));
+        traffic.take(&[receiver("a", 110, 20)], at(10));
         let shown = traffic.shown();
         assert_eq!((shown.rate.as_deref(), shown.p95.as_deref()), (Some("2.0/s"), Some("8ms")));
-        assert!(traffic.looks.len() <= 8, "{}", traffic.looks.len());
-        traffic.take(&[receiver("a", 300, 1_240)], at(320));
+        assert_eq!(shown.last_event, Timestamp::from_second(at(0).as_second() / 60 * 60).ok());
+        traffic.take(&[None], at(20));
         let shown = traffic.shown();
-        assert_eq!((shown.rate.as_deref(), shown.p95.as_deref()), (Some("0/s"), None));
-        assert_eq!(
-            shown.last_event,
-            Some(at(0).as_second() / 60 * 60).map(|second| Timestamp::from_second(second).unwrap())
-        );
-        traffic.take(&[None], at(330));
-        assert_eq!((traffic.shown().rate, accepted(&traffic)), (None, "1.2k".into()));
-    }
-
-    #[test]
-    fn p95_is_the_bound_that_holds_for_95_of_100() {
-        let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
-        traffic.take(&[receiver("a", 1, 0)], at(0));
-        for (slow, expected) in [(5, "8ms"), (6, ">16s")] {
-            let mut status = receiver("a", 1, 100 - slow).unwrap();
-            *status.confirmations.last_mut().unwrap() = slow;
-            let mut traffic = traffic.clone();
-            traffic.take(&[Some(status)], at(10));
-            assert_eq!(traffic.shown().p95.as_deref(), Some(expected), "{slow}");
-        }
+        assert_eq!((shown.rate, shown.p95, shown.accepted.as_str()), (None, None, "20"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sluice_model::children::ChildKind;
 
 pub use apply::apply;
 pub use observe::{Existence, get, observe};
-pub use pods::{hear, is_incomplete, list_pods};
+pub use pods::{Pods, hear, list_pods};
 
 /// The name by which the API server knows what is ours in an object.
 pub const FIELD_MANAGER: &str = "sluice";

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Api, Client, api::ListParams};
-use sluice_model::children::{self, Live, Owner, SeenPod};
+use sluice_model::children::{self, Availability, Live, Owner, SeenPod};
 use tracing::debug;
 
 use crate::{
@@ -14,23 +14,48 @@ use crate::{
 /// Pods of one Deployment that are asked: the others would say the same.
 const ASKED: usize = 3;
 
-/// Whether somebody needs to know why pods are not available: not where the Deployment is complete or does not exist.
-pub fn is_incomplete(deployment: Option<&Live>) -> bool {
-    let deployment = deployment.and_then(|live| children::find_deployment(std::slice::from_ref(live), &live.name));
-    deployment.is_some_and(|deployment| !children::availability(&deployment, &[], Timestamp::now()).complete)
+/// The pods of a Deployment.
+#[derive(Debug, Default)]
+pub struct Pods {
+    /// Where those are reached that run.
+    pub addresses: Vec<String>,
+    /// All of them, where they are not all available: they may tell why.
+    pub troubled: Vec<Pod>,
 }
 
-/// The pods of one component of a resource; none where they may not be listed.
-pub async fn list_pods(client: &Client, owner: &Owner, component: &str) -> Result<Vec<Pod>, Error> {
+/// The pods of one component of a resource; none where they may not be listed, and none are looked for where there are none.
+pub async fn list_pods(
+    client: &Client,
+    owner: &Owner,
+    component: &str,
+    deployment: Option<&Live>,
+) -> Result<Pods, Error> {
+    let deployment = deployment.and_then(|live| children::find_deployment(std::slice::from_ref(live), &live.name));
+    let Some(deployment) = deployment else { return Ok(Pods::default()) };
+    let Availability { complete, replicas, .. } = children::availability(&deployment, &[], Timestamp::now());
+    if complete && replicas == 0 {
+        return Ok(Pods::default());
+    }
     let namespace = &owner.name.namespace;
     let parameters = ListParams::default().labels(&owner.selector_text(component));
-    match Api::<Pod>::namespaced(client.clone(), namespace).list(&parameters).await {
+    let pods = match Api::<Pod>::namespaced(client.clone(), namespace).list(&parameters).await {
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
-            debug!(namespace, "Pods may not be listed, so that nobody can say why they do not become available");
-            Ok(Vec::new())
+            debug!(namespace, "Pods may not be listed, so that nobody can say what they do");
+            Vec::new()
         }
-        list => Ok(list.doing(|| format!("list pods in {namespace:?}"))?.items),
-    }
+        list => list.doing(|| format!("list pods in {namespace:?}"))?.items,
+    };
+    Ok(Pods { addresses: addresses(&pods), troubled: if complete { Vec::new() } else { pods } })
+}
+
+/// The addresses of the pods that run.
+fn addresses(pods: &[Pod]) -> Vec<String> {
+    let alive = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let running =
+        alive.filter_map(|pod| pod.status.as_ref()).filter(|status| status.phase.as_deref() == Some("Running"));
+    let mut addresses: Vec<_> = running.filter_map(|status| status.pod_ip.clone()).collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 /// Pods with what some of them say of themselves.

@@ -1,6 +1,7 @@
 //! One pass over an Integration.
 
 mod resolve;
+mod work;
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp}
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_model::{
     children::{ChildKind, find, look_again, plan},
-    integration::{COMPONENT, Outcome, desire, report, validate, worker_name},
+    integration::{COMPONENT, Outcome, Work, desire, report, validate, worker_name},
 };
 
 use self::resolve::resolve;
 use crate::{
-    children,
+    children::{self, Pods},
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
@@ -60,12 +61,11 @@ impl Kind for Integration {
         let plan = plan(&flow.owner, &desired, &live);
         children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
-        let pods = if children::is_incomplete(deployment) {
-            children::list_pods(&context.client, &flow.owner, COMPONENT).await?
-        } else {
-            Vec::new()
-        };
-        let pods = children::hear(&context.asker, pods).await;
+        let Pods { addresses, troubled } =
+            children::list_pods(&context.client, &flow.owner, COMPONENT, deployment).await?;
+        let begin = || Work::resume(&self.status.clone().unwrap_or_default(), now);
+        context.work.follow(&flow.owner.name, addresses, begin, |_| ());
+        let pods = children::hear(&context.asker, troubled).await;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
         let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan };
         Ok(Pass { status: report(self, &outcome, now), next })

@@ -1,5 +1,5 @@
-//! How far each Integration is behind, as the brokers tell: one poller for each Kafka cluster, whatever the number of Integrations,
-//! and a write of the status only where a person would see a difference.
+//! How far each Integration is behind, as the brokers tell: one poller for each Kafka cluster, whatever the number of Integrations.
+//! With what workers tell of themselves it is written into the status, only where a person would see a difference.
 //!
 //! - `poll`: asks a cluster.
 //! - `turns`: which groups are asked next.
@@ -16,7 +16,7 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Scaling};
-use sluice_model::integration::{Backlog, Flow, Needs, needed};
+use sluice_model::integration::{Backlog, Flow, Needs, Shown, needed};
 use tokio::time::Instant;
 
 use crate::{context::Context, idle::IdleGroup};
@@ -52,8 +52,10 @@ pub struct Numbers {
     pub backlog: Option<Backlog>,
     /// Records that the dead-letter topic holds.
     pub dead_letters: Option<u64>,
-    /// Whether the Kafka cluster has not answered for a while: nothing is known then.
+    /// Whether the Kafka cluster has not answered for a while: nothing of what it tells is known then.
     pub lost: bool,
+    /// What the workers have done; `None` where they were not asked.
+    pub work: Option<Shown>,
 }
 
 impl Numbers {
@@ -167,11 +169,21 @@ impl Measurements {
         self.change(name, |numbers| numbers.dead_letters = Some(dead_letters));
     }
 
+    /// Takes what workers have done.
+    pub fn take_work(&self, name: &NamespacedName, work: Shown) {
+        if let Some(known) = self.followed().get_mut(name) {
+            let work = Some(work);
+            known.changed |= known.numbers.work != work;
+            known.numbers.work = work;
+        }
+    }
+
     /// Nothing is known any more of what lies in a cluster.
     fn lose(&self, cluster: &str) {
         for known in self.followed().values_mut().filter(|known| known.subject.cluster == cluster) {
             known.changed |= !known.numbers.lost;
-            known.numbers = Numbers { lost: true, ..Numbers::default() };
+            let work = known.numbers.work.take();
+            known.numbers = Numbers { lost: true, work, ..Numbers::default() };
         }
     }
 

@@ -175,6 +175,9 @@ impl<'a> Poller<'a> {
             let ends = self.ends_of(&asked.subject.topics);
             context.measurements.take_backlog(name, backlog.clone());
             let asked = self.groups.get_mut(name).expect("its name is from there");
+            if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
+                context.work.hurry(name);
+            }
             (asked.at, asked.ends, asked.backlog) = (Some(Instant::now()), ends, Some(backlog));
         }
     }

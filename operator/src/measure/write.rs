@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, NamespacedName};
-use sluice_model::integration::{with_numbers, without_numbers};
+use sluice_model::integration::{with_numbers, with_work, without_numbers};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
@@ -42,8 +43,15 @@ async fn write(context: &Context, name: NamespacedName, numbers: Numbers) {
     } else {
         with_numbers(&previous, numbers.backlog.as_ref(), numbers.dead_letters)
     };
+    let status = match &numbers.work {
+        Some(work) => with_work(&status, work, Timestamp::now()),
+        None => status,
+    };
     match status::write::<Integration>(&context.client, &integration, &status).await {
-        Ok(Written::Changed) => context.measurements.wrote(&name, Some(Instant::now())),
+        Ok(Written::Changed) => {
+            context.measurements.wrote(&name, Some(Instant::now()));
+            context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
+        }
         Ok(Written::Unchanged) => context.measurements.wrote(&name, None),
         Err(error) => debug!(%name, %error, "The numbers could not be written and will be tried again"),
     }

@@ -13,10 +13,10 @@ use sluice_model::{
     webhook::{COMPONENT, Outcome, References, Seen, desire, is_before, receiver_name, report, validate},
 };
 
-pub use self::traffic::{Reception, run as follow_receivers};
+pub use self::traffic::{BUSY, Reception};
 use self::{observe::observe, resolve::resolve};
 use crate::{
-    children,
+    children::{self, Pods},
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
@@ -61,15 +61,12 @@ impl Kind for Webhook {
         let plan = plan(&endpoint.owner, &desired, &live);
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
-        let mut pods = children::list_pods(&context.client, &endpoint.owner, COMPONENT).await?;
-        let receivers = traffic::addresses(&pods);
-        if !children::is_incomplete(deployment) {
-            pods.clear();
-        }
-        let pods = children::hear(&context.asker, pods).await;
+        let Pods { addresses, troubled } =
+            children::list_pods(&context.client, &endpoint.owner, COMPONENT, deployment).await?;
+        let pods = children::hear(&context.asker, troubled).await;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let status = self.status.clone().unwrap_or_default();
-        let traffic = context.reception.follow(&endpoint.owner.name, &status, receivers);
+        let begin = || Reception::resume(&self.status.clone().unwrap_or_default());
+        let traffic = context.reception.follow(&endpoint.owner.name, addresses, begin, Reception::show);
         let seen = Seen {
             live: &live,
             pods: &pods,

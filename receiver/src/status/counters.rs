@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
@@ -19,9 +19,9 @@ use prometheus_client::{
 };
 use sluice_crds::{
     metrics::receiver as defined,
-    wire::{CONFIRMATION_BOUNDS, DeferredBecause, ReceiverStatus, RejectedBecause},
+    wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
 };
-use sluice_telemetry::metrics::Define as _;
+use sluice_telemetry::{Durations, metrics::Define as _};
 
 use crate::{
     receive::{Because, Refused, Taken, Tally},
@@ -40,8 +40,8 @@ pub(crate) struct Counters {
     deferred: ByCause<DeferredBecause>,
     refusals: ByCause<Refusal>,
     confirmation: Histogram,
-    /// The same for the operator: those within each bound, and those beyond.
-    confirmations: [AtomicU64; CONFIRMATION_BOUNDS.len() + 1],
+    /// The same for the operator.
+    confirmations: Durations,
     /// In seconds since 1970; 0 before the first.
     last_event: AtomicI64,
 }
@@ -77,7 +77,7 @@ impl Default for Counters {
             deferred: Family::default(),
             refusals: Family::default(),
             confirmation,
-            confirmations: Default::default(),
+            confirmations: Durations::default(),
             last_event: AtomicI64::new(0),
         };
         // A series that begins with 0 has a rate from its first event on.
@@ -111,8 +111,7 @@ impl Counters {
             Ok(Taken::Events(tally)) => {
                 if tally.written + tally.dead_letters > 0 {
                     self.confirmation.observe(took.as_secs_f64());
-                    let place = CONFIRMATION_BOUNDS.partition_point(|bound| Duration::from_millis(*bound) < took);
-                    self.confirmations[place].fetch_add(1, Ordering::Relaxed);
+                    self.confirmations.observe(took);
                 }
             }
             Ok(Taken::Challenge(_)) => drop(self.challenges.inc()),
@@ -146,7 +145,7 @@ impl Counters {
             duplicates: self.duplicates.get(),
             dead_letters: self.dead_letters.get(),
             unchecked: self.unchecked.get(),
-            confirmations: self.confirmations.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            confirmations: self.confirmations.counts(),
             last_event: Some(self.last_event.load(Ordering::Relaxed)).filter(|second| *second > 0),
             rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
             deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
@@ -207,11 +206,10 @@ mod tests {
         }
         let status = counters.status();
         assert!(status.last_event.is_some());
-        // 3 ms are more than 2 and less than 4.
-        let mut confirmations = vec![0; CONFIRMATION_BOUNDS.len() + 1];
-        confirmations[2] = 1;
+        let confirmations = Durations::default();
+        confirmations.observe(Duration::from_millis(3));
         let expected = ReceiverStatus {
-            confirmations,
+            confirmations: confirmations.counts(),
             last_event: status.last_event,
             accepted: 2,
             duplicates: 1,

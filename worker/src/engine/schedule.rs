@@ -254,7 +254,8 @@ impl Schedule {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        Counts { partitions: count(self.partitions.len()), circuit: self.circuit, ..self.counts }
+        let in_flight = count(self.under_way.deliveries);
+        Counts { partitions: count(self.partitions.len()), circuit: self.circuit, in_flight, ..self.counts }
     }
 
     fn meet(&mut self, hold: HoldKey, record: Record, now: Moment, judge: impl Fn(&Record) -> Verdict) {

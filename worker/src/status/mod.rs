@@ -7,13 +7,15 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use sluice_crds::wire::{Circuit, HaltedPartition, WorkerStatus};
+use sluice_crds::wire::{Circuit, HaltedPartition, SinkFailure, WorkerStatus};
+use sluice_telemetry::Durations;
 use tracing::{info, warn};
 
 pub(crate) use server::serve;
@@ -24,13 +26,21 @@ use crate::{config::Job, sink::DeliveryError};
 #[derive(Debug)]
 pub(crate) struct Status {
     generation: i64,
+    /// Tells this process from the one before.
+    instance: String,
     integration: [(&'static str, String); 2],
     counts: Mutex<Counts>,
     troubles: Mutex<BTreeMap<Area, String>>,
     halted: Mutex<Vec<HaltedPartition>>,
     /// Seconds that attempts took.
     attempts: Histogram,
+    /// The same for the operator.
+    durations: Durations,
+    failed: AtomicU64,
+    /// In seconds since 1970; 0 before the first.
+    last_delivery: AtomicI64,
     sink_fails: AtomicBool,
+    sink_failure: Mutex<Option<SinkFailure>>,
     ready: AtomicBool,
     started: Instant,
     /// Milliseconds from the start to the source's last sign of life.
@@ -52,6 +62,8 @@ pub(crate) struct Counts {
     pub(crate) partitions: u64,
     /// Those that stopped at a record.
     pub(crate) halted: u64,
+    /// Attempts under way.
+    pub(crate) in_flight: u64,
     pub(crate) circuit: Circuit,
 }
 
@@ -72,13 +84,18 @@ impl Status {
         let name = &job.config.integration;
         Self {
             generation: job.generation,
+            instance: format!("{:016x}", fastrand::u64(..)),
             integration: [("namespace", name.namespace.clone()), ("integration", name.name.clone())],
             counts: Mutex::default(),
             troubles: Mutex::default(),
             halted: Mutex::default(),
             // 1 ms to 33 s.
             attempts: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            durations: Durations::default(),
+            failed: AtomicU64::new(0),
+            last_delivery: AtomicI64::new(0),
             sink_fails: AtomicBool::new(false),
+            sink_failure: Mutex::default(),
             ready: AtomicBool::new(false),
             started: Instant::now(),
             heartbeat: AtomicU64::new(0),
@@ -115,14 +132,31 @@ impl Status {
     /// An attempt ended. Only the first failure after a success is logged, and the first success after a failure.
     pub(crate) fn attempted(&self, took: Duration, error: Option<&DeliveryError>) {
         self.attempts.observe(took.as_secs_f64());
-        let fails = error.is_some();
-        // Read before written: most attempts find nothing to change, and the line stays in every core's cache.
-        if self.sink_fails.load(Ordering::Relaxed) == fails || self.sink_fails.swap(fails, Ordering::Relaxed) == fails {
-            return;
+        self.durations.observe(took);
+        match error {
+            Some(error) => self.attempt_failed(error),
+            None => self.attempt_succeeded(),
         }
-        if let Some(DeliveryError { code, message, .. }) = error {
+    }
+
+    fn attempt_failed(&self, DeliveryError { code, message, .. }: &DeliveryError) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.sink_fails.store(true, Ordering::Relaxed);
+        let mut failure = lock(&self.sink_failure);
+        if failure.is_none() {
             warn!(code, "Delivery failed: {message}");
-        } else {
+        }
+        failure.get_or_insert_with(|| SinkFailure { attempts: 0, message: message.clone() }).attempts += 1;
+    }
+
+    /// Read before written: most attempts find nothing to change, and the lines stay in every core's cache.
+    fn attempt_succeeded(&self) {
+        let now = Utc::now().timestamp();
+        if self.last_delivery.load(Ordering::Relaxed) != now {
+            self.last_delivery.store(now, Ordering::Relaxed);
+        }
+        if self.sink_fails.load(Ordering::Relaxed) && self.sink_fails.swap(false, Ordering::Relaxed) {
+            *lock(&self.sink_failure) = None;
             info!("Delivery works again");
         }
     }
@@ -173,15 +207,23 @@ impl Status {
         let troubles = lock(&self.troubles);
         WorkerStatus {
             generation: self.generation,
+            instance: self.instance.clone(),
+            uptime: sluice_crds::Duration::from_millis(self.age()),
             received: counts.received - counts.returned,
             delivered: counts.delivered,
             skipped: counts.skipped,
             dead_lettered: counts.dead_lettered,
             unsettled: counts.unsettled(),
             retries: counts.retries,
+            attempts: self.durations.counts(),
+            failed: self.failed.load(Ordering::Relaxed),
+            in_flight: counts.in_flight,
+            last_delivery: Some(self.last_delivery.load(Ordering::Relaxed)).filter(|second| *second > 0),
             gone: counts.gone,
             partitions: counts.partitions,
             circuit: counts.circuit,
+            sink_failure: lock(&self.sink_failure).clone(),
+            sink_trouble: troubles.get(&Area::Sink).cloned(),
             halted: lock(&self.halted).clone(),
             trouble: (!troubles.is_empty())
                 .then(|| troubles.values().map(String::as_str).collect::<Vec<_>>().join("; ")),

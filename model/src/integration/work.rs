@@ -1,0 +1,432 @@
+//! What workers say about themselves, put together: rates, times, and how it stands with the sink.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use sluice_crds::{
+    ConditionType, IntegrationStatus, Reason,
+    wire::{Circuit, HaltedPartition, WorkerStatus},
+};
+
+use crate::{
+    Conditions,
+    number::{coarse, minute, parsed, per_second, percent, rounded},
+    tally::{self, Answer, Tally, add, add_each},
+};
+
+/// What all workers of an Integration have done.
+#[derive(Clone, Debug)]
+pub struct Work {
+    tally: Tally<Counts>,
+    /// In seconds since 1970.
+    last_delivery: Option<i64>,
+    found: Found,
+}
+
+/// What a status says about the workers' work. Where there are no workers, it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Records that the sink took, per second.
+    pub rate: Option<String>,
+    /// Records that became dead letters, per second.
+    pub dead_letter_rate: Option<String>,
+    /// The share of attempts that failed.
+    pub error_rate: Option<String>,
+    /// Time of an attempt.
+    pub p95: Option<String>,
+    /// Attempts under way.
+    pub in_flight: Option<String>,
+    /// The circuit of the worker where it is furthest from closed.
+    pub circuit: Option<String>,
+    /// Records that Kafka deleted before they were read; `None` where none is known of.
+    pub gone: Option<String>,
+    /// The minute of the last delivery.
+    pub last_delivery: Option<Timestamp>,
+    /// What keeps workers from working.
+    pub trouble: Option<String>,
+    /// How it stands with the sink.
+    pub sink: Option<Sink>,
+}
+
+/// How it stands with the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// `None`: nobody can tell.
+    healthy: Option<bool>,
+    reason: Reason,
+    message: String,
+}
+
+/// What the workers said when they were asked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Found {
+    workers: usize,
+    answered: usize,
+    in_flight: u64,
+    circuit: Circuit,
+    /// What keeps each of them from delivering.
+    sink_troubles: BTreeSet<String>,
+    /// What attempts fail with, where so many failed in a row that it is no accident.
+    sink_failure: Option<String>,
+    /// The partitions that stopped at a record, in words and in order.
+    halts: Vec<String>,
+    troubles: BTreeSet<String>,
+}
+
+/// Numbers that only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    delivered: u64,
+    dead_lettered: u64,
+    failed: u64,
+    gone: u64,
+    attempts: Vec<u64>,
+}
+
+/// What is not known because a worker does not answer.
+const UNKNOWN: &str = "unknown";
+/// Failures in a row that are no accident: as many as open a circuit where nothing else is said.
+const IN_A_ROW: u64 = 10;
+/// Halted partitions that a message names.
+const NAMED: usize = 3;
+
+impl Work {
+    /// Begins with what a status says, where it says something: that was counted before.
+    pub fn resume(status: &IntegrationStatus, now: Timestamp) -> Self {
+        let gone = status.gone.as_deref().and_then(parsed).unwrap_or_default();
+        let counted = status.rate.as_ref().map(|_| Counts { gone, ..Counts::default() });
+        Self {
+            tally: Tally::resume(counted, now),
+            last_delivery: status.last_delivery_time.as_ref().map(|time| time.0.as_second()),
+            found: Found::default(),
+        }
+    }
+
+    /// Takes what the workers answered; `None` for each that did not.
+    pub fn take(&mut self, answers: &[Option<WorkerStatus>], now: Timestamp) {
+        self.tally.take(answers, now);
+        let deliveries = answers.iter().flatten().map(|status| status.last_delivery);
+        self.last_delivery = deliveries.fold(self.last_delivery, Option::max);
+        self.found = Found::of(answers);
+    }
+
+    /// What a status should say.
+    pub fn shown(&self) -> Shown {
+        let Self { tally, last_delivery, found } = self;
+        let lasting = Shown { gone: self.gone(), last_delivery: last_delivery.and_then(minute), ..Shown::default() };
+        if found.workers == 0 {
+            return lasting;
+        }
+        let span = tally.span();
+        let known = |text: Option<String>| if found.is_complete() { text } else { Some(UNKNOWN.to_owned()) };
+        let rate = |count: fn(&Counts) -> u64| known(span.as_ref().map(|span| per_second(span.rate(count))));
+        let attempts = |counts: &Counts| counts.attempts.iter().sum();
+        let circuit = Some(format!("{:?}", found.circuit));
+        Shown {
+            rate: rate(|counts| counts.delivered),
+            dead_letter_rate: rate(|counts| counts.dead_lettered),
+            error_rate: known(
+                span.as_ref().and_then(|span| percent(span.grown(|counts| counts.failed), span.grown(attempts))),
+            ),
+            p95: known(span.as_ref().and_then(|span| span.p95(|counts| &counts.attempts))),
+            in_flight: known(Some(coarse(found.in_flight))),
+            // That one is open is known, whatever the others would say.
+            circuit: if found.circuit == Circuit::Closed { known(circuit) } else { circuit },
+            trouble: (!found.troubles.is_empty()).then(|| joined(&found.troubles)),
+            sink: Some(found.sink()),
+            ..lasting
+        }
+    }
+
+    fn gone(&self) -> Option<String> {
+        Some(self.tally.totals().gone).filter(|gone| *gone > 0).map(rounded)
+    }
+}
+
+impl Found {
+    fn of(answers: &[Option<WorkerStatus>]) -> Self {
+        let answered = || answers.iter().flatten();
+        let failures = answered().filter_map(|status| status.sink_failure.as_ref());
+        let lasting = failures.filter(|failure| failure.attempts >= IN_A_ROW);
+        Self {
+            workers: answers.len(),
+            answered: answered().count(),
+            in_flight: answered().map(|status| status.in_flight).sum(),
+            circuit: answered().map(|status| status.circuit).max().unwrap_or_default(),
+            sink_troubles: answered().filter_map(|status| status.sink_trouble.clone()).collect(),
+            sink_failure: lasting.max_by_key(|failure| failure.attempts).map(|failure| failure.message.clone()),
+            halts: halts(answered().flat_map(|status| &status.halted).collect()),
+            troubles: answered().filter_map(|status| status.trouble.clone()).collect(),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.answered == self.workers
+    }
+
+    /// A stop comes first: it stays until a person acts.
+    fn sink(&self) -> Sink {
+        let sick = |reason, message| Sink { healthy: Some(false), reason, message };
+        if !self.halts.is_empty() {
+            let more = self.halts.len().saturating_sub(NAMED);
+            let named = self.halts[..self.halts.len() - more].join("; ");
+            let message = if more > 0 { format!("{named}; and {more} more") } else { named };
+            return sick(Reason::Halted, format!("stopped until the Integration changes: {message}"));
+        }
+        if self.circuit != Circuit::Closed {
+            let troubles = joined(&self.sink_troubles);
+            let message = if troubles.is_empty() { "the sink is left alone and records wait" } else { &troubles };
+            return sick(Reason::CircuitOpen, message.to_owned());
+        }
+        if !self.sink_troubles.is_empty() {
+            return sick(Reason::SecretUnusable, joined(&self.sink_troubles));
+        }
+        if let Some(failure) = &self.sink_failure {
+            return sick(Reason::SinkFailing, format!("one attempt after the other fails: {failure}"));
+        }
+        if !self.is_complete() {
+            let message = format!("{} of {} workers say how it is", self.answered, self.workers);
+            return Sink { healthy: None, reason: Reason::Unavailable, message };
+        }
+        Sink { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }
+    }
+}
+
+fn halts(mut halted: Vec<&HaltedPartition>) -> Vec<String> {
+    halted.sort_by_key(|halted| (&halted.topic, halted.partition));
+    let words = |HaltedPartition { topic, partition, offset, reason }: &HaltedPartition| {
+        format!("{topic}[{partition}]@{offset}: {reason}")
+    };
+    halted.into_iter().map(words).collect()
+}
+
+fn joined(texts: &BTreeSet<String>) -> String {
+    texts.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+}
+
+impl tally::Counts for Counts {
+    fn add(&mut self, now: &Self, before: &Self) {
+        add(&mut self.delivered, now.delivered, before.delivered);
+        add(&mut self.dead_lettered, now.dead_lettered, before.dead_lettered);
+        add(&mut self.failed, now.failed, before.failed);
+        add(&mut self.gone, now.gone, before.gone);
+        add_each(&mut self.attempts, &now.attempts, &before.attempts);
+    }
+}
+
+impl Answer for WorkerStatus {
+    type Counts = Counts;
+
+    fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    fn uptime(&self) -> Duration {
+        self.uptime.get()
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            delivered: self.delivered,
+            dead_lettered: self.dead_lettered,
+            failed: self.failed,
+            gone: self.gone,
+            attempts: self.attempts.clone(),
+        }
+    }
+}
+
+/// The status with what workers have done.
+pub fn with_work(previous: &IntegrationStatus, work: &Shown, now: Timestamp) -> IntegrationStatus {
+    let work = work.clone();
+    IntegrationStatus {
+        conditions: conditions(previous, work.sink, now),
+        rate: work.rate,
+        dead_letter_rate: work.dead_letter_rate,
+        error_rate: work.error_rate,
+        p95: work.p95,
+        in_flight: work.in_flight,
+        circuit: work.circuit,
+        gone: work.gone,
+        last_delivery_time: work.last_delivery.map(Time),
+        trouble: work.trouble,
+        ..previous.clone()
+    }
+}
+
+/// The sink's comes last, as passes keep it.
+fn conditions(previous: &IntegrationStatus, sink: Option<Sink>, now: Timestamp) -> Vec<Condition> {
+    let kind = ConditionType::SinkHealthy;
+    let mut conditions = Conditions::new(&previous.conditions, previous.observed_generation, now);
+    conditions.keep_all_but(kind);
+    match sink {
+        Some(Sink { healthy: Some(true), reason, message }) => conditions.yes(kind, reason, message),
+        Some(Sink { healthy: Some(false), reason, message }) => conditions.no(kind, reason, message),
+        Some(Sink { healthy: None, reason, message }) => conditions.unknown(kind, reason, message),
+        None => {}
+    }
+    conditions.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::wire::SinkFailure;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    /// A worker that has delivered so many, each within 64 ms.
+    fn worker(instance: &str, delivered: u64) -> WorkerStatus {
+        WorkerStatus {
+            instance: instance.to_owned(),
+            uptime: sluice_crds::Duration::from_secs(600),
+            delivered,
+            attempts: vec![0, 0, 0, 0, 0, 0, delivered],
+            last_delivery: Some(at(0).as_second()),
+            ..WorkerStatus::default()
+        }
+    }
+
+    /// What is shown after these looks, 30 s apart.
+    fn shown(looks: Vec<Vec<Option<WorkerStatus>>>) -> Shown {
+        let mut work = Work::resume(&IntegrationStatus::default(), at(0));
+        for (look, answers) in (0..).zip(looks) {
+            work.take(&answers, at(30 * look));
+        }
+        work.shown()
+    }
+
+    fn sink(status: WorkerStatus) -> String {
+        let Sink { healthy, reason, message } = shown(vec![vec![Some(worker("a", 0)), Some(status)]]).sink.unwrap();
+        format!("{healthy:?} {reason}: {message}")
+    }
+
+    #[test]
+    fn what_workers_did_in_the_last_minute_is_shown_for_people() {
+        let busy = WorkerStatus {
+            failed: 3,
+            dead_lettered: 60,
+            in_flight: 64,
+            gone: 7,
+            attempts: vec![0, 0, 0, 0, 0, 0, 950, 51],
+            ..worker("a", 1_050)
+        };
+        let minute = Timestamp::from_second(at(0).as_second() / 60 * 60).unwrap();
+        let expected = Shown {
+            rate: Some("35/s".into()),
+            dead_letter_rate: Some("2.0/s".into()),
+            error_rate: Some("0.2%".into()),
+            p95: Some("128ms".into()),
+            in_flight: Some("64".into()),
+            circuit: Some("Closed".into()),
+            gone: Some("7".into()),
+            last_delivery: Some(minute),
+            trouble: None,
+            sink: Some(Sink { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }),
+        };
+        assert_eq!(shown(vec![vec![Some(worker("a", 0))], vec![Some(busy)]]), expected);
+    }
+
+    #[test]
+    fn a_restart_is_no_burst() {
+        let before = || vec![Some(worker("a", 5_000)), Some(worker("b", 5_000))];
+        let after = vec![Some(worker("a2", 30)), Some(worker("b", 5_060))];
+        assert_eq!(shown(vec![before(), after]).rate.as_deref(), Some("3.0/s"));
+    }
+
+    #[test]
+    fn numbers_are_unknown_while_a_worker_is_and_an_open_circuit_is_known_all_the_same() {
+        let unknown = Some("unknown".to_owned());
+        let silent = shown(vec![vec![Some(worker("a", 1))], vec![Some(worker("a", 2)), None]]);
+        for number in [&silent.rate, &silent.error_rate, &silent.p95, &silent.in_flight, &silent.circuit] {
+            assert_eq!(*number, unknown, "{silent:?}");
+        }
+        let expected =
+            Sink { healthy: None, reason: Reason::Unavailable, message: "1 of 2 workers say how it is".into() };
+        assert_eq!(silent.sink, Some(expected));
+        let open = WorkerStatus { circuit: Circuit::Open, ..worker("a", 2) };
+        let open = shown(vec![vec![None, Some(open)]]);
+        assert_eq!((open.circuit.as_deref(), open.rate), (Some("Open"), unknown));
+        assert_eq!(open.sink.unwrap().reason, Reason::CircuitOpen);
+    }
+
+    #[test]
+    fn without_workers_only_what_lasts_is_shown() {
+        let mut work = Work::resume(&IntegrationStatus::default(), at(0));
+        work.take(&[Some(worker("a", 9))], at(0));
+        work.take(&[], at(30));
+        let lasting = Shown { last_delivery: work.last_delivery.and_then(minute), ..Shown::default() };
+        assert!(lasting.last_delivery.is_some());
+        assert_eq!(work.shown(), lasting);
+    }
+
+    #[test]
+    fn the_sink_is_not_healthy_where_workers_say_so() {
+        let halted = |partition, offset| HaltedPartition {
+            topic: "shop.orders".into(),
+            partition,
+            offset,
+            reason: "http: 422: the API answered 422".into(),
+        };
+        let failing = |attempts| WorkerStatus {
+            sink_failure: Some(SinkFailure { attempts, message: "no answer".into() }),
+            ..worker("b", 0)
+        };
+        let open = WorkerStatus {
+            circuit: Circuit::HalfOpen,
+            sink_trouble: Some("the sink is left alone: the API answered 503".into()),
+            ..worker("b", 0)
+        };
+        for (status, expected) in [
+            (worker("b", 3), "Some(true) Satisfied: "),
+            (failing(9), "Some(true) Satisfied: "),
+            (failing(10), "Some(false) SinkFailing: one attempt after the other fails: no answer"),
+            (open.clone(), "Some(false) CircuitOpen: the sink is left alone: the API answered 503"),
+            (
+                WorkerStatus { circuit: Circuit::Closed, ..open.clone() },
+                "Some(false) SecretUnusable: the sink is left alone: the API answered 503",
+            ),
+            (
+                WorkerStatus { halted: vec![halted(2, 17), halted(0, 5)], ..open },
+                concat!(
+                    "Some(false) Halted: stopped until the Integration changes: ",
+                    "shop.orders[0]@5: http: 422: the API answered 422; ",
+                    "shop.orders[2]@17: http: 422: the API answered 422",
+                ),
+            ),
+        ] {
+            assert_eq!(sink(status), expected);
+        }
+        let many = WorkerStatus { halted: (0..9).map(|partition| halted(partition, 1)).collect(), ..worker("b", 0) };
+        assert!(sink(many).ends_with("; and 6 more"));
+    }
+
+    #[test]
+    fn only_the_sink_s_condition_changes_and_keeps_its_time_while_it_stays_the_same() {
+        let mut before = Conditions::new(&[], Some(3), at(0));
+        before.yes(ConditionType::Ready, Reason::Running, "");
+        before.yes(ConditionType::Paused, Reason::Paused, "");
+        let before = IntegrationStatus {
+            conditions: before.finish(),
+            observed_generation: Some(3),
+            lag: Some("5".into()),
+            ..IntegrationStatus::default()
+        };
+        let open = shown(vec![vec![Some(WorkerStatus { circuit: Circuit::Open, ..worker("a", 0) })]]);
+        let first = with_work(&before, &open, at(10));
+        let second = with_work(&first, &open, at(20));
+        assert_eq!(second, first);
+        let told: Vec<_> =
+            second.conditions.iter().map(|one| (one.type_.as_str(), one.last_transition_time.0)).collect();
+        assert_eq!(told, [("Ready", at(0)), ("Paused", at(0)), ("SinkHealthy", at(10))]);
+        assert_eq!((second.lag.as_deref(), second.circuit.as_deref()), (Some("5"), Some("Open")));
+        let none = with_work(&second, &Shown::default(), at(30));
+        assert_eq!(none.conditions, before.conditions);
+    }
+}
