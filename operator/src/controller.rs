@@ -205,7 +205,8 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, N
             let written = report(object, context, &pass.status).await?;
             Ok((written, pass.next))
         }
-        Err(Error::Stale) => Err(Error::Stale),
+        // The next look sees what has changed; there is nothing to tell.
+        Err(error @ (Error::Stale | Error::Overtaken)) => Err(error),
         Err(error) => {
             warn!(%error, "The pass failed and will be tried again");
             if error.can_be_written() {

@@ -37,6 +37,9 @@ pub enum Error {
     /// The object changed while it was looked at.
     #[error("the resource changed during the pass")]
     Stale,
+    /// Something that the resource owns changed while it was looked at.
+    #[error("an object of the resource changed during the pass")]
+    Overtaken,
     /// The pass took longer than it may.
     #[error("the pass did not finish within {0:?}")]
     TimedOut(std::time::Duration),
@@ -64,7 +67,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Rejected(rejections) => rejection::reason(rejections),
-            Self::Kube { .. } | Self::Stale => Reason::KubernetesError,
+            Self::Kube { .. } | Self::Stale | Self::Overtaken => Reason::KubernetesError,
             Self::Kafka { .. } => Reason::KafkaUnreachable,
             Self::Refused { source, .. } => refusal(source.code),
             Self::TimedOut(_) => Reason::TimedOut,
@@ -77,7 +80,7 @@ impl Error {
             Self::Kube { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
             }
-            Self::Stale => false,
+            Self::Stale | Self::Overtaken => false,
             Self::Kafka { .. } | Self::Refused { .. } | Self::Rejected(_) | Self::TimedOut(_) => true,
         }
     }
@@ -86,9 +89,13 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Stale => Retry::Newer,
-            Self::Kube { .. } | Self::Kafka { .. } | Self::Refused { .. } | Self::Rejected(_) | Self::TimedOut(_) => {
-                Retry::Later
-            }
+            // The watch brings the next pass at once, with what changed; the backoff is for an event that was lost.
+            Self::Overtaken
+            | Self::Kube { .. }
+            | Self::Kafka { .. }
+            | Self::Refused { .. }
+            | Self::Rejected(_)
+            | Self::TimedOut(_) => Retry::Later,
         }
     }
 }

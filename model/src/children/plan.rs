@@ -13,6 +13,8 @@ pub enum Change {
         child: Child,
         /// The uid of the one that was observed: no other is changed.
         uid: String,
+        /// Its resourceVersion: it is changed only as it was observed.
+        resource_version: String,
         /// The fields that differ.
         differences: Vec<Difference>,
     },
@@ -79,8 +81,12 @@ fn update(child: &Child, live: &Live) -> Option<Change> {
         return None;
     }
     let differences = differences(&child.manifest, &live.object);
-    let uid = live.metadata("uid").to_owned();
-    (!differences.is_empty()).then(|| Change::Update { child: child.clone(), uid, differences })
+    (!differences.is_empty()).then(|| Change::Update {
+        child: child.clone(),
+        uid: live.metadata("uid").to_owned(),
+        resource_version: live.metadata("resourceVersion").to_owned(),
+        differences,
+    })
 }
 
 /// Of the objects that are ours and no longer wanted: all but the newest configurations.

@@ -47,7 +47,7 @@ pub struct Metrics {
 pub enum Outcome {
     /// As it should.
     Ok,
-    /// The object changed meanwhile.
+    /// The object, or one that it owns, changed meanwhile.
     Stale,
     /// The world did not let it, by class.
     Failed(String),
@@ -62,7 +62,7 @@ impl Outcome {
     pub fn of<T>(result: &Result<T, Error>) -> Self {
         match result {
             Ok(_) => Self::Ok,
-            Err(Error::Stale) => Self::Stale,
+            Err(Error::Stale | Error::Overtaken) => Self::Stale,
             Err(error) => Self::Failed(error.reason().to_string()),
         }
     }

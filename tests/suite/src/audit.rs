@@ -24,6 +24,17 @@ pub struct Request {
     /// What it is about.
     #[serde(default)]
     pub object_ref: Object,
+    /// What was answered.
+    #[serde(default)]
+    pub response_status: Answer,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Answer {
+    /// HTTP's code.
+    pub code: u16,
 }
 
 /// What a request is about.

@@ -34,7 +34,7 @@ use tokio::{
 };
 
 type Body = UnsyncBoxBody<Bytes, Error>;
-type Upstream = Client<hyper_rustls::HttpsConnector<HttpConnector>, Incoming>;
+type Upstream = Client<hyper_rustls::HttpsConnector<HttpConnector>, Body>;
 type Judge = Arc<dyn Fn(&Asked) -> Fate + Send + Sync>;
 /// Something that is done when a request is lost.
 pub type Deed = Arc<dyn Fn() + Send + Sync>;
@@ -63,6 +63,8 @@ pub enum Fate {
     LoseAnswer(Deed),
     /// It never arrives, and nobody ever answers.
     Swallow,
+    /// It arrives late, also where nobody waits for the answer any more.
+    Delay(Delay),
     /// A list is answered as it was answered the first time.
     Stale,
     /// A watch is told that its version is too old.
@@ -80,6 +82,45 @@ impl Fate {
     /// The connection breaks after the request was carried out.
     pub fn lose_answer() -> Self {
         Self::LoseAnswer(Arc::new(|| ()))
+    }
+}
+
+/// Where requests are held up on their way until they are let through. Clones are one place.
+#[derive(Clone, Default)]
+pub struct Delay(Arc<Delayed>);
+
+#[derive(Default)]
+struct Delayed {
+    is_over: channel::Sender<bool>,
+    held: channel::Sender<usize>,
+    /// What the API server answered to those that were let through.
+    answers: channel::Sender<Vec<StatusCode>>,
+}
+
+impl Delay {
+    /// Waits until a request is held up.
+    pub async fn holds_one(&self) {
+        let mut held = self.0.held.subscribe();
+        held.wait_for(|held| *held > 0).await.expect("this is its sender");
+    }
+
+    /// Lets everything through, from now on too; gives the answers to what was held up.
+    pub async fn end(&self) -> Vec<StatusCode> {
+        let held = *self.0.held.borrow();
+        self.0.is_over.send_replace(true);
+        let mut answers = self.0.answers.subscribe();
+        let answers = answers.wait_for(|answers| answers.len() >= held).await;
+        answers.expect("this is its sender").clone()
+    }
+
+    async fn pass(&self) {
+        self.0.held.send_modify(|held| *held += 1);
+        let mut is_over = self.0.is_over.subscribe();
+        is_over.wait_for(|is_over| *is_over).await.expect("this is its sender");
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.0.answers.send_modify(|answers| answers.push(status));
     }
 }
 
@@ -172,7 +213,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 impl Shared {
     /// The answer; an error breaks the connection.
-    async fn answer(&self, request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
         let asked = Asked {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -186,19 +227,38 @@ impl Shared {
                 bail!("the connection broke")
             }
             Fate::LoseAnswer(deed) => {
-                self.forward(&asked, request).await?.into_body().collect().await?;
+                self.forward(&asked, request.map(sent)).await?.into_body().collect().await?;
                 deed();
                 bail!("the connection broke")
             }
             Fate::Swallow => pending().await,
+            Fate::Delay(delay) => self.forward_late(asked, request, delay).await,
             Fate::Stale if let Some(list) = self.first_list(&asked) => Ok(json_response(StatusCode::OK, list)),
             Fate::Gone if asked.is_watch() => Ok(json_response(StatusCode::OK, gone())),
             Fate::Silence if asked.is_watch() => Ok(json_response_of(StatusCode::OK, silence())),
-            Fate::Forward | Fate::Stale | Fate::Gone | Fate::Silence => self.forward(&asked, request).await,
+            Fate::Forward | Fate::Stale | Fate::Gone | Fate::Silence => self.forward(&asked, request.map(sent)).await,
         }
     }
 
-    async fn forward(&self, asked: &Asked, mut request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
+    /// In a task of its own, which does not end with the connection.
+    async fn forward_late(
+        self: Arc<Self>,
+        asked: Asked,
+        request: Request<Incoming>,
+        delay: Delay,
+    ) -> anyhow::Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, whole(body.collect().await?.to_bytes()));
+        let late = async move {
+            delay.pass().await;
+            let answer = self.forward(&asked, request).await?;
+            delay.answered(answer.status());
+            Ok(answer)
+        };
+        tokio::spawn(late).await?
+    }
+
+    async fn forward(&self, asked: &Asked, mut request: Request<Body>) -> anyhow::Result<Response<Body>> {
         let mut parts = self.server.clone().into_parts();
         parts.path_and_query = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from_parts(parts)?;
@@ -228,6 +288,11 @@ impl Shared {
 
 fn key(asked: &Asked) -> String {
     format!("{}?{}", asked.path, asked.query)
+}
+
+/// A body as it comes.
+fn sent(body: Incoming) -> Body {
+    body.map_err(Error::from).boxed_unsync()
 }
 
 fn whole(bytes: Bytes) -> Body {

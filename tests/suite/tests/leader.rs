@@ -7,13 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
-use kube::Api;
-use sluice_crds::{Topic, metrics::operator::LEADER};
+use http::StatusCode;
+use k8s_openapi::{
+    api::{apps::v1::Deployment, coordination::v1::Lease, events::v1::Event},
+    jiff::Timestamp,
+};
+use kube::{Api, api::ListParams};
+use sluice_crds::{Integration, Topic, metrics::operator::LEADER};
 use sluice_suite::{
     Stage,
     audit::{self, Request},
-    operator::{Operator, SERVICE_ACCOUNT, Signal, forget_lease},
+    operator::{Launch, Operator, SERVICE_ACCOUNT, Signal, forget_lease},
+    proxy::{Asked, Delay, Fate, Proxy},
     until,
     world::{PATIENCE, judge_topic},
 };
@@ -23,15 +28,24 @@ use tokio::{sync::Mutex, task::JoinHandle};
 const TAKEOVER: Duration = Duration::from_secs(25);
 const HAND_OVER: Duration = Duration::from_secs(2);
 
+/// Topics that are changed all the time.
+const BUSY: usize = 10;
+
 /// The tests share the lease, so one runs at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A stage with a replica `a` that leads and a replica `b` that stands by.
 async fn two_replicas(stage: &Stage) -> (Operator, Operator) {
+    two_replicas_of(stage, None).await
+}
+
+/// The same with another way to the API server for `a`.
+async fn two_replicas_of(stage: &Stage, server: Option<String>) -> (Operator, Operator) {
     forget_lease(&stage.client).await.unwrap();
-    let a = stage.start(&stage.launch(&format!("{}-a", stage.namespace))).await.unwrap();
+    let launch = |replica| stage.launch(&format!("{}-{replica}", stage.namespace));
+    let a = stage.start(&Launch { server, ..launch("a") }).await.unwrap();
     a.leads(PATIENCE).await.unwrap();
-    let b = stage.start(&stage.launch(&format!("{}-b", stage.namespace))).await.unwrap();
+    let b = stage.start(&launch("b")).await.unwrap();
     assert!(b.metric(LEADER.name).await.unwrap() < 0.5, "{}", b.log());
     (a, b)
 }
@@ -49,7 +63,7 @@ async fn topic_is_ready(stage: &Stage, name: &str) {
 fn changes(stage: Arc<Stage>) -> JoinHandle<()> {
     tokio::spawn(async move {
         for round in 1.. {
-            for topic in 0..10 {
+            for topic in 0..BUSY {
                 apply_topic(&stage, &format!("busy-{topic}"), 1_000_000 + round).await;
             }
         }
@@ -113,9 +127,10 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_writes_nothing_more
     let stage = Arc::new(Stage::begin("stopped").await.unwrap());
     let (a, b) = two_replicas(&stage).await;
     let changes = changes(Arc::clone(&stage));
+    // From then on it always has something to write.
     until("the leader is busy", PATIENCE, || async {
         let count = writes_of(&stage, &a).len();
-        if count > 50 { Ok(()) } else { Err(format!("{count} writes")) }
+        if count >= BUSY { Ok(()) } else { Err(format!("{count} writes")) }
     })
     .await
     .unwrap();
@@ -130,9 +145,90 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_writes_nothing_more
 
     let (before, after): (Vec<_>, Vec<_>) =
         writes_of(&stage, &a).into_iter().partition(|request| request.received < taken);
-    assert!(before.len() > 50, "{}", before.len());
+    assert!(before.len() >= BUSY, "{}", before.len());
     assert_eq!(after, [], "written by a replica whose lease is over");
     changes.abort();
     topic_is_ready(&stage, "busy-0").await;
     assert!(!writes_of(&stage, &b).is_empty());
+}
+
+/// Makes an Integration, or gives it another number of replicas.
+async fn apply_integration(stage: &Stage, replicas: i32) {
+    let spec = format!(
+        "{{source: {{topic: {{name: orders}}}}, sink: {{http: {{url: 'http://api.example/'}}}}, replicas: {replicas}}}"
+    );
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: to-api}}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+}
+
+/// Waits until the Integration's workers are that many; gives the version of their Deployment.
+async fn workers_are(stage: &Stage, replicas: i32) -> Option<String> {
+    let judge = |deployment: &Deployment| {
+        let seen = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        if seen == Some(replicas) { Ok(deployment.metadata.resource_version.clone()) } else { Err(format!("{seen:?}")) }
+    };
+    stage.until("to-api-worker", &format!("{replicas} workers"), judge).await.unwrap()
+}
+
+fn is_update_of_deployment(asked: &Asked) -> bool {
+    // What is created is applied without force.
+    asked.is_write() && asked.path.contains("/deployments/") && asked.query.contains("force=true")
+}
+
+#[tokio::test]
+async fn an_update_that_arrives_after_the_takeover_is_refused() {
+    let _alone = ALONE.lock().await;
+    let stage = Stage::begin("late").await.unwrap();
+    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let (a, b) = two_replicas_of(&stage, Some(proxy.url.clone())).await;
+    apply_topic(&stage, "orders", 1_000_000).await;
+    apply_integration(&stage, 1).await;
+    workers_are(&stage, 1).await;
+
+    let held = delay.clone();
+    proxy.judge(move |asked| match asked {
+        asked if is_update_of_deployment(asked) => Fate::Delay(held.clone()),
+        asked if asked.is_about_a_lease() => Fate::Swallow,
+        _ => Fate::Forward,
+    });
+    apply_integration(&stage, 2).await;
+    delay.holds_one().await;
+    // It was sent by the leader, and is still under way when there is another one.
+    b.leads(TAKEOVER).await.unwrap();
+    let taken = taken_by(&stage, &b).await;
+    assert!(a.ended_within(PATIENCE).is_some(), "a replica that lost its lease ends: {}", a.log());
+    apply_integration(&stage, 3).await;
+    let version = workers_are(&stage, 3).await;
+
+    let answers = delay.end().await;
+    assert!(answers.iter().all(|answer| *answer == StatusCode::CONFLICT), "{answers:?}");
+    assert_eq!(workers_are(&stage, 3).await, version, "nothing was written over it");
+    let late = writes_of(&stage, &a).into_iter().filter(|request| request.received > taken);
+    let late: Vec<_> = late.map(|request| (request.object_ref.resource, request.response_status.code)).collect();
+    assert_eq!(late, vec![("deployments".to_owned(), 409); answers.len()]);
+}
+
+#[tokio::test]
+async fn an_update_over_what_changed_meanwhile_is_made_again_without_a_word() {
+    let _alone = ALONE.lock().await;
+    let stage = Stage::begin("overtaken").await.unwrap();
+    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let launch = stage.launch_apart("overtaken").await.unwrap();
+    let operator = stage.start(&Launch { server: Some(proxy.url.clone()), ..launch }).await.unwrap();
+    apply_topic(&stage, "orders", 1_000_000).await;
+    apply_integration(&stage, 1).await;
+    workers_are(&stage, 1).await;
+
+    let held = delay.clone();
+    proxy.judge(move |asked| if is_update_of_deployment(asked) { Fate::Delay(held.clone()) } else { Fate::Forward });
+    apply_integration(&stage, 2).await;
+    delay.holds_one().await;
+    stage.touch::<Deployment>("to-api-worker").await.unwrap();
+    assert_eq!(delay.end().await, [StatusCode::CONFLICT]);
+    workers_are(&stage, 2).await;
+    assert!(!operator.log().contains("The pass failed"), "{}", operator.log());
+    let told = stage.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let told: Vec<_> = told.into_iter().filter_map(|event| event.reason).collect();
+    assert!(!told.contains(&"KubernetesError".to_owned()), "{told:?}");
 }
