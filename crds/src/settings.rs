@@ -63,8 +63,8 @@ pub struct AdminRequests {
     /// Topics in one request at most. Default: 1000.
     #[schemars(range(min = 1))]
     pub max_topics: u16,
-    /// How long a request waits for another one to share it, each time one comes along; at most ten times as long in all.
-    /// Default: `5ms`.
+    /// How long a request waits for another one to share it, each time one comes along. Where many came within the last second, up to
+    /// ten times as long; in all at most forty times that. Default: `5ms`.
     pub linger: Duration,
     /// How long Kafka may take to answer. Less than 10 s, so that what a replica asked for in time is over before another one
     /// leads. Default: `8s`.

@@ -26,8 +26,8 @@ pub struct Batching {
     /// How many topics one request speaks of at most. 1,000 by default: a broker answers such a request in about 0.1 s, and
     /// larger ones gain nothing.
     pub max_topics: usize,
-    /// How long the latest call of a batch waits for another one: 5 ms by default, and a batch no longer than ten times that.
-    /// Calls that come while a batch is on its way go together into the next one in any case.
+    /// How long the latest call of a batch waits for another one: 5 ms by default, and up to ten times that where many came a moment
+    /// ago; a batch no longer than forty times that. Calls that come while a batch is on its way go together into the next one.
     pub linger: Duration,
 }
 

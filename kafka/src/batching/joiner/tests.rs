@@ -113,9 +113,27 @@ async fn a_batch_grows_while_others_come_along_but_not_for_ever() {
         time::sleep(Duration::from_millis(4 * number)).await;
         joiner.ask(change(&format!("topic-{number}"), 0)).await
     };
-    join_all((0..20).map(later)).await;
-    // 50 ms of the 80.
-    assert_eq!(script.sizes(), [13, 7]);
+    join_all((0..60).map(later)).await;
+    // 200 ms of the 240.
+    assert_eq!(script.sizes(), [51, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_many_came_more_are_waited_for_until_they_have_gone() {
+    let script = Script::default();
+    let joiner = joiner(&script, 1000);
+    let at = async |millis: u64| {
+        time::sleep(Duration::from_millis(millis)).await;
+        let asked = Instant::now();
+        joiner.ask(change(&format!("topic-{millis}"), 0)).await.unwrap();
+        asked.elapsed()
+    };
+    // Seldom enough that each would be alone, after ten that come together.
+    let crowd = (0..10).chain((1..=20).map(|number| number * 30));
+    join_all(crowd.map(at)).await;
+    assert_eq!(script.sizes(), [10, 20]);
+    let waited = at(2000).await;
+    assert!(waited <= LINGER + Duration::from_millis(1), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
