@@ -17,7 +17,7 @@ use crate::{
     queue::Depth,
     rounds::Rounds,
     schema::Schemas,
-    topic::{Identities, Relations, Sightings},
+    topic::{Farewells, Identities, Relations, Sightings},
     watch::Watched,
     webhook::Reception,
 };
@@ -52,6 +52,8 @@ pub struct Context {
     pub relations: Relations,
     /// Lag and dead letters, as the brokers last told.
     pub measurements: Measurements,
+    /// What passes over Topics in deletion look at together.
+    pub farewells: Farewells,
     /// What the last passes saw of Kafka topics.
     pub sightings: Sightings,
     /// The schema registries.

@@ -1,11 +1,13 @@
 //! What the world did that a pass could not go on.
 
+use std::sync::Arc;
+
 use sluice_crds::Reason;
 use sluice_kafka::{ErrorCode, TopicError};
 use sluice_model::{Rejection, rejection};
 
 /// What the world did, each with what was being done to what.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused, or cannot be reached.
     #[error("could not {doing}: {source}")]
@@ -13,7 +15,7 @@ pub enum Error {
         /// What was being done to what.
         doing: String,
         /// What came of it.
-        source: Box<kube::Error>,
+        source: Arc<kube::Error>,
     },
     /// No answer came from a Kafka cluster.
     #[error("Kafka cluster {cluster:?}: {source}")]
@@ -123,7 +125,7 @@ impl<T> Doing<T> for Result<T, kube::Error> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
         self.map_err(|source| match source {
             kube::Error::Api(status) if status.is_conflict() => Error::Stale,
-            source => Error::Kube { doing: doing(), source: Box::new(source) },
+            source => Error::Kube { doing: doing(), source: Arc::new(source) },
         })
     }
 }

@@ -21,6 +21,7 @@ mod idle;
 mod integration;
 mod kubernetes;
 mod leader;
+mod looks;
 mod measure;
 mod metrics;
 mod queue;

@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     rounds::{self, Rounds},
     schema::Schemas,
-    topic::{self, Identities, Relations, Sightings},
+    topic::{self, Farewells, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
     webhook,
 };
@@ -60,6 +60,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         integrations: Watched::default(),
         namespaces: arguments.namespaces.clone(),
         identities: Identities::default(),
+        farewells: Farewells::default(),
         measurements: Measurements::default(),
         sightings: Sightings::default(),
         metrics,

@@ -1,6 +1,6 @@
 //! What Topics, Webhooks and Integrations have to do with each other: who claims a Kafka topic, and who uses a Topic.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Tenancy, Topic};
@@ -16,7 +16,7 @@ use crate::tenancy::allows_topic;
 /// changed.
 #[derive(Debug, Default)]
 pub struct Relations {
-    places: HashMap<Place, BTreeMap<NamespacedName, Claim>>,
+    places: HashMap<Place, Vec<Claim>>,
     topics: HashMap<NamespacedName, Place>,
     /// The Topics that name a subject of a schema registry, by registry and subject, the oldest first.
     subjects: HashMap<Subject, BTreeSet<(Option<Timestamp>, NamespacedName)>>,
@@ -58,13 +58,25 @@ impl Relations {
             Some(before) if *before != place => self.topic_is_gone(&name),
             _ => BTreeSet::new(),
         };
-        let before = self.places.entry(place.clone()).or_default().insert(name.clone(), claim.clone());
-        if before.as_ref() != Some(&claim) {
+        if self.claim_is(&place, &claim) {
             concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()).filter(|rival| *rival != name));
         }
         concerned.extend(self.subject_is(topic, &claim));
         self.topics.insert(name, place);
         concerned
+    }
+
+    /// Takes a claim as it is now; says whether it was another one before.
+    fn claim_is(&mut self, place: &Place, claim: &Claim) -> bool {
+        let Some(claims) = self.places.get_mut(place) else {
+            self.places.insert(place.clone(), vec![claim.clone()]);
+            return true;
+        };
+        if let Some(known) = claims.iter_mut().find(|known| known.topic == claim.topic) {
+            return std::mem::replace(known, claim.clone()) != *claim;
+        }
+        claims.push(claim.clone());
+        true
     }
 
     /// Takes the subject that a Topic names now. Gives the other Topics that name it or the one from before, where it changed.
@@ -103,7 +115,7 @@ impl Relations {
         let Some(place) = self.topics.remove(name) else { return BTreeSet::new() };
         let mut concerned = self.subject_is_gone(name);
         if let Some(claims) = self.places.get_mut(&place) {
-            claims.remove(name);
+            claims.retain(|claim| claim.topic != *name);
             if claims.is_empty() {
                 self.places.remove(&place);
             }
@@ -124,29 +136,21 @@ impl Relations {
     pub fn are_one(&mut self, clusters: &[String]) -> BTreeSet<NamespacedName> {
         self.same.retain(|names| !names.iter().any(|name| clusters.contains(name)));
         self.same.push(clusters.to_vec());
-        let mut by_name: HashMap<&str, Vec<&BTreeMap<NamespacedName, Claim>>> = HashMap::new();
+        let mut by_name: HashMap<&str, Vec<&Vec<Claim>>> = HashMap::new();
         for (place, claims) in self.places.iter().filter(|(place, _)| clusters.contains(&place.cluster)) {
             by_name.entry(&place.name).or_default().push(claims);
         }
         let contested = by_name.into_values().filter(|claims| claims.len() > 1);
-        contested.flatten().flat_map(BTreeMap::keys).cloned().collect()
+        contested.flatten().flatten().map(|claim| claim.topic.clone()).collect()
     }
 
     /// What a Topic has to do with others.
     pub fn of(&self, topic: &Topic) -> References {
-        self.with(topic, &self.users)
+        self.of_users(topic, &self.users)
     }
 
     /// The same, with these users instead of those that are known.
-    pub fn of_users(&self, topic: &Topic, users: impl Iterator<Item = (User, BTreeSet<Use>)>) -> References {
-        let mut all = Users::default();
-        for (who, uses) in users {
-            all.set(who, uses);
-        }
-        self.with(topic, &all)
-    }
-
-    fn with(&self, topic: &Topic, users: &Users) -> References {
+    pub fn of_users(&self, topic: &Topic, users: &Users) -> References {
         let (place, own) = Claim::of(topic);
         let clusters = self.names_of(&place.cluster);
         let users: BTreeSet<Usage> =
@@ -166,7 +170,7 @@ impl Relations {
     fn claims<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Claim> {
         let places = self.names_of(&place.cluster).into_iter();
         let places = places.map(|cluster| Place { cluster: cluster.to_owned(), name: place.name.clone() });
-        places.filter_map(|place| self.places.get(&place)).flat_map(BTreeMap::values)
+        places.filter_map(|place| self.places.get(&place)).flatten()
     }
 
     /// All names of a Kafka cluster that are known.

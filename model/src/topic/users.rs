@@ -136,6 +136,16 @@ fn beside(who: &User, name: &str) -> NamespacedName {
     NamespacedName { namespace: who.name.namespace.clone(), name: name.to_owned() }
 }
 
+impl FromIterator<(User, BTreeSet<Use>)> for Users {
+    fn from_iter<T: IntoIterator<Item = (User, BTreeSet<Use>)>>(all: T) -> Self {
+        let mut users = Self::default();
+        for (who, uses) in all {
+            users.set(who, uses);
+        }
+        users
+    }
+}
+
 impl Users {
     /// Takes what a user uses now; nothing, once it is gone. Gives the targets for which something changed.
     pub fn set(&mut self, who: User, uses: BTreeSet<Use>) -> BTreeSet<Target> {

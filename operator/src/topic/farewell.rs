@@ -8,7 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use sluice_crds::{Integration, Topic, TopicStatus, Webhook};
 use sluice_model::topic::{
-    Farewell, Outcome, References, Release, Usage, farewell, report, uses_of_integration, uses_of_webhook, validate,
+    Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
 };
 use tracing::{info, warn};
 
@@ -17,12 +17,21 @@ use crate::{
     context::Context,
     controller::{Next, Pass},
     error::{Doing, Error},
+    looks::Looks,
 };
 
 /// How long a namespace that is being deleted waits for Kafka.
 const NAMESPACE_PATIENCE: Duration = Duration::from_secs(30);
 /// Users that go wake the Topic; this is for an event that was lost.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
+
+/// What all farewells at a moment look at together.
+#[derive(Debug, Default)]
+pub struct Farewells {
+    users: Looks<(), Users>,
+    /// Whether they are going.
+    namespaces: Looks<String, bool>,
+}
 
 /// How a farewell came out.
 enum End {
@@ -36,7 +45,9 @@ enum End {
 
 /// A pass over a Topic that is being deleted and holds on to its Kafka topic.
 pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>, Error> {
-    let namespace_goes = is_going(&context.client, &topic.namespace().unwrap_or_default()).await?;
+    let namespace = topic.namespace().unwrap_or_default();
+    let is_going = is_going(&context.client, &namespace);
+    let namespace_goes = *context.farewells.namespaces.at(namespace.clone(), is_going).await?;
     let end = match end(topic, context, namespace_goes).await {
         Err(error) if namespace_goes && is_out_of_patience(topic) => End::Released(Release::GivenUp(error.to_string())),
         end => end?,
@@ -63,7 +74,8 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
 }
 
 async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<End, Error> {
-    let references = live_references(topic, context).await?;
+    let users = context.farewells.users.at((), live_users(context)).await?;
+    let references = context.relations.of_users(topic, &users);
     match farewell(topic, &references, namespace_goes) {
         Farewell::Release(reason) => Ok(End::Released(reason)),
         Farewell::Wait(users) => Ok(End::InUse(users)),
@@ -71,12 +83,11 @@ async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<E
     }
 }
 
-/// Who uses the Topic at this moment, from the API server and not from a cache: a cache may not know yet of the user that
-/// was made just now.
-async fn live_references(topic: &Topic, context: &Context) -> Result<References, Error> {
+/// Who uses Topics at this moment, from the API server and not from a cache: a cache may not know yet of the user that was made
+/// just now.
+async fn live_users(context: &Context) -> Result<Users, Error> {
     let (integrations, webhooks) = futures::try_join!(list::<Integration>(context), list::<Webhook>(context))?;
-    let users = integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook));
-    Ok(context.relations.of_users(topic, users))
+    Ok(integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook)).collect())
 }
 
 /// All resources of a kind that the operator may see.

@@ -20,6 +20,7 @@ use sluice_model::topic::{Change, Claim, Known, Outcome, Plan, Wanted, plan, rep
 use tokio::time::{Instant, sleep_until};
 
 pub use drift::{Sightings, follow_clusters};
+pub use farewell::Farewells;
 pub use identities::Identities;
 pub use relations::{Related, Relations};
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sluice_crds::{Integration, NamespacedName, Tenancy, Topic, Webhook};
-use sluice_model::topic::{self, References, Use, User, UserKind, uses_of_integration, uses_of_webhook};
+use sluice_model::topic::{self, References, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 
 /// The relations, as far as the watches have told. No pass begins before they have told everything once.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Relations {
     }
 
     /// The same, with these users instead of those that the watches have told.
-    pub fn of_users(&self, topic: &Topic, users: impl Iterator<Item = (User, BTreeSet<Use>)>) -> References {
+    pub fn of_users(&self, topic: &Topic, users: &Users) -> References {
         self.lock().of_users(topic, users)
     }
 
