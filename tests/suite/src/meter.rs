@@ -1,7 +1,8 @@
 //! What the operator's own metrics say of its work, for benchmarks.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
+use anyhow::Context;
 use sluice_crds::metrics::{operator, process};
 use tokio::time::sleep;
 
@@ -14,6 +15,10 @@ pub struct Meter {
     pub writes: f64,
     /// Requests to the API server that read, watches apart.
     pub reads: f64,
+    /// Renewals of the lease.
+    pub renewals: f64,
+    /// Watches that were begun.
+    pub watches: f64,
     /// Requests to Kafka.
     pub kafka: f64,
     /// Requests to Kafka for the offsets of one group.
@@ -22,6 +27,8 @@ pub struct Meter {
     pub cpu: f64,
     /// Bytes of memory.
     pub memory: f64,
+    /// Bytes of memory at the moment when it was most.
+    pub peak: f64,
 }
 
 impl Meter {
@@ -34,12 +41,23 @@ impl Meter {
         Ok(Self {
             writes: metric(verb("patch")).await? + metric(verb("create")).await? + metric(verb("delete")).await?,
             reads: metric(verb("get")).await? + metric(verb("list")).await?,
+            // Nothing else is written with this verb.
+            renewals: metric(verb("update")).await?,
+            watches: metric(verb("watch")).await?,
             kafka: metric(kafka.to_owned()).await?,
             groups: metric(of_groups).await?,
             cpu: metric(process::CPU.name.to_owned()).await?,
             memory: metric(process::MEMORY.name.to_owned()).await?,
+            peak: peak(operator)?,
         })
     }
+}
+
+/// The kernel's `VmHWM`.
+fn peak(operator: &Operator) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", operator.id()))?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    Ok(kilobytes.context("the kernel does not tell how much memory was used")?.parse::<f64>()? * 1024.0)
 }
 
 /// The meters before and after some work.

@@ -1,17 +1,21 @@
 //! What many Topics cost: time until all are ready, requests to API server and Kafka, CPU and memory, while they are made, changed,
-//! left alone and deleted. Beside it stands what nobody can do with less: topics made in batches of 100, and two writes of a
-//! status for each object, without a look at anything.
+//! left alone and deleted. Beside it stands what nobody can do with less: topics made in batches of at most 100, and two writes of
+//! a status for each object, without a look at anything. Each target is printed with whether it was kept.
 #![allow(clippy::print_stdout, reason = "the figures are told on the terminal")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    runtime::watcher::{self, Event, watcher},
+};
 use serde_json::{Value, json};
 use sluice_cluster::{Cluster, Part, Target, exit};
 use sluice_crds::Topic;
@@ -19,11 +23,10 @@ use sluice_kafka::NewTopic;
 use sluice_suite::{
     Stage,
     meter::{Meter, during, pause},
-    operator::Launch,
-    until,
+    operator::{Launch, Operator},
     world::judge_topic,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 const CLUSTER: &str = "bench-topics";
 /// Requests that users have under way at the same time.
@@ -42,6 +45,9 @@ struct Phase {
     took: Duration,
     meters: [Meter; 2],
 }
+
+/// One of the phases.
+type PhaseOf = fn(&Figures) -> &Phase;
 
 /// All figures of one number of Topics.
 struct Figures {
@@ -74,7 +80,17 @@ fn measure_all() -> anyhow::Result<Vec<Figures>> {
     }
     let target = Target::up(CLUSTER, &[Part::ControlPlane, Part::GatewayCrds, Part::Kafka])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(warm_up(&target))?;
     sizes.into_iter().map(|size| runtime.block_on(measure(&target, size))).collect()
+}
+
+/// The first requests to API server and broker load and compile what they need: nobody is to pay for that.
+async fn warm_up(target: &Target) -> anyhow::Result<()> {
+    let stage = Stage::on(target.clone(), "warm").await?;
+    for _ in 0..3 {
+        least_possible(&stage, 2 * BATCH).await?;
+    }
+    Ok(())
 }
 
 async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
@@ -86,16 +102,11 @@ async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
     let launch = Launch { measuring: "{}", drift_interval: "1m", log: "info".to_owned(), ..stage.launch("bench") };
     let operator = stage.start(&launch).await?;
     operator.leads(PATIENCE).await?;
-    let made = phase(&operator, async {
-        create(&stage, size, |_| Ok(())).await?;
-        all_are_ready(&stage, size).await
-    });
+    let ready = async |generation| all_are(&stage, size, |topic| is_ready(topic, generation)).await;
+    let made = phase(&operator, async { futures::try_join!(create(&stage, size, |_| Ok(())), ready(1)).map(drop) });
     let made = made.await?;
     println!("{size} Topics, all ready: {:.1} s", made.took.as_secs_f64());
-    let changed = phase(&operator, async {
-        change(&stage, size).await?;
-        all_are_ready(&stage, size).await
-    });
+    let changed = phase(&operator, async { futures::try_join!(change(&stage, size), ready(2)).map(drop) });
     let changed = changed.await?;
     // What the change still stirs comes to rest.
     pause(Duration::from_secs(10)).await;
@@ -109,10 +120,7 @@ async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
     Ok(Figures { topics: size, least, made, changed, rest, single, deleted })
 }
 
-async fn phase(
-    operator: &sluice_suite::operator::Operator,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<Phase> {
+async fn phase(operator: &Operator, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Phase> {
     let mut result = Ok(());
     let begin = Instant::now();
     let mut took = Duration::ZERO;
@@ -154,7 +162,8 @@ async fn least_possible(stage: &Stage, size: usize) -> anyhow::Result<Duration> 
         let sender = sender;
         create(stage, size, |topic| Ok(sender.send(topic)?)).await
     };
-    futures::try_join!(created, least_work(stage, receiver))?;
+    let seen = all_are(stage, size, |topic| topic.status.as_ref().is_some_and(|status| status.partitions == Some(1)));
+    futures::try_join!(created, least_work(stage, receiver), seen)?;
     let took = begin.elapsed();
     let topics: Vec<_> = (0..size).map(|number| kafka_name(stage, &name(number))).collect();
     for batch in topics.chunks(BATCH) {
@@ -164,30 +173,34 @@ async fn least_possible(stage: &Stage, size: usize) -> anyhow::Result<Duration> 
     Ok(took)
 }
 
+/// The statuses of a batch are written while the next one is made.
 async fn least_work(stage: &Stage, mut created: mpsc::UnboundedReceiver<Topic>) -> anyhow::Result<()> {
-    let mut batch = Vec::new();
-    while created.recv_many(&mut batch, BATCH).await > 0 {
-        let new = |topic: &Topic| NewTopic {
-            name: kafka_name(stage, topic.metadata.name.as_deref().unwrap_or_default()),
-            partitions: Some(1),
-            replicas: None,
-            config: BTreeMap::new(),
-        };
-        let answers = stage.kafka.create_topics(&batch.iter().map(new).collect::<Vec<_>>()).await?;
-        ensure!(answers.values().all(Result::is_ok), "{answers:?}");
-        stream::iter(batch.drain(..))
-            .map(|topic| async move {
-                let name = topic.metadata.name.unwrap_or_default();
-                for partitions in [0, 1] {
-                    let status = json!({"status": {"partitions": partitions, "observedGeneration": 1}});
-                    let patch = Patch::Merge(status);
-                    stage.api::<Topic>().patch_status(&name, &PatchParams::default(), &patch).await?;
-                }
-                anyhow::Ok(())
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
+    stream::poll_fn(move |context| created.poll_recv(context))
+        .ready_chunks(BATCH)
+        .then(|batch| make(stage, batch))
+        .map_ok(|names| stream::iter(names.into_iter().map(anyhow::Ok)))
+        .try_flatten()
+        .try_for_each_concurrent(AT_ONCE, |name| write_twice(stage, name))
+        .await
+}
+
+async fn make(stage: &Stage, batch: Vec<Topic>) -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = batch.iter().map(ResourceExt::name_any).collect();
+    let new = |name: &String| NewTopic {
+        name: kafka_name(stage, name),
+        partitions: Some(1),
+        replicas: None,
+        config: BTreeMap::new(),
+    };
+    let answers = stage.kafka.create_topics(&names.iter().map(new).collect::<Vec<_>>()).await?;
+    ensure!(answers.values().all(Result::is_ok), "{answers:?}");
+    Ok(names)
+}
+
+async fn write_twice(stage: &Stage, name: String) -> anyhow::Result<()> {
+    for partitions in [0, 1] {
+        let patch = Patch::Merge(json!({"status": {"partitions": partitions, "observedGeneration": 1}}));
+        stage.api::<Topic>().patch_status(&name, &PatchParams::default(), &patch).await?;
     }
     Ok(())
 }
@@ -208,15 +221,29 @@ async fn change(stage: &Stage, size: usize) -> anyhow::Result<()> {
         .await
 }
 
-async fn all_are_ready(stage: &Stage, size: usize) -> anyhow::Result<()> {
-    until(&format!("all {size} are ready"), PATIENCE, || async {
-        // A look at all of them is work for the API server.
-        pause(Duration::from_millis(size.try_into().unwrap_or(1_000).clamp(100, 1_000))).await;
-        let all = stage.api::<Topic>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let count = all.iter().filter(|topic| judge_topic(topic, "True").is_ok()).count();
-        if count == size { Ok(()) } else { Err(format!("{count} are")) }
-    })
-    .await
+fn is_ready(topic: &Topic, generation: i64) -> bool {
+    topic.metadata.generation == Some(generation) && judge_topic(topic, "True").is_ok()
+}
+
+/// Waits until as many Topics are as they should be, as a watch tells.
+async fn all_are(stage: &Stage, size: usize, are: impl Fn(&Topic) -> bool) -> anyhow::Result<()> {
+    let mut left: HashSet<String> = (0..size).map(name).collect();
+    let mut events = Box::pin(watcher(stage.api::<Topic>(), watcher::Config::default()));
+    let all = async {
+        while !left.is_empty() {
+            if let Event::Apply(topic) | Event::InitApply(topic) =
+                events.try_next().await?.context("the watch ended")?
+                && are(&topic)
+            {
+                left.remove(&topic.name_any());
+            }
+        }
+        Ok(())
+    };
+    match timeout(PATIENCE, all).await {
+        Ok(result) => result,
+        Err(_) => bail!("waited {PATIENCE:?} for {size} Topics; {} are missing", left.len()),
+    }
 }
 
 /// Changes one Topic after the other and times each until its status tells that it is in sync.
@@ -239,13 +266,24 @@ async fn single_changes(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
     Ok(times)
 }
 
+/// Deletes all, and waits until a watch has told of each that it is gone.
 async fn clear(stage: &Stage) -> anyhow::Result<()> {
-    stage.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-    until("no Topic is left", PATIENCE, || async {
-        let left = stage.api::<Topic>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        if left.items.is_empty() { Ok(()) } else { Err(format!("{} are", left.items.len())) }
-    })
-    .await
+    let api = stage.api::<Topic>();
+    let there = api.list_metadata(&ListParams::default()).await?;
+    let mut left: HashSet<String> = there.iter().map(ResourceExt::name_any).collect();
+    let version = there.metadata.resource_version.context("the list has no version")?;
+    let mut events = Box::pin(api.watch_metadata(&WatchParams::default(), &version).await?);
+    let gone = async {
+        while !left.is_empty() {
+            if let WatchEvent::Deleted(topic) = events.try_next().await?.context("the watch ended")? {
+                left.remove(&topic.name_any());
+            }
+        }
+        anyhow::Ok(())
+    };
+    let delete = async { Ok(api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?) };
+    futures::try_join!(delete, gone)?;
+    Ok(())
 }
 
 impl Phase {
@@ -253,64 +291,102 @@ impl Phase {
     fn grown(&self, value: fn(&Meter) -> f64) -> f64 {
         value(&self.meters[1]) - value(&self.meters[0])
     }
+
+    /// How much a meter has grown in a second.
+    fn rate(&self, value: fn(&Meter) -> f64) -> f64 {
+        self.grown(value) / self.took.as_secs_f64()
+    }
 }
 
-fn count(size: &Figures) -> f64 {
-    u32::try_from(size.topics).map_or(f64::NAN, f64::from)
+impl Figures {
+    fn count(&self) -> f64 {
+        u32::try_from(self.topics).map_or(f64::NAN, f64::from)
+    }
+
+    /// How long one Topic took among all that were made.
+    fn each(&self) -> f64 {
+        self.made.took.as_secs_f64() / self.count()
+    }
+
+    fn single(&self, percent: usize) -> f64 {
+        let index = (self.single.len() * percent / 100).min(self.single.len() - 1);
+        self.single[index].as_secs_f64() * 1e3
+    }
+
+    fn peak(&self) -> f64 {
+        self.deleted.meters[1].peak / MIB
+    }
 }
 
-/// A name, and the phase.
-type Named = (&'static str, fn(&Figures) -> &Phase);
+/// A table in Markdown, for one number of Topics in each column.
+struct Table<'a>(&'a [Figures]);
+
+impl Table<'_> {
+    /// A row without a target.
+    fn row(&self, title: &str, value: impl Fn(&Figures) -> String) {
+        self.line(title, value, "", "");
+    }
+
+    /// A row with a target, which `most` gives for each number of Topics; `bound` says it.
+    fn target(&self, title: &str, value: impl Fn(&Figures) -> f64, bound: &str, most: impl Fn(&Figures) -> f64) {
+        let missed: Vec<String> =
+            self.0.iter().filter(|size| value(size) > most(size)).map(|size| size.topics.to_string()).collect();
+        let kept = if missed.is_empty() { "yes".to_owned() } else { format!("no, for {}", missed.join(", ")) };
+        self.line(title, |size| format!("{:.2}", value(size)), bound, &kept);
+    }
+
+    fn line(&self, title: &str, value: impl Fn(&Figures) -> String, bound: &str, kept: &str) {
+        let values: Vec<_> = self.0.iter().map(value).collect();
+        println!("| {title} | {} | {bound} | {kept} |", values.join(" | "));
+    }
+
+    /// The number of Topics next below.
+    fn before(&self, size: &Figures) -> Option<&Figures> {
+        self.0.iter().filter(|other| other.topics < size.topics).max_by_key(|other| other.topics)
+    }
+}
 
 fn print_table(all: &[Figures]) {
-    let row = |title: &str, bound: &str, value: &dyn Fn(&Figures) -> String| {
-        println!("| {title} | {} | {bound} |", all.iter().map(value).collect::<Vec<_>>().join(" | "));
-    };
-    row("Topics", "bound", &|size| size.topics.to_string());
-    row("---", "---", &|_| "---:".to_owned());
-    row("the least possible work", "", &|size| format!("{:.1} s", size.least.as_secs_f64()));
-    row("made, and all ready after", "", &|size| format!("{:.1} s", size.made.took.as_secs_f64()));
-    row("times the least possible", "1.25", &|size| {
-        format!("{:.2}", size.made.took.as_secs_f64() / size.least.as_secs_f64())
+    let table = Table(all);
+    table.line("Topics", |size| size.topics.to_string(), "target", "kept");
+    table.line("---", |_| "---:".to_owned(), "---", "---");
+    table.row("the least possible work", |size| format!("{:.1} s", size.least.as_secs_f64()));
+    table.row("made, and all ready after", |size| format!("{:.1} s", size.made.took.as_secs_f64()));
+    let times_least = |size: &Figures| size.made.took.as_secs_f64() / size.least.as_secs_f64();
+    table.target("times the least possible", times_least, "1.25", |_| 1.25);
+    let each = |size: &Figures| size.each() * 1e3;
+    let bound = "1.2 times that of the number before";
+    table.target("made: ms for each", each, bound, |size| {
+        table.before(size).map_or(f64::INFINITY, |before| before.each() * 1e3 * 1.2)
     });
-    row("the same for one Topic", "1.2 times that of a tenth", &|size| {
-        format!("{:.2} ms", size.made.took.as_secs_f64() * 1e3 / count(size))
-    });
-    let phases: [Named; 3] =
-        [("made", |size| &size.made), ("changed", |size| &size.changed), ("deleted", |size| &size.deleted)];
+    let made = |value: fn(&Meter) -> f64| move |size: &Figures| size.made.grown(value) / size.count();
+    table.target("made: writes to the API server for each", made(|meter| meter.writes), "2", |_| 2.0);
+    table.target("made: reads from it for each", made(|meter| meter.reads), "0", |_| 0.0);
+    table.target("made: requests to Kafka for each", made(|meter| meter.kafka), "0.02", |_| 0.02);
+    table.row("made: CPU for each", |size| format!("{:.2} ms", made(|meter| meter.cpu)(size) * 1e3));
+    let phases: [(&str, PhaseOf); 2] = [("changed", |size| &size.changed), ("deleted", |size| &size.deleted)];
     for (what, phase) in phases {
-        if what != "made" {
-            row(&format!("all {what} after"), "", &|size| format!("{:.1} s", phase(size).took.as_secs_f64()));
-        }
-        let per_topic = |title: &str, bound: &str, value: fn(&Meter) -> f64| {
-            row(&format!("{what}: {title} for each"), bound, &|size| {
-                format!("{:.2}", phase(size).grown(value) / count(size))
-            });
-        };
-        let bounds = if what == "made" { ["3, with the finalizer", "0"] } else { ["", ""] };
-        per_topic("writes to the API server", bounds[0], |meter| meter.writes);
-        per_topic("reads from it", bounds[1], |meter| meter.reads);
-        per_topic("requests to Kafka", if what == "made" { "0.02" } else { "" }, |meter| meter.kafka);
-        row(&format!("{what}: CPU for each"), "", &|size| {
-            format!("{:.2} ms", phase(size).grown(|meter| meter.cpu) * 1e3 / count(size))
+        table.row(&format!("all {what} after"), |size| format!("{:.1} s", phase(size).took.as_secs_f64()));
+        table.row(&format!("{what}: writes, reads, and requests to Kafka, for each"), |size| {
+            let each = |value: fn(&Meter) -> f64| format!("{:.2}", phase(size).grown(value) / size.count());
+            [each(|meter| meter.writes), each(|meter| meter.reads), each(|meter| meter.kafka)].join(", ")
+        });
+        table.row(&format!("{what}: CPU for each"), |size| {
+            format!("{:.2} ms", phase(size).grown(|meter| meter.cpu) * 1e3 / size.count())
         });
     }
-    row("at rest: writes to the API server", "0", &|size| format!("{:.0}", size.rest.grown(|meter| meter.writes)));
-    row("at rest: requests to it per second", "0.5", &|size| {
-        format!("{:.2}", size.rest.grown(|meter| meter.writes + meter.reads) / size.rest.took.as_secs_f64())
-    });
-    row("at rest: CPU of one core", "1 %", &|size| {
-        format!("{:.2} %", size.rest.grown(|meter| meter.cpu) / size.rest.took.as_secs_f64() * 100.0)
-    });
-    row("memory", "25 MiB and 5 KiB for each", &|size| {
-        format!("{:.0} MiB of {:.0}", size.rest.meters[1].memory / MIB, 25.0 + count(size) * 5.0 / 1024.0)
-    });
-    let single = |share: usize| {
-        move |size: &Figures| {
-            let index = (size.single.len() * share / 100).min(size.single.len() - 1);
-            format!("{} ms", size.single[index].as_millis())
-        }
-    };
-    row("one of them changed, and ready after, median", "", &single(50));
-    row("99th percentile", "150 ms", &single(99));
+    table.target("at rest: writes to the API server", |size| size.rest.grown(|meter| meter.writes), "0", |_| 0.0);
+    let requests = |meter: &Meter| meter.writes + meter.reads + meter.renewals + meter.watches;
+    table.target(
+        "at rest: requests to it per second, lease and watches too",
+        |size| size.rest.rate(requests),
+        "0.5",
+        |_| 0.5,
+    );
+    table.target("at rest: CPU, % of one core", |size| size.rest.rate(|meter| meter.cpu) * 100.0, "1", |_| 1.0);
+    let most = |size: &Figures| 25.0 + size.count() * 5.0 / 1024.0;
+    table.row("memory at rest", |size| format!("{:.0} MiB", size.rest.meters[1].memory / MIB));
+    table.target("memory at most, MiB", Figures::peak, "25, and 5 KiB for each", most);
+    table.row("one of them changed, and ready after, median", |size| format!("{:.0} ms", size.single(50)));
+    table.target("99th percentile, ms", |size| size.single(99), "150", |_| 150.0);
 }
