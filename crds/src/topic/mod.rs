@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use schema::{Compatibility, RegisteredSchema, SchemaDefinition, SchemaFormat, TopicSchema};
+pub use schema::{Compatibility, RegisteredSchema, SchemaDefinition, SchemaFormat, SchemaReference, TopicSchema};
 pub use status::{ChangeKind, PendingChange, PendingChanges, TopicStatus};
 
 /// Annotation that lets pending changes happen: its value is their hash, as `status.pending.hash` shows it.

@@ -25,8 +25,28 @@ pub struct TopicSchema {
     /// new subject has the registry's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compatibility: Option<Compatibility>,
-    /// The schema itself. It must be whole: references to other subjects are not supported.
+    /// The schema itself.
     pub definition: SchemaDefinition,
+    /// Schemas of other subjects of the same registry that this one uses. While one of them is not registered, this one waits for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub references: Vec<SchemaReference>,
+}
+
+/// One version of another subject, under the name by which a schema uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaReference {
+    /// What the schema calls it: the full name of a type in Avro, the path of an `import` in Protobuf, the address of a `$ref` in JSON
+    /// Schema.
+    #[schemars(length(min = 1, max = 512))]
+    pub name: String,
+    /// Name of the subject.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[a-zA-Z0-9._:-]+$"))]
+    pub subject: String,
+    /// Number of the subject's version.
+    #[schemars(range(min = 1))]
+    pub version: i32,
 }
 
 fn default_registry() -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_crds::{
-    Compatibility, ManagementPolicy, NamespacedName, Reason, RegisteredSchema, SchemaFormat, Settings, Tenancy, Topic,
-    TopicSchema,
+    Compatibility, ManagementPolicy, NamespacedName, Reason, RegisteredSchema, SchemaFormat, SchemaReference, Settings,
+    Tenancy, Topic, TopicSchema,
 };
 
 use crate::{
@@ -25,6 +25,8 @@ pub struct WantedSchema {
     pub compatibility: Option<Compatibility>,
     /// The schema.
     pub text: String,
+    /// The schemas of other subjects that it uses.
+    pub references: Vec<SchemaReference>,
     /// How far to go.
     pub policy: ManagementPolicy,
 }
@@ -123,6 +125,12 @@ pub fn wanted_schema(
     {
         return Err(complaint);
     }
+    for (index, reference) in schema.references.iter().enumerate() {
+        let field = format!("spec.schema.references[{index}].subject");
+        if let Some(complaint) = tenancy::judge(settings, namespace, &field, Named::Subject(&reference.subject)) {
+            return Err(complaint);
+        }
+    }
     let text = text(schema, config_map)?;
     Ok(WantedSchema {
         registry: schema.registry.clone(),
@@ -130,6 +138,7 @@ pub fn wanted_schema(
         format: schema.format,
         compatibility: schema.compatibility,
         text,
+        references: schema.references.clone(),
         policy: topic.spec.management_policy,
     })
 }
@@ -287,6 +296,18 @@ mod tests {
         };
         assert_eq!((judge("legacy-key"), judge("shop.Order")), (Ok(()), Ok(())));
         assert_eq!(judge("bank.Order"), Err(Reason::OutsideTenancy));
+        let reference = |subject: &str| {
+            let references = format!("references: [{{name: Customer, subject: {subject}, version: 1}}]");
+            let topic = topic(&format!("{{format: Avro, definition: {{inline: '{AVRO}'}}, {references}}}"));
+            let schema = topic.spec.schema.as_ref().unwrap();
+            wanted_schema(&topic, schema, "shop.orders", &limited, None).map(|wanted| wanted.references.len())
+        };
+        assert_eq!(reference("shop.customers-value").unwrap(), 1);
+        let rejection = reference("bank.customers-value").unwrap_err();
+        assert_eq!(
+            (rejection.field.as_str(), rejection.reason),
+            ("spec.schema.references[0].subject", Reason::OutsideTenancy)
+        );
         assert!(!allows_subject(limited.tenancy.as_ref(), "shop", "legacy", "legacy2-value"));
     }
 

@@ -18,7 +18,7 @@ use reqwest::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sluice_crds::{Compatibility, Reason, SchemaRegistry};
+use sluice_crds::{Compatibility, Reason, SchemaReference, SchemaRegistry};
 use sluice_model::topic::{SchemaVersion, WantedSchema};
 
 use crate::{leader::Leadership, metrics::Metrics};
@@ -41,6 +41,8 @@ pub enum Refusal {
     Incompatible(String),
     /// The schema is none.
     Invalid(String),
+    /// There is no such version of a subject that the schema refers to.
+    Missing(String),
     /// Whatever else.
     Other(String),
 }
@@ -53,6 +55,7 @@ impl Refusal {
             Self::Unauthorized(_) => Reason::RegistryUnauthorized,
             Self::Incompatible(_) => Reason::SchemaIncompatible,
             Self::Invalid(_) => Reason::SchemaInvalid,
+            Self::Missing(_) => Reason::NotFound,
             Self::Other(_) => Reason::RegistryRefused,
         }
     }
@@ -63,6 +66,7 @@ impl Refusal {
         | Self::Unauthorized(text)
         | Self::Incompatible(text)
         | Self::Invalid(text)
+        | Self::Missing(text)
         | Self::Other(text)) = self;
         text
     }
@@ -152,6 +156,15 @@ impl Api {
         Ok(version.map(Version::into_model))
     }
 
+    /// Whether there is what a schema refers to.
+    pub async fn has(&self, reference: &SchemaReference) -> Result<bool, Refusal> {
+        let (subject, version) = (reference.subject.as_str(), reference.version);
+        let path = self.address(&["subjects", subject, "versions", &version.to_string()]);
+        let request = self.request(Method::GET, path)?;
+        let found: Option<Version> = self.send(&format!("tell version {version} of {subject:?}"), request).await?;
+        Ok(found.is_some())
+    }
+
     /// The version of the subject that holds the schema.
     pub async fn find(&self, wanted: &WantedSchema) -> Result<Option<SchemaVersion>, Refusal> {
         let request = self.with_schema(&["subjects", &wanted.subject], wanted)?;
@@ -225,7 +238,7 @@ fn unknown(doing: &str) -> Refusal {
 }
 
 fn body(wanted: &WantedSchema) -> Value {
-    json!({"schema": wanted.text, "schemaType": wanted.format.wire()})
+    json!({"schema": wanted.text, "schemaType": wanted.format.wire(), "references": wanted.references})
 }
 
 fn with_body(request: RequestBuilder, body: &Value) -> RequestBuilder {

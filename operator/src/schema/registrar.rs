@@ -15,7 +15,7 @@ use futures::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
-use sluice_crds::{NamespacedName, RegisteredSchema};
+use sluice_crds::{NamespacedName, Reason, RegisteredSchema, SchemaReference};
 use sluice_model::topic::{SchemaChange, SchemaOutcome, SchemaVersion, SubjectState, WantedSchema, plan_schema};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -65,6 +65,8 @@ struct Entry {
     fingerprint: u64,
     subject: String,
     has_compatibility: bool,
+    /// The subjects that the schema refers to.
+    refers_to: Vec<String>,
     outcome: Option<SchemaOutcome>,
     /// As the registry told it when the outcome came about.
     state: Option<SubjectState>,
@@ -136,8 +138,12 @@ impl Registrar {
             Some(silence) => End { result: Err(Refusal::NoAnswer(silence)), state: None },
             None => register(&self.api, &job.wanted).await,
         };
+        let is_registered = matches!(end.result, Ok(SchemaOutcome::Compared { registered: Some(_), .. }));
         if self.book().settle(self.api.name(), &job, end) {
             context.topics.queue.wake(&job.topic);
+        }
+        if is_registered {
+            self.wake(context, |entry| entry.waits_for(&job.wanted.subject));
         }
     }
 
@@ -251,6 +257,12 @@ impl Entry {
         let (subject, has_compatibility) = (self.subject.clone(), self.has_compatibility);
         Look { subject, has_compatibility, state: self.state.clone() }
     }
+
+    /// Whether it may be registered now that the subject has a version.
+    fn waits_for(&self, subject: &str) -> bool {
+        let is_missing = matches!(self.outcome, Some(SchemaOutcome::Failed { reason: Reason::NotFound, .. }));
+        is_missing && self.refers_to.iter().any(|other| other == subject)
+    }
 }
 
 impl Book {
@@ -259,6 +271,7 @@ impl Book {
             fingerprint,
             subject: wanted.subject.clone(),
             has_compatibility: wanted.compatibility.is_some(),
+            refers_to: wanted.references.iter().map(|reference| reference.subject.clone()).collect(),
             outcome: None,
             state: None,
             is_stale: false,
@@ -321,6 +334,11 @@ async fn carry_out(
     wanted: &WantedSchema,
     seen: &mut Option<SubjectState>,
 ) -> Result<SchemaOutcome, Refusal> {
+    for (index, reference) in wanted.references.iter().enumerate() {
+        if !api.has(reference).await? {
+            return Err(missing(index, reference));
+        }
+    }
     let (mut state, mut ours) = observe(api, wanted, seen).await?;
     let mut plan = plan_schema(wanted, &state, ours);
     if !plan.changes.is_empty() {
@@ -337,6 +355,13 @@ async fn carry_out(
     let registered =
         ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
     Ok(SchemaOutcome::Compared { registered, plan })
+}
+
+/// It may come: another Topic may have it.
+fn missing(index: usize, SchemaReference { subject, version, .. }: &SchemaReference) -> Refusal {
+    Refusal::Missing(format!(
+        "has no version {version} of {subject:?}, to which spec.schema.references[{index}] refers; register it first"
+    ))
 }
 
 async fn observe(

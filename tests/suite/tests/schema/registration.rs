@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sluice_crds::Topic;
 use sluice_suite::world::condition;
 
-use crate::desk::{Desk, OPTIONAL, REQUIRED, order};
+use crate::desk::{Desk, OPTIONAL, REQUIRED, order, registry};
 
 #[tokio::test]
 async fn a_schema_is_registered_and_an_incompatible_change_of_it_is_withheld() {
@@ -76,6 +76,50 @@ async fn schemas_of_every_format_are_registered_and_invalid_ones_have_their_own_
     }
     desk.topic("no-json", topic("Avro", "\"string\"")).await;
     desk.has_version("no-json", 1).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_refers_to_others_waits_for_them() {
+    // Nobody looks again by a timer.
+    let registries = format!("default: {{url: '{}', driftInterval: 24h}}", registry().await);
+    let desk = Desk::with("references", &registries).await;
+    let topic = |format: &str, text: &str, references: Value| json!({"schema": {"format": format, "definition": {"inline": text}, "references": references}});
+    let avro = "{\"type\": \"record\", \"name\": \"Customer\", \"namespace\": \"shop\", \"fields\": []}";
+    let protobuf = "syntax = \"proto3\"; package shop; message Customer { string id = 1; }";
+    let json = "{\"type\": \"object\", \"properties\": {\"id\": {\"type\": \"string\"}}}";
+    let uses_protobuf = "syntax = \"proto3\"; import \"customer.proto\"; message Order { shop.Customer customer = 1; }";
+    let cases = [
+        ("Avro", avro, "shop.Customer", order(", {\"name\": \"customer\", \"type\": \"shop.Customer\"}")),
+        ("Protobuf", protobuf, "customer.proto", uses_protobuf.to_owned()),
+        (
+            "Json",
+            json,
+            "customer.json",
+            "{\"type\": \"object\", \"properties\": {\"customer\": {\"$ref\": \"customer.json\"}}}".to_owned(),
+        ),
+    ];
+    for (format, used, name, text) in cases {
+        let (orders, customers) =
+            (format!("{}-orders", format.to_lowercase()), format!("{}-customers", format.to_lowercase()));
+        let reference = |version| json!([{"name": name, "subject": desk.subject(&customers), "version": version}]);
+        desk.topic(&orders, topic(format, &text, reference(1))).await;
+        let (status, message) = desk.says(&orders, "False NotFound").await;
+        let expected =
+            format!("has no version 1 of {:?}, to which spec.schema.references[0] refers", desk.subject(&customers));
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!((status.partitions, condition(&status.conditions, "Stalled")), (Some(1), "none".to_owned()));
+
+        desk.topic(&customers, topic(format, used, json!([]))).await;
+        desk.has_version(&customers, 1).await;
+        desk.has_version(&orders, 1).await;
+        let newest = desk.ask(&format!("subjects/{}/versions/latest", desk.subject(&orders))).await;
+        assert_eq!(newest["references"], reference(1), "{newest}");
+
+        desk.topic(&orders, topic(format, &text, reference(7))).await;
+        desk.says(&orders, "False NotFound").await;
+        desk.topic(&orders, topic(format, &text, reference(1))).await;
+        desk.has_version(&orders, 1).await;
+    }
 }
 
 #[tokio::test]
