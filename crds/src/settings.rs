@@ -145,7 +145,8 @@ pub struct KafkaClients {
 pub struct SchemaRegistry {
     /// Where its API begins: below it are `/subjects` and `/config`. Example: `https://registry.example/apis/ccompat/v7`.
     pub url: String,
-    /// Folder with the operator's credentials: `token` for a bearer token, else `username` and `password` for HTTP basic.
+    /// Folder with the operator's credentials: `tls.crt` and `tls.key` for a certificate of its own (mTLS); `token` for a bearer token,
+    /// or `username` and `password` for HTTP basic, also beside a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<PathBuf>,
     /// PEM file with the authorities that sign the registry's certificate; the system's own where absent.

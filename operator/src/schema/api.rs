@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::ensure;
 use reqwest::{
-    Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Certificate, Client, Identity, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE},
     redirect::Policy,
 };
@@ -297,6 +297,9 @@ fn client(settings: &SchemaRegistry) -> Result<Client, Refusal> {
         }
         builder = builder.tls_certs_only(authorities);
     }
+    if let Some(folder) = settings.credentials.as_ref().filter(|folder| has_certificate(folder)) {
+        builder = builder.identity(identity(folder)?);
+    }
     builder.build().map_err(|error| Refusal::Other(format!("cannot be asked: {}", with_causes(&error))))
 }
 
@@ -305,7 +308,27 @@ fn authorized(request: RequestBuilder, folder: &Path) -> Result<RequestBuilder, 
     if token.exists() {
         return Ok(request.bearer_auth(text(&token)?));
     }
+    if has_certificate(folder) && !folder.join("username").exists() {
+        return Ok(request);
+    }
     Ok(request.basic_auth(text(&folder.join("username"))?, Some(text(&folder.join("password"))?)))
+}
+
+fn has_certificate(folder: &Path) -> bool {
+    folder.join("tls.crt").exists()
+}
+
+/// The operator's own certificate, and its key.
+fn identity(folder: &Path) -> Result<Identity, Refusal> {
+    let mut pem = read(&folder.join("tls.crt"))?;
+    pem.push(b'\n');
+    pem.extend(read(&folder.join("tls.key"))?);
+    Identity::from_pem(&pem).map_err(|_| {
+        let folder = folder.display();
+        Refusal::Unauthorized(format!(
+            "cannot be asked: {folder}/tls.crt and tls.key are no PEM files of a certificate and its key"
+        ))
+    })
 }
 
 /// Editors end a file with a line break, which no credential has.
@@ -321,7 +344,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
 /// What the files hold, as one number. One that cannot be read counts too.
 fn fingerprint(settings: &SchemaRegistry) -> u64 {
     let folder = settings.credentials.iter();
-    let files = folder.flat_map(|folder| ["token", "username", "password"].map(|name| folder.join(name)));
+    let names = ["token", "username", "password", "tls.crt", "tls.key"];
+    let files = folder.flat_map(|folder| names.map(|name| folder.join(name)));
     let mut hasher = DefaultHasher::new();
     for file in files.chain(settings.ca.clone()) {
         fs::read(file).ok().hash(&mut hasher);

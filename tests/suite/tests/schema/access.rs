@@ -1,11 +1,12 @@
 //! How a registry is reached: one that is away or silent, one that asks for credentials, one that speaks TLS.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 use serde_json::json;
 
@@ -99,16 +100,81 @@ async fn only_the_authority_that_is_configured_is_trusted() {
     assert!(message.contains("invalid peer certificate"), "{message}");
 }
 
+#[tokio::test]
+async fn the_operator_shows_the_certificate_that_it_has_been_given() {
+    let authority = authority();
+    let mut trusted = RootCertStore::empty();
+    trusted.add(authority.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(trusted)).build().unwrap();
+    let (certificate, key) = certified(&authority, "127.0.0.1");
+    let config = ServerConfig::builder().with_client_cert_verifier(verifier);
+    let server = config.with_single_cert(vec![certificate.der().clone()], private(&key)).unwrap();
+    let url = registry().await;
+    let (only, beside) = (
+        Guard::stand(&url, None, Some(server.clone())),
+        // `sluice:secret` in Base64.
+        Guard::stand(&url, Some("Basic c2x1aWNlOnNlY3JldA=="), Some(server)),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("ca.crt", &authority.pem());
+    let stranger = self::authority();
+    for (name, issuer) in [("only", &authority), ("beside", &authority), ("stranger", &stranger)] {
+        let (certificate, key) = certified(issuer, "sluice-operator");
+        write(&format!("{name}/tls.crt"), &certificate.pem());
+        write(&format!("{name}/tls.key"), &key.serialize_pem());
+    }
+    write("beside/username", "sluice");
+    write("beside/password", "secret");
+    write("broken/tls.crt", "no certificate");
+    write("broken/tls.key", "no key");
+    let entry = |name: &str, guard: &Guard| {
+        let (ca, credentials) = (folder.path().join("ca.crt"), folder.path().join(name));
+        format!("{name}: {{url: '{}', ca: '{}', credentials: '{}'}}", guard.url, ca.display(), credentials.display())
+    };
+    let entries = [("only", &only), ("beside", &beside), ("stranger", &only), ("broken", &only)];
+    let registries = entries.map(|(name, guard)| entry(name, guard)).join(", ");
+    let desk = Desk::with("schema-mtls", &registries).await;
+    for (name, _) in entries {
+        desk.avro(name, &order(""), json!({"registry": name})).await;
+    }
+    desk.has_version("only", 1).await;
+    desk.has_version("beside", 1).await;
+    desk.says("stranger", "False RegistryUnreachable").await;
+    let (_, message) = desk.says("broken", "False RegistryUnauthorized").await;
+    assert!(message.contains("broken/tls.crt and tls.key are no PEM files"), "{message}");
+
+    let (certificate, key) = certified(&authority, "sluice-operator");
+    write("stranger/tls.key", &key.serialize_pem());
+    write("stranger/tls.crt", &certificate.pem());
+    desk.has_version("stranger", 1).await;
+}
+
 /// An authority, and a server that it certifies for this machine.
 fn certificates() -> (String, ServerConfig) {
+    let authority = authority();
+    let (certificate, key) = certified(&authority, "127.0.0.1");
+    let config = ServerConfig::builder().with_no_client_auth();
+    (authority.pem(), config.with_single_cert(vec![certificate.der().clone()], private(&key)).unwrap())
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let server_key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&server_key, &authority).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(server_key.serialize_pem().as_bytes()).unwrap();
-    let config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![server.der().clone()], key).unwrap();
-    (authority.pem(), config)
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for that name, and its key.
+fn certified(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    (CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap(), key)
+}
+
+fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap()
 }
