@@ -89,6 +89,24 @@ async fn a_record_that_is_too_large_for_the_topic_is_not_written() {
 }
 
 #[tokio::test]
+async fn records_are_refused_for_their_own_size_and_not_for_that_of_their_batch() {
+    let config = [("max.message.bytes".to_owned(), "1000".to_owned())].into();
+    let topic = created(&admin(), NewTopic { config, ..plain_topic("company") }).await;
+    let producer = producer();
+    // They wait together for the producer's first answer from Kafka, so that they share a batch.
+    let sizes = [100, 5000].into_iter().chain([100; 50]);
+    let sends = sizes.map(|size| producer.send(OutgoingRecord::new(topic.as_str(), vec![b'x'; size])));
+    let outcomes = join_all(sends).await;
+    assert!(producer.flush(Duration::from_secs(10)).await);
+    let refused: Vec<_> = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
+    let [(1, Err(SendError::NotWritten(error)))] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!(error.code, ErrorCode::MESSAGE_TOO_LARGE);
+    let mut offsets: Vec<_> = outcomes.into_iter().flatten().map(|position| position.offset).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (0..51).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_record_of_more_than_librdkafkas_own_limit_is_written() {
     let config = [("max.message.bytes".to_owned(), "3000000".to_owned())].into();
     let topic = created(&admin(), NewTopic { config, ..plain_topic("large") }).await;

@@ -3,41 +3,44 @@
 //! - `record`: what is written and where it landed.
 //! - `settings`: how librdkafka is told to be durable.
 //! - `engine`: librdkafka's producer, its delivery reports and its thread.
+//! - `line`: an engine, and the next one when it has failed for good.
 
 mod engine;
+mod line;
 mod record;
 mod settings;
 
-use std::{
-    mem,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use rdkafka::ClientConfig;
 use sluice_crds::KafkaConnection;
-use tokio::{sync::oneshot, task, time};
-use tracing::warn;
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 
 pub use record::{Header, OutgoingRecord, Position};
 pub use settings::{Compression, ProducerSettings};
 
-use self::engine::{Engine, NotQueued};
+use self::line::Line;
 use crate::{Error, ErrorCode, KafkaError};
 
 /// Writes records, each confirmed by all in-sync replicas, in order and without duplicates while the producer lives.
 ///
 /// Clones share connections and buffer. When librdkafka gives up for good (a fatal error of the idempotent producer), the
 /// next record is given to a new one; what was on its way is reported as it ended.
+///
+/// Records that are sent at the same time share batches, and a topic's `max.message.bytes` is about batches: a record that is
+/// refused as too large is sent once more, alone, so that it is refused only for its own size.
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    config: ClientConfig,
     patience: Duration,
-    engine: RwLock<Arc<Engine>>,
+    together: Line,
+    /// Made for the first record that is refused in company.
+    alone: OnceCell<Line>,
 }
 
 /// Why a record is not confirmed.
@@ -69,21 +72,29 @@ impl Producer {
     ///
     /// Errors: [`Error::File`] and [`Error::Settings`], as [`crate::client_config`].
     pub fn connect(connection: &KafkaConnection, settings: &ProducerSettings) -> Result<Self, Error> {
-        let config = settings.config(connection)?;
-        let engine = RwLock::new(Arc::new(Engine::start(&config)?));
-        Ok(Self { shared: Arc::new(Shared { config, patience: settings.patience, engine }) })
+        let together = Line::open(settings.config(connection)?)?;
+        Ok(Self { shared: Arc::new(Shared { patience: settings.patience, together, alone: OnceCell::new() }) })
     }
 
     /// Writes a record; resolves with its delivery report, or when `patience` is over.
     ///
-    /// Records for one partition are written in the order in which this is first polled. A dropped future takes nothing back.
+    /// Records for one partition are written in the order in which this is first polled, but for those that are sent alone. A
+    /// dropped future takes nothing back.
     pub async fn send(&self, record: OutgoingRecord) -> Result<Position, SendError> {
-        let (report, delivered) = oneshot::channel();
-        self.shared.queue(&record, report)?;
-        match time::timeout(self.shared.patience, delivered).await {
+        let deadline = Instant::now() + self.shared.patience;
+        let outcome = self.send_by(&self.shared.together, &record, deadline).await;
+        if matches!(&outcome, Err(SendError::NotWritten(error)) if error.code == ErrorCode::MESSAGE_TOO_LARGE) {
+            return self.send_by(self.shared.alone().await?, &record, deadline).await;
+        }
+        outcome
+    }
+
+    async fn send_by(&self, line: &Line, record: &OutgoingRecord, deadline: Instant) -> Result<Position, SendError> {
+        let delivered = line.queue(record)?;
+        match timeout_at(deadline, delivered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_closed)) => Err(unknown("the producer was closed")),
-            Err(_elapsed) => Err(self.shared.engine().out_of_patience(self.shared.patience)),
+            Err(_elapsed) => Err(line.out_of_patience(self.shared.patience)),
         }
     }
 
@@ -91,8 +102,13 @@ impl Producer {
     ///
     /// For an orderly end: what is still unreported when the last clone goes is given up.
     pub async fn flush(&self, deadline: Duration) -> bool {
-        let engine = self.shared.engine();
-        task::spawn_blocking(move || engine.flush(deadline)).await.unwrap_or(false)
+        let deadline = Instant::now() + deadline;
+        // In this order: what the first one reports may go to the second one.
+        self.shared.together.flush(deadline).await
+            && match self.shared.alone.get() {
+                None => true,
+                Some(alone) => alone.flush(deadline).await,
+            }
     }
 }
 
@@ -101,30 +117,13 @@ fn unknown(message: &str) -> SendError {
 }
 
 impl Shared {
-    fn queue(&self, record: &OutgoingRecord, report: engine::Report) -> Result<(), SendError> {
-        let engine = self.engine();
-        match engine.queue(record, report) {
-            Ok(()) => Ok(()),
-            Err(NotQueued::Refused(error)) => Err(error),
-            Err(NotQueued::Dead(report)) => self.replace(&engine)?.queue(record, report).map_err(SendError::from),
-        }
-    }
-
-    fn engine(&self) -> Arc<Engine> {
-        Arc::clone(&self.engine.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Puts a new engine in the place of a dead one, unless another thread has done so already.
-    fn replace(&self, dead: &Arc<Engine>) -> Result<Arc<Engine>, SendError> {
-        let mut place = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&place, dead) {
-            warn!("Kafka producer failed for good; continuing with a new one");
-            let engine = Engine::start(&self.config).map_err(|error| {
-                SendError::NotWritten(KafkaError::local(ErrorCode::FATAL, format!("no new producer: {error}")))
-            })?;
-            drop(mem::replace(&mut *place, Arc::new(engine)));
-        }
-        Ok(Arc::clone(&place))
+    async fn alone(&self) -> Result<&Line, SendError> {
+        self.alone.get_or_try_init(async || self.together.with_single_records()).await.map_err(|error| {
+            SendError::NotWritten(KafkaError::local(
+                ErrorCode::FATAL,
+                format!("no producer for single records: {error}"),
+            ))
+        })
     }
 }
 
@@ -138,11 +137,11 @@ mod tests {
             KafkaConnection { bootstrap_servers: vec!["127.0.0.1:9".into()], ..KafkaConnection::default() };
         let settings = ProducerSettings { patience: Duration::from_millis(200), ..ProducerSettings::default() };
         let producer = Producer::connect(&connection, &settings).unwrap();
-        let first = producer.shared.engine();
+        let first = producer.shared.together.engine();
         first.fail_for_good();
 
         let outcome = producer.send(OutgoingRecord::new("orders", "value")).await;
-        assert!(!Arc::ptr_eq(&first, &producer.shared.engine()));
+        assert!(!Arc::ptr_eq(&first, &producer.shared.together.engine()));
         let Err(SendError::Unknown(error) | SendError::NotWritten(error)) = outcome else { panic!("{outcome:?}") };
         assert!(error.code.is_retriable(), "the new producer found no broker, and nothing worse: {error:?}");
     }

@@ -11,7 +11,7 @@ use sluice_crds::{
 use crate::{
     kafka::{connection, records, topic},
     running::{PATH, SECRET, Setup},
-    sender::{Sender, full, sign},
+    sender::{Sender, fresh_id, full, sign},
 };
 
 #[tokio::test]
@@ -135,6 +135,25 @@ async fn an_event_that_the_topic_does_not_take_is_too_large() {
     assert_eq!(receiver.post(vec![b'x'; 3000]).await.status, 413);
     assert_eq!(receiver.post("{}").await.status, 202);
     assert_eq!(receiver.status().await.rejected, [(RejectedBecause::Size, 1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_events_are_taken_beside_one_that_the_topic_does_not_take() {
+    const SMALL: usize = 200;
+    let topic = topic(&connection(), &[("max.message.bytes", "2000")]).await;
+    let receiver = Setup::new(connection(), &topic).ready().await;
+    let sender = Sender::to(receiver.endpoint);
+    let bodies = (0..SMALL).map(|number| if number == SMALL / 2 { vec![b'x'; 3000] } else { b"{}".to_vec() });
+    let post = async |body| sender.signed(SECRET, &fresh_id(), body).await;
+    let answers = join_all(bodies.map(post)).await;
+    let refused: Vec<_> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().status)
+        .enumerate()
+        .filter(|(_, status)| *status != 202)
+        .collect();
+    assert_eq!(refused, [(SMALL / 2, 413)]);
+    assert_eq!(records(&connection(), &topic).await.len(), SMALL - 1);
 }
 
 #[tokio::test]
