@@ -12,7 +12,7 @@ export SLUICE_TEST_CLUSTER ?= test
 BUILD := cargo build --locked --workspace --all-targets
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test bench-status bench-topics unit lint generate prerequisites
+.PHONY: help demo demo-down test bench-status bench-topics bench-webhook unit lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,10 @@ bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cos
 bench-topics: prerequisites ## What 100, 1,000 and 5,000 Topics cost, beside the least possible work
 	cargo build --locked --release -p sluice-operator -p sluice-suite --bins
 	$(CARGO_TARGET_DIR)/release/bench-topics
+
+bench-webhook: prerequisites ## What a receiver costs, beside a handler that checks nothing and beside other programs
+	cargo build --locked --release -p sluice-receiver -p sluice-suite --bins
+	$(CARGO_TARGET_DIR)/release/bench-webhook
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib

@@ -1,0 +1,137 @@
+//! Medians over all rounds, ratios within each, and what must hold.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{CONNECTIONS, load::Traffic, subject::Kind};
+
+/// One measurement.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) rate: f64,
+    median: Duration,
+    ninety_ninth: Duration,
+    /// Seconds for a million requests.
+    cpu: f64,
+    /// MiB.
+    memory: f64,
+}
+
+/// All measurements of one kind of load, by round.
+type Samples = BTreeMap<(usize, Kind), Vec<Sample>>;
+
+#[derive(Default)]
+pub(crate) struct Figures {
+    /// As fast as senders can.
+    fast: Samples,
+    /// At a part of what the bare handler can do.
+    steady: Samples,
+}
+
+impl Sample {
+    /// `cpu` in seconds, `memory` in MiB.
+    pub(crate) fn new(traffic: &Traffic, cpu: f64, memory: f64) -> Self {
+        let count = traffic.latencies.len();
+        let at = |share: usize| traffic.latencies.get(count * share / 100).copied().unwrap_or_default();
+        let count = u32::try_from(count).map_or(f64::INFINITY, f64::from);
+        Self { rate: traffic.rate, median: at(50), ninety_ninth: at(99), cpu: cpu / count * 1e6, memory }
+    }
+}
+
+impl Figures {
+    pub(crate) fn fast(&mut self, connections: usize, kind: Kind, sample: Sample) {
+        self.fast.entry((connections, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn steady(&mut self, connections: usize, kind: Kind, sample: Sample) {
+        self.steady.entry((connections, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn print(&self) {
+        println!(
+            "| connections | program | requests/s | p50 | p99 | CPU s per million | memory | at 60 %: p50 | p99 | CPU |"
+        );
+        println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+        for ((connections, kind), fast) in &self.fast {
+            let of = |samples: &[Sample], value: fn(&Sample) -> f64| median(samples.iter().map(value).collect());
+            let steady = self.steady.get(&(*connections, *kind)).map(Vec::as_slice).unwrap_or_default();
+            let steady = match steady {
+                [] => "| | |".to_owned(),
+                all => format!("{:.2} ms | {:.2} ms | {:.1}", of(all, p50), of(all, p99), of(all, |one| one.cpu)),
+            };
+            println!(
+                "| {connections} | {} | {:.0} | {:.2} ms | {:.2} ms | {:.1} | {:.0} MiB | {steady} |",
+                kind.name(),
+                of(fast, |one| one.rate),
+                of(fast, p50),
+                of(fast, p99),
+                of(fast, |one| one.cpu),
+                of(fast, |one| one.memory),
+            );
+        }
+        for connections in CONNECTIONS {
+            self.print_verdicts(connections);
+        }
+    }
+
+    /// The bare handler counts with the settings that are best in that round.
+    fn print_verdicts(&self, connections: usize) {
+        let with = |samples: &Samples, kind| samples.get(&(connections, kind)).cloned().unwrap_or_default();
+        let ratios = |samples: &Samples, value: fn(&Sample) -> f64, better: fn(f64, f64) -> f64, others: &[Kind]| {
+            let others: Vec<_> = others.iter().map(|kind| with(samples, *kind)).collect();
+            let each = with(samples, Kind::Receiver).into_iter().enumerate().map(|(round, own)| {
+                value(&own) / others.iter().map(|other| value(&other[round])).reduce(better).unwrap_or(f64::NAN)
+            });
+            median(each.collect())
+        };
+        let bare = [Kind::Bare, Kind::BareLingering, Kind::BareIdempotent];
+        verdict(
+            connections,
+            "rate, times the bare handler's",
+            ratios(&self.fast, |one| one.rate, f64::max, &bare),
+            At::Least(0.9),
+        );
+        verdict(
+            connections,
+            "p99 at 60 %, times the bare handler's",
+            ratios(&self.steady, p99, f64::min, &bare),
+            At::Most(1.25),
+        );
+        for peer in [Kind::Benthos, Kind::ArgoEvents] {
+            let name = peer.name();
+            let rate = ratios(&self.fast, |one| one.rate, f64::max, &[peer]);
+            verdict(connections, &format!("rate, times that of {name}"), rate, At::Least(1.6));
+            let cpu = ratios(&self.fast, |one| one.cpu, f64::min, &[peer]);
+            verdict(connections, &format!("CPU for a request, times that of {name}"), cpu, At::Most(0.5));
+        }
+        let memory = with(&self.fast, Kind::Receiver).iter().map(|one| one.memory).fold(0.0, f64::max);
+        verdict(connections, "MiB of memory, at most seen", memory, At::Most(32.0));
+    }
+}
+
+/// Where a figure must be.
+#[derive(Clone, Copy)]
+enum At {
+    Least(f64),
+    Most(f64),
+}
+
+fn verdict(connections: usize, what: &str, seen: f64, bound: At) {
+    let (kept, bound) = match bound {
+        At::Least(bound) => (seen >= bound, format!("at least {bound}")),
+        At::Most(bound) => (seen <= bound, format!("at most {bound}")),
+    };
+    println!("{} {connections} connections: {what}: {seen:.2}, {bound}", if kept { "kept  " } else { "MISSED" });
+}
+
+fn p50(sample: &Sample) -> f64 {
+    sample.median.as_secs_f64() * 1e3
+}
+
+fn p99(sample: &Sample) -> f64 {
+    sample.ninety_ninth.as_secs_f64() * 1e3
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

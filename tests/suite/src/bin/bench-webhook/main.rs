@@ -1,0 +1,120 @@
+//! What the receiver costs beside the least possible work, a handler that checks nothing, and beside other programs that turn webhooks
+//! into Kafka records.
+//!
+//! - `load`: senders, as fast as they can or at a given rate.
+//! - `bare`: the handler that checks nothing.
+//! - `subject`: a program that is measured.
+//! - `peers`: the programs of others, and how they are set up.
+//! - `figures`: medians, ratios and what must hold.
+#![allow(clippy::print_stdout, reason = "the figures are told on the terminal")]
+
+mod bare;
+mod figures;
+mod load;
+mod peers;
+mod subject;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use sluice_cluster::{Cluster, Component, Part, exit};
+use sluice_kafka::{Admin, KafkaConnection, NewTopic};
+
+use self::{
+    figures::{Figures, Sample},
+    subject::{Kind, Subject},
+};
+
+const CLUSTER: &str = "bench-webhook";
+const CONNECTIONS: [usize; 2] = [64, 256];
+const ROUNDS: usize = 5;
+const WARM_UP: Duration = Duration::from_secs(1);
+const MEASURED: Duration = Duration::from_secs(5);
+/// Which part of what the bare handler can do comes where latency is measured.
+const LOAD: f64 = 0.6;
+/// All that is written is read by nobody: it goes soon, so that the disk is not what is measured.
+const BROKER: &str = "log.retention.check.interval.ms=3000";
+const TOPIC: [(&str, &str); 3] =
+    [("segment.bytes", "67108864"), ("retention.bytes", "67108864"), ("file.delete.delay.ms", "1000")];
+const PARTITIONS: i32 = 6;
+
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some((bare::ARGUMENT, rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(bare::serve(rest));
+    }
+    let rounds = arguments.first().map(|rounds| rounds.parse().context("a number of rounds")).transpose()?;
+    let measured = measure_all(&runtime, rounds.unwrap_or(ROUNDS));
+    Cluster::remove(CLUSTER)?;
+    measured?.print();
+    Ok(())
+}
+
+fn measure_all(runtime: &tokio::runtime::Runtime, rounds: usize) -> anyhow::Result<Figures> {
+    let cluster = Cluster::up(CLUSTER, &[Part::Kafka])?;
+    let broker = cluster.component(Component::Kafka);
+    broker.stop()?;
+    broker.add_settings(BROKER)?;
+    broker.start()?;
+    runtime.block_on(measure(&cluster.kafka_bootstrap(), rounds))
+}
+
+async fn measure(kafka: &str, rounds: usize) -> anyhow::Result<Figures> {
+    let mut subjects = Vec::new();
+    for kind in Kind::ALL {
+        make_topic(kafka, kind.name()).await?;
+        subjects.push(Subject::start(kind, kafka).await?);
+    }
+    let mut figures = Figures::default();
+    for round in 0..rounds {
+        for connections in CONNECTIONS {
+            // Each comes first once.
+            subjects.rotate_left(1);
+            let begin = Instant::now();
+            measure_round(&subjects, connections, &mut figures).await?;
+            println!("round {}, {connections} connections: {:.0} s", round + 1, begin.elapsed().as_secs_f64());
+        }
+    }
+    Ok(figures)
+}
+
+async fn make_topic(kafka: &str, name: &str) -> anyhow::Result<()> {
+    let connection = KafkaConnection { bootstrap_servers: vec![kafka.to_owned()], ..KafkaConnection::default() };
+    let config = TOPIC.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let topic = NewTopic { name: name.to_owned(), partitions: Some(PARTITIONS), replicas: None, config };
+    let answers = Admin::connect(&connection)?.create_topics(&[topic]).await?;
+    ensure!(answers.values().all(Result::is_ok), "{answers:?}");
+    Ok(())
+}
+
+/// One after the other, all in the same minute: what disturbs the machine disturbs all of them.
+async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut Figures) -> anyhow::Result<()> {
+    let mut limit: f64 = 0.0;
+    for subject in subjects {
+        load::as_fast_as_possible(subject, connections, WARM_UP).await?;
+        let cpu = subject.cpu()?;
+        let traffic = load::as_fast_as_possible(subject, connections, MEASURED).await?;
+        let cpu = subject.cpu()? - cpu;
+        let sample = Sample::new(&traffic, cpu, subject.memory()?);
+        if subject.kind.is_bare() {
+            limit = limit.max(sample.rate);
+        }
+        figures.fast(connections, subject.kind, sample);
+    }
+    for subject in subjects.iter().filter(|subject| !subject.kind.is_peer()) {
+        load::at_rate(subject, connections, limit * LOAD, WARM_UP).await?;
+        let cpu = subject.cpu()?;
+        let traffic = load::at_rate(subject, connections, limit * LOAD, MEASURED).await?;
+        let cpu = subject.cpu()? - cpu;
+        figures.steady(connections, subject.kind, Sample::new(&traffic, cpu, subject.memory()?));
+    }
+    Ok(())
+}

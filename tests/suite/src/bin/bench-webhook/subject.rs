@@ -1,0 +1,156 @@
+//! A program that is measured: how it is started, and what it takes of the machine.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context;
+use serde_json::json;
+use sluice_suite::{
+    program::{free_address, program},
+    until,
+};
+use tempfile::TempDir;
+
+use crate::{
+    bare,
+    load::{Connection, PATH, SECRET},
+    peers,
+};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Receiver,
+    /// The handler that checks nothing, with librdkafka's linger at 0.
+    Bare,
+    /// The same with 1 ms.
+    BareLingering,
+    /// The same with 0 and an idempotent producer, as the receiver's is.
+    BareIdempotent,
+    Benthos,
+    ArgoEvents,
+}
+
+pub(crate) struct Subject {
+    pub(crate) kind: Kind,
+    pub(crate) endpoint: SocketAddr,
+    child: Child,
+    folder: TempDir,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The unit of times in `/proc/PID/stat`, the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Receiver, Self::Bare, Self::BareLingering, Self::BareIdempotent, Self::Benthos, Self::ArgoEvents];
+
+    /// For people, and its topic.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Receiver => "receiver",
+            Self::Bare => "bare",
+            Self::BareLingering => "bare-linger-1ms",
+            Self::BareIdempotent => "bare-idempotent",
+            Self::Benthos => "benthos",
+            Self::ArgoEvents => "argo-events",
+        }
+    }
+
+    pub(crate) fn is_bare(self) -> bool {
+        matches!(self, Self::Bare | Self::BareLingering | Self::BareIdempotent)
+    }
+
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(self, Self::Benthos | Self::ArgoEvents)
+    }
+
+    fn command(self, endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
+        match self {
+            Self::Receiver => receiver(endpoint, kafka, folder),
+            Self::Bare => handler(endpoint, [kafka, self.name(), "0", "false"]),
+            Self::BareLingering => handler(endpoint, [kafka, self.name(), "1", "false"]),
+            Self::BareIdempotent => handler(endpoint, [kafka, self.name(), "0", "true"]),
+            Self::Benthos => peers::benthos(endpoint, kafka, self.name(), folder),
+            Self::ArgoEvents => peers::argo_events(endpoint, kafka, self.name()),
+        }
+    }
+}
+
+fn handler(endpoint: SocketAddr, rest: [&str; 4]) -> anyhow::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args([bare::ARGUMENT, &endpoint.to_string()]).args(rest);
+    Ok(command)
+}
+
+/// As the operator sets it up for a Webhook with GitHub's preset and nothing else said.
+fn receiver(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
+    let secret = folder.join("secret");
+    fs::write(&secret, SECRET)?;
+    let config = json!({
+        "webhook": {"namespace": "shop", "name": "github"}, "path": PATH, "topic": Kind::Receiver.name(),
+        "connection": {"bootstrapServers": [kafka]},
+        "verification": {"preset": {"name": "GitHub", "secrets": [secret]}},
+        "tolerance": "5m", "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "24h", "bodyLimit": "1Mi",
+        "respond": 202, "patience": "2500ms",
+    });
+    fs::write(folder.join("config.json"), config.to_string())?;
+    fs::write(folder.join("generation"), "1")?;
+    fs::write(folder.join("controls.json"), json!({"paused": false, "replicas": 1}).to_string())?;
+    let mut command = Command::new(program("sluice-receiver")?);
+    command.args(["--log-format", "json", "--listen", &endpoint.to_string()]);
+    command.args(["--status-listen", &free_address()?.to_string(), "--drain-delay", "0s"]);
+    command.arg("--config").arg(folder).arg("--controls").arg(folder);
+    Ok(command)
+}
+
+impl Subject {
+    /// Starts it and waits until it takes events.
+    pub(crate) async fn start(kind: Kind, kafka: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let endpoint = free_address()?;
+        let log = File::create(folder.path().join("log"))?;
+        let mut command = kind.command(endpoint, kafka, folder.path())?;
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let subject = Self { kind, endpoint, child, folder };
+        let log = subject.folder.path().join("log");
+        until(&format!("{} takes events", kind.name()), PATIENCE, || async {
+            let told = |error: anyhow::Error| format!("{error:#}");
+            Connection::open(endpoint).await.map_err(told)?.post().await.map_err(told)
+        })
+        .await
+        .with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+        Ok(subject)
+    }
+
+    /// Seconds of CPU that it has used.
+    pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program, in parentheses, may hold spaces.
+        let fields = stat.rsplit_once(')').context("a program has a name")?.1.split_whitespace();
+        let [user, system] = fields.skip(11).take(2).collect::<Vec<_>>()[..] else { anyhow::bail!("{stat}") };
+        Ok((user.parse::<f64>()? + system.parse::<f64>()?) / TICKS_PER_SECOND)
+    }
+
+    /// MiB of memory that it takes now.
+    pub(crate) fn memory(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a program has memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
