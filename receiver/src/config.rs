@@ -16,6 +16,7 @@ use sluice_outgoing::Guard;
 
 use crate::{
     contract::{Contract, DeadLetters},
+    deprecation::{Notices, notices},
     event::Sources,
     record::Envelope,
     verify::Scheme,
@@ -50,6 +51,8 @@ pub(crate) struct Endpoint {
     pub(crate) respond: StatusCode,
     /// How long Kafka may take to confirm an event.
     pub(crate) patience: Duration,
+    /// The headers of every answer, where the endpoint is out of date.
+    pub(crate) notices: Notices,
     /// Keeps calls to permitted addresses.
     pub(crate) guard: Guard,
 }
@@ -127,8 +130,10 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         Sources::of(&config.event, &defaults).map_err(|error| complaints.push(format!("event: {error}"))).ok();
     let contract = config.contract.as_ref().map(|contract| Contract::of(contract, &config.webhook, generation));
     let contract = contract.transpose().map_err(|error| complaints.push(format!("contract.jsonSchema: {error}"))).ok();
-    let (Some(respond), Some(scheme), Some(sources), Some(contract), []) =
-        (respond, scheme, sources, contract, complaints.as_slice())
+    let notices = config.deprecation.as_ref().map(notices).transpose().map(Option::unwrap_or_default);
+    let notices = notices.map_err(|error| complaints.push(format!("deprecation: {error}"))).ok();
+    let (Some(respond), Some(scheme), Some(sources), Some(contract), Some(notices), []) =
+        (respond, scheme, sources, contract, notices, complaints.as_slice())
     else {
         return Err(complaints);
     };
@@ -151,6 +156,7 @@ fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<Str
         body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
         respond,
         patience: config.patience.get(),
+        notices,
         guard: Guard::new(config.outgoing),
     })
 }

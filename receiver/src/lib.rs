@@ -10,6 +10,7 @@ mod config;
 mod contract;
 mod controls;
 mod deduplicate;
+mod deprecation;
 mod event;
 mod limit;
 mod link;

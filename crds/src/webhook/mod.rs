@@ -5,6 +5,7 @@ mod limits;
 mod route;
 mod validate;
 mod verify;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use verify::{
     ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
     Jwt, Preset, PresetName, Verify,
 };
+pub use version::{Deprecation, Version};
 
 use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplate};
 
@@ -59,6 +61,9 @@ use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplat
 pub struct WebhookSpec {
     /// Where the endpoint is reached: the gateways, host names and path of its HTTPRoute.
     pub route: Route,
+    /// Which version of the endpoint this is, where there are several. Default: it has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
     /// How a sender proves who it is. Exactly one scheme.
     pub verify: Verify,
     /// What the event's id, type and key are taken from.

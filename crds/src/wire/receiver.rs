@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertificateFormat, CloudEvents, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName, OutgoingCalls,
-    PresetName, Size,
+    CertificateFormat, CloudEvents, Deprecation, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName,
+    OutgoingCalls, PresetName, Size,
 };
 
 /// All that a receiver needs to know.
@@ -44,6 +44,9 @@ pub struct ReceiverConfig {
     pub respond: u16,
     /// How long a sender waits for Kafka's confirmation before it is answered 503.
     pub patience: Duration,
+    /// What every answer says of an endpoint that is out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecation: Option<Deprecation>,
     /// Which addresses may be called.
     #[serde(default, skip_serializing_if = "OutgoingCalls::is_default")]
     pub outgoing: OutgoingCalls,

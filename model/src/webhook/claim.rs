@@ -3,10 +3,20 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sluice_crds::{NamespacedName, Webhook};
 
-/// The path that senders use.
+/// The path that senders use: of a version that is chosen by its path, with the version before it.
 pub fn path(webhook: &Webhook) -> String {
     let NamespacedName { namespace, name } = name(webhook);
-    webhook.spec.route.path.clone().unwrap_or_else(|| format!("/{namespace}/{name}"))
+    let path = webhook.spec.route.path.clone().unwrap_or_else(|| format!("/{namespace}/{name}"));
+    match webhook.spec.version.as_ref().filter(|version| version.header.is_none()) {
+        Some(version) => format!("/{}{path}", version.name),
+        None => path,
+    }
+}
+
+/// The header by which senders choose a version, in lower case, and its value.
+pub fn header(webhook: &Webhook) -> Option<(String, String)> {
+    let version = webhook.spec.version.as_ref()?;
+    Some((version.header.as_ref()?.to_ascii_lowercase(), version.name.clone()))
 }
 
 /// Whether `other` claims an address of `webhook` and is older, so that it keeps it.
@@ -14,10 +24,10 @@ pub fn is_before(other: &Webhook, webhook: &Webhook) -> bool {
     age(other) < age(webhook) && claim_the_same(other, webhook)
 }
 
-/// Whether two Webhooks claim the same address: path and host name at one gateway. Of host names of which one covers the other, the
-/// more exact one counts, so that both have their place.
+/// Whether two Webhooks claim the same address: path, version's header and host name at one gateway. Of host names of which one covers the
+/// other, the more exact one counts, so that both have their place; so does a header beside none.
 pub fn claim_the_same(one: &Webhook, other: &Webhook) -> bool {
-    path(one) == path(other) && hosts_meet(one, other) && gateways_meet(one, other)
+    path(one) == path(other) && header(one) == header(other) && hosts_meet(one, other) && gateways_meet(one, other)
 }
 
 fn hosts_meet(one: &Webhook, other: &Webhook) -> bool {
@@ -89,5 +99,25 @@ mod tests {
             webhook("x", "01", &format!("parentRefs: [{{name: edge, sectionName: {section}}}], path: /hooks"))
         };
         assert!(!claim_the_same(&at("http"), &at("https")) && claim_the_same(&at("http"), &webhook("y", "01", HERE)));
+    }
+    #[test]
+    fn versions_are_told_apart_by_path_or_header() {
+        let version = |text: &str| webhook("x", "00", &format!("{HERE}}}, version: {{{text}"));
+        let by_path = version("name: v2");
+        assert_eq!((path(&by_path).as_str(), header(&by_path)), ("/v2/hooks", None));
+        let by_header = version("name: v2, header: X-Version");
+        assert_eq!(path(&by_header), "/hooks");
+        let only = webhook("y", "01", HERE);
+        for (one, other, expected) in [
+            (&by_path, &only, false),
+            (&by_path, &version("name: v3"), false),
+            (&by_path, &webhook("y", "01", "parentRefs: [{name: edge}], path: /v2/hooks"), true),
+            (&by_header, &only, false),
+            (&by_header, &by_path, false),
+            (&by_header, &version("name: v1, header: X-Version"), false),
+            (&by_header, &version("name: v2, header: x-version"), true),
+        ] {
+            assert_eq!(claim_the_same(one, other), expected, "{:?} {:?}", one.spec.version, other.spec.version);
+        }
     }
 }

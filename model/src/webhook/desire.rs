@@ -1,9 +1,9 @@
 //! The objects that a Webhook should have.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_crds::{Images, wire};
 
-use super::{COMPONENT, Endpoint, WrittenTopic};
+use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
 use crate::{
     children::{Child, ChildKind, DataPlane, Owner},
     secrets,
@@ -72,6 +72,7 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
         rate_limits: endpoint.rate_limits.clone(),
         respond: endpoint.respond,
         patience: endpoint.patience,
+        deprecation: endpoint.deprecation.clone(),
         outgoing: endpoint.outgoing.clone(),
     }
 }
@@ -98,21 +99,4 @@ fn service(endpoint: &Endpoint) -> Child {
         "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
     }});
     owner.child(ChildKind::Service, COMPONENT, &receiver_name(owner), body)
-}
-
-fn route(endpoint: &Endpoint) -> Child {
-    let owner = &endpoint.owner;
-    let parents: Vec<Value> =
-        endpoint.parents.iter().map(|parent| serde_json::to_value(parent).expect("plain data")).collect();
-    let mut spec = json!({
-        "parentRefs": parents,
-        "rules": [{
-            "matches": [{"path": {"type": "Exact", "value": endpoint.path}}],
-            "backendRefs": [{"name": receiver_name(owner), "port": 80}],
-        }],
-    });
-    if !endpoint.hostnames.is_empty() {
-        spec["hostnames"] = json!(endpoint.hostnames);
-    }
-    owner.child(ChildKind::HttpRoute, COMPONENT, &receiver_name(owner), json!({"spec": spec}))
 }

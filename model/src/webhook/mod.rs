@@ -4,6 +4,7 @@ mod claim;
 mod contract;
 mod desire;
 mod report;
+mod route;
 mod traffic;
 mod url;
 mod validate;
@@ -11,7 +12,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 
-use sluice_crds::{Duration, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
+use sluice_crds::{Deprecation, Duration, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
 
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
@@ -59,6 +60,10 @@ pub struct Endpoint {
     pub hostnames: Vec<String>,
     /// The path that senders use.
     pub path: String,
+    /// The header by which senders choose this version, and its value.
+    pub header: Option<(String, String)>,
+    /// What every answer says where this version is out of date.
+    pub deprecation: Option<Deprecation>,
     /// The older Webhook that has this address, so that this one gets no route.
     pub older_claim: Option<NamespacedName>,
     /// How senders are verified.

@@ -297,9 +297,12 @@ fn receiver(receivers: Option<&Availability>) -> Part {
 fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     let kind = ConditionType::RouteAccepted;
     if let Some(older) = &endpoint.older_claim {
+        let address = match &endpoint.header {
+            None => format!("the path {:?}", endpoint.path),
+            Some((name, value)) => format!("the path {:?} with the header {name}: {value}", endpoint.path),
+        };
         let message = format!(
-            "the older Webhook \"{older}\" has the path {:?} on the same host and gateway; use another path or host name",
-            endpoint.path
+            "the older Webhook \"{older}\" has {address} on the same host and gateway; use another path or host name"
         );
         return Part::fails(kind, Reason::RouteConflict, message);
     }

@@ -4,7 +4,12 @@ use sluice_crds::{
     CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Settings, Webhook, WebhookSpec, wire,
 };
 
-use super::{Endpoint, References, WrittenTopic, claim::path, contract::contract, verify::verification};
+use super::{
+    Endpoint, References, WrittenTopic,
+    claim::{header, path},
+    contract::contract,
+    verify::verification,
+};
 use crate::{Cluster, Rejection, address, children::Owner, references, secrets::file};
 
 /// What should be served, or all that is wrong with the Webhook.
@@ -34,6 +39,8 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         parents: spec.route.parent_refs.clone(),
         hostnames: spec.route.hostnames.clone(),
         path,
+        header: header(webhook),
+        deprecation: spec.version.as_ref().and_then(|version| version.deprecated.clone()),
         older_claim: references.older_claim.clone(),
         verification,
         tolerance: spec.verify.tolerance,

@@ -130,7 +130,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     if let Err(refused) = &outcome {
         receiver.log.refused(refused);
     }
-    answer::response(&outcome, &receiver.endpoint)
+    let mut response = answer::response(&outcome, &receiver.endpoint);
+    response.headers_mut().extend(receiver.endpoint.notices.iter().cloned());
+    response
 }
 
 impl Receiver {

@@ -57,6 +57,7 @@ impl Setup {
             rate_limits: RateLimits::default(),
             respond: 202,
             patience: Duration::from_millis(2500),
+            deprecation: None,
             outgoing: sluice_crds::OutgoingCalls::default(),
         };
         let controls = ReceiverControls { paused: false, replicas: 1 };

@@ -6,7 +6,7 @@ use anyhow::Context;
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::jiff::Timestamp;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 /// Sends signed events to one endpoint, through a gateway.
@@ -14,6 +14,7 @@ pub struct Sender {
     client: Client,
     url: String,
     key: hmac::Key,
+    headers: HeaderMap,
 }
 
 impl Sender {
@@ -26,11 +27,23 @@ impl Sender {
             client,
             url: format!("http://{host}:{}{path}", gateway.port()),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            headers: HeaderMap::new(),
         })
+    }
+
+    /// The same with a header that every request has.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> anyhow::Result<Self> {
+        self.headers.insert(name, value.parse()?);
+        Ok(self)
     }
 
     /// Sends an event, correctly signed.
     pub async fn send(&self, id: &str, event: &Value) -> anyhow::Result<StatusCode> {
+        Ok(self.ask(id, event).await?.status())
+    }
+
+    /// Sends an event, correctly signed, and gives the whole answer.
+    pub async fn ask(&self, id: &str, event: &Value) -> anyhow::Result<Response> {
         let timestamp = Timestamp::now().as_second();
         let body = event.to_string();
         let signature = hmac::sign(&self.key, format!("{id}.{timestamp}.{body}").as_bytes());
@@ -40,18 +53,19 @@ impl Sender {
     /// Sends an event with a signature that somebody made up.
     pub async fn forge(&self, id: &str, event: &Value) -> anyhow::Result<StatusCode> {
         let signature = format!("v1,{}", BASE64_STANDARD.encode([7; 32]));
-        self.post(id, Timestamp::now().as_second(), &signature, event.to_string()).await
+        Ok(self.post(id, Timestamp::now().as_second(), &signature, event.to_string()).await?.status())
     }
 
-    async fn post(&self, id: &str, timestamp: i64, signature: &str, body: String) -> anyhow::Result<StatusCode> {
+    async fn post(&self, id: &str, timestamp: i64, signature: &str, body: String) -> anyhow::Result<Response> {
         let request = self
             .client
             .post(&self.url)
+            .headers(self.headers.clone())
             .header("content-type", "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
-        Ok(request.send().await.with_context(|| format!("cannot send to {}", self.url))?.status())
+        request.send().await.with_context(|| format!("cannot send to {}", self.url))
     }
 }

@@ -90,6 +90,13 @@ async fn the_api_server_accepts_what_is_valid() {
                 "{ROUTE}, {NONE}, validate: {{jsonSchema: {{configMapRef: {{name: a, key: b}}}}}}, deadLetters: {{topic: {{partitions: 3}}}}"
             ),
         ),
+        ("Webhook", format!("{ROUTE}, {NONE}, version: {{name: v2}}")),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, {NONE}, version: {{name: v1.2, header: X-Version, deprecated: {{since: '2026-01-31T00:00:00Z', sunset: '2026-01-31T00:00:00Z', documentation: 'https://a.example/v2?a=b#c'}}}}"
+            ),
+        ),
         ("Webhook", format!("{ROUTE}, verify: {{basic: {{username: partner, {SECRETS}}}}}")),
         ("Webhook", format!("{ROUTE}, verify: {{apiKey: {{{SECRETS}}}}}")),
         (
@@ -166,6 +173,21 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "write exactly one of inline, configMapRef",
         ),
         ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, bearer"),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, version: {{name: 'a/b'}}"), "spec.version.name"),
+        (
+            "Webhook",
+            "w",
+            format!("{ROUTE}, {NONE}, version: {{name: v1, deprecated: {{since: soon}}}}"),
+            "spec.version.deprecated.since",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "{ROUTE}, {NONE}, version: {{name: v1, deprecated: {{since: '2026-01-31T00:00:00Z', sunset: '2026-01-30T23:59:59Z'}}}}"
+            ),
+            "sunset is before since",
+        ),
         (
             "Webhook",
             "w",

@@ -11,6 +11,7 @@
 mod reception;
 mod rollout;
 mod trouble;
+mod versions;
 
 use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};
 
