@@ -110,6 +110,8 @@ pub enum Reason {
     NoListener,
     /// The Gateway API is not installed.
     GatewayApiMissing,
+    /// Kong is not installed.
+    KongMissing,
     /// Kafka cannot be reached.
     KafkaUnreachable,
     /// Kafka refused a request.

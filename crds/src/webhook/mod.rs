@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use event::{CloudEvents, Empty, Event, EventField, EventId};
 pub use limits::{Limits, RequestRate, SourceRate};
-pub use route::{ParentReference, Route};
+pub use route::{Ingress, Kong, KongRateLimit, ParentReference, Route};
 pub use validate::{EventValidation, OnInvalidEvent};
 pub use verify::{
     ApiKey, Basic, Bearer, CertificateFormat, CertificateIdentity, ClientCertificate, Encoding, Hmac, HmacAlgorithm,
@@ -57,9 +57,11 @@ use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplat
     .message("verify.preset: Twilio signs the address of the endpoint; write url, or route.hostnames"))]
 #[x_kube(validation = Rule::new("!has(self.deadLetters) || (has(self.validate) && (!has(self.validate.onInvalid) || self.validate.onInvalid == 'DeadLetter'))")
     .message("deadLetters: only events that validate holds back go there; write validate with onInvalid: DeadLetter, or leave deadLetters out"))]
+#[x_kube(validation = Rule::new("!has(self.version) || !has(self.version.header) || !has(self.route.ingress)")
+    .message("version.header: an Ingress cannot choose by a header; leave header out, so that the version stands in the path, or write route.parentRefs"))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
-    /// Where the endpoint is reached: the gateways, host names and path of its HTTPRoute.
+    /// Where the endpoint is reached: the gateways or Ingress, host names and path.
     pub route: Route,
     /// Which version of the endpoint this is, where there are several. Default: it has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

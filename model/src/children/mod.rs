@@ -33,6 +33,10 @@ pub enum ChildKind {
     Service,
     /// A route of the Gateway API.
     HttpRoute,
+    /// A route of Kubernetes' older API.
+    Ingress,
+    /// What Kong does with the requests of a route.
+    KongPlugin,
 }
 
 impl ChildKind {
@@ -44,6 +48,8 @@ impl ChildKind {
             Self::Deployment => ("apps/v1", "Deployment"),
             Self::Service => ("v1", "Service"),
             Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+            Self::Ingress => ("networking.k8s.io/v1", "Ingress"),
+            Self::KongPlugin => ("configuration.konghq.com/v1", "KongPlugin"),
         }
     }
 }
@@ -57,6 +63,16 @@ pub struct Child {
     pub name: String,
     /// All that Sluice says about it: what server-side apply sends.
     pub manifest: Value,
+}
+
+impl Child {
+    /// The same with one more annotation.
+    #[must_use]
+    pub fn annotated(mut self, name: &str, value: &str) -> Self {
+        self.manifest["metadata"]["annotations"][name] = json!(value);
+        self.manifest["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(short_hash(&to_bytes(&self.manifest)));
+        self
+    }
 }
 
 /// An object that exists, under a name that is wanted or with its owner's label.

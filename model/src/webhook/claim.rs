@@ -24,15 +24,23 @@ pub fn is_before(other: &Webhook, webhook: &Webhook) -> bool {
     age(other) < age(webhook) && claim_the_same(other, webhook)
 }
 
-/// Whether two Webhooks claim the same address: path, version's header and host name at one gateway. Of host names of which one covers the
+/// Whether two Webhooks claim the same address: path, version's header and host name at one gateway or class of Ingresses. Of host names of which one covers the
 /// other, the more exact one counts, so that both have their place; so does a header beside none.
 pub fn claim_the_same(one: &Webhook, other: &Webhook) -> bool {
-    path(one) == path(other) && header(one) == header(other) && hosts_meet(one, other) && gateways_meet(one, other)
+    path(one) == path(other) && header(one) == header(other) && hosts_meet(one, other) && entries_meet(one, other)
 }
 
 fn hosts_meet(one: &Webhook, other: &Webhook) -> bool {
     let (one, other) = (&one.spec.route.hostnames, &other.spec.route.hostnames);
     (one.is_empty() && other.is_empty()) || one.iter().any(|host| other.contains(host))
+}
+
+fn entries_meet(one: &Webhook, other: &Webhook) -> bool {
+    match (&one.spec.route.ingress, &other.spec.route.ingress) {
+        (Some(one), Some(other)) => one.class_name == other.class_name,
+        (None, None) => gateways_meet(one, other),
+        _ => false,
+    }
 }
 
 fn gateways_meet(one: &Webhook, other: &Webhook) -> bool {
@@ -100,6 +108,16 @@ mod tests {
         };
         assert!(!claim_the_same(&at("http"), &at("https")) && claim_the_same(&at("http"), &webhook("y", "01", HERE)));
     }
+    #[test]
+    fn ingresses_of_one_class_share_their_addresses() {
+        let at = |class: &str| webhook("x", "00", &format!("ingress: {{className: {class}}}, path: /hooks"));
+        for (one, other, expected) in
+            [(at("a"), at("a"), true), (at("a"), at("b"), false), (at("a"), webhook("y", "01", HERE), false)]
+        {
+            assert_eq!(claim_the_same(&one, &other), expected);
+        }
+    }
+
     #[test]
     fn versions_are_told_apart_by_path_or_header() {
         let version = |text: &str| webhook("x", "00", &format!("{HERE}}}, version: {{{text}"));

@@ -9,7 +9,7 @@ use crate::{
     secrets,
 };
 
-/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its HTTPRoute.
+/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route.
 pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
@@ -28,11 +28,11 @@ pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
     };
     let receiver = receiver.deployment(owner);
     let others = [configuration, controls, receiver, service(endpoint)];
-    let route = endpoint.older_claim.is_none().then(|| route(endpoint));
+    let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
     own_topics(endpoint).chain(others).chain(route).collect()
 }
 
-/// Name of the receiver's Deployment, Service and HTTPRoute.
+/// Name of the receiver's Deployment, Service and route.
 pub fn receiver_name(owner: &Owner) -> String {
     format!("{}-{COMPONENT}", owner.name.name)
 }

@@ -3,6 +3,7 @@
 mod claim;
 mod contract;
 mod desire;
+mod kong;
 mod report;
 mod route;
 mod traffic;
@@ -12,11 +13,15 @@ mod verify;
 
 use std::collections::BTreeMap;
 
-use sluice_crds::{Deprecation, Duration, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire};
+use sluice_crds::{
+    Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire,
+};
 
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
-pub use report::{GatewayApi, Outcome, Seen, report};
+pub use kong::Plugin;
+pub use report::{Outcome, Seen, report};
+pub use route::{plugins_of, route_kinds};
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};
 pub use validate::validate;
@@ -54,8 +59,10 @@ pub struct Endpoint {
     pub topic: WrittenTopic,
     /// What the body of an event must look like.
     pub contract: Option<Contract>,
-    /// The gateways that serve it, at least one.
-    pub parents: Vec<ParentReference>,
+    /// What brings requests to the receivers.
+    pub entry: Entry,
+    /// What Kong does with them before.
+    pub plugins: Vec<Plugin>,
     /// The host names that senders use; none means those of the listeners.
     pub hostnames: Vec<String>,
     /// The path that senders use.
@@ -90,6 +97,15 @@ pub struct Endpoint {
     pub outgoing: OutgoingCalls,
     /// Whether every request is answered 503.
     pub paused: bool,
+}
+
+/// What brings requests to the receivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An HTTPRoute for these gateways, at least one.
+    Gateways(Vec<ParentReference>),
+    /// An Ingress.
+    Ingress(Ingress),
 }
 
 /// What the body of an event must look like.

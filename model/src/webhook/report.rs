@@ -4,11 +4,11 @@ use std::{ffi::OsStr, path::Path};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
-use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, Ingress, ParentReference, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
-    Endpoint, Found, Listener, Shown, WrittenTopic, receiver_name,
-    url::{no_listener, url},
+    Endpoint, Entry, Found, Listener, Shown, WrittenTopic, receiver_name,
+    url::{ingress_url, no_listener, url},
 };
 use crate::{
     Conditions, Rejection,
@@ -19,15 +19,6 @@ use crate::{
 /// The controller that Contour, Kong and the others name themselves by stands in a route's status; Sluice reads all.
 const ACCEPTED: &str = "Accepted";
 const RESOLVED: &str = "ResolvedRefs";
-
-/// Whether the cluster has the Gateway API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GatewayApi {
-    /// HTTPRoutes can be made.
-    Installed,
-    /// They cannot; everything else works.
-    Missing,
-}
 
 /// What a pass observed.
 #[derive(Debug)]
@@ -42,8 +33,8 @@ pub struct Seen<'a> {
     pub listeners: &'a [Listener],
     /// The gateways that do not exist, as `namespace/name`.
     pub missing_gateways: &'a [String],
-    /// Whether HTTPRoutes can be made.
-    pub gateway_api: GatewayApi,
+    /// A kind that the route needs and the cluster does not have, so that there is no route; everything else works.
+    pub unknown_kind: Option<ChildKind>,
     /// What the receivers said about themselves, where they were asked.
     pub traffic: Option<&'a Shown>,
 }
@@ -85,7 +76,10 @@ pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> Webho
             let receivers = children::find_availability(seen.live, &receiver_name(&endpoint.owner), seen.pods, now);
             planned(&mut conditions, endpoint, seen, receivers.as_ref());
             WebhookStatus {
-                url: url(endpoint, seen.listeners),
+                url: match &endpoint.entry {
+                    Entry::Gateways(_) => url(endpoint, seen.listeners),
+                    Entry::Ingress(ingress) => ingress_url(endpoint, ingress, ingress_address(endpoint, seen.live)),
+                },
                 topic: Some(endpoint.kafka_topic()),
                 replicas: receivers.as_ref().map(|receivers| receivers.replicas),
                 ready_replicas: receivers.as_ref().map(|receivers| receivers.ready),
@@ -182,8 +176,14 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
 }
 
 /// What no waiting mends.
-const NEED_A_PERSON: [Reason; 5] =
-    [Reason::NameConflict, Reason::RouteConflict, Reason::RouteRefused, Reason::NoListener, Reason::GatewayApiMissing];
+const NEED_A_PERSON: [Reason; 6] = [
+    Reason::NameConflict,
+    Reason::RouteConflict,
+    Reason::RouteRefused,
+    Reason::NoListener,
+    Reason::GatewayApiMissing,
+    Reason::KongMissing,
+];
 
 fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {
     let plan = seen.plan;
@@ -293,7 +293,7 @@ fn receiver(receivers: Option<&Availability>) -> Part {
     }
 }
 
-/// The gateways' own verdict on the route, for every gateway that is named.
+/// The verdict on the route: of every gateway that is named, or of the Ingress's controller.
 fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     let kind = ConditionType::RouteAccepted;
     if let Some(older) = &endpoint.older_claim {
@@ -306,15 +306,52 @@ fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
         );
         return Part::fails(kind, Reason::RouteConflict, message);
     }
-    if seen.gateway_api == GatewayApi::Missing {
-        let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a gateway \
-                       that serves it";
-        return Part::fails(kind, Reason::GatewayApiMissing, message);
+    match seen.unknown_kind {
+        None => {}
+        Some(ChildKind::KongPlugin) => {
+            let message = "this cluster has no KongPlugin (configuration.konghq.com/v1), so that nothing would do what \
+                           route.kong says, and there is no route; install Kong, or remove route.kong";
+            return Part::fails(kind, Reason::KongMissing, message);
+        }
+        Some(_) => {
+            let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a \
+                           gateway that serves it, or write route.ingress";
+            return Part::fails(kind, Reason::GatewayApiMissing, message);
+        }
     }
+    match &endpoint.entry {
+        Entry::Gateways(parents) => gateways(endpoint, parents, seen),
+        Entry::Ingress(ingress) => of_ingress(endpoint, ingress, seen.live),
+    }
+}
+
+/// An Ingress has no condition: a controller that serves it writes its own address into the status, and others do nothing.
+fn of_ingress(endpoint: &Endpoint, ingress: &Ingress, live: &[Live]) -> Part {
+    let kind = ConditionType::RouteAccepted;
+    if children::find(live, ChildKind::Ingress, &receiver_name(&endpoint.owner)).is_none() {
+        return Part::fails(kind, Reason::Progressing, "no Ingress exists yet");
+    }
+    let Some(address) = ingress_address(endpoint, live) else {
+        let class = &ingress.class_name;
+        let message = format!("no controller of the class {class:?} has given the Ingress an address; does it run?");
+        return Part::fails(kind, Reason::RoutePending, message);
+    };
+    Part::works(kind, format!("the Ingress is served at {address}"))
+}
+
+/// The first address that a controller has given to the endpoint's Ingress.
+fn ingress_address<'a>(endpoint: &Endpoint, live: &'a [Live]) -> Option<&'a str> {
+    let ingress = children::find(live, ChildKind::Ingress, &receiver_name(&endpoint.owner))?;
+    let first = &ingress.object["status"]["loadBalancer"]["ingress"][0];
+    first["hostname"].as_str().or_else(|| first["ip"].as_str())
+}
+
+fn gateways(endpoint: &Endpoint, parents: &[ParentReference], seen: &Seen<'_>) -> Part {
+    let kind = ConditionType::RouteAccepted;
     let Some(route) = children::find(seen.live, ChildKind::HttpRoute, &receiver_name(&endpoint.owner)) else {
         return Part::fails(kind, Reason::Progressing, "no HTTPRoute exists yet");
     };
-    for parent in &endpoint.parents {
+    for parent in parents {
         let namespace = parent.namespace.as_deref().unwrap_or(&endpoint.owner.name.namespace);
         let gateway = format!("{namespace}/{}", parent.name);
         let status = parent_status(&route.object, &endpoint.owner.name.namespace, parent);
@@ -341,7 +378,7 @@ fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
 }
 
 /// What a parent says about the newest version of the route.
-fn parent_status<'a>(route: &'a Value, own: &str, parent: &sluice_crds::ParentReference) -> Option<&'a Value> {
+fn parent_status<'a>(route: &'a Value, own: &str, parent: &ParentReference) -> Option<&'a Value> {
     let is_parent = |reference: &Value| {
         reference["name"] == parent.name.as_str()
             && reference["namespace"].as_str().unwrap_or(own) == parent.namespace.as_deref().unwrap_or(own)
@@ -386,7 +423,7 @@ mod tests {
             plan: &Plan::default(),
             listeners: &[],
             missing_gateways: &[],
-            gateway_api: GatewayApi::Installed,
+            unknown_kind: None,
             traffic: shown.as_ref(),
         };
         let now = Timestamp::from_second(1).unwrap();

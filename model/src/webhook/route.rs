@@ -1,15 +1,37 @@
-//! How a gateway is told where a Webhook's requests go.
+//! How requests find a Webhook's receivers: an HTTPRoute or an Ingress, and before it the plugins that it names.
 
 use serde_json::{Value, json};
+use sluice_crds::{Ingress, ParentReference};
 
-use super::{COMPONENT, Endpoint, receiver_name};
-use crate::children::{Child, ChildKind};
+use super::{COMPONENT, Endpoint, Entry, kong::ANNOTATION, receiver_name};
+use crate::children::{Child, ChildKind, Live};
 
-/// The HTTPRoute: to the receivers' Service, for exactly the endpoint's path, and the version's header where it has one.
-pub(super) fn route(endpoint: &Endpoint) -> Child {
-    let owner = &endpoint.owner;
-    let parents: Vec<Value> =
-        endpoint.parents.iter().map(|parent| serde_json::to_value(parent).expect("plain data")).collect();
+/// Port of the receivers' Service.
+const PORT: u16 = 80;
+
+/// The kinds of which an endpoint has at most one, named like its receivers.
+pub const fn route_kinds() -> [ChildKind; 2] {
+    [ChildKind::HttpRoute, ChildKind::Ingress]
+}
+
+/// The plugins, then the route that names them: to the receivers' Service, for exactly the endpoint's path.
+pub(super) fn route(endpoint: &Endpoint) -> Vec<Child> {
+    let route = match &endpoint.entry {
+        Entry::Gateways(parents) => http_route(endpoint, parents),
+        Entry::Ingress(entry) => ingress(endpoint, entry),
+    };
+    let names: Vec<_> = endpoint.plugins.iter().map(|plugin| plugin.object_name(endpoint)).collect();
+    let route = if names.is_empty() { route } else { route.annotated(ANNOTATION, &names.join(",")) };
+    endpoint.plugins.iter().map(|plugin| plugin.child(endpoint)).chain([route]).collect()
+}
+
+/// The KongPlugins that a route names.
+pub fn plugins_of(route: &Live) -> impl Iterator<Item = &str> {
+    let names = route.object["metadata"]["annotations"][ANNOTATION].as_str().unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty())
+}
+
+fn http_route(endpoint: &Endpoint, parents: &[ParentReference]) -> Child {
     let mut matched = json!({"path": {"type": "Exact", "value": endpoint.path}});
     if let Some((name, value)) = &endpoint.header {
         matched["headers"] = json!([{"type": "Exact", "name": name, "value": value}]);
@@ -18,13 +40,32 @@ pub(super) fn route(endpoint: &Endpoint) -> Child {
         "parentRefs": parents,
         "rules": [{
             "matches": [matched],
-            "backendRefs": [{"name": receiver_name(owner), "port": 80}],
+            "backendRefs": [{"name": receiver_name(&endpoint.owner), "port": PORT}],
         }],
     });
     if !endpoint.hostnames.is_empty() {
         spec["hostnames"] = json!(endpoint.hostnames);
     }
-    owner.child(ChildKind::HttpRoute, COMPONENT, &receiver_name(owner), json!({"spec": spec}))
+    child(endpoint, ChildKind::HttpRoute, &spec)
+}
+
+fn ingress(endpoint: &Endpoint, ingress: &Ingress) -> Child {
+    let backend = json!({"service": {"name": receiver_name(&endpoint.owner), "port": {"number": PORT}}});
+    let http = json!({"paths": [{"path": endpoint.path, "pathType": "Exact", "backend": backend}]});
+    let rules: Vec<Value> = match endpoint.hostnames.as_slice() {
+        [] => vec![json!({"http": http})],
+        hosts => hosts.iter().map(|host| json!({"host": host, "http": http})).collect(),
+    };
+    let mut spec = json!({"ingressClassName": ingress.class_name, "rules": rules});
+    if let Some(secret) = &ingress.tls_secret_name {
+        spec["tls"] = json!([{"hosts": endpoint.hostnames, "secretName": secret}]);
+    }
+    child(endpoint, ChildKind::Ingress, &spec)
+}
+
+fn child(endpoint: &Endpoint, kind: ChildKind, spec: &Value) -> Child {
+    let owner = &endpoint.owner;
+    owner.child(kind, COMPONENT, &receiver_name(owner), json!({"spec": spec}))
 }
 
 #[cfg(test)]
@@ -32,27 +73,144 @@ mod tests {
     use sluice_crds::Webhook;
 
     use super::*;
-    use crate::webhook::{References, validate};
+    use crate::{
+        Rejection,
+        webhook::{References, validate},
+    };
 
-    fn rules(spec: &str) -> Value {
+    /// What is rendered of a route, without what all objects of an owner have in common.
+    fn rendered(route: &str, more: &str) -> Result<Vec<Value>, Vec<Rejection>> {
         let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
-        let metadata = "{name: orders-v2, namespace: shop, uid: u, generation: 3}";
-        let spec =
-            format!("{{route: {{parentRefs: [{{name: edge}}], path: /orders}}, verify: {{none: {{}}}}, {spec}}}");
+        let metadata = "{name: orders, namespace: shop, uid: u, generation: 3}";
+        let spec = format!("{{route: {{{route}, path: /orders}}, verify: {{none: {{}}}}{more}}}");
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
         let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
         let settings = serde_saphyr::from_str(settings).unwrap();
-        let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
-        route(&endpoint).manifest["spec"]["rules"][0]["matches"].clone()
+        let endpoint = validate(&webhook, &References::default(), &settings)?;
+        let objects = super::route(&endpoint).into_iter().map(|child| child.manifest);
+        Ok(objects.map(without_what_is_common).collect())
+    }
+
+    fn without_what_is_common(mut manifest: Value) -> Value {
+        let metadata = manifest["metadata"].as_object_mut().unwrap();
+        for key in ["labels", "ownerReferences"] {
+            assert!(metadata.remove(key).is_some(), "{key}");
+        }
+        let annotations = metadata["annotations"].as_object_mut().unwrap();
+        assert!(annotations.remove("sluice.dev/applied").is_some());
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+        manifest
+    }
+
+    fn documents(yaml: &str) -> Vec<Value> {
+        serde_saphyr::from_multiple(yaml).unwrap()
+    }
+
+    #[test]
+    fn a_gateway_gets_an_http_route() {
+        let expected = documents(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: orders-receiver, namespace: shop}
+spec:
+  parentRefs: [{name: edge, namespace: gateways}]
+  hostnames: [hooks.example]
+  rules:
+    - matches: [{path: {type: Exact, value: /orders}}]
+      backendRefs: [{name: orders-receiver, port: 80}]
+",
+        );
+        let route = "parentRefs: [{name: edge, namespace: gateways}], hostnames: [hooks.example]";
+        assert_eq!(rendered(route, "").unwrap(), expected);
     }
 
     #[test]
     fn a_version_is_matched_by_its_path_or_its_header() {
+        let matches = |version: &str| {
+            let [route] = rendered("parentRefs: [{name: edge}]", version).unwrap().try_into().unwrap();
+            route["spec"]["rules"][0]["matches"].clone()
+        };
         let path = |value: &str| json!({"type": "Exact", "value": value});
-        assert_eq!(rules("replicas: 1"), json!([{"path": path("/orders")}]));
-        assert_eq!(rules("version: {name: v2}"), json!([{"path": path("/v2/orders")}]));
+        assert_eq!(matches(", version: {name: v2}"), json!([{"path": path("/v2/orders")}]));
         let header = json!([{"type": "Exact", "name": "x-version", "value": "v2"}]);
         let expected = json!([{"path": path("/orders"), "headers": header}]);
-        assert_eq!(rules("version: {name: v2, header: X-Version}"), expected);
+        assert_eq!(matches(", version: {name: v2, header: X-Version}"), expected);
+    }
+
+    #[test]
+    fn an_ingress_has_a_rule_for_each_host_and_the_certificate_for_all() {
+        let expected = documents(
+            "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: orders-receiver, namespace: shop}
+spec:
+  ingressClassName: nginx
+  tls: [{hosts: [a.example, b.example], secretName: hooks-tls}]
+  rules:
+    - host: a.example
+      http:
+        paths:
+          - {path: /v1/orders, pathType: Exact, backend: {service: {name: orders-receiver, port: {number: 80}}}}
+    - host: b.example
+      http:
+        paths:
+          - {path: /v1/orders, pathType: Exact, backend: {service: {name: orders-receiver, port: {number: 80}}}}
+",
+        );
+        let route = "ingress: {className: nginx, tlsSecretName: hooks-tls}, hostnames: [a.example, b.example]";
+        assert_eq!(rendered(route, ", version: {name: v1}").unwrap(), expected);
+        let anywhere = rendered("ingress: {className: nginx}", "").unwrap();
+        assert_eq!(anywhere[0]["spec"]["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(anywhere[0]["spec"].get("tls"), None);
+    }
+
+    #[test]
+    fn plugins_come_before_the_route_that_names_them() {
+        let expected = documents(
+            "
+apiVersion: configuration.konghq.com/v1
+kind: KongPlugin
+metadata: {name: orders-receiver-rate-limiting, namespace: shop}
+plugin: rate-limiting
+config: {second: 5, minute: 100, limit_by: ip, policy: local}
+---
+apiVersion: configuration.konghq.com/v1
+kind: KongPlugin
+metadata: {name: orders-receiver-ip-restriction, namespace: shop}
+plugin: ip-restriction
+config: {allow: [192.0.2.0/24, '2001:db8::1'], deny: [192.0.2.7]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: orders-receiver
+  namespace: shop
+  annotations: {konghq.com/plugins: 'orders-receiver-rate-limiting,orders-receiver-ip-restriction'}
+spec:
+  ingressClassName: kong
+  rules:
+    - http:
+        paths:
+          - {path: /orders, pathType: Exact, backend: {service: {name: orders-receiver, port: {number: 80}}}}
+",
+        );
+        let kong = "kong: {rateLimit: {perSecond: 5, perMinute: 100}, allow: [192.0.2.0/24, '2001:db8::1'], deny: [192.0.2.7]}";
+        assert_eq!(rendered(&format!("ingress: {{className: kong}}, {kong}"), "").unwrap(), expected);
+        let by_gateway = rendered(&format!("parentRefs: [{{name: kong}}], {kong}"), "").unwrap();
+        assert_eq!(by_gateway[..2], expected[..2]);
+        assert_eq!(by_gateway[2]["metadata"], expected[2]["metadata"]);
+    }
+
+    #[test]
+    fn what_is_no_network_is_named() {
+        let rejections =
+            rendered("ingress: {className: kong}, kong: {allow: [192.0.2.0/33], deny: [all]}", "").unwrap_err();
+        let told: Vec<_> = rejections.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains("spec.route.kong.allow") && told[0].contains("192.0.2.0/33"), "{told:?}");
+        assert!(told[1].contains("spec.route.kong.deny"), "{told:?}");
     }
 }

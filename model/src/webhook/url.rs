@@ -1,8 +1,8 @@
 //! Where senders reach a Webhook: scheme and host come from the listener that serves it.
 
-use sluice_crds::ParentReference;
+use sluice_crds::{Ingress, ParentReference};
 
-use super::Endpoint;
+use super::{Endpoint, Entry};
 
 /// One listener of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,13 @@ fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
 }
 
+/// The address of an endpoint behind an Ingress: its first host name, without one the address that its controller has given it.
+pub(super) fn ingress_url(endpoint: &Endpoint, ingress: &Ingress, address: Option<&str>) -> Option<String> {
+    let scheme = if ingress.tls_secret_name.is_some() { "https" } else { "http" };
+    let host = endpoint.hostnames.first().map(String::as_str).or(address)?;
+    Some(format!("{scheme}://{host}{}", endpoint.path))
+}
+
 /// The address of an endpoint: of the first listener that serves it, TLS before plain. `None` while no listener is known.
 pub(super) fn url(endpoint: &Endpoint, listeners: &[Listener]) -> Option<String> {
     let mut serving: Vec<&Listener> = listeners.iter().filter(|listener| serves(endpoint, listener)).collect();
@@ -89,9 +96,8 @@ pub(super) fn url(endpoint: &Endpoint, listeners: &[Listener]) -> Option<String>
 
 fn serves(endpoint: &Endpoint, listener: &Listener) -> bool {
     let is_http = matches!(listener.protocol.as_str(), "HTTP" | "HTTPS");
-    is_http
-        && endpoint.parents.iter().any(|parent| names(endpoint, parent, listener))
-        && host(endpoint, listener).is_some()
+    let Entry::Gateways(parents) = &endpoint.entry else { return false };
+    is_http && parents.iter().any(|parent| names(endpoint, parent, listener)) && host(endpoint, listener).is_some()
 }
 
 fn is_of(endpoint: &Endpoint, parent: &ParentReference, listener: &Listener) -> bool {

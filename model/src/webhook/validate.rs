@@ -1,13 +1,14 @@
 //! Judges a Webhook and what it refers to.
 
 use sluice_crds::{
-    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Settings, Webhook, WebhookSpec, wire,
+    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Route, Settings, Webhook, WebhookSpec, wire,
 };
 
 use super::{
-    Endpoint, References, WrittenTopic,
+    Endpoint, Entry, References, WrittenTopic,
     claim::{header, path},
     contract::contract,
+    kong::plugins,
     verify::verification,
 };
 use crate::{Cluster, Rejection, address, children::Owner, references, secrets::file};
@@ -24,10 +25,11 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
+    let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
-    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), true) =
-        (topic, verification, event, contract, rejections.is_empty())
+    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(plugins), true) =
+        (topic, verification, event, contract, plugins, rejections.is_empty())
     else {
         return Err(rejections);
     };
@@ -36,7 +38,8 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         cluster,
         topic,
         contract,
-        parents: spec.route.parent_refs.clone(),
+        entry: entry(&spec.route),
+        plugins,
         hostnames: spec.route.hostnames.clone(),
         path,
         header: header(webhook),
@@ -82,6 +85,13 @@ fn topic(
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
     let kafka = references::created(field, topic, settings)?;
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
+}
+
+fn entry(route: &Route) -> Entry {
+    match &route.ingress {
+        Some(ingress) => Entry::Ingress(ingress.clone()),
+        None => Entry::Gateways(route.parent_refs.clone()),
+    }
 }
 
 fn rate_limits(limits: &Limits) -> wire::RateLimits {
@@ -175,7 +185,7 @@ fn bad_patience(patience: Duration) -> Option<Rejection> {
 mod tests {
     use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
 
-    use super::{Endpoint, References, Rejection, validate};
+    use super::{Endpoint, Entry, References, Rejection, validate};
     use crate::webhook::{Allowed, Listener, url::url};
 
     fn judge(spec: &str) -> Result<Endpoint, Vec<Rejection>> {
@@ -326,7 +336,8 @@ mod tests {
     fn a_listener_that_cannot_serve_the_endpoint_is_told_before_anybody_is_blamed() {
         use crate::webhook::url::no_listener;
         let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
-        let complaint = |listeners: &[Listener]| no_listener(&endpoint, &endpoint.parents[0], listeners);
+        let Entry::Gateways(parents) = &endpoint.entry else { panic!("{endpoint:?}") };
+        let complaint = |listeners: &[Listener]| no_listener(&endpoint, &parents[0], listeners);
         let closed = Listener { allowed: Allowed::OwnNamespace, ..listener("HTTP", None) };
         for (listeners, expected) in [
             (vec![], None),
@@ -344,7 +355,7 @@ mod tests {
             assert_eq!(told.is_some(), expected.is_some(), "{listeners:?}");
             assert!(told.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{listeners:?}");
         }
-        let mut parent = endpoint.parents[0].clone();
+        let mut parent = parents[0].clone();
         parent.section_name = Some("web".into());
         let told = no_listener(&endpoint, &parent, &[listener("HTTP", None), listener("HTTPS", None)]);
         assert_eq!(told.as_deref(), Some("has no listener \"web\"; it has: \"http\", \"https\""));

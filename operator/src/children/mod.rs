@@ -42,5 +42,7 @@ const fn plural(kind: ChildKind) -> &'static str {
         ChildKind::Deployment => "deployments",
         ChildKind::Service => "services",
         ChildKind::HttpRoute => "httproutes",
+        ChildKind::Ingress => "ingresses",
+        ChildKind::KongPlugin => "kongplugins",
     }
 }

@@ -21,6 +21,16 @@ pub enum Existence {
     KindUnknown,
 }
 
+impl Existence {
+    /// The object, where it exists.
+    pub fn there(self) -> Option<Live> {
+        match self {
+            Self::There(live) => Some(*live),
+            Self::Absent | Self::KindUnknown => None,
+        }
+    }
+}
+
 /// Reads one object.
 pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) -> Result<Existence, Error> {
     match api(client, kind, namespace).get(name).await {
@@ -41,13 +51,7 @@ pub async fn observe(client: &Client, owner: &Owner, component: &str, desired: &
             .map(|kind| list(client, kind, namespace, owner.selector_text(component))),
     );
     let (wanted, labelled) = futures::try_join!(wanted, labelled)?;
-    let mut found: Vec<Live> = wanted
-        .into_iter()
-        .filter_map(|existence| match existence {
-            Existence::There(live) => Some(*live),
-            Existence::Absent | Existence::KindUnknown => None,
-        })
-        .collect();
+    let mut found: Vec<Live> = wanted.into_iter().filter_map(Existence::there).collect();
     for live in labelled.into_iter().flatten() {
         if !found.iter().any(|known| known.kind == live.kind && known.name == live.name) {
             found.push(live);

@@ -57,7 +57,7 @@ impl Kind for Webhook {
             }
         };
         let desired = desire(&endpoint, &context.settings.images);
-        let (desired, live, gateway_api) = observe(&context.client, &endpoint, desired).await?;
+        let (desired, live, unknown_kind) = observe(&context.client, &endpoint, desired).await?;
         let plan = plan(&endpoint.owner, &desired, &live);
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
@@ -73,7 +73,7 @@ impl Kind for Webhook {
             plan: &plan,
             listeners: &references.listeners,
             missing_gateways: &references.missing_gateways,
-            gateway_api,
+            unknown_kind,
             traffic: traffic.as_ref(),
         };
         Ok(Pass { status: report(self, &Outcome::Planned(&endpoint, seen), now), next })

@@ -16,10 +16,11 @@ use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Service},
+    networking::v1::Ingress,
 };
 use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use sluice_crds::{Integration, Topic, Webhook};
@@ -399,4 +400,84 @@ async fn a_resource_that_others_annotate_all_the_time_gets_its_status() {
         said = world.until("orders", "True InSync", judge) => said.unwrap(),
         () = annotate => {}
     }
+}
+
+const INGRESS: &str = "ingress: {className: edge}, hostnames: [hooks.example]";
+
+/// The objects of the Webhook `stripe` that bring requests to it.
+async fn routes(world: &World) -> Vec<String> {
+    let routes = [
+        ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
+        ("networking.k8s.io", "v1", "Ingress"),
+        ("configuration.konghq.com", "v1", "KongPlugin"),
+    ];
+    let mut found = Vec::new();
+    for (group, version, kind) in routes {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
+        // A kind that is not installed has none.
+        let objects = api.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+        found.extend(objects.into_iter().map(|object| format!("{kind} {}", object.name_any())));
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_ingress_takes_the_place_of_a_route_and_makes_room_for_it_again() {
+    let world = World::begin("ingress").await.unwrap();
+    let ingress = WEBHOOK.replace("parentRefs: [{name: edge}]", INGRESS);
+    for (manifest, expected) in [(WEBHOOK, "HTTPRoute"), (ingress.as_str(), "Ingress"), (WEBHOOK, "HTTPRoute")] {
+        world.apply::<Webhook>(manifest).await.unwrap();
+        until(&format!("its route is one {expected}"), PATIENCE, || async {
+            let found = routes(&world).await;
+            if found == [format!("{expected} stripe-receiver")] { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    // A controller says by its address that it serves it.
+    world.apply::<Webhook>(&ingress).await.unwrap();
+    let accepted =
+        |webhook: &Webhook| condition(&webhook.status.clone().unwrap_or_default().conditions, "RouteAccepted");
+    let waits = |webhook: &Webhook| match accepted(webhook) {
+        told if told.contains(r#"no controller of the class "edge""#) => Ok(()),
+        told => Err(told),
+    };
+    world.until("stripe", "its Ingress waits", waits).await.unwrap();
+    let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let api = world.api::<Ingress>();
+    api.patch_status("stripe-receiver", &PatchParams::default(), &Patch::Merge(address)).await.unwrap();
+    let serves = |webhook: &Webhook| {
+        let url = webhook.status.clone().unwrap_or_default().url;
+        let told = (accepted(webhook), url);
+        let expected = Some(format!("http://hooks.example/{}/stripe", webhook.namespace().unwrap()));
+        if told.0.starts_with("True") && told.1 == expected { Ok(()) } else { Err(format!("{told:?}")) }
+    };
+    world.until("stripe", "its Ingress is served", serves).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_kong_there_is_no_route_past_its_plugins() {
+    let world = World::begin("kong").await.unwrap();
+    world.apply::<Webhook>(WEBHOOK).await.unwrap();
+    until("it has a route", PATIENCE, || async {
+        let found = routes(&world).await;
+        if found.is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    let restricted = WEBHOOK.replace("[{name: edge}]", "[{name: edge}], kong: {allow: [192.0.2.0/24]}");
+    world.apply::<Webhook>(&restricted).await.unwrap();
+    let judge = |webhook: &Webhook| {
+        let accepted = condition(&webhook.status.clone().unwrap_or_default().conditions, "RouteAccepted");
+        if accepted.contains("KongMissing") { Ok(()) } else { Err(accepted) }
+    };
+    world.until("stripe", "it waits for Kong", judge).await.unwrap();
+    until("the route is gone", PATIENCE, || async {
+        let found = routes(&world).await;
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await
+    .unwrap();
 }

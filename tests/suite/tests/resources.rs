@@ -93,6 +93,14 @@ async fn the_api_server_accepts_what_is_valid() {
         ("Webhook", format!("{ROUTE}, {NONE}, version: {{name: v2}}")),
         (
             "Webhook",
+            format!("route: {{ingress: {{className: nginx, tlsSecretName: tls}}, hostnames: [a.example]}}, {NONE}, version: {{name: v2}}"),
+        ),
+        (
+            "Webhook",
+            format!("route: {{parentRefs: [{{name: edge}}], kong: {{rateLimit: {{perMinute: 100}}, deny: ['::/0']}}}}, {NONE}"),
+        ),
+        (
+            "Webhook",
             format!(
                 "{ROUTE}, {NONE}, version: {{name: v1.2, header: X-Version, deprecated: {{since: '2026-01-31T00:00:00Z', sunset: '2026-01-31T00:00:00Z', documentation: 'https://a.example/v2?a=b#c'}}}}"
             ),
@@ -173,6 +181,37 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             "write exactly one of inline, configMapRef",
         ),
         ("Webhook", "w", format!("{ROUTE}, verify: {{}}"), "write exactly one of preset, hmac, bearer"),
+        ("Webhook", "w", format!("route: {{path: /a}}, {NONE}"), "write exactly one of parentRefs, ingress"),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], ingress: {{className: nginx}}}}, {NONE}"),
+            "write exactly one of parentRefs, ingress",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{ingress: {{className: nginx, tlsSecretName: tls}}}}, {NONE}"),
+            "a certificate is for host names",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{ingress: {{className: nginx}}}}, {NONE}, version: {{name: v1, header: X-Version}}"),
+            "an Ingress cannot choose by a header",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], kong: {{}}}}, {NONE}"),
+            "at least one of rateLimit",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], kong: {{rateLimit: {{}}}}}}, {NONE}"),
+            "write perSecond, perMinute, or both",
+        ),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, version: {{name: 'a/b'}}"), "spec.version.name"),
         (
             "Webhook",
