@@ -2,8 +2,9 @@
 //!
 //! The consumer itself is rdkafka's [`BaseConsumer`], polled on a thread of its own (its `StreamConsumer` has an open stall).
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
+use rdkafka::consumer::ConsumerGroupMetadata;
 use sluice_crds::KafkaConnection;
 
 pub use rdkafka::{
@@ -63,6 +64,31 @@ pub fn consumer_config(
 /// that have none.
 pub fn committed(list: &TopicPartitionList) -> PerPartition<CommittedOffset> {
     native::committed_in(list)
+}
+
+/// What a member of a group shows who commits offsets within a transaction: they are taken only while it is that member.
+#[derive(Clone)]
+pub struct Membership {
+    generation: i32,
+    shown: Arc<ConsumerGroupMetadata>,
+}
+
+impl Membership {
+    /// That of a consumer; `None` while it is no member of its group. Without a generation Kafka would take offsets from anybody.
+    pub fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Self> {
+        let generation = native::generation(consumer.client())?;
+        Some(Self { generation, shown: Arc::new(consumer.group_metadata()?) })
+    }
+
+    pub(crate) fn shown(&self) -> &ConsumerGroupMetadata {
+        &self.shown
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Membership(generation {})", self.generation)
+    }
 }
 
 /// Offsets move only by the caller's hand, and partitions one by one.

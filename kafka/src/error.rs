@@ -143,9 +143,21 @@ impl KafkaError {
         Self { code, message: message.into() }
     }
 
+    /// The same, with what the connection last failed with.
+    pub(crate) fn with_cause(self, trouble: Option<Self>) -> Self {
+        let Some(Self { message: cause, .. }) = trouble else { return self };
+        Self { message: format!("{}; the connection's last error: {cause}", self.message), ..self }
+    }
+
     /// Whether the same may succeed later without anybody doing anything.
     pub fn is_retriable(&self) -> bool {
         self.code.is_retriable()
+    }
+
+    /// Whether a record that was to be written is at fault: it is too large, has no key where one is needed, or a partition that
+    /// is not there. The same record never gets another answer while its topic is as it is.
+    pub fn is_about_the_record(&self) -> bool {
+        ErrorCode::ABOUT_THE_RECORD.contains(&self.code.number())
     }
 }
 
@@ -198,6 +210,8 @@ impl ErrorCode {
     const NO_ANSWER: [i32; 7] = [-195, -193, -192, -187, -185, -180, -166];
     /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
+    /// `_UNKNOWN_PARTITION`, then `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, `INVALID_RECORD`.
+    const ABOUT_THE_RECORD: [i32; 4] = [-190, 10, 32, 87];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,
     /// `_IN_PROGRESS`, `_WAIT_CACHE`, `_RETRY`.
     const RETRIABLE: [i32; 28] = [

@@ -4,12 +4,14 @@
 //! - [`Admin`] describes and changes topics, configurations and consumer groups, many of them in each request.
 //! - [`TopicAdmin`] does so for callers who each ask about one topic, and joins their calls.
 //! - [`Producer`] writes records and says of each whether it is written, certainly not written, or unknown.
+//! - [`BatchProducer`] writes many records and waits for all of them; [`TransactionalProducer`] commits offsets with them, or neither.
 //! - [`consumer`] holds the settings of a consumer whose offsets belong to its caller.
 //! - [`visit_group`] keeps the offsets of a group without members.
 //!
 //! `native` is the only module of the project with `unsafe`: what librdkafka has and the crate rdkafka does not wrap.
 
 mod admin;
+mod batch;
 mod batching;
 mod connection;
 pub mod consumer;
@@ -25,6 +27,7 @@ pub use admin::{
     GroupMember, GroupState, Made, NewTopic, OffsetAt, PartitionDescription, PerPartition, PerTopic, TopicDescription,
     TopicPartition,
 };
+pub use batch::{BatchProducer, Transaction, TransactionError, TransactionalProducer, Unwritten};
 pub use batching::{Batching, TopicAdmin, TopicError};
 pub use connection::{client_config, credentials_fingerprint};
 pub use error::{Error, ErrorCode, KafkaError};

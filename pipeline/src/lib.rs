@@ -6,12 +6,14 @@
 //! [`Pipeline::apply`] judges records. In `apply` nothing that a record contains makes it panic or run on without bound.
 #![warn(missing_docs)]
 
+mod address;
 mod budget;
 mod compile_error;
 mod complexity;
 mod contract;
 mod decode;
 mod encode;
+mod expression;
 mod functions;
 mod growth;
 mod metadata;
@@ -28,6 +30,7 @@ mod token_bucket;
 mod verdict;
 mod work;
 
+pub use address::KafkaAddress;
 pub use budget::CpuTime;
 pub use compile_error::{CompileError, Part, Place};
 pub use contract::Contract;
@@ -36,4 +39,4 @@ pub use printable::printable;
 pub use record::{Header, Record};
 pub use request::HttpRequest;
 pub use token_bucket::{Rate, TokenBucket};
-pub use verdict::{Code, Media, Message, Rejection, Verdict};
+pub use verdict::{Code, Envelope, Media, Message, Rejection, Verdict};

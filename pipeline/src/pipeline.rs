@@ -1,6 +1,5 @@
 //! The way of a record through its steps.
 
-use bytes::Bytes;
 use sluice_crds::{
     Decode, Format,
     wire::{SinkConfig, StepConfig},
@@ -11,8 +10,8 @@ use vrl::{
 };
 
 use crate::{
-    Code, CompileError, CpuTime, Media, Message, Record, Rejection, Verdict, decode, metadata, request::Request,
-    step::Step, work::Work,
+    Code, CompileError, CpuTime, Envelope, Media, Message, Record, Rejection, Verdict, address::Addressing, decode,
+    metadata, request::Request, step::Step, work::Work,
 };
 
 /// How records are decoded, and compiled steps. Cheap to share: applying it changes nothing in it.
@@ -20,10 +19,18 @@ use crate::{
 pub struct Pipeline {
     decode: Decode,
     steps: Vec<Step>,
-    /// How records are sent; `None` where the sink is no HTTP API.
-    request: Option<Request>,
+    /// Where records go, as far as they decide it.
+    destination: Destination,
     /// Whether any program reads metadata; else it is not made.
     reads_metadata: bool,
+}
+
+/// Where records go, as far as they decide it.
+#[derive(Debug)]
+enum Destination {
+    None,
+    Http(Request),
+    Kafka(Addressing),
 }
 
 impl Pipeline {
@@ -47,16 +54,10 @@ impl Pipeline {
                 }
             }
         }
-        let request = match sink {
-            Some(SinkConfig::Http(http)) => Request::compile(http, &types).map_err(|found| errors.extend(found)).ok(),
-            None => None,
-        };
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let reads_metadata =
-            compiled.iter().any(Step::reads_metadata) || request.as_ref().is_some_and(Request::reads_metadata);
-        Ok(Self { decode: decode.clone(), steps: compiled, request, reads_metadata })
+        let destination = Destination::compile(sink, &types).map_err(|found| errors.extend(found));
+        let (Ok(destination), []) = (destination, errors.as_slice()) else { return Err(errors) };
+        let reads_metadata = compiled.iter().any(Step::reads_metadata) || destination.reads_metadata();
+        Ok(Self { decode: decode.clone(), steps: compiled, destination, reads_metadata })
     }
 
     /// Judges one record. Never panics, whatever the record holds. A record that takes more than its share of `cpu_time`,
@@ -72,21 +73,54 @@ impl Pipeline {
                 return Ok(Verdict::Skip { step: step.name.clone() });
             }
         }
-        let request = self.request.as_ref().map(|request| request.of(&mut work)).transpose()?;
-        if request.as_ref().is_some_and(|request| !request.has_body) {
-            return Ok(Verdict::Deliver(Message { value: Bytes::new(), media: Media::Bytes, request }));
-        }
-        if request.is_some() {
-            // It says of itself what it is, so that it has to be that.
-            work.check()?;
-        }
-        let (value, media) = work.payload()?;
-        Ok(Verdict::Deliver(Message { value: value.ok_or_else(no_value)?, media, request }))
+        let envelope = self.destination.of(record, &mut work)?;
+        let (value, media) = match &envelope {
+            Envelope::Http(request) if !request.has_body => (None, Media::Bytes),
+            Envelope::Http(_) => {
+                // It says of itself what it is, so that it has to be that.
+                work.check()?;
+                some(work.payload()?)?
+            }
+            Envelope::Kafka(_) => work.payload()?,
+            Envelope::None => some(work.payload()?)?,
+        };
+        Ok(Verdict::Deliver(Message { value, media, envelope }))
     }
 
     fn metadata(&self, record: &Record) -> Value {
         if self.reads_metadata { metadata::value(record) } else { Value::Null }
     }
+}
+
+impl Destination {
+    fn compile(sink: Option<&SinkConfig>, types: &TypeState) -> Result<Self, Vec<CompileError>> {
+        match sink {
+            None => Ok(Self::None),
+            Some(SinkConfig::Http(http)) => Request::compile(http, types).map(Self::Http),
+            Some(SinkConfig::Kafka(kafka)) => Addressing::compile(kafka, types).map(Self::Kafka),
+        }
+    }
+
+    fn reads_metadata(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Http(request) => request.reads_metadata(),
+            Self::Kafka(addressing) => addressing.reads_metadata(),
+        }
+    }
+
+    fn of(&self, record: &Record, work: &mut Work<'_>) -> Result<Envelope, Rejection> {
+        match self {
+            Self::None => Ok(Envelope::None),
+            Self::Http(request) => request.of(work).map(Envelope::Http),
+            Self::Kafka(addressing) => addressing.of(record, work).map(Envelope::Kafka),
+        }
+    }
+}
+
+/// A tombstone has a meaning in Kafka only.
+fn some<T>((value, media): (Option<T>, Media)) -> Result<(Option<T>, Media), Rejection> {
+    if value.is_some() { Ok((value, media)) } else { Err(no_value()) }
 }
 
 fn types_of(format: Format) -> TypeState {

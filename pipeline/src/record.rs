@@ -34,7 +34,17 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
+/// What a record takes beside its bytes, about.
+const OVERHEAD: usize = 512;
+
 impl Record {
+    /// The memory that it takes, in bytes, about.
+    pub fn memory(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
+        length(&self.key) + length(&self.value) + headers + OVERHEAD
+    }
+
     /// The value of the last header of this name, as Kafka's own `lastHeader` finds it.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().rev().find(|header| header.name == name)?.value.as_ref()

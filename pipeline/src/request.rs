@@ -10,7 +10,7 @@ use sluice_crds::{
 use url::Url;
 use vrl::compiler::TypeState;
 
-use crate::{Code, CompileError, Part, Rejection, template::Template, work::Work};
+use crate::{CompileError, Part, Rejection, template::Template, work::Work};
 
 /// The HTTP request that delivers a record, but for its body and for headers that are the same for all records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Templates {
     fn render(&self, work: &mut Work<'_>) -> Result<HttpRequest, Rejection> {
         let method = required(&self.method, work, |value, text| text.push_str(value))?;
         let method =
-            method_of(&method).ok_or_else(|| invalid(&self.method, &format!("is wrong: {}", no_method(&method))))?;
+            method_of(&method).ok_or_else(|| self.method.invalid(&format!("is wrong: {}", no_method(&method))))?;
         let segments =
             self.segments.iter().map(|segment| self::segment(segment, work)).collect::<Result<Vec<_>, _>>()?;
         let mut query = Vec::new();
@@ -151,7 +151,7 @@ impl Templates {
             headers.extend(header(template, work)?.map(|value| (name.clone(), value)));
         }
         let url = self.address(&segments, &query);
-        let url = url.parse().map_err(|error| invalid(&self.segments[0], &format!("gives no address: {error}")))?;
+        let url = url.parse().map_err(|error| self.segments[0].invalid(&format!("gives no address: {error}")))?;
         Ok(HttpRequest { method, url, headers, has_body: self.has_body(method) })
     }
 
@@ -173,10 +173,8 @@ impl Templates {
 fn segment(template: &Template, work: &mut Work<'_>) -> Result<String, Rejection> {
     let segment = required(template, work, encode)?;
     if template.has_programs() && matches!(&*percent_decode_str(&segment).decode_utf8_lossy(), "" | "." | "..") {
-        return Err(invalid(
-            template,
-            &format!("would have the path segment {segment:?}, which means another address"),
-        ));
+        let what = format!("would have the path segment {segment:?}, which means another address");
+        return Err(template.invalid(&what));
     }
     Ok(segment)
 }
@@ -186,18 +184,14 @@ fn header(template: &Template, work: &mut Work<'_>) -> Result<Option<String>, Re
     let value = template.render(work, |value, text| text.push_str(value))?;
     match value {
         Some(value) if value.chars().any(|character| character.is_control() && character != '\t') => {
-            Err(invalid(template, "would hold a line break or another control character"))
+            Err(template.invalid("would hold a line break or another control character"))
         }
         value => Ok(value),
     }
 }
 
 fn required(template: &Template, work: &mut Work<'_>, write: impl Fn(&str, &mut String)) -> Result<String, Rejection> {
-    template.render(work, write)?.ok_or_else(|| invalid(template, "has no value: a program in it gives null"))
-}
-
-fn invalid(template: &Template, what: &str) -> Rejection {
-    template.rejection(Code::InvalidRequest, what)
+    template.render(work, write)?.ok_or_else(|| template.invalid("has no value: a program in it gives null"))
 }
 
 fn parameter(name: &str, value: &str) -> String {

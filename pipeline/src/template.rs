@@ -2,14 +2,11 @@
 //! Language that sees the record as the steps left it and gives a text, a number, a boolean or a time; null means nothing.
 
 use sluice_crds::wire::{TEMPLATE_END, TEMPLATE_START};
-use vrl::{
-    compiler::{Program, TypeState},
-    value::{Kind, Value},
-};
+use vrl::compiler::TypeState;
 
 use crate::{
-    Code, CompileError, Part, Rejection, encode,
-    program::{self, Failed},
+    CompileError, Part, Rejection,
+    expression::{self, Expression, Wanted},
     work::Work,
 };
 
@@ -24,7 +21,7 @@ pub(crate) struct Template {
 #[derive(Debug)]
 enum Piece {
     Text(String),
-    Program(Box<Program>),
+    Program(Expression),
 }
 
 /// Servers take no longer addresses or headers.
@@ -33,20 +30,20 @@ const LONGEST: usize = 16 * 1024;
 impl Template {
     /// Compiles the text of a field for records of these types.
     pub(crate) fn compile(field: String, text: &str, types: &TypeState) -> Result<Self, Vec<CompileError>> {
-        let part = Part::Sink(field.clone());
+        let wanted = Wanted::text("a template needs a text, a number, a boolean or a time");
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(TEMPLATE_START) {
             let offset = text.len() - after.len();
             let Some(length) = end_of(after) else {
                 let message = format!("{TEMPLATE_START} has no {TEMPLATE_END}");
-                let error = CompileError::at_start(&part, message);
+                let error = CompileError::at_start(&Part::Sink(field), message);
                 return Err(vec![error.moved(text, offset - TEMPLATE_START.len())]);
             };
-            let compiled = compile(&part, &after[..length], types);
+            let compiled = Expression::compile(&field, &after[..length], types, &wanted);
             let program = compiled
                 .map_err(|errors| errors.into_iter().map(|error| error.moved(text, offset)).collect::<Vec<_>>())?;
-            pieces.extend([Piece::Text(before.to_owned()), Piece::Program(Box::new(program))]);
+            pieces.extend([Piece::Text(before.to_owned()), Piece::Program(program)]);
             rest = &after[length + TEMPLATE_END.len()..];
         }
         pieces.push(Piece::Text(rest.to_owned()));
@@ -59,11 +56,11 @@ impl Template {
     }
 
     pub(crate) fn reads_metadata(&self) -> bool {
-        self.programs().any(program::reads_metadata)
+        self.programs().any(Expression::reads_metadata)
     }
 
-    fn programs(&self) -> impl Iterator<Item = &Program> {
-        self.pieces.iter().filter_map(|piece| if let Piece::Program(program) = piece { Some(&**program) } else { None })
+    fn programs(&self) -> impl Iterator<Item = &Expression> {
+        self.pieces.iter().filter_map(|piece| if let Piece::Program(program) = piece { Some(program) } else { None })
     }
 
     /// What comes before and after the first such character outside of programs.
@@ -104,13 +101,13 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(fixed) => text.push_str(fixed),
-                Piece::Program(program) => match self.value(program, work)? {
+                Piece::Program(program) => match program.text(work)? {
                     Some(value) => write(&value, &mut text),
                     None => return Ok(None),
                 },
             }
             if text.len() > LONGEST {
-                return Err(self.rejection(Code::InvalidRequest, &format!("would be longer than {LONGEST} bytes")));
+                return Err(self.invalid(&format!("would be longer than {LONGEST} bytes")));
             }
         }
         Ok(Some(text))
@@ -123,60 +120,9 @@ impl Template {
     }
 
     /// A complaint about what a record makes of it.
-    pub(crate) fn rejection(&self, code: Code, what: &str) -> Rejection {
-        Rejection::new(STAGE, code, format!("{} {what}", self.field))
+    pub(crate) fn invalid(&self, what: &str) -> Rejection {
+        expression::rejection(&self.field, expression::invalid(&self.field), what)
     }
-
-    fn value(&self, program: &Program, work: &mut Work<'_>) -> Result<Option<String>, Rejection> {
-        if program::touches_value(program) {
-            work.decode()?;
-        }
-        let resolved = program::run(program, &mut work.target, &mut work.budget);
-        let failed = |Failed { code, message }| self.rejection(code, &format!("has no value: {message}"));
-        let value = resolved.map_err(failed)?;
-        text(&value, work.original()).map_err(|what| self.rejection(Code::InvalidRequest, &what))
-    }
-}
-
-/// The stage that dead letters name: that of the sink.
-const STAGE: &str = "http";
-
-fn compile(part: &Part, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
-    let complaint = |message: String| vec![CompileError::at_start(part, message)];
-    if source.trim().is_empty() {
-        return Err(complaint("there is no program here; write one, as in {{ .id }}".to_owned()));
-    }
-    let program = program::expression(part, source, types)?;
-    let kind = program.final_type_info().result.kind().clone();
-    let texts = Kind::bytes().or_integer().or_float().or_boolean().or_timestamp();
-    if texts.intersects(&kind) {
-        return Ok(program);
-    }
-    Err(complaint(format!("a template needs a text, a number, a boolean or a time; this gives {kind}")))
-}
-
-/// A value as text; what it cannot be.
-fn text(value: &Value, original: &[u8]) -> Result<Option<String>, String> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Object(_) => Err(no_text("an object")),
-        Value::Array(_) => Err(no_text("a list")),
-        Value::Regex(_) => Err(no_text("a regular expression")),
-        Value::Bytes(_) | Value::String(_) => {
-            let bytes = value.as_bytes().cloned().unwrap_or_default();
-            let text = str::from_utf8(&bytes).map(|text| Some(text.to_owned()));
-            text.map_err(|_| "would hold bytes that are no UTF-8".to_owned())
-        }
-        _ => {
-            let json = encode::json(value, original).map_err(|what| format!("has no exact value: {what}"))?;
-            let json = String::from_utf8_lossy(&json);
-            Ok(Some(json.trim_matches('"').to_owned()))
-        }
-    }
-}
-
-fn no_text(what: &str) -> String {
-    format!("would hold {what}, which is no text, number, boolean or time")
 }
 
 /// Where the program ends that a template holds: at the first `}}` that closes nothing inside of it.

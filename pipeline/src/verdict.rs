@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use sluice_crds::Format;
 
-use crate::HttpRequest;
+use crate::{HttpRequest, KafkaAddress};
 
 /// What becomes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,34 @@ pub enum Verdict {
 /// What is delivered of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The bytes: the record's own, where no step changed it.
-    pub value: Bytes,
+    /// The bytes: the record's own, where no step changed it. `None`: a request without a body, or a tombstone.
+    pub value: Option<Bytes>,
     /// What the bytes are.
     pub media: Media,
-    /// The request that carries it, where the sink is an HTTP API.
-    pub request: Option<Arc<HttpRequest>>,
+    /// Where it goes, as far as the record decides it.
+    pub envelope: Envelope,
+}
+
+/// Where a message goes, as far as its record decides it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// The sink knows.
+    None,
+    /// The request that carries it.
+    Http(Arc<HttpRequest>),
+    /// Its place in a Kafka topic.
+    Kafka(KafkaAddress),
+}
+
+impl Envelope {
+    /// The memory that it takes beside the record's own, about.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Http(request) => request.size(),
+            Self::Kafka(address) => address.size(),
+        }
+    }
 }
 
 /// What the bytes of a message are.
@@ -107,6 +129,8 @@ pub enum Code {
     Unencodable,
     /// The record gives no request that can be sent: a path segment that is empty, a header with a line break.
     InvalidRequest,
+    /// The record gives no place in a Kafka topic: a partition below 0, a key that is an object.
+    InvalidAddress,
 }
 
 impl Code {
@@ -124,6 +148,7 @@ impl Code {
             Self::TooMuchWork => "TooMuchWork",
             Self::Unencodable => "Unencodable",
             Self::InvalidRequest => "InvalidRequest",
+            Self::InvalidAddress => "InvalidAddress",
         }
     }
 }

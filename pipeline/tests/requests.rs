@@ -8,7 +8,7 @@ use sluice_crds::{
     Body, Decode, HttpMethod,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, HttpRequest, Message, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, Envelope, HttpRequest, Message, Pipeline, Record, Verdict};
 
 #[test]
 fn a_request_is_made_of_the_record_as_the_steps_left_it() {
@@ -33,7 +33,8 @@ fn a_request_in_which_records_have_no_say_is_made_once() {
     let pipeline = compiled(&HttpSinkConfig::new("http://api.example"), &[]);
     let [one, other] = ["1", "2"].map(|body| pipeline.apply(&record(Some(body)), no_time));
     let (Verdict::Deliver(one), Verdict::Deliver(other)) = (one, other) else { panic!() };
-    assert!(std::sync::Arc::ptr_eq(&one.request.unwrap(), &other.request.unwrap()));
+    let (Envelope::Http(one), Envelope::Http(other)) = (one.envelope, other.envelope) else { panic!() };
+    assert!(std::sync::Arc::ptr_eq(&one, &other));
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn a_request_without_a_body_needs_no_value() {
     ] {
         let verdict = compiled(&sink, &[]).apply(&tombstone, no_time);
         assert!(!request(&verdict).has_body, "{sink:?}");
-        assert!(matches!(verdict, Verdict::Deliver(Message { value, .. }) if value.is_empty()));
+        assert!(matches!(verdict, Verdict::Deliver(Message { value: None, .. })));
     }
     let rejection = rejection(compiled(&HttpSinkConfig::new(url), &[]).apply(&tombstone, no_time));
     assert_eq!(rejection.code, Code::NoValue);
@@ -163,7 +164,7 @@ fn compiled(sink: &HttpSinkConfig, steps: &[StepConfig]) -> Pipeline {
 
 fn request(verdict: &Verdict) -> HttpRequest {
     match verdict {
-        Verdict::Deliver(Message { request: Some(request), .. }) => (**request).clone(),
+        Verdict::Deliver(Message { envelope: Envelope::Http(request), .. }) => (**request).clone(),
         other => panic!("{other:?}"),
     }
 }

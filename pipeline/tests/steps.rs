@@ -8,7 +8,7 @@ use sluice_crds::{
     Decode, Format,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, CpuTime, Header, Media, Message, Part, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, CpuTime, Envelope, Header, Media, Message, Part, Pipeline, Record, Verdict};
 
 #[test]
 fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
@@ -205,7 +205,7 @@ fn apply(steps: &[StepConfig], body: &str) -> Verdict {
 /// What a pipeline says about a record; the request of the sink is no matter of steps.
 fn judged(pipeline: &Pipeline, record: &Record, cpu_time: CpuTime) -> Verdict {
     match pipeline.apply(record, cpu_time) {
-        Verdict::Deliver(message) => Verdict::Deliver(Message { request: None, ..message }),
+        Verdict::Deliver(message) => Verdict::Deliver(Message { envelope: Envelope::None, ..message }),
         other => other,
     }
 }
@@ -225,7 +225,7 @@ fn deliver(body: &str) -> Verdict {
 }
 
 fn delivered(value: &[u8], media: Media) -> Verdict {
-    Verdict::Deliver(Message { value: Bytes::copy_from_slice(value), media, request: None })
+    Verdict::Deliver(Message { value: Some(Bytes::copy_from_slice(value)), media, envelope: Envelope::None })
 }
 
 fn filter(program: &str) -> StepConfig {

@@ -12,9 +12,11 @@
 //! - `source`, `sink`: what is read and what is delivered to, one file for each kind.
 //! - `engine`: order, concurrency, bounded memory, commits. What it does next is decided by pure parts: `engine::schedule`, and
 //!   below it `lanes`, `offsets`, `progress`, `retry`, `breaker` and `stopwatch`.
+//! - `batched`: the same for Kafka sinks, which take a batch of records at once, exactly once where that is asked for.
 //! - `flow`: what is done with one record; `dead_letters`: where it goes when it fails.
 //! - `status`: counts, trouble, health and metrics.
 
+mod batched;
 mod breaker;
 mod config;
 mod cpu;
@@ -32,6 +34,7 @@ mod sink;
 mod source;
 mod status;
 mod stopwatch;
+mod told;
 
 pub use options::{LogFormat, Options};
 pub use run::run;

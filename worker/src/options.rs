@@ -18,6 +18,10 @@ pub struct Options {
     /// Address of `/healthz`, `/readyz`, `/status` and `/metrics`.
     #[arg(long, env = "SLUICE_STATUS_LISTEN", value_name = "ADDRESS", default_value_t = (Ipv4Addr::UNSPECIFIED, STATUS_PORT).into())]
     pub status_listen: SocketAddr,
+    /// Tells this worker from the others of its Integration, as long as it runs: Kafka undoes what an earlier one of this name has
+    /// left behind.
+    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "worker")]
+    pub instance: String,
     /// How the log is written. What is in it is the Integration's choice, or `RUST_LOG`'s.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,

@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use sluice_crds::wire::{SourceConfig, WorkerConfig};
-use sluice_kafka::{Compression, Producer, ProducerSettings};
+use sluice_crds::{
+    Guarantee, NamespacedName,
+    wire::{HttpSinkConfig, KafkaSinkConfig, SinkConfig, SourceConfig, WorkerConfig},
+};
+use sluice_kafka::{BatchProducer, Compression, Producer, ProducerSettings, TransactionalProducer};
 use sluice_pipeline::Pipeline;
 use tokio::{
     net::TcpListener,
@@ -15,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    Options, config,
+    Options,
+    batched::{self, Delivering},
+    config,
     config::Job,
-    dead_letters::{DeadLetters, Writer},
+    dead_letters::{self, DeadLetters, Letters},
     engine,
     flow::Flow,
     logs,
@@ -44,7 +49,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!(integration = %job.config.integration, generation = job.generation, status = %listener.local_addr()?, "Worker starts");
     let server = tokio::spawn(serve(listener, Arc::clone(&status)));
     let shutdown = shutdown_on_signal()?;
-    let worked = shutdown_bounded(&shutdown, work(&job, &status, &shutdown)).await;
+    let worked = shutdown_bounded(&shutdown, work(&job, &options.instance, &status, &shutdown)).await;
     server.abort();
     worked
 }
@@ -81,18 +86,62 @@ async fn shutdown_bounded(
     }
 }
 
-async fn work(job: &Job, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn work(job: &Job, instance: &str, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let pipeline = pipeline(&job.config)?;
-    let opened = open(Area::Sink, status, shutdown, || Sink::open(job, status)).await?;
+    match &job.config.sink {
+        SinkConfig::Http(http) => one_by_one(job, http, pipeline, status, shutdown).await?,
+        SinkConfig::Kafka(kafka) => in_batches(job, kafka, instance, pipeline, (status, shutdown)).await?,
+    }
+    info!(status = ?status.report(), "Worker ended");
+    Ok(())
+}
+
+async fn one_by_one(
+    job: &Job,
+    http: &HttpSinkConfig,
+    pipeline: Pipeline,
+    status: &Arc<Status>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let opened = open(Area::Sink, status, shutdown, || Sink::open(http, job, status)).await?;
     let Some(sink) = opened else { return Ok(()) };
     let opened = open(Area::DeadLetters, status, shutdown, || dead_letter_producer(job)).await?;
     let Some(producer) = opened else { return Ok(()) };
-    let dead_letters = DeadLetters::new(job, Writer::Kafka(producer.clone()));
+    let dead_letters = DeadLetters::new(job, dead_letters::Writer::Kafka(producer));
     let flow = Arc::new(Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status)));
     let source = source::start(&job.config.source, status)?;
-    engine::run(flow, source, shutdown.clone()).await?;
-    info!(status = ?status.report(), "Worker ended");
+    engine::run(flow, source, shutdown.clone()).await
+}
+
+async fn in_batches(
+    job: &Job,
+    kafka: &KafkaSinkConfig,
+    instance: &str,
+    pipeline: Pipeline,
+    (status, shutdown): (&Arc<Status>, &CancellationToken),
+) -> anyhow::Result<()> {
+    let opened = open(Area::Sink, status, shutdown, || batch_writer(job, kafka, instance)).await?;
+    let Some(writer) = opened else { return Ok(()) };
+    let source = source::start(&job.config.source, status)?;
+    let topic = kafka.topic.as_str().into();
+    let delivering = Delivering { pipeline, topic, letters: Letters::new(job), writer, status: Arc::clone(status) };
+    batched::run(job, delivering, source, shutdown.clone()).await;
     Ok(())
+}
+
+fn batch_writer(job: &Job, kafka: &KafkaSinkConfig, instance: &str) -> Result<batched::Writer, NotOpen> {
+    let NamespacedName { namespace, name } = &job.config.integration;
+    let writer = match job.config.delivery.guarantee {
+        Guarantee::AtLeastOnce => {
+            BatchProducer::connect(&kafka.connection, Compression::Lz4).map(batched::Writer::AtLeastOnce)
+        }
+        Guarantee::ExactlyOnce => {
+            let id = format!("{namespace}.{name}.{instance}");
+            let producer = TransactionalProducer::connect(&kafka.connection, &id, Compression::Lz4);
+            producer.map(batched::Writer::ExactlyOnce)
+        }
+    };
+    writer.map_err(|error| NotOpen::Yet(error.to_string()))
 }
 
 fn pipeline(config: &WorkerConfig) -> anyhow::Result<Pipeline> {

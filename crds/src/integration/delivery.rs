@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::Duration;
 
-/// How records are delivered. Delivery is at least once: after a crash a record may be delivered again, with the same
-/// idempotency key.
+/// How records are delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
+    /// What holds when something crashes.
+    #[serde(default)]
+    pub guarantee: Guarantee,
     /// What stays in order.
     #[serde(default)]
     pub ordering: Ordering,
@@ -30,7 +32,7 @@ pub struct Delivery {
     /// Most attempts in a time, for each worker. Default: as many as `maxInFlight` and the sink allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// The header by which the sink can tell a repeated delivery.
+    /// The header by which an HTTP API can tell a repeated delivery.
     #[serde(default)]
     pub idempotency_key: IdempotencyKey,
     /// What becomes of a record that cannot be decoded or that a step fails on.
@@ -54,6 +56,7 @@ impl Delivery {
 impl Default for Delivery {
     fn default() -> Self {
         Self {
+            guarantee: Guarantee::default(),
             ordering: Ordering::default(),
             max_in_flight: Self::default_max_in_flight(),
             timeout: Self::default_timeout(),
@@ -65,6 +68,18 @@ impl Default for Delivery {
             on_delivery_error: OnDeliveryError::default(),
         }
     }
+}
+
+/// What holds when something crashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Guarantee {
+    /// No record is lost. After a crash a record may be delivered again, to an HTTP API with the same idempotency key.
+    #[default]
+    AtLeastOnce,
+    /// No record is lost, and none is written twice: what the records of a batch become, dead letters included, and how far the source is
+    /// read are written in one transaction of Kafka. Readers with `isolation.level=read_committed` see each once. Only for
+    /// `sink.kafka`.
+    ExactlyOnce,
 }
 
 /// What stays in order.

@@ -18,14 +18,16 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::TopicReference;
+
 pub use auth::{ApiKeyAuth, BasicAuth, BearerAuth, ClientAuthentication, OAuth2, SinkAuth, SinkTls};
 pub use dead_letters::{DeadLetterSettings, HeaderStyle};
 pub use delivery::{
-    Backoff, CircuitBreaker, Delivery, FailureShare, IdempotencyKey, OnDataError, OnDeliveryError, Ordering, RateLimit,
-    Retry,
+    Backoff, CircuitBreaker, Delivery, FailureShare, Guarantee, IdempotencyKey, OnDataError, OnDeliveryError, Ordering,
+    RateLimit, Retry,
 };
 pub use scaling::Scaling;
-pub use sink::{Body, HttpMethod, HttpSink, Sink};
+pub use sink::{Body, HttpMethod, HttpSink, KafkaSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
 pub use step::{Decode, Format, SchemaSource, Step, Validation};
 
@@ -42,6 +44,8 @@ pub use step::{Decode, Format, SchemaSource, Step, Validation};
     shortname = "intg",
     category = "sluice",
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$')").message("metadata.name: use at most 45 lower-case letters, digits and '-', beginning with a letter, because the name of the Deployment is made from it"),
+    validation = Rule::new("!has(self.spec.delivery) || !has(self.spec.delivery.guarantee) || self.spec.delivery.guarantee != 'ExactlyOnce' || has(self.spec.sink.kafka)").message("delivery.guarantee: ExactlyOnce is only for sink.kafka; HTTP APIs tell repeated deliveries by delivery.idempotencyKey"),
+    validation = Rule::new("!has(self.spec.sink.kafka) || !has(self.spec.delivery) || (!has(self.spec.delivery.circuitBreaker) && !has(self.spec.delivery.rateLimit))").message("delivery: circuitBreaker and rateLimit are for APIs; remove them, as sink.kafka writes batches"),
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether records are delivered"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
@@ -95,6 +99,11 @@ pub struct IntegrationSpec {
 }
 
 impl IntegrationSpec {
+    /// The Topic that the sink writes to, where it names one.
+    pub fn sink_topic(&self) -> Option<&TopicReference> {
+        self.sink.kafka.as_ref()?.topic.as_ref()
+    }
+
     /// The ConfigMaps that the steps refer to, each once.
     pub fn config_map_names(&self) -> BTreeSet<&str> {
         let schemas = self.steps.iter().filter_map(|step| Some(&step.validate.as_ref()?.json_schema));

@@ -7,15 +7,54 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{SinkAuth, SinkTls};
+use crate::TopicReference;
 
 /// What records are delivered to. Exactly one kind of sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.http)").message("sink: write http"))]
+#[x_kube(validation = Rule::new("[has(self.http), has(self.kafka)].filter(given, given).size() == 1")
+    .message("sink: write exactly one of http, kafka"))]
 #[serde(rename_all = "camelCase")]
 pub struct Sink {
     /// An HTTP API: one request for each record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSink>,
+    /// A Kafka topic: one record for each record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSink>,
+}
+
+/// A Kafka topic on the source's Kafka cluster. A record is written with its own key, headers and timestamp, and with its value as
+/// the steps left it; one without a value (a tombstone) is written without one. `key`, `partition` and what stands between `{{` and
+/// `}}` in `headers` are programs in the Vector Remap Language, which see the record as the steps left it. A record for which a
+/// program fails is a data error; one that the topic does not take, as it is too large, has a delivery error. Records are written in
+/// batches, in order, and again until Kafka takes them, so that of `delivery` only `guarantee`, `retry.backoff`, `onDataError` and
+/// `onDeliveryError` say something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.topic) != has(self.topicName)").message("kafka: write exactly one of topic, topicName"))]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaSink {
+    /// A Topic in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicReference>,
+    /// Name in Kafka of a topic that no Topic resource declares. The operator's configuration may limit which ones a namespace may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    pub topic_name: Option<String>,
+    /// A program that gives the key: a text, a number, a boolean, a time, or null for none. Default: the record's own key.
+    /// Example: `.id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8192))]
+    pub key: Option<String>,
+    /// A program that gives the number of the partition. Default: that of the key, as Kafka's Java clients choose it (murmur2); a record
+    /// without a key goes to any. Example: `%partition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8192))]
+    pub partition: Option<String>,
+    /// Headers beside the record's own, or in place of those with the same name. One whose program gives null is left out.
+    /// Example: `{tenant: "{{ .tenant }}"}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// An HTTP API: one request for each record. Method, path, query and headers may hold programs in the Vector Remap Language

@@ -9,8 +9,9 @@ pub use receiver::{
     ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
 };
 pub use worker::{
-    AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KeyPlace, Operation, SinkConfig, SinkFailure, SourceConfig,
-    StepConfig, TEMPLATE_END, TEMPLATE_START, TlsConfig, WorkerConfig, WorkerStatus, is_template,
+    AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KafkaSinkConfig, KeyPlace, Operation, SinkConfig,
+    SinkFailure, SourceConfig, StepConfig, TEMPLATE_END, TEMPLATE_START, TlsConfig, WorkerConfig, WorkerStatus,
+    is_template,
 };
 
 /// Folder in which a data plane finds its configuration, `config.json` and `generation`.

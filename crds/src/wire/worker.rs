@@ -83,6 +83,27 @@ pub enum Operation {
 pub enum SinkConfig {
     /// One HTTP request for each record.
     Http(HttpSinkConfig),
+    /// One record of a Kafka topic for each record.
+    Kafka(KafkaSinkConfig),
+}
+
+/// One record of a Kafka topic for each record. Programs and templates are compiled by the pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaSinkConfig {
+    /// The Kafka cluster.
+    pub connection: KafkaConnection,
+    /// Name of the topic.
+    pub topic: String,
+    /// Program that gives the key; without one it is the record's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Program that gives the partition; without one it is that of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// Templates of headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// One HTTP request for each record. Method, path, query and headers may hold templates, which the pipeline compiles.

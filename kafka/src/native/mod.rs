@@ -6,6 +6,7 @@
 //! - `read`: strings, lists and codes, copied out of librdkafka's memory.
 //! - `cluster`, `topics`, `configs`, `offsets`, `groups`: for each admin call, how it is asked and how its answer is read.
 //! - `delivery`: what became of a produced record.
+//! - `membership`: the generation of a consumer's group.
 #![allow(unsafe_code, reason = "calls into C; each block says why it is sound")]
 
 mod client;
@@ -14,6 +15,7 @@ mod configs;
 mod delivery;
 mod event;
 mod groups;
+mod membership;
 mod offsets;
 mod owned;
 mod read;
@@ -29,6 +31,7 @@ pub(crate) use delivery::fail_for_good;
 pub(crate) use delivery::{Fate, failure};
 pub(crate) use event::{Event, EventKind};
 pub(crate) use groups::*;
+pub(crate) use membership::generation;
 pub(crate) use offsets::*;
 use owned::Owned;
 pub(crate) use read::{code_description, code_name};

@@ -63,8 +63,8 @@ impl Engine {
 
     /// What to say of a record whose report did not come in time: it may still be on its way.
     pub(super) fn out_of_patience(&self, patience: Duration) -> SendError {
-        let message = with_cause(format!("no answer within {patience:?}"), self.trouble.latest());
-        SendError::Unknown(KafkaError::local(ErrorCode::TIMED_OUT, message))
+        let error = KafkaError::local(ErrorCode::TIMED_OUT, format!("no answer within {patience:?}"));
+        SendError::Unknown(error.with_cause(self.trouble.latest()))
     }
 
     /// Blocks until all records are reported or the deadline has passed.
@@ -131,19 +131,12 @@ impl ProducerContext for Reports {
 impl Reports {
     fn failure(&self, (fate, mut error): (Fate, KafkaError)) -> SendError {
         if error.code == ErrorCode::MESSAGE_TIMED_OUT {
-            error.message = with_cause(error.message, self.trouble.latest());
+            error = error.with_cause(self.trouble.latest());
         }
         match fate {
             Fate::NotWritten => SendError::NotWritten(error),
             Fate::Unknown => SendError::Unknown(error),
         }
-    }
-}
-
-fn with_cause(message: String, trouble: Option<KafkaError>) -> String {
-    match trouble {
-        None => message,
-        Some(trouble) => format!("{message}; the connection's last error: {}", trouble.message),
     }
 }
 

@@ -52,7 +52,7 @@ impl OutgoingRecord {
     }
 
     /// The record as rdkafka takes it.
-    pub(super) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
+    pub(crate) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
         let mut base = BaseRecord::with_opaque_to(&self.topic, opaque);
         base.partition = self.partition;
         base.key = self.key.as_deref();

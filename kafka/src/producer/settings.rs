@@ -49,7 +49,7 @@ impl Default for ProducerSettings {
 }
 
 impl ProducerSettings {
-    pub(super) fn config(&self, connection: &KafkaConnection) -> Result<ClientConfig, Error> {
+    pub(crate) fn config(&self, connection: &KafkaConnection) -> Result<ClientConfig, Error> {
         let mut config = client_config(connection)?;
         config
             .set("acks", "all")

@@ -20,7 +20,7 @@ pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
         config_map: &configuration.name,
         controls: None,
         cluster: &flow.cluster,
-        secrets: secrets::names(secret_files(&flow.sink)),
+        secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         port: None,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),
@@ -45,9 +45,12 @@ fn own_topic(flow: &Flow) -> Option<Child> {
 }
 
 /// The files of the Secrets that the worker needs.
-fn secret_files(sink: &wire::SinkConfig) -> impl Iterator<Item = &PathBuf> {
-    let wire::SinkConfig::Http(http) = sink;
-    http.secrets()
+fn secret_files(sink: &wire::SinkConfig) -> Vec<&PathBuf> {
+    match sink {
+        wire::SinkConfig::Http(http) => http.secrets().collect(),
+        // Those of the Kafka cluster are mounted for the source.
+        wire::SinkConfig::Kafka(_) => vec![],
+    }
 }
 
 fn configuration(flow: &Flow) -> wire::WorkerConfig {

@@ -6,6 +6,7 @@ mod history;
 mod measure;
 mod report;
 mod scaling;
+mod sink;
 mod steps;
 mod validate;
 mod work;
@@ -37,6 +38,8 @@ pub struct References {
     pub webhook: Option<Webhook>,
     /// The Topic that `source.topic` names, or that holds the Webhook's events.
     pub source: Option<Topic>,
+    /// The Topic that `sink.kafka.topic` names.
+    pub sink: Option<Topic>,
     /// The Topic that `deadLetters.topicRef` names.
     pub dead_letters: Option<Topic>,
     /// The data of the ConfigMaps that steps name, by name.
@@ -48,7 +51,7 @@ pub struct References {
 pub struct Flow {
     /// The Integration.
     pub owner: Owner,
-    /// The Kafka cluster of source and dead letters.
+    /// The Kafka cluster of source and dead letters, and of a Kafka sink.
     pub cluster: Cluster,
     /// Kafka topics to read, at least one.
     pub topics: Vec<String>,
@@ -107,9 +110,12 @@ impl Flow {
         self.topics.join(", ")
     }
 
-    /// What records are delivered to, for people: method and host, never a query that may hold a secret.
+    /// What records are delivered to, for people: a topic, or method and host, never a query that may hold a secret.
     pub fn sink_title(&self) -> String {
-        let wire::SinkConfig::Http(http) = &self.sink;
+        let http = match &self.sink {
+            wire::SinkConfig::Http(http) => http,
+            wire::SinkConfig::Kafka(kafka) => return kafka.topic.clone(),
+        };
         let host = http.origin().split_once("://").map_or(http.origin(), |(_, host)| host);
         if wire::is_template(&http.method) { host.to_owned() } else { format!("{} {host}", http.method) }
     }

@@ -1,13 +1,12 @@
 //! Judges an Integration and what it refers to.
 
-use http::{HeaderName, HeaderValue};
 use sluice_crds::{
-    Decode, Duration, HttpSink, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic, wire,
+    Decode, Delivery, Duration, Guarantee, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic,
 };
 
-use super::{DeadLetterTopic, Flow, References, auth, steps::steps};
+use super::{DeadLetterTopic, Flow, References, sink, steps::steps};
 use crate::{
-    Cluster, Rejection, address,
+    Cluster, Rejection,
     children::Owner,
     references,
     tenancy::{self, Named},
@@ -23,11 +22,14 @@ pub fn validate(
     let mut rejections = Vec::new();
     let source = source(integration, references, settings).map_err(|found| rejections.push(found)).ok();
     rejections.extend(outside_tenancy(integration, settings));
-    let sink = sink(spec, settings).map_err(|found| rejections.extend(found)).ok();
+    let sink = sink::sink(integration, references, source.as_ref(), settings);
+    let sink = sink.map_err(|found| rejections.extend(found)).ok();
+    rejections.extend(bad_circuit(spec));
+    rejections.extend(not_for_this_sink(spec));
     let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
     let steps = steps(spec, references, sink.as_ref()).map_err(|found| rejections.extend(found)).ok();
     let dead_letters = dead_letters(spec, references, settings).map_err(|found| rejections.push(found)).ok();
-    rejections.extend(elsewhere(references, source.as_ref()));
+    rejections.extend(elsewhere(DEAD_LETTERS, references.dead_letters.as_ref(), source.as_ref()));
     let (Some(source), Some(decode), Some(steps), Some(sink), Some(dead_letters), true) =
         (source, decode, steps, sink, dead_letters, rejections.is_empty())
     else {
@@ -65,9 +67,9 @@ fn owner(integration: &Integration) -> Owner {
 }
 
 /// The Kafka topics that are read, and their cluster.
-struct Source {
-    cluster: Cluster,
-    topics: Vec<String>,
+pub(super) struct Source {
+    pub(super) cluster: Cluster,
+    pub(super) topics: Vec<String>,
 }
 
 /// With `scaling` it is what the last pass ran: how many are needed is known only after the broker was asked.
@@ -127,7 +129,8 @@ fn source_topic<'a>(
 
 fn waiting_for(spec: &IntegrationSpec, references: &References) -> Vec<Rejection> {
     let source = if spec.source.webhook.is_some() { "spec.source.webhook.name" } else { "spec.source.topic.name" };
-    let named = [(source, &references.source), ("spec.deadLetters.topicRef.name", &references.dead_letters)];
+    let named =
+        [(source, &references.source), (sink::TOPIC, &references.sink), (DEAD_LETTERS, &references.dead_letters)];
     named.into_iter().filter_map(|(field, topic)| references::not_ready(field, topic.as_ref()?)).collect()
 }
 
@@ -142,56 +145,19 @@ fn decode(spec: &IntegrationSpec) -> Result<Decode, Rejection> {
     Err(Rejection::invalid("spec.decode.maxSize", format!("{size} is not between 1 and {LARGEST_RECORD}")))
 }
 
-fn sink(spec: &IntegrationSpec, settings: &Settings) -> Result<wire::SinkConfig, Vec<Rejection>> {
-    let Some(http) = &spec.sink.http else {
-        return Err(vec![Rejection::invalid("spec.sink", "write http")]);
-    };
-    let mut rejections = Vec::new();
-    let auth = auth::auth(http, settings).map_err(|found| rejections.extend(found)).unwrap_or_default();
-    let tls = auth::tls(http).map_err(|found| rejections.push(found)).unwrap_or_default();
-    let config = wire::HttpSinkConfig {
-        url: http.url.clone(),
-        method: http.method.clone(),
-        query: http.query.clone(),
-        headers: http.headers.clone(),
-        body: http.body,
-        success_codes: http.success_codes.clone(),
-        auth,
-        tls,
-    };
-    let address = address::complaint("spec.sink.http.url", config.origin(), settings);
-    rejections.extend(address.into_iter().chain(bad_headers(http)).chain(bad_idempotency_header(spec)));
-    rejections.extend(bad_circuit(spec));
-    if !rejections.is_empty() {
-        return Err(rejections);
+/// What the sink does not obey.
+fn not_for_this_sink(spec: &IntegrationSpec) -> Option<Rejection> {
+    let Delivery { guarantee, circuit_breaker, rate_limit, .. } = &spec.delivery;
+    if spec.sink.kafka.is_none() && *guarantee == Guarantee::ExactlyOnce {
+        let message =
+            "ExactlyOnce is only for sink.kafka; HTTP APIs tell repeated deliveries by delivery.idempotencyKey";
+        return Some(Rejection::invalid("spec.delivery.guarantee", message));
     }
-    Ok(wire::SinkConfig::Http(config))
-}
-
-/// Headers that the request has anyway: a second one would contradict it.
-const RESERVED_HEADERS: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
-
-fn bad_headers(http: &HttpSink) -> Vec<Rejection> {
-    let complaint = |(name, value): (&String, &String)| {
-        let field = format!("spec.sink.http.headers[{name}]");
-        if HeaderName::try_from(name.as_str()).is_err() {
-            return Some(Rejection::invalid(field, format!("{name:?} is no name of a header")));
-        }
-        if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Some(Rejection::invalid(field, "this header is set by the HTTP client itself; remove it"));
-        }
-        let is_value = wire::is_template(value) || HeaderValue::try_from(value.as_str()).is_ok();
-        (!is_value).then(|| Rejection::invalid(field, "a header's value cannot hold control characters"))
-    };
-    http.headers.iter().filter_map(complaint).collect()
-}
-
-fn bad_idempotency_header(spec: &IntegrationSpec) -> Option<Rejection> {
-    let name = &spec.delivery.idempotency_key.header;
-    let message = || format!("{name:?} is no name of a header");
-    HeaderName::try_from(name.as_str())
-        .is_err()
-        .then(|| Rejection::invalid("spec.delivery.idempotencyKey.header", message()))
+    let is_given = circuit_breaker.is_some() || rate_limit.is_some();
+    (spec.sink.kafka.is_some() && is_given).then(|| {
+        let message = "circuitBreaker and rateLimit are for APIs; remove them, as sink.kafka writes batches";
+        Rejection::invalid("spec.delivery", message)
+    })
 }
 
 /// An open circuit has to leave the sink alone.
@@ -218,12 +184,12 @@ fn dead_letters(
     references::created(DEAD_LETTERS, topic, settings).map(DeadLetterTopic::Named)
 }
 
-/// The complaint that dead letters would go to another Kafka cluster than records come from.
-fn elsewhere(references: &References, source: Option<&Source>) -> Option<Rejection> {
-    let (there, here) = (&references.dead_letters.as_ref()?.spec.cluster, &source?.cluster.name);
+/// The complaint that a Topic is on another Kafka cluster than the one that records come from.
+pub(super) fn elsewhere(field: &str, topic: Option<&Topic>, source: Option<&Source>) -> Option<Rejection> {
+    let (there, here) = (&topic?.spec.cluster, &source?.cluster.name);
     let message =
         || format!("this Topic is on the Kafka cluster {there:?} and the source on {here:?}; use one on {here:?}");
-    (there != here).then(|| Rejection::invalid(DEAD_LETTERS, message()))
+    (there != here).then(|| Rejection::invalid(field, message()))
 }
 
 #[cfg(test)]
@@ -347,7 +313,7 @@ mod tests {
             reference("secret"),
         );
         let flow = judge(&format!("{url}, auth: {{{oauth2}}}, tls: {{caRef: {{name: ca, key: ca.crt}}}}")).unwrap();
-        let wire::SinkConfig::Http(http) = &flow.sink;
+        let wire::SinkConfig::Http(http) = &flow.sink else { panic!() };
         let files: Vec<_> = http.secrets().map(|file| file.to_str().unwrap()).collect();
         let expected = ["ledger/id", "ledger/secret", "ca/ca.crt"].map(|file| format!("/etc/sluice/secrets/{file}"));
         assert_eq!(files, expected);
@@ -371,6 +337,64 @@ mod tests {
             (format!("url: 'http://ledger/', tls: {{caRef: {}}}", reference("ca")), "tls"),
         ] {
             assert_eq!(judge(&sink).unwrap_err(), [format!("spec.sink.http.{field}")], "{sink}");
+        }
+    }
+
+    #[test]
+    fn records_go_to_a_topic_of_the_same_cluster_that_is_not_read() {
+        let entries = |cluster: &str, status: &str| {
+            let metadata = "{name: entries, namespace: shop}";
+            let yaml = format!(
+                "{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {metadata}, spec: {{cluster: {cluster}}}, status: {status}}}"
+            );
+            References { sink: Some(serde_saphyr::from_str(&yaml).unwrap()), ..orders(READY) }
+        };
+        let judge = |sink: &str, references: &References| {
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, sink: {{kafka: {{{sink}}}}}}}");
+            judge(&spec, references).map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let flow =
+            judge("topic: {name: entries}, key: .id", &entries("default", "{topicName: shop.entries, topicId: e}"));
+        let flow = flow.unwrap();
+        assert_eq!(flow.sink_title(), "shop.entries");
+        let wire::SinkConfig::Kafka(kafka) = &flow.sink else { panic!() };
+        assert_eq!((kafka.topic.as_str(), kafka.key.as_deref()), ("shop.entries", Some(".id")));
+        assert_eq!(kafka.connection, flow.cluster.connection);
+        assert_eq!(judge("topicName: other.entries", &orders(READY)).unwrap().sink_title(), "other.entries");
+        let created = entries("default", "{topicName: shop.entries, topicId: e}");
+        for (sink, references, complaint) in [
+            ("topic: {name: entries}", &orders(READY), "spec.sink.kafka.topic.name: there is no Topic \"entries\""),
+            (
+                "topic: {name: entries}",
+                &entries("default", "{}"),
+                "spec.sink.kafka.topic.name: the Topic \"entries\" is not ready",
+            ),
+            (
+                "topic: {name: entries}",
+                &entries("east", "{topicName: e, topicId: e}"),
+                "spec.sink.kafka.topic.name: this Topic is on the Kafka cluster \"east\"",
+            ),
+            (
+                "topicName: shop.orders",
+                &orders(READY),
+                "spec.sink.kafka.topicName: records would be read again without end",
+            ),
+            (
+                "topicName: a, topic: {name: entries}",
+                &created,
+                "spec.sink.kafka: write exactly one of topic, topicName",
+            ),
+            ("", &orders(READY), "spec.sink.kafka: write exactly one of topic, topicName"),
+            ("topic: {name: entries}, key: '.a ='", &created, "spec.sink.kafka.key: sink.kafka.key, line 1"),
+            (
+                "topic: {name: entries}, partition: '\"x\"'",
+                &created,
+                "spec.sink.kafka.partition: sink.kafka.partition, line 1, column 1: a partition is a whole number",
+            ),
+            ("topic: {name: entries}, headers: {'': x}", &created, "spec.sink.kafka.headers: a header has a name"),
+        ] {
+            let found = judge(sink, references).unwrap_err();
+            assert!(found[0].starts_with(complaint) && found.len() == 1, "{sink}: {found:?}");
         }
     }
 

@@ -19,7 +19,7 @@ pub struct User {
 /// The kinds of resources that use Topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserKind {
-    /// Reads records, and writes dead letters.
+    /// Reads records, delivers them, and writes dead letters.
     Integration,
     /// Writes events, and dead letters.
     Webhook,
@@ -63,6 +63,11 @@ pub enum Role {
         /// Whether events with the same key stay in order.
         by_key: bool,
     },
+    /// Records are delivered to it.
+    Sink {
+        /// Whether records with the same key stay in order.
+        by_key: bool,
+    },
     /// Dead letters are written to it.
     DeadLetters,
 }
@@ -79,7 +84,10 @@ pub struct Usage {
 impl Usage {
     /// Whether more partitions would break an order that the user relies on.
     pub fn orders_by_key(&self) -> bool {
-        matches!(self.role, Role::Source { by_key: true } | Role::Events { by_key: true })
+        let (Role::Source { by_key } | Role::Events { by_key } | Role::Sink { by_key }) = self.role else {
+            return false;
+        };
+        by_key
     }
 }
 
@@ -94,7 +102,8 @@ pub struct Users {
 pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     let who = user(UserKind::Integration, &integration.metadata);
     let spec = &integration.spec;
-    let source = Role::Source { by_key: spec.delivery.ordering == Ordering::Key };
+    let by_key = spec.delivery.ordering == Ordering::Key;
+    let (source, sink) = (Role::Source { by_key }, Role::Sink { by_key });
     let mut uses = BTreeSet::new();
     if let Some(topic) = &spec.source.topic {
         uses.insert(Use { target: Target::Topic(beside(&who, &topic.name)), role: source });
@@ -105,6 +114,9 @@ pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     if let Some(kafka) = &spec.source.kafka {
         let target = |topic: &String| Target::Kafka { cluster: kafka.cluster.clone(), topic: topic.clone() };
         uses.extend(kafka.topics.iter().map(|topic| Use { target: target(topic), role: source }));
+    }
+    if let Some(topic) = spec.sink_topic() {
+        uses.insert(Use { target: Target::Topic(beside(&who, &topic.name)), role: sink });
     }
     let own = format!("{}-dead-letters", who.name.name);
     let dead_letters = spec.dead_letters.topic_ref.as_ref().map_or(own, |topic| topic.name.clone());
@@ -213,9 +225,10 @@ mod tests {
     }
 
     fn integration(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+        let sink = if spec.contains("sink:") { "" } else { "sink: {}," };
         let yaml = format!(
             "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: {name}, namespace: shop}}, \
-             spec: {{sink: {{}}, {spec}}}}}"
+             spec: {{{sink} {spec}}}}}"
         );
         uses_of_integration(&serde_saphyr::from_str(&yaml).unwrap())
     }
@@ -250,6 +263,7 @@ mod tests {
             integration("by-name", "source: {topic: {name: orders}}, delivery: {ordering: None}"),
             integration("by-kafka-name", "source: {kafka: {topics: [shop.orders, other]}}"),
             integration("through", "source: {webhook: {name: stripe}}"),
+            integration("into", "source: {topic: {name: a}}, sink: {kafka: {topic: {name: orders}}}"),
             integration("elsewhere", "source: {topic: {name: payments}}, deadLetters: {topicRef: {name: orders}}"),
             webhook("stripe", "topicRef: {name: orders}, event: {key: {jsonPointer: /id}}"),
             webhook("plain", "topicRef: {name: orders}"),
@@ -258,6 +272,7 @@ mod tests {
             "Integration/shop/by-kafka-name by key",
             "Integration/shop/by-name",
             "Integration/shop/elsewhere",
+            "Integration/shop/into by key",
             "Integration/shop/through by key",
             "Webhook/shop/plain",
             "Webhook/shop/stripe by key",

@@ -19,13 +19,15 @@ pub async fn resolve(client: &Client, integration: &Integration) -> Result<Refer
         None => None,
     };
     let source = source.topic.as_ref().map(|topic| topic.name.clone()).or_else(|| Some(topic_of(webhook.as_ref()?)));
+    let sink = integration.spec.sink_topic().map(|topic| topic.name.as_str());
     let dead_letters = integration.spec.dead_letters.topic_ref.as_ref().map(|topic| topic.name.as_str());
-    let (source, dead_letters, config_maps) = futures::try_join!(
+    let (source, sink, dead_letters, config_maps) = futures::try_join!(
         topic(client, &namespace, source.as_deref()),
+        topic(client, &namespace, sink),
         topic(client, &namespace, dead_letters),
         config_maps(client, &namespace, integration.spec.config_map_names())
     )?;
-    Ok(References { webhook, source, dead_letters, config_maps })
+    Ok(References { webhook, source, sink, dead_letters, config_maps })
 }
 
 /// The Topic that holds a Webhook's events: the one that it names, or its own, which is named like it.

@@ -141,6 +141,7 @@ fn refers_to_topic(integration: &Integration, name: &str) -> bool {
     let spec = &integration.spec;
     spec.source.topic.as_ref().is_some_and(|topic| topic.name == name)
         || spec.source.webhook.as_ref().is_some_and(|webhook| webhook.name == name)
+        || spec.sink_topic().is_some_and(|topic| topic.name == name)
         || spec.dead_letters.topic_ref.as_ref().is_some_and(|topic| topic.name == name)
 }
 

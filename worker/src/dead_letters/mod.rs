@@ -18,10 +18,15 @@ use crate::{
 
 /// Writes dead letters.
 pub(crate) struct DeadLetters {
+    letters: Letters,
+    writer: Writer,
+}
+
+/// Makes dead letters of records.
+pub(crate) struct Letters {
     topic: Arc<str>,
     style: HeaderStyle,
     origin: Origin,
-    writer: Writer,
 }
 
 /// What takes the dead letters.
@@ -92,12 +97,30 @@ impl Failed {
 impl DeadLetters {
     /// Writes the dead letters of this job.
     pub(crate) fn new(job: &Job, writer: Writer) -> Self {
-        Self {
-            topic: job.config.dead_letters.as_str().into(),
-            style: job.config.dead_letter_headers,
-            origin: Origin::of(job),
-            writer,
+        Self { letters: Letters::new(job), writer }
+    }
+
+    /// The topic's name.
+    pub(crate) fn topic(&self) -> &str {
+        &self.letters.topic
+    }
+
+    /// Writes one dead letter; when this is `Ok`, Kafka has it.
+    pub(crate) async fn write(&self, record: &Record, failed: &Failed) -> Result<(), SendError> {
+        let letter = self.letters.letter(record, failed);
+        match &self.writer {
+            Writer::Kafka(producer) => producer.send(letter).await.map(drop),
+            #[cfg(test)]
+            Writer::Scripted(writer) => writer.send(letter).await,
         }
+    }
+}
+
+impl Letters {
+    /// Makes the dead letters of this job.
+    pub(crate) fn new(job: &Job) -> Self {
+        let config = &job.config;
+        Self { topic: config.dead_letters.as_str().into(), style: config.dead_letter_headers, origin: Origin::of(job) }
     }
 
     /// The topic's name.
@@ -105,18 +128,8 @@ impl DeadLetters {
         &self.topic
     }
 
-    /// Writes one dead letter; when this is `Ok`, Kafka has it.
-    pub(crate) async fn write(&self, record: &Record, failed: &Failed) -> Result<(), SendError> {
-        let letter = self.letter(record, failed);
-        match &self.writer {
-            Writer::Kafka(producer) => producer.send(letter).await.map(drop),
-            #[cfg(test)]
-            Writer::Scripted(writer) => writer.send(letter).await,
-        }
-    }
-
     /// The record with its key, value, timestamp and headers untouched, and the reasons as further headers.
-    fn letter(&self, record: &Record, failed: &Failed) -> OutgoingRecord {
+    pub(crate) fn letter(&self, record: &Record, failed: &Failed) -> OutgoingRecord {
         let original =
             record.headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() });
         let reasons = headers::reasons(self.style, &self.origin, record, failed);

@@ -25,9 +25,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use self::pending::{End, Task};
+pub(crate) use self::{
+    partition::{Halt, Known, Partition, Placement},
+    pending::{End, Task},
+};
 use self::{
-    partition::Placement,
     pending::{Done, HoldKey, Work},
     schedule::{Moment, Schedule},
 };
@@ -133,6 +135,8 @@ impl Engine {
                 self.drain = Some(Drain { partitions, deadline: Instant::now() + DRAIN, settled });
             }
             Event::Lost(partitions) => drop(self.release(&partitions)),
+            // Offsets are committed by the source itself.
+            Event::Joined(_) => {}
             // A source that no longer listens is gone, and its partitions with it.
             Event::Misplaced(extent, place) => drop(place.send(self.place(extent))),
         }

@@ -1,10 +1,8 @@
 //! One hold on a partition: what is known of its records, and when it must read no further.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, ops::Range, time::Instant};
+
+use sluice_crds::wire::HaltedPartition;
 
 use super::pending::RecordKey;
 use crate::{
@@ -13,6 +11,7 @@ use crate::{
     progress::{Note, Progress},
     retry::Spent,
     source::{Commit, Extent, PartitionId},
+    told::Told,
 };
 
 /// One hold on a partition.
@@ -30,7 +29,7 @@ pub(crate) struct Partition {
     pub(crate) halted: Option<Halt>,
     /// What earlier holds, by whomever, left behind for records that are yet to be read.
     ahead: Ahead,
-    committed: Option<Committed>,
+    told: Told,
     /// Whether the last commit could say all that is known.
     is_told: bool,
     /// Bytes of the unsettled records.
@@ -70,16 +69,6 @@ pub(crate) enum Placement {
     Later,
 }
 
-/// What was last told to the source.
-#[derive(Debug)]
-struct Committed {
-    offset: i64,
-    note: String,
-    at: Instant,
-    /// It is told again after this time.
-    repeat_after: Duration,
-}
-
 /// Progress of earlier holds. Both lists ascend.
 #[derive(Debug, Default)]
 struct Ahead {
@@ -101,12 +90,6 @@ const UNSETTLED: usize = 1_000;
 const SPAN: usize = 10_000;
 /// Bytes of unsettled records, over all partitions; the worker's default memory limit is 256 MiB.
 const BYTES: usize = 32 * 1024 * 1024;
-/// A commit that says nothing new is repeated after this time, and after twice as long each time. Nobody is told of a commit that
-/// failed, as one does that meets a rebalance: librdkafka only logs it.
-const REPEAT: Duration = Duration::from_secs(5);
-/// The longest of these times: Kafka forgets offsets that are not committed for 7 days.
-const REFRESH: Duration = Duration::from_hours(6);
-
 impl Limits {
     pub(crate) fn new(max_in_flight: usize) -> Self {
         let unsettled = UNSETTLED.max(max_in_flight.saturating_mul(2));
@@ -133,7 +116,7 @@ impl Partition {
             paused: false,
             halted: None,
             ahead: Ahead { settled: settled.into(), failing: failing.into() },
-            committed: None,
+            told: Told::default(),
             is_told: true,
             bytes: 0,
         }
@@ -149,6 +132,13 @@ impl Partition {
         if self.halted.as_ref().is_none_or(|before| halt.offset < before.offset) {
             self.halted = Some(halt);
         }
+    }
+
+    /// Where and why it stopped, as it is told.
+    pub(crate) fn told_as_halted(&self) -> Option<HaltedPartition> {
+        let Halt { offset, reason } = self.halted.clone()?;
+        let PartitionId { topic, partition } = &self.id;
+        Some(HaltedPartition { topic: topic.to_string(), partition: *partition, offset, reason })
     }
 
     /// All records before this offset were told. What lies behind the record at which it stopped is not.
@@ -200,14 +190,7 @@ impl Partition {
     /// What to commit, where it is news or worth a repetition. `spent` tells what a record has spent of its retry budget.
     pub(crate) fn next_commit(&mut self, now: Instant, spent: impl Fn(RecordKey) -> Option<Spent>) -> Option<Commit> {
         let commit = self.commit(spent)?;
-        let is_same = |told: &&Committed| (told.offset, &told.note) == (commit.offset, &commit.note);
-        let repeat_after = match self.committed.as_ref().filter(is_same) {
-            Some(told) if now.duration_since(told.at) < told.repeat_after => return None,
-            Some(told) => REFRESH.min(told.repeat_after * 2),
-            None => REPEAT,
-        };
-        self.committed = Some(Committed { offset: commit.offset, note: commit.note.clone(), at: now, repeat_after });
-        Some(commit)
+        self.told.is_due(&commit, now).then_some(commit)
     }
 
     /// How far it is settled; `None` before anything is known.
@@ -294,6 +277,8 @@ impl Ahead {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use slotmap::SlotMap;
 
     use super::*;

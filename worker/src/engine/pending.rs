@@ -81,12 +81,9 @@ pub(crate) struct UnderWay {
     most: usize,
 }
 
-/// What a record takes beside its bytes, about.
-const OVERHEAD: usize = 512;
-
 impl Pending {
     pub(crate) fn new(hold: HoldKey, lane: Option<Lane>, task: Task, record: Record) -> Self {
-        let size = size(&record) + task.size_beside(&record);
+        let size = record.memory() + task.size_beside(&record);
         Self { hold, offset: record.offset, size, lane, failing: None, task, record: Some(record) }
     }
 
@@ -110,9 +107,9 @@ impl Task {
     /// The memory that it takes beside that of its record.
     fn size_beside(&self, record: &Record) -> usize {
         let Self::Deliver(message) = self else { return 0 };
-        let is_own = record.value.as_ref().is_some_and(|own| own.as_ptr() == message.value.as_ptr());
-        let value = if is_own { 0 } else { message.value.len() };
-        value + message.request.as_ref().map_or(0, |request| request.size())
+        let made =
+            message.value.as_ref().filter(|made| record.value.as_ref().is_none_or(|own| own.as_ptr() != made.as_ptr()));
+        made.map_or(0, Bytes::len) + message.envelope.size()
     }
 }
 
@@ -135,10 +132,4 @@ impl UnderWay {
             Task::Bury(..) => self.burials -= 1,
         }
     }
-}
-
-fn size(record: &Record) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record.headers.iter().map(|header| header.name.len() + length(&header.value)).sum();
-    length(&record.key) + length(&record.value) + headers + OVERHEAD
 }

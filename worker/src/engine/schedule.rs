@@ -229,12 +229,8 @@ impl Schedule {
 
     /// The partitions that stopped at a record, where that is news.
     pub(crate) fn halts(&mut self) -> Option<Vec<HaltedPartition>> {
-        let halted = |partition: &Partition| {
-            let Halt { offset, reason } = partition.halted.clone()?;
-            let PartitionId { topic, partition } = &partition.id;
-            Some(HaltedPartition { topic: topic.to_string(), partition: *partition, offset, reason })
-        };
-        std::mem::take(&mut self.halts_changed).then(|| self.partitions.values().filter_map(halted).collect())
+        let halted = || self.partitions.values().filter_map(Partition::told_as_halted).collect();
+        std::mem::take(&mut self.halts_changed).then(halted)
     }
 
     /// What is to be written down of how far partitions are settled.

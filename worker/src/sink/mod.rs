@@ -1,5 +1,5 @@
-//! What a worker delivers to. A new kind of sink is a file here, a variant of `SinkConfig` and of [`Sink`], and the arms that
-//! the compiler then asks for.
+//! What a worker delivers to, one record at a time. A new kind of sink is a file here, a variant of `SinkConfig` and of [`Sink`], and the
+//! arms that the compiler then asks for. Kafka sinks take records in batches: `batched`.
 
 mod http;
 #[cfg(test)]
@@ -7,7 +7,7 @@ pub(crate) mod scripted;
 
 use std::sync::Arc;
 
-use sluice_crds::wire::SinkConfig;
+use sluice_crds::wire::HttpSinkConfig;
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Message, Record};
 
@@ -56,16 +56,11 @@ impl From<anyhow::Error> for NotOpen {
 }
 
 impl Sink {
-    /// Makes the sink of this job.
-    pub(crate) fn open(job: &Job, status: &Arc<Status>) -> Result<Self, NotOpen> {
-        match &job.config.sink {
-            SinkConfig::Http(config) => {
-                let delivery = &job.config.delivery;
-                let guard = Guard::new(job.config.outgoing.clone());
-                let sink = http::HttpSink::open(config, delivery, &guard, status)?;
-                Ok(Self::Http(Box::new(sink)))
-            }
-        }
+    /// Makes an HTTP sink for this job.
+    pub(crate) fn open(config: &HttpSinkConfig, job: &Job, status: &Arc<Status>) -> Result<Self, NotOpen> {
+        let guard = Guard::new(job.config.outgoing.clone());
+        let sink = http::HttpSink::open(config, &job.config.delivery, &guard, status)?;
+        Ok(Self::Http(Box::new(sink)))
     }
 
     /// The sink's name as stage of an error.

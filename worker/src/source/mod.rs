@@ -6,6 +6,7 @@ mod kafka;
 use std::{fmt, sync::Arc, time::Duration};
 
 use sluice_crds::wire::SourceConfig;
+use sluice_kafka::consumer::Membership;
 use sluice_pipeline::Record;
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,6 +58,8 @@ pub(crate) struct Batch {
 /// What a source tells, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The worker is a member of its group, with what it shows for that, until the next of these. It comes before the partitions.
+    Joined(Membership),
     /// These partitions are ours from now on.
     Assigned(Vec<Start>),
     /// Records of an assigned partition.
@@ -106,6 +109,8 @@ pub(crate) enum Command {
     Resume(PartitionId),
     /// Write down how far partitions are settled.
     Commit(Vec<Commit>),
+    /// Give all partitions back, and begin anew with what is committed.
+    Rejoin,
     /// Give all partitions back, in order, and end.
     Stop,
 }

@@ -72,6 +72,8 @@ pub(crate) struct Counts {
 pub(crate) enum Area {
     Source,
     Sink,
+    /// A topic that batches are written to.
+    Writing,
     DeadLetters,
     Halted,
 }

@@ -74,8 +74,19 @@ impl Place {
 
     /// Makes one of the topics.
     pub(crate) async fn create(&self, name: &str) {
-        let partitions = Some(if name == self.topic { self.partitions } else { 1 });
-        let topic = NewTopic { name: name.to_owned(), partitions, replicas: Some(1), config: BTreeMap::new() };
+        self.create_with(name, if name == self.topic { self.partitions } else { 1 }, &[]).await;
+    }
+
+    /// Makes one more topic, to write to. Gives its name.
+    pub(crate) async fn another(&self, purpose: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+        let name = format!("{}-{purpose}", self.topic);
+        self.create_with(&name, partitions, config).await;
+        name
+    }
+
+    async fn create_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let topic = NewTopic { name: name.to_owned(), partitions: Some(partitions), replicas: Some(1), config };
         let created = self.admin.create_topics(&[topic]).await.unwrap();
         assert!(created.values().all(Result::is_ok), "{created:?}");
     }
@@ -120,6 +131,38 @@ impl Place {
         deleted.elements().iter().for_each(|element| element.error().unwrap());
     }
 
+    /// What follows: a reader of a topic that this place's worker writes to, as a group of its own.
+    pub(crate) fn following(&self, topic: &str) -> Self {
+        let planned = Self::planned(self.connection.clone(), "following", 1);
+        Self { topic: topic.to_owned(), dead_letters: self.dead_letters.clone(), ..planned }
+    }
+
+    /// Whether all partitions of the topic have a leader.
+    pub(crate) async fn leads(&self) -> bool {
+        let partition = sluice_kafka::TopicPartition { topic: self.topic.clone(), partition: 0 };
+        self.admin.list_offsets(&[partition], OffsetAt::Latest).await.is_ok()
+    }
+
+    /// How many records, and markers of transactions, the first partition of a topic holds.
+    pub(crate) async fn written(&self, topic: &str) -> usize {
+        let partition = sluice_kafka::TopicPartition { topic: topic.to_owned(), partition: 0 };
+        // A topic that was made just now has no leader yet, nor has one whose broker came back just now.
+        let Ok(ends) = self.admin.list_offsets(&[partition], OffsetAt::Latest).await else { return 0 };
+        ends.into_values().flatten().map(|end| usize::try_from(end).unwrap()).sum()
+    }
+
+    /// All records of the first partition of a topic, of transactions that were committed. They end with one that is written for that.
+    pub(crate) async fn read_all(&self, topic: &str, last: &str) -> Vec<Seen> {
+        let record = OutgoingRecord { partition: Some(0), ..OutgoingRecord::new(topic, last.to_owned()) };
+        self.producer.send(record).await.unwrap();
+        let (connection, topic, last) = (self.connection.clone(), topic.to_owned(), last.to_owned());
+        let is_last =
+            move |seen: &Vec<Seen>| seen.last().is_some_and(|seen| seen.value.as_deref() == Some(last.as_bytes()));
+        let mut seen = tokio::task::spawn_blocking(move || read_until(&connection, &topic, is_last)).await.unwrap();
+        seen.pop();
+        seen
+    }
+
     /// A header for a record.
     pub(crate) fn header(name: &str, value: &str) -> Header {
         Header::new(name, value.to_owned())
@@ -127,7 +170,9 @@ impl Place {
 
     /// The committed offset of each partition.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
-        let offsets = self.admin.group_offsets(&self.group).await.unwrap();
+        // A broker that came back takes a while to be the group's coordinator again.
+        let ask = async || self.admin.group_offsets(&self.group).await.map_err(|error| error.to_string());
+        let offsets = until("committed offsets", ask, Result::is_ok).await.unwrap();
         let of_topic = offsets.into_iter().filter(|(partition, _)| partition.topic == self.topic);
         of_topic.map(|(partition, committed)| (partition.partition, committed.unwrap().offset)).collect()
     }
@@ -151,8 +196,16 @@ impl Place {
         let partitions: Vec<_> = (0..self.partitions)
             .map(|partition| sluice_kafka::TopicPartition { topic: self.topic.clone(), partition })
             .collect();
-        let ends = self.admin.list_offsets(&partitions, OffsetAt::Latest).await.unwrap();
-        ends.into_iter().map(|(partition, offset)| (partition.partition, offset.unwrap())).collect()
+        // A broker that came back takes a while to be the partitions' leader again.
+        let ask = async || {
+            let ends =
+                self.admin.list_offsets(&partitions, OffsetAt::Latest).await.map_err(|error| error.to_string())?;
+            let end =
+                |(partition, end): (sluice_kafka::TopicPartition, Result<i64, _>)| Ok((partition.partition, end?));
+            let ends: Result<_, sluice_kafka::KafkaError> = ends.into_iter().map(end).collect();
+            ends.map_err(|error| error.to_string())
+        };
+        until("ends of partitions", ask, Result::is_ok).await.unwrap()
     }
 
     /// Waits until everything is committed. The ends are read anew each time: a transaction's marker comes after its commit
@@ -171,8 +224,15 @@ impl Place {
 
     /// Waits until there are so many dead letters, and reads them.
     pub(crate) async fn dead_letters(&self, number: usize) -> Vec<Seen> {
-        let (connection, topic) = (self.connection.clone(), self.dead_letters.clone());
-        tokio::task::spawn_blocking(move || read_all(&connection, &topic, number)).await.unwrap()
+        self.read(&self.dead_letters, number).await
+    }
+
+    /// Waits until there are so many records in the first partition of a topic, and reads them: only those of transactions that were
+    /// committed.
+    pub(crate) async fn read(&self, topic: &str, number: usize) -> Vec<Seen> {
+        let (connection, topic) = (self.connection.clone(), topic.to_owned());
+        let enough = move |seen: &Vec<Seen>| seen.len() >= number;
+        tokio::task::spawn_blocking(move || read_until(&connection, &topic, enough)).await.unwrap()
     }
 }
 
@@ -193,15 +253,15 @@ fn fresh(purpose: &str) -> String {
     format!("worker-test.{purpose}.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
-fn read_all(connection: &KafkaConnection, topic: &str, number: usize) -> Vec<Seen> {
+fn read_until(connection: &KafkaConnection, topic: &str, is_enough: impl Fn(&Vec<Seen>) -> bool) -> Vec<Seen> {
     let config = consumer_config(connection, &fresh("reader"), &sluice_kafka::consumer::ConsumerSettings::default());
     let consumer: BaseConsumer = config.unwrap().create().unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
     let mut seen = Vec::new();
-    while seen.len() < number {
-        let message = consumer.poll(Duration::from_mins(1)).expect("a dead letter within a minute").unwrap();
+    while !is_enough(&seen) {
+        let message = consumer.poll(Duration::from_mins(1)).expect("a record within a minute").unwrap();
         let headers = message.headers().map_or_else(Vec::new, |headers| {
             headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
         });

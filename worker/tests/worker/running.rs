@@ -39,12 +39,18 @@ impl Drop for Worker {
 impl Worker {
     /// Starts a worker and waits until it serves its status.
     pub(crate) fn start(config: &WorkerConfig) -> Self {
+        Self::start_as("worker", config)
+    }
+
+    /// The same, with a name that tells it from the others of its Integration.
+    pub(crate) fn start_as(instance: &str, config: &WorkerConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(CONFIG_KEY), serde_json::to_string(config).unwrap()).unwrap();
         std::fs::write(folder.path().join(GENERATION_KEY), "4\n").unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_sluice-worker"))
             .args(["--status-listen", "127.0.0.1:0", "--log-format", "json", "--config"])
             .arg(folder.path())
+            .args(["--instance", instance])
             .env("NO_PROXY", "*")
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
@@ -96,8 +102,13 @@ impl Worker {
 
     /// SIGTERM: the process is asked to end.
     pub(crate) fn terminate(&self) {
-        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        self.signal("TERM");
+    }
+
+    /// Any signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Waits until the process has ended by itself.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_crds::{CircuitBreaker, Duration as Text, Retry};
-use sluice_pipeline::{Media, Message};
+use sluice_pipeline::{Envelope, Media, Message};
 
 use super::*;
 use crate::retry::Failure;
@@ -29,8 +29,8 @@ impl Stage {
     fn receive(&mut self, offsets: std::ops::Range<i64>) {
         let records = offsets.map(record).collect();
         self.schedule.receive(Batch { partition: id(), records }, self.now, |record| {
-            let value = record.value.clone().unwrap();
-            Verdict::Deliver(Message { value, media: Media::Bytes, request: None })
+            let value = record.value.clone();
+            Verdict::Deliver(Message { value, media: Media::Bytes, envelope: Envelope::None })
         });
     }
 

@@ -21,7 +21,7 @@ use sluice_crds::{
     wire::{HttpSinkConfig, is_template},
 };
 use sluice_outgoing::Guard;
-use sluice_pipeline::HttpRequest;
+use sluice_pipeline::{Envelope, HttpRequest};
 
 use self::{
     session::{Session, Sessions},
@@ -122,13 +122,13 @@ impl HttpSink {
     }
 
     fn request(&self, outgoing: &Outgoing<'_>) -> Request {
-        let asked = outgoing.message.request.as_deref().expect("the pipeline of an HTTP sink makes requests");
+        let Envelope::Http(asked) = &outgoing.message.envelope else {
+            unreachable!("the pipeline of an HTTP sink makes requests")
+        };
         let method = Method::from_bytes(asked.method.as_str().as_bytes()).expect("it is a method of HTTP");
         let mut request = Request::new(method, asked.url.clone());
         *request.headers_mut() = self.headers_for(outgoing, asked);
-        if asked.has_body {
-            *request.body_mut() = Some(outgoing.message.value.clone().into());
-        }
+        *request.body_mut() = outgoing.message.value.clone().map(Into::into);
         request
     }
 

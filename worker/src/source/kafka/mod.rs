@@ -76,6 +76,8 @@ struct Reader {
 enum End {
     /// It was told to stop.
     Stopped,
+    /// It was told to begin anew.
+    Anew,
     /// The consumer is beyond repair; another one may work.
     Broken,
 }
@@ -131,6 +133,7 @@ impl Reader {
             match self.read(&consumer) {
                 End::Stopped => break,
                 End::Broken => warn!("The Kafka consumer failed for good; continuing with a new one"),
+                End::Anew => info!("Reading anew what is not committed"),
             }
             // Dropping the consumer gives its partitions back, leaves the group and waits for both.
         }
@@ -187,9 +190,13 @@ impl Reader {
         let mut suspicious = false;
         loop {
             self.status.beat();
-            if !self.obey(consumer) {
-                consumer.unsubscribe();
-                return End::Stopped;
+            match self.obey(consumer) {
+                None => {}
+                Some(End::Stopped) => {
+                    consumer.unsubscribe();
+                    return End::Stopped;
+                }
+                Some(end) => return end,
             }
             let findings = self.poll(consumer);
             if findings.broken {
@@ -211,15 +218,16 @@ impl Reader {
         }
     }
 
-    /// Carries out all commands that wait; `false` when told to stop.
-    fn obey(&mut self, consumer: &GroupConsumer) -> bool {
+    /// Carries out all commands that wait; says so where one of them ends the membership.
+    fn obey(&mut self, consumer: &GroupConsumer) -> Option<End> {
         loop {
             let obeyed = match self.end.commands.try_recv() {
                 Ok(Command::Pause(partition)) => consumer.pause(&list(&[partition])),
                 Ok(Command::Resume(partition)) => self.resume(consumer, partition),
                 Ok(Command::Commit(commits)) => commit(consumer, &commits, CommitMode::Async),
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
-                Err(TryRecvError::Empty) => return true,
+                Ok(Command::Rejoin) => return Some(End::Anew),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Some(End::Stopped),
+                Err(TryRecvError::Empty) => return None,
             };
             // Of a partition that was taken away in the meantime, or a commit that is told again.
             if let Err(error) = obeyed {

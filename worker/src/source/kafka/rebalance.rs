@@ -3,8 +3,8 @@
 use sluice_crds::StartFrom;
 use sluice_kafka::{
     consumer::{
-        BaseConsumer, ClientContext, ClientError, CommitMode, Consumer as _, ConsumerContext, RDKafkaErrorCode,
-        RDKafkaLogLevel, Rebalance, TopicPartitionList,
+        BaseConsumer, ClientContext, ClientError, CommitMode, Consumer as _, ConsumerContext, Membership,
+        RDKafkaErrorCode, RDKafkaLogLevel, Rebalance, TopicPartitionList,
     },
     write_log_line,
 };
@@ -81,6 +81,9 @@ impl ConsumerContext for Group {
             // One that was paused when it was taken away may still be.
             if let Err(error) = consumer.resume(partitions) {
                 warn!("Partitions cannot be resumed: {error}");
+            }
+            if let Some(membership) = Membership::of(consumer) {
+                self.tell(Event::Joined(membership));
             }
             self.tell(Event::Assigned(start::starts(consumer, partitions)));
         }

@@ -1,0 +1,28 @@
+//! Producers for callers who write many records and wait for all of them.
+//!
+//! - `plain`: says which records of a batch are not written.
+//! - `transactional`: writes a batch and commits offsets together, or neither.
+//! - `queue`: librdkafka's producer, as both use it.
+
+mod plain;
+mod queue;
+mod transactional;
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use sluice_crds::KafkaConnection;
+
+pub use plain::{BatchProducer, Unwritten};
+pub use transactional::{Transaction, TransactionError, TransactionalProducer};
+
+use crate::{Compression, Error, ProducerSettings};
+
+/// How long each part of a batch may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Batches are handed over as a whole: records wait for the rest of theirs, and no longer.
+const LINGER: Duration = Duration::from_millis(5);
+
+fn config(connection: &KafkaConnection, compression: Compression) -> Result<ClientConfig, Error> {
+    ProducerSettings { patience: PATIENCE, linger: LINGER, compression }.config(connection)
+}

@@ -1,0 +1,245 @@
+//! What one transaction holds: tables, and the law of conservation under random faults.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use sluice_pipeline::{Code, Envelope, KafkaAddress, Media};
+
+use super::*;
+
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+fn id(partition: i32) -> PartitionId {
+    PartitionId { topic: "t".into(), partition }
+}
+
+fn start(partition: i32, offset: i64) -> Start {
+    let committed = Commit { partition: id(partition), offset, note: String::new() };
+    Start { partition: id(partition), committed: Some(committed) }
+}
+
+fn batch(partition: i32, offsets: std::ops::Range<i64>) -> Batch {
+    let record = |offset| Record {
+        topic: "t".into(),
+        partition,
+        offset,
+        timestamp: None,
+        log_append_time: false,
+        key: None,
+        value: Some("v".into()),
+        headers: vec![],
+    };
+    Batch { partition: id(partition), records: offsets.map(record).collect() }
+}
+
+/// Every tenth record is held back, and every tenth after it is malformed.
+fn judge(record: &Record) -> Verdict {
+    match record.offset % 10 {
+        3 => Verdict::Skip { step: "filter".into() },
+        7 => Verdict::Reject(Rejection { stage: "decode".into(), code: Code::InvalidJson, message: "no JSON".into() }),
+        _ => {
+            let address = KafkaAddress { key: None, partition: None, headers: vec![] };
+            let (value, envelope) = (record.value.clone(), Envelope::Kafka(address));
+            Verdict::Deliver(Message { value, media: Media::Json, envelope })
+        }
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal { code: "MESSAGE_TOO_LARGE".to_owned(), message: "too large".to_owned() }
+}
+
+fn batches(delivery: Delivery) -> Batches {
+    let mut batches = Batches::new(delivery, "kafka");
+    batches.assign(start(0, 0));
+    batches
+}
+
+/// Offset and fate of each output, and the offset that is committed with them for the only partition.
+fn written(batches: &Batches) -> (Vec<(i64, bool)>, Option<i64>) {
+    let outputs = batches.outputs().map(|output| (output.record.offset, matches!(output.fate, Fate::Deliver(_))));
+    (outputs.collect(), batches.offsets().first().map(|(_, committed)| committed.offset))
+}
+
+#[test]
+fn outputs_dead_letters_and_offsets_go_together() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..9));
+    assert!(batches.next(NOW, judge, || false));
+    let expected: Vec<_> = [0, 1, 2, 4, 5, 6, 7, 8].map(|offset| (offset, offset != 7)).into();
+    assert_eq!(written(&batches), (expected.clone(), Some(9)));
+    assert!(batches.next(NOW, judge, || false), "what was not written is written again");
+    assert_eq!(written(&batches), (expected, Some(9)));
+    batches.succeed();
+    assert!(!batches.next(NOW, judge, || false));
+    let Counts { received, delivered, skipped, dead_lettered, .. } = batches.counts();
+    assert_eq!((received, delivered, skipped, dead_lettered), (9, 7, 1, 1));
+}
+
+#[test]
+fn what_is_only_skipped_moves_the_offset_and_so_does_a_position_once_it_is_looked_at() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 3..4));
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!(written(&batches), (vec![], Some(4)));
+    batches.succeed();
+    batches.reach(vec![Position { partition: id(0), offset: 6 }]);
+    assert!(!batches.next(NOW, judge, || false));
+    batches.look_at_positions();
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!(written(&batches), (vec![], Some(6)));
+    batches.succeed();
+    batches.look_at_positions();
+    assert!(!batches.next(NOW, judge, || false));
+}
+
+#[test]
+fn a_position_never_overtakes_records_that_wait_before_it() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..2));
+    batches.reach(vec![Position { partition: id(0), offset: 5 }]);
+    batches.look_at_positions();
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(5)));
+}
+
+#[test]
+fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
+    let mut letters = batches(Delivery::default());
+    letters.receive(batch(0, 0..3));
+    assert!(letters.next(NOW, judge, || false) && letters.refuse(1, &too_large(), NOW));
+    assert_eq!(written(&letters), (vec![(0, true), (1, false), (2, true)], Some(3)));
+    assert!(!letters.refuse(1, &too_large(), NOW), "nor can its dead letter be written");
+
+    let mut halting = batches(Delivery { on_delivery_error: OnDeliveryError::Halt, ..Delivery::default() });
+    halting.receive(batch(0, 0..3));
+    halting.receive(batch(0, 3..6));
+    assert!(halting.next(NOW, judge, || false) && halting.refuse(1, &too_large(), NOW));
+    assert!(halting.next(NOW, judge, || false));
+    assert_eq!(written(&halting), (vec![(0, true)], Some(1)));
+    halting.succeed();
+    assert_eq!(halting.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
+    let halts = halting.halts().unwrap();
+    assert_eq!((halts[0].offset, halts[0].reason.as_str()), (1, "kafka: MESSAGE_TOO_LARGE: too large"));
+    halting.receive(batch(0, 6..8));
+    assert!(!halting.next(NOW, judge, || false), "nothing behind it is written");
+}
+
+#[test]
+fn a_malformed_record_stops_its_partition_where_that_is_asked_for() {
+    let mut halting = batches(Delivery { on_data_error: OnDataError::Halt, ..Delivery::default() });
+    halting.receive(batch(0, 5..9));
+    assert!(halting.next(NOW, judge, || false));
+    assert_eq!(written(&halting), (vec![(5, true), (6, true)], Some(7)));
+    assert_eq!(halting.halts().unwrap()[0].offset, 7);
+}
+
+#[test]
+fn what_an_earlier_worker_settled_above_its_commit_is_not_written_again() {
+    let note = crate::progress::Progress { settled: vec![1..3, 5..6], failing: vec![] }.note(0).text;
+    let mut batches = Batches::new(Delivery::default(), "kafka");
+    batches.assign(Start { partition: id(0), committed: Some(Commit { partition: id(0), offset: 0, note }) });
+    batches.receive(batch(0, 0..3));
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!(written(&batches), (vec![(0, true)], Some(3)));
+    let (_, CommittedOffset { metadata, .. }) = &batches.offsets()[0];
+    assert_eq!(crate::progress::Progress::read(metadata, 3).unwrap().settled.first(), Some(&(5..6)));
+}
+
+#[test]
+fn when_it_is_enough_the_rest_waits_for_the_next_batch() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..2));
+    batches.receive(batch(0, 2..3));
+    assert!(batches.next(NOW, judge, || true));
+    assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(2)));
+    batches.succeed();
+    assert!(batches.next(NOW, judge, || true), "something is always taken");
+    assert_eq!(written(&batches), (vec![(2, true)], Some(3)));
+}
+
+#[test]
+fn too_much_that_waits_is_read_later() {
+    let mut batches = batches(Delivery::default());
+    let thousand = i64::try_from(BYTES / 512 / 10).unwrap();
+    for number in 0..11 {
+        batches.receive(batch(0, number * thousand..(number + 1) * thousand));
+    }
+    assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
+    while batches.next(NOW, judge, || false) {
+        batches.succeed();
+    }
+    assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Resume(id(0))]);
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Read(u8),
+    Write,
+    Abort,
+    /// The partition goes, and comes back with what is committed.
+    Rebalance,
+    /// The same, told after the transaction under way was written.
+    LateRebalance,
+    Refuse(u8),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        4 => (1..20_u8).prop_map(Move::Read),
+        4 => Just(Move::Write),
+        1 => Just(Move::Abort),
+        1 => Just(Move::Rebalance),
+        1 => Just(Move::LateRebalance),
+        1 => any::<u8>().prop_map(Move::Refuse),
+    ];
+    proptest::collection::vec(one, 0..100)
+}
+
+proptest! {
+    #[test]
+    fn every_record_is_written_once_in_order_whatever_happens(moves in moves()) {
+        let mut batches = batches(Delivery::default());
+        let (mut next, mut committed) = (0_i64, 0_i64);
+        let mut written = Vec::new();
+        for one in moves {
+            match one {
+                Move::Read(number) => {
+                    batches.receive(batch(0, next..next + i64::from(number)));
+                    next += i64::from(number);
+                }
+                Move::Write | Move::LateRebalance => if batches.next(NOW, judge, || false) {
+                    let late = matches!(one, Move::LateRebalance);
+                    written.extend(batches.outputs().map(|output| output.record.offset));
+                    let before = committed;
+                    committed = batches.offsets().iter().map(|(_, committed)| committed.offset).max().unwrap();
+                    prop_assert!(committed >= before);
+                    if late {
+                        batches.release(&[id(0)]);
+                        batches.assign(start(0, committed));
+                        next = committed;
+                    }
+                    batches.succeed();
+                },
+                Move::Abort => { batches.next(NOW, judge, || false); }
+                Move::Rebalance => {
+                    batches.next(NOW, judge, || false);
+                    batches.release(&[id(0)]);
+                    batches.assign(start(0, committed));
+                    next = committed;
+                }
+                Move::Refuse(index) => if batches.next(NOW, judge, || false) {
+                    let number = batches.outputs().count().max(1);
+                    batches.refuse(usize::from(index) % number, &too_large(), NOW);
+                },
+            }
+            let Counts { received, delivered, skipped, dead_lettered, returned, .. } = batches.counts();
+            prop_assert!(received >= delivered + skipped + dead_lettered + returned);
+        }
+        prop_assert!(written.is_sorted());
+        let once: BTreeSet<_> = written.iter().copied().collect();
+        prop_assert_eq!(once.len(), written.len(), "written twice");
+        let expected: BTreeSet<_> = (0..committed).filter(|offset| offset % 10 != 3).collect();
+        prop_assert_eq!(once, expected);
+    }
+}

@@ -1,0 +1,328 @@
+//! Delivers to Kafka: records are written in batches, exactly once where that is asked for.
+//!
+//! - `batches`: what is written next, and what becomes of it. Pure.
+//! - `record`: what is written of a record.
+//!
+//! What was not written is written again as it was, until it is, or until its partition is somebody else's. No retry budget is needed:
+//! sink, dead letters and source are one and the same Kafka cluster. With [`Guarantee::ExactlyOnce`] what the records of a batch
+//! become and how far their partitions are then read is written in one transaction, or not at all.
+//!
+//! [`Guarantee::ExactlyOnce`]: sluice_crds::Guarantee::ExactlyOnce
+
+mod batches;
+mod record;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use futures::{FutureExt as _, future::BoxFuture};
+use sluice_kafka::{
+    BatchProducer, ErrorCode, KafkaError, OutgoingRecord, Transaction, TransactionError, TransactionalProducer,
+    Unwritten, consumer::Membership,
+};
+use sluice_pipeline::{Pipeline, Record};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::{
+    batches::{Batches, Fate, Output, Refusal},
+    record::written,
+};
+use crate::{
+    config::Job,
+    cpu,
+    dead_letters::Letters,
+    retry::{Failure, patience},
+    sink::DeliveryError,
+    source::{Command, CommandSender, Commit, Event, PartitionId, Source},
+    status::{Area, Status},
+};
+
+/// What all batches of a worker have in common.
+pub(crate) struct Delivering {
+    pub(crate) pipeline: Pipeline,
+    /// Where records are delivered to.
+    pub(crate) topic: Arc<str>,
+    pub(crate) letters: Letters,
+    pub(crate) writer: Writer,
+    pub(crate) status: Arc<Status>,
+}
+
+/// What writes them.
+pub(crate) enum Writer {
+    AtLeastOnce(BatchProducer),
+    ExactlyOnce(TransactionalProducer),
+}
+
+/// How often it is written down how far partitions are written, as far as no transaction does it. A crash writes again at most what
+/// was written since.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long records are judged for one batch, about: each may take its share of time, and events wait meanwhile.
+const JUDGING: Duration = Duration::from_millis(200);
+/// How long the group may take to tell its members of a new generation, before this one joins anew.
+const OUTDATED: Duration = Duration::from_secs(30);
+
+/// A batch that is being written.
+struct Writing {
+    begin: Instant,
+    end: BoxFuture<'static, End>,
+}
+
+/// What became of a batch.
+enum End {
+    Batch(Unwritten),
+    Transaction(Result<(), TransactionError>),
+}
+
+struct Engine {
+    delivering: Delivering,
+    batches: Batches,
+    commands: CommandSender,
+    member: Option<Membership>,
+    writing: Option<Writing>,
+    /// Partitions that go once nothing is being written.
+    leaving: Option<(Vec<PartitionId>, oneshot::Sender<Vec<Commit>>)>,
+    failures: u32,
+    again_at: Option<Instant>,
+    /// Since when Kafka does not take us for a member.
+    outdated: Option<Instant>,
+}
+
+/// Runs until the source has ended, which it does after `shutdown`.
+pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutdown: CancellationToken) {
+    let Source { mut events, commands } = source;
+    let mut engine = Engine::new(job, delivering, commands);
+    let mut commits = interval(COMMIT_INTERVAL);
+    commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopping = false;
+    loop {
+        engine.go_on();
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => engine.handle(event),
+                None => return,
+            },
+            (took, end) = ended(&mut engine.writing) => engine.finish(took, end),
+            () = until(engine.again_at) => engine.again_at = None,
+            _ = commits.tick() => engine.commit(),
+            () = shutdown.cancelled(), if !stopping => {
+                info!("Stopping: the batch under way comes to its end");
+                stopping = true;
+                engine.command(Command::Stop);
+            }
+        }
+    }
+}
+
+/// The end of what is being written, and how long it took; never without it.
+async fn ended(writing: &mut Option<Writing>) -> (Duration, End) {
+    let Some(Writing { begin, end }) = writing else { return std::future::pending().await };
+    let end = end.await;
+    let took = begin.elapsed();
+    *writing = None;
+    (took, end)
+}
+
+/// Ends at the time; never without one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => drop(timeout_at(time, std::future::pending::<()>()).await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Engine {
+    fn new(job: &Job, delivering: Delivering, commands: CommandSender) -> Self {
+        Self {
+            batches: Batches::new(job.config.delivery.clone(), "kafka"),
+            delivering,
+            commands,
+            member: None,
+            writing: None,
+            leaving: None,
+            failures: 0,
+            again_at: None,
+            outdated: None,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Joined(member) => self.member = Some(member),
+            Event::Assigned(starts) => starts.into_iter().for_each(|start| self.batches.assign(start)),
+            Event::Records(batch) => self.batches.receive(batch),
+            Event::Reached(positions) => self.batches.reach(positions),
+            Event::Revoked(partitions, settled) => self.leaving = Some((partitions, settled)),
+            Event::Lost(partitions) => drop(self.batches.release(&partitions)),
+            // A source that no longer listens is gone, and its partitions with it.
+            Event::Misplaced(extent, place) => drop(place.send(self.batches.place(&extent))),
+        }
+    }
+
+    /// Lets partitions go, or begins the next transaction, where it can; and tells what there is to tell.
+    fn go_on(&mut self) {
+        if self.writing.is_none() {
+            if let Some((partitions, settled)) = self.leaving.take() {
+                let commits = self.batches.release(&partitions);
+                let committed = matches!(self.delivering.writer, Writer::ExactlyOnce(_));
+                // A source that no longer listens is gone, and its partitions with it.
+                drop(settled.send(if committed { Vec::new() } else { commits }));
+            }
+            if self.again_at.is_none() {
+                self.begin();
+            }
+        }
+        let commands: Vec<_> = self.batches.commands().collect();
+        for command in commands {
+            self.command(command);
+        }
+        self.delivering.status.publish(self.batches.counts(), "");
+        if let Some(halted) = self.batches.halts() {
+            self.delivering.status.halted(halted);
+        }
+    }
+
+    fn begin(&mut self) {
+        let pipeline = &self.delivering.pipeline;
+        let begin = Instant::now();
+        let judge = |record: &Record| pipeline.apply(record, cpu::thread_time);
+        if !self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING) {
+            return;
+        }
+        let records: Vec<_> = self.batches.outputs().map(|output| self.record(output)).collect();
+        let end = match &self.delivering.writer {
+            Writer::AtLeastOnce(producer) => {
+                let producer = producer.clone();
+                async move { End::Batch(producer.write(records).await) }.boxed()
+            }
+            Writer::ExactlyOnce(producer) => {
+                let (producer, Some(member)) = (producer.clone(), self.member.clone()) else { return };
+                let transaction = Transaction { records, offsets: self.batches.offsets() };
+                async move { End::Transaction(producer.write(transaction, member).await) }.boxed()
+            }
+        };
+        self.writing = Some(Writing { begin: Instant::now(), end });
+    }
+
+    fn commit(&mut self) {
+        self.batches.look_at_positions();
+        if let Writer::AtLeastOnce(_) = self.delivering.writer {
+            let commits = self.batches.commits(Instant::now().into_std());
+            if !commits.is_empty() {
+                self.command(Command::Commit(commits));
+            }
+        }
+    }
+
+    fn record(&self, Output { record, fate }: &Output) -> OutgoingRecord {
+        match fate {
+            Fate::Deliver(message) => written(&self.delivering.topic, record, message),
+            Fate::Bury(failed) => self.delivering.letters.letter(record, failed),
+        }
+    }
+
+    fn finish(&mut self, took: Duration, end: End) {
+        match end {
+            End::Batch(unwritten) if unwritten == Unwritten::default() => self.succeed(took),
+            End::Batch(unwritten) => self.succeed_but(took, &unwritten),
+            End::Transaction(Ok(())) => self.succeed(took),
+            End::Transaction(Err(TransactionError::Refused { record, error })) => {
+                if !self.batches.refuse(record, &self.refusal(&error), Utc::now()) {
+                    self.not_buried(&error);
+                }
+            }
+            End::Transaction(Err(TransactionError::Aborted(error))) => self.fail(took, &error),
+            End::Transaction(Err(TransactionError::Unknown(error))) => {
+                warn!("Reading anew what is committed: it is not known whether the last transaction is: {error}");
+                self.rejoin();
+            }
+        }
+        self.batches.forget_what_is_gone();
+    }
+
+    fn succeed(&mut self, took: Duration) {
+        let status = &self.delivering.status;
+        for output in self.batches.outputs() {
+            if let Fate::Deliver(_) = output.fate {
+                status.attempted(took, None);
+            }
+        }
+        status.well(Area::Writing);
+        status.well(Area::DeadLetters);
+        self.batches.succeed();
+        (self.failures, self.outdated) = (0, None);
+    }
+
+    fn succeed_but(&mut self, took: Duration, Unwritten { refused, failed }: &Unwritten) {
+        let told = |(place, error): &(usize, KafkaError)| (*place, self.refusal(error));
+        let told: Vec<_> = refused.iter().map(told).collect();
+        let places: Vec<_> = failed.iter().map(|(place, _)| *place).collect();
+        let taken = self.batches.succeed_but(&told, &places, Utc::now());
+        if let (false, Some((_, error))) = (taken, refused.first()) {
+            self.not_buried(error);
+        }
+        if let Some((_, error)) = failed.first() {
+            self.fail(took, error);
+        }
+    }
+
+    fn refusal(&self, error: &KafkaError) -> Refusal {
+        Refusal { code: error.code.name(), message: format!("topic {:?}: {error}", self.delivering.topic) }
+    }
+
+    /// A record for which there is not even a dead letter waits.
+    fn not_buried(&mut self, error: &KafkaError) {
+        let topic = self.delivering.letters.topic();
+        self.delivering.status.trouble(
+            Area::DeadLetters,
+            format!("dead letters cannot be written to topic {topic:?}, so their records wait: {error}"),
+        );
+        self.try_later();
+    }
+
+    /// Kafka does not answer, or the group is being rebalanced: then the next generation is told soon.
+    fn fail(&mut self, took: Duration, error: &KafkaError) {
+        if is_outdated(error.code) {
+            let since = *self.outdated.get_or_insert_with(Instant::now);
+            if since.elapsed() > OUTDATED {
+                warn!("Joining anew: Kafka does not take this worker for a member of its group: {error}");
+                self.rejoin();
+            }
+        } else {
+            let topic = &self.delivering.topic;
+            let message = format!("records cannot be written to topic {topic:?}, so they wait: {error}");
+            let Refusal { code, message: told } = self.refusal(error);
+            let failed = DeliveryError { failure: Failure::Passing { retry_after: None }, code, message: told };
+            self.delivering.status.attempted(took, Some(&failed));
+            self.delivering.status.trouble(Area::Writing, message);
+        }
+        self.try_later();
+    }
+
+    fn try_later(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = patience(&self.batches.delivery().retry.backoff, self.failures, fastrand::f64());
+        self.again_at = Some(Instant::now() + wait);
+    }
+
+    fn rejoin(&mut self) {
+        self.batches.release_all();
+        (self.member, self.outdated) = (None, None);
+        self.command(Command::Rejoin);
+    }
+
+    fn command(&self, command: Command) {
+        // A source that no longer listens has ended, which the end of its events tells.
+        drop(self.commands.send(command));
+    }
+}
+
+/// Whether offsets were refused because whoever commits them is no member, or one of an earlier generation:
+/// `ILLEGAL_GENERATION`, `UNKNOWN_MEMBER_ID`, `REBALANCE_IN_PROGRESS`, `FENCED_INSTANCE_ID`.
+fn is_outdated(code: ErrorCode) -> bool {
+    [22, 25, 27, 82].contains(&code.number())
+}
