@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod delivery;
 mod reception;
 mod rollout;
 mod trouble;

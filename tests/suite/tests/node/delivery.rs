@@ -1,0 +1,89 @@
+//! How it stands with deliveries is seen in the Integration's status: what workers tell of them, and what the sink fails with.
+
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, api::ListParams};
+use serde_json::json;
+use sluice_crds::{Integration, IntegrationStatus};
+use sluice_suite::{Shop, world::condition};
+
+use crate::write;
+
+/// Waits until the status is as `judge` wants it.
+async fn status_says(shop: &Shop, what: &str, judge: impl Fn(&IntegrationStatus) -> bool) {
+    let judge = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        if judge(&status) { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    shop.integration_until(what, judge).await.unwrap();
+}
+
+/// Waits as a script of a user would.
+fn wait_for(shop: &Shop, condition: &str) {
+    let condition = format!("--for=condition={condition}");
+    let integration = "integrations.sluice.dev/payments-to-ledger";
+    shop.target.kubectl(&["wait", &condition, "--timeout=10s", "-n", &shop.namespace, integration]).unwrap();
+}
+
+fn is_positive(rate: Option<&String>) -> bool {
+    rate.is_some_and(|rate| rate.ends_with("/s") && rate != "0/s")
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_told_with_what_the_api_answers_and_the_integration_stays_ready() {
+    let breaking = |integration: &mut serde_json::Value| {
+        integration["spec"]["delivery"]["circuitBreaker"] = json!({"failures": 3, "openFor": "2s"});
+    };
+    let shop = Shop::open("circuit", breaking).await.unwrap();
+    status_says(&shop, "its worker is asked", |status| {
+        status.circuit.as_deref() == Some("Closed")
+            && condition(&status.conditions, "SinkHealthy").starts_with("True Satisfied")
+    })
+    .await;
+
+    shop.ledger.behave(&json!({"unavailable": true})).await.unwrap();
+    write(&shop, 0..20).await;
+    status_says(&shop, "its circuit is open", |status| {
+        let sink = condition(&status.conditions, "SinkHealthy");
+        status.circuit.as_deref().is_some_and(|circuit| circuit != "Closed")
+            && sink.starts_with("False CircuitOpen: ")
+            && sink.contains("the API answered 503")
+    })
+    .await;
+    wait_for(&shop, "SinkHealthy=false");
+    wait_for(&shop, "Ready");
+
+    shop.ledger.behave(&json!({})).await.unwrap();
+    shop.ledger_has(20).await.unwrap();
+    status_says(&shop, "it tells of failures and deliveries", |status| {
+        status.circuit.as_deref() == Some("Closed")
+            && condition(&status.conditions, "SinkHealthy").starts_with("True Satisfied")
+            && is_positive(status.rate.as_ref())
+            && status.error_rate.as_deref().is_some_and(|rate| rate != "0%" && rate.ends_with('%'))
+            && status.p95.is_some()
+            && status.last_delivery_time.is_some()
+    })
+    .await;
+    wait_for(&shop, "SinkHealthy");
+    let events = Api::<Event>::namespaced(shop.client.clone(), &shop.namespace);
+    let told = events.list(&ListParams::default().fields("reason=CircuitOpen")).await.unwrap().items;
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_halts_is_told_with_the_record_and_what_the_api_answers() {
+    let halting = |integration: &mut serde_json::Value| {
+        integration["spec"]["delivery"]["onDeliveryError"] = json!("Halt");
+    };
+    let shop = Shop::open("halted", halting).await.unwrap();
+    shop.ledger.behave(&json!({"refuse": "customer-3"})).await.unwrap();
+    write(&shop, 0..10).await;
+    let topic = shop.topic();
+    status_says(&shop, "it names the record", |status| {
+        let sink = condition(&status.conditions, "SinkHealthy");
+        let place = sink.split_once(&format!("{topic}[")).map_or("", |(_, place)| place);
+        sink.starts_with("False Halted: ") && place.contains("]@") && place.contains("the API answered 422")
+    })
+    .await;
+    wait_for(&shop, "SinkHealthy=false");
+    wait_for(&shop, "Ready");
+}
