@@ -193,6 +193,8 @@ fn published_at(verification: Verification) -> Option<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::{prelude::*, sample::Index};
+
     use super::*;
 
     const GOOD: &str = r#"{
@@ -238,6 +240,22 @@ pub(crate) mod tests {
         let Err(ConfigError::Invalid { complaints, .. }) = read(folder(&bad, "1").path()) else { panic!("accepted") };
         let fields: Vec<_> = complaints.iter().map(|complaint| complaint.split(':').next().unwrap()).collect();
         assert_eq!(fields, ["path", "verification.secrets", "patience", "respond", "event", "contract.jsonSchema"]);
+    }
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn any_configuration_is_served_or_refused(at in any::<Index>(), piece in "[ -~]{0,12}", remove in any::<bool>()) {
+            let mut text = GOOD.to_owned();
+            let begin = at.index(text.len());
+            let end = if remove { (begin + piece.len()).min(text.len()) } else { begin };
+            text.replace_range(begin..end, &piece);
+            if let Ok(config) = serde_json::from_str::<ReceiverConfig>(&text) {
+                let complaints = validate(config, 1).map(|endpoint| endpoint.patience).map_err(|complaints| complaints.len());
+                prop_assert!(complaints.is_ok_and(|patience| !patience.is_zero()) || complaints.is_err_and(|count| count > 0));
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! `limit`, `verify`, `event`, `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
 //! it goes, `config` says what to do, `controls` what may change meanwhile, and `run` puts it all together.
 
+#[cfg(test)]
+mod cases;
 mod config;
 mod contract;
 mod controls;

@@ -288,6 +288,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_body_is_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..300), text in "[\\[\\]{}\",:a-z0-9 ]{0,200}") {
             for body in [Bytes::from(body.clone()), Bytes::from(text.clone()), Bytes::from(JSON.replace('7', &text))] {

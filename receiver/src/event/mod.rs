@@ -142,6 +142,9 @@ impl Field {
 }
 
 #[cfg(test)]
+mod anything;
+
+#[cfg(test)]
 mod tests {
     use http::HeaderMap;
     use sluice_crds::wire::{EventSources, FieldSource, IdSource};

@@ -94,6 +94,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_header_has_a_source(lines in vec("[ -~]{0,40}", 0..4), trusted_hops in any::<u8>()) {
             source(&lines.iter().map(String::as_str).collect::<Vec<_>>(), trusted_hops);

@@ -35,6 +35,7 @@ fn is_compressed(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::config::tests::endpoint;
@@ -60,6 +61,19 @@ mod tests {
             let (head, ()) = request.body(()).unwrap().into_parts();
             let refused = check(&endpoint(), SERVING, &head).err().map(|refused| format!("{refused:?}"));
             assert_eq!(refused.as_deref(), expected, "{head:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn only_its_own_path_is_the_endpoint(path in "/[-a-z%/.0-9]{0,16}|/shop/github[/?.%]{0,2}", encoding in "[ -~]{0,12}|[iI]dentity") {
+            let Ok(request) = Request::post(&path).header("content-encoding", &encoding).body(()) else { return Ok(()) };
+            let (head, ()) = request.into_parts();
+            let is_let_in = check(&endpoint(), SERVING, &head).is_ok();
+            let own = path.split('?').next() == Some("/shop/github");
+            prop_assert_eq!(is_let_in, own && encoding.eq_ignore_ascii_case("identity"), "{} {}", path, encoding);
         }
     }
 

@@ -94,6 +94,8 @@ fn rfc9440(value: &str) -> Option<Vec<CertificateName>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -108,6 +110,37 @@ mod tests {
         ];
         assert_eq!(envoy(value).unwrap(), expected);
         assert_eq!(envoy(r#"Hash=;Subject="";URI="#).unwrap(), []);
+    }
+
+    fn quoted(text: &str) -> String {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn names_are_read_as_they_were_written(texts in vec((0..3_usize, "[ -~\u{e9}]{1,20}"), 0..5)) {
+            let names: Vec<_> = texts.iter().map(|(kind, text)| {
+                let name = [CertificateName::Subject, CertificateName::Uri, CertificateName::Dns][*kind];
+                (["Subject", "URI", "DNS"][*kind], name(text.clone()), text)
+            }).collect();
+            let element: Vec<_> = names.iter().map(|(key, _, text)| format!("{key}={}", quoted(text))).collect();
+            let expected: Vec<_> = names.into_iter().map(|(_, name, _)| name).collect();
+            let element = format!("By=us;{}", element.join(";"));
+            prop_assert_eq!(envoy(element.trim_end_matches(';')), Some(expected.clone()));
+            // A second element might be anybody's.
+            prop_assert_eq!(envoy(&format!("{element},{element}")), None);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ -~\u{e9}]{0,60}|([=;,\"\\\\]|URI|Hash|a){0,20}") {
+            for name in envoy(&text).into_iter().flatten() {
+                let (CertificateName::Sha256(value) | CertificateName::Subject(value) | CertificateName::Uri(value) | CertificateName::Dns(value)) = name;
+                prop_assert!(!value.is_empty());
+            }
+            prop_assert!(rfc9440(&text).is_none_or(|_| text.trim().starts_with(':')));
+        }
     }
 
     #[test]

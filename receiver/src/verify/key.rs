@@ -41,7 +41,7 @@ pub enum InvalidSecret {
 
 impl Key {
     pub(super) fn hmac(algorithm: HmacAlgorithm, secret: &[u8]) -> Result<Self, InvalidSecret> {
-        if secret.is_empty() {
+        if secret.trim_ascii().is_empty() {
             return Err(InvalidSecret::Empty);
         }
         let algorithm = match algorithm {
@@ -59,7 +59,7 @@ impl Key {
     /// A text, as an editor or `echo` leaves it.
     pub(super) fn text(secret: &[u8]) -> Result<Self, InvalidSecret> {
         let text = without_line_end(secret);
-        if text.is_empty() { Err(InvalidSecret::Empty) } else { Ok(Self::Text(Token::of(text))) }
+        if text.trim_ascii().is_empty() { Err(InvalidSecret::Empty) } else { Ok(Self::Text(Token::of(text))) }
     }
 }
 

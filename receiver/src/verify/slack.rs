@@ -45,7 +45,20 @@ pub(super) fn challenge(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn a_challenge_is_answered_with_its_own_text(text in any::<String>(), bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let body = serde_json::json!({"type": "url_verification", "challenge": text}).to_string();
+            prop_assert_eq!(challenge(body.as_bytes()), Some(text));
+            prop_assert_eq!(challenge(&bytes), None);
+        }
+    }
 
     #[test]
     fn only_a_challenge_is_answered() {

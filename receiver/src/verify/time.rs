@@ -34,7 +34,20 @@ fn seconds_since_1970(text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn a_time_is_read_only_as_it_is_written(text in "[0-9]{0,22}|[ -~]{0,12}") {
+            let digits = text.trim_start_matches('0');
+            let read = seconds_since_1970(text.as_bytes());
+            prop_assert!(read.is_none_or(|seconds| seconds.to_string().trim_start_matches('0') == digits), "{} {:?}", text, read);
+        }
+    }
 
     #[test]
     fn a_time_may_lie_as_far_before_now_as_after() {

@@ -84,7 +84,22 @@ fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn a_form_is_read_as_it_was_written(fields in vec((vec(any::<u8>(), 1..8), vec(any::<u8>(), 0..8)), 0..6)) {
+            let escape = |bytes: &[u8]| percent_encode(bytes, NON_ALPHANUMERIC).to_string().replace("%20", "+");
+            let form: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+            let read: Vec<_> = pairs(form.join("&").as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+            prop_assert_eq!(read, fields);
+        }
+    }
 
     #[test]
     fn a_form_is_read_as_browsers_write_it() {

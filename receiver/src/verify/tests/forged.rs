@@ -155,6 +155,8 @@ fn parts(request: &Request) -> Request {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases())]
+
     #[test]
     fn what_a_secret_signed_is_genuine_and_what_differs_by_a_bit_is_not(
         body in prop::collection::vec(any::<u8>(), 1..2000),

@@ -4,7 +4,9 @@
 //! - `examples`: what the providers' documentation shows.
 //! - `forged`: what differs from a genuine request in any way.
 //! - `tokens`: JSON Web Tokens.
+//! - `anything`: whatever bytes a sender writes.
 
+mod anything;
 mod examples;
 mod forged;
 mod request;

@@ -1,0 +1,141 @@
+//! Whatever a sender writes has its events, or is told what is wrong with it.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use proptest::{collection::btree_map, collection::vec, prelude::*, sample::select};
+use serde_json::{Value, json};
+use sluice_crds::{
+    CloudEvents,
+    wire::{EventSources, FieldSource, IdSource},
+};
+
+use super::{Sources, body::LazyJson};
+use crate::{cases::cases, verify::Defaults};
+
+/// Pieces of what senders write, in any order.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\"id\"",
+        "\"data\"",
+        "\"data_base64\"",
+        "\"specversion\"",
+        "\"1.0\"",
+        "\"source\"",
+        "\"type\"",
+        "\"AAAA\"",
+        "null",
+        "true",
+        "-0",
+        "1e999",
+        "18446744073709551616",
+        "\\u0000",
+        "\\ud800",
+        "\u{e9}",
+        " ",
+    ];
+    prop_oneof![
+        vec(any::<u8>(), 0..200),
+        vec(select(pieces.to_vec()), 0..30).prop_map(|pieces| pieces.concat().into_bytes())
+    ]
+}
+
+fn headers() -> impl Strategy<Value = HeaderMap> {
+    let names = ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-", "ce-a-b", "content-type", "x-id"];
+    let values = [
+        "1.0",
+        "e-1",
+        "",
+        "%",
+        "%ff",
+        "%e9",
+        "\u{e9}",
+        "application/cloudevents+json",
+        "application/cloudevents-batch+json; charset=x",
+    ];
+    vec((select(names.to_vec()), select(values.to_vec())), 0..8).prop_map(|pairs| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    })
+}
+
+fn sources() -> impl Strategy<Value = Sources> {
+    let id = select(vec![
+        None,
+        Some(IdSource::BodyHash),
+        Some(IdSource::Header("x-id".into())),
+        Some(IdSource::JsonPointer("/id".into())),
+        Some(IdSource::JsonPointer("/0/~1".into())),
+    ]);
+    let modes = vec![CloudEvents::Ignore, CloudEvents::Accept, CloudEvents::AcceptBatches];
+    (id, select(modes)).prop_map(|(id, cloud_events)| {
+        let key = Some(FieldSource::JsonPointer("/data/id".into()));
+        let sources = EventSources { id, key, cloud_events, ..EventSources::default() };
+        Sources::of(&sources, &Defaults::default()).unwrap()
+    })
+}
+
+fn document() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![any::<String>().prop_map(Value::from), any::<i64>().prop_map(Value::from), Just(Value::Null)];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map("[a-z~/]{0,2}", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn every_event_has_an_id_or_none_is_taken(sources in sources(), headers in headers(), body in body()) {
+        for event in sources.events(&headers, &Bytes::from(body)).into_iter().flatten() {
+            prop_assert!(!event.names.id.is_empty(), "{:?}", event);
+        }
+    }
+
+    #[test]
+    fn a_cloud_event_is_what_its_sender_wrote(
+        more in btree_map("[a-z0-9]{1,12}", any::<String>(), 0..4), id in ".{1,20}", data in document(),
+    ) {
+        let required = [("id", id.as_str()), ("source", "/partner"), ("specversion", "1.0"), ("type", "t")];
+        let mut attributes: BTreeMap<String, String> = more.into_iter().filter(|(name, _)| !["data", "datacontenttype"].contains(&name.as_str())).collect();
+        attributes.extend(required.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut whole = json!(attributes);
+        whole["data"] = data.clone();
+        let sources = EventSources { cloud_events: CloudEvents::Accept, ..EventSources::default() };
+        let sources = Sources::of(&sources, &Defaults::default()).unwrap();
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json"))]);
+        let [event] = sources.events(&headers, &whole.to_string().into()).unwrap().try_into().unwrap();
+        prop_assert_eq!(&event.names.id, &id);
+        let cloud = event.cloud.unwrap();
+        prop_assert_eq!(&cloud.attributes, &attributes);
+        prop_assert_eq!(serde_json::from_slice::<Value>(&cloud.data.unwrap()).unwrap(), data);
+    }
+
+    #[test]
+    fn a_place_in_a_body_is_found_where_it_is(document in document(), path in vec("[a-z~/]{0,2}|[0-3]", 0..4)) {
+        let pointer: String = path.iter().flat_map(|step| ["/".to_owned(), step.replace('~', "~0").replace('/', "~1")]).collect();
+        let body = document.to_string();
+        let found = LazyJson::new(body.as_bytes()).text_at(&pointer).map(Cow::into_owned);
+        let expected = document.pointer(&pointer).and_then(|value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        prop_assert_eq!(found, expected);
+    }
+}
