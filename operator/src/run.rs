@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Webhook};
+use sluice_telemetry::Certificates;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch as channel,
@@ -41,7 +42,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     // Another one after each start: a replica does not take its predecessor's lease for its own.
     let identity = format!("{}-{:08x}", arguments.identity, fastrand::u32(..));
-    let (leadership, metrics) = (Leadership::default(), Arc::new(Metrics::default()));
+    let (leadership, metrics) = (Leadership::default(), Arc::new(Metrics::default().watching(certificates(&settings))));
     let clients = Clients::new(config, &identity, &leadership, &metrics, watch::count(&arguments.namespaces))?;
     let election = Election::new(clients.leasing, &namespace, identity.clone(), leadership.clone());
     let context = Arc::new(Context {
@@ -115,6 +116,13 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
         controller::run::<Integration>(Arc::clone(context), stop),
     );
     topics + webhooks + integrations
+}
+
+/// Those by which Kafka clusters and schema registries are reached.
+fn certificates(settings: &Settings) -> Certificates {
+    let authorities = settings.schema_registries.values().filter_map(|registry| registry.ca.clone());
+    let connections = settings.clusters.values().map(|cluster| &cluster.connection);
+    connections.fold(Certificates::default().authorities(authorities), Certificates::of_kafka)
 }
 
 fn read(arguments: &Arguments) -> anyhow::Result<Settings> {

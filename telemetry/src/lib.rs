@@ -1,11 +1,14 @@
 //! What all programs do alike to be observed.
 //!
+//! - `certificates`: when mounted certificates expire.
 //! - `durations`: times, counted for the operator.
 //! - `metrics`: how a metric is registered by its definition, and the answer to Prometheus.
 //! - `process`: what a process tells about itself.
 
+mod certificates;
 mod durations;
 pub mod metrics;
 mod process;
 
+pub use certificates::Certificates;
 pub use durations::Durations;

@@ -113,6 +113,12 @@ pub const REFUSED_REASON: Label = Label {
         "ClaimWrong",
     ]),
 };
+/// A file with certificates.
+pub const FILE: Label = Label {
+    name: "file",
+    meaning: "File that holds the certificates; its folder is called like the Secret or ConfigMap, or like what it is for",
+    values: Values::AsMany("the certificates that are mounted"),
+};
 /// A program.
 pub const PROGRAM: Label = Label {
     name: "program",

@@ -17,7 +17,10 @@ use prometheus_client::{
 };
 use sluice_crds::metrics::{labels::RELEASED_REASON, operator as defined};
 use sluice_kafka::Made;
-use sluice_telemetry::metrics::{self, Define as _};
+use sluice_telemetry::{
+    Certificates,
+    metrics::{self, Define as _},
+};
 
 pub use self::resource::ResourceNumbers;
 use self::resource::Resources;
@@ -162,6 +165,12 @@ impl Metrics {
         registry.define(&defined::EVENTS_LOST, self.events_lost.clone());
         registry.define(&defined::TOPICS_RELEASED, self.topics_released.clone());
         registry.register_collector(Box::new(self.resources.clone()));
+    }
+
+    /// Tells when these certificates expire.
+    pub fn watching(mut self, certificates: Certificates) -> Self {
+        self.registry.register_collector(Box::new(certificates));
+        self
     }
 
     /// Counts a pass.

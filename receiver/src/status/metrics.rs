@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use sluice_crds::metrics::receiver as defined;
-use sluice_telemetry::metrics::{self, Define as _};
+use sluice_telemetry::{
+    Certificates,
+    metrics::{self, Define as _},
+};
 
 use crate::receive::Receiver;
 
@@ -22,6 +25,7 @@ impl Metrics {
         let labels = [("namespace", &webhook.namespace), ("webhook", &webhook.name)];
         let labels = labels.map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.clone())));
         let mut registry = metrics::registry("receiver", env!("CARGO_PKG_VERSION"));
+        registry.register_collector(Box::new(Certificates::default().of_kafka(&receiver.endpoint.connection)));
         let ours = registry.sub_registry_with_labels(labels.into_iter());
         receiver.counters.register(ours);
         let [remembered, window, unusable_secrets] = [(); 3].map(|()| Gauge::default());

@@ -40,6 +40,7 @@ const GAUGES: [Counted; 4] = [
 pub(crate) fn registry(status: &Arc<Status>) -> Registry {
     let labels = status.integration.iter().map(|(name, value)| ((*name).into(), value.clone().into()));
     let mut registry = metrics::registry("worker", env!("CARGO_PKG_VERSION"));
+    registry.register_collector(Box::new(status.certificates.clone()));
     let ours = registry.sub_registry_with_labels(labels);
     ours.define(&defined::DELIVERY_DURATION, status.attempts.clone());
     ours.register_collector(Box::new(Snapshot(Arc::clone(status))));

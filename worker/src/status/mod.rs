@@ -14,8 +14,10 @@ use std::{
 
 use chrono::Utc;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use sluice_crds::wire::{Circuit, HaltedPartition, SinkFailure, WorkerStatus};
-use sluice_telemetry::Durations;
+use sluice_crds::wire::{
+    Circuit, HaltedPartition, SinkConfig, SinkFailure, SourceConfig, TlsConfig, WorkerConfig, WorkerStatus,
+};
+use sluice_telemetry::{Certificates, Durations};
 use tracing::{info, warn};
 
 pub(crate) use server::serve;
@@ -29,6 +31,7 @@ pub(crate) struct Status {
     /// Tells this process from the one before.
     instance: String,
     integration: [(&'static str, String); 2],
+    certificates: Certificates,
     counts: Mutex<Counts>,
     troubles: Mutex<BTreeMap<Area, String>>,
     halted: Mutex<Vec<HaltedPartition>>,
@@ -88,6 +91,7 @@ impl Status {
             generation: job.generation,
             instance: format!("{:016x}", fastrand::u64(..)),
             integration: [("namespace", name.namespace.clone()), ("integration", name.name.clone())],
+            certificates: certificates(&job.config),
             counts: Mutex::default(),
             troubles: Mutex::default(),
             halted: Mutex::default(),
@@ -238,6 +242,19 @@ impl Status {
 
     fn age(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Those of the Kafka cluster and of the sink.
+fn certificates(config: &WorkerConfig) -> Certificates {
+    let SourceConfig::Kafka { connection, .. } = &config.source;
+    let certificates = Certificates::default().of_kafka(connection);
+    match &config.sink {
+        SinkConfig::Http(http) => {
+            let TlsConfig { ca, certificate, .. } = http.tls.clone();
+            certificates.own(certificate).authorities(ca)
+        }
+        SinkConfig::Kafka(_) => certificates,
     }
 }
 
