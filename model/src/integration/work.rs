@@ -24,6 +24,8 @@ pub struct Work {
     /// In seconds since 1970.
     last_delivery: Option<i64>,
     found: Found,
+    /// Whether a worker was silent when they were asked last.
+    doubted: bool,
 }
 
 /// What a status says about the workers' work. Where there are no workers, it says nothing.
@@ -102,20 +104,32 @@ impl Work {
             tally: Tally::resume(counted, now),
             last_delivery: status.last_delivery_time.as_ref().map(|time| time.0.as_second()),
             found: Found::default(),
+            doubted: false,
         }
     }
 
-    /// Takes what the workers answered; `None` for each that did not.
+    /// Takes what the workers answered; `None` for each that did not. One question may get lost where a machine is busy: what was known
+    /// counts until the next one, which should come soon.
     pub fn take(&mut self, answers: &[Option<WorkerStatus>], now: Timestamp) {
+        let is_silent = answers.iter().any(Option::is_none);
+        let doubted = std::mem::replace(&mut self.doubted, is_silent);
+        if is_silent && !doubted && self.found.is_complete() && self.found.workers == answers.len() {
+            return;
+        }
         self.tally.take(answers, now);
         let deliveries = answers.iter().flatten().map(|status| status.last_delivery);
         self.last_delivery = deliveries.fold(self.last_delivery, Option::max);
         self.found = Found::of(answers);
     }
 
+    /// Whether a worker was silent when they were asked last.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
     /// What a status should say.
     pub fn shown(&self) -> Shown {
-        let Self { tally, last_delivery, found } = self;
+        let Self { tally, last_delivery, found, .. } = self;
         let lasting = Shown { gone: self.gone(), last_delivery: last_delivery.and_then(minute), ..Shown::default() };
         if found.workers == 0 {
             return lasting;
@@ -354,6 +368,17 @@ mod tests {
         let open = shown(vec![vec![None, Some(open)]]);
         assert_eq!((open.circuit.as_deref(), open.rate), (Some("Open"), unknown));
         assert_eq!(open.sink.unwrap().reason, Reason::CircuitOpen);
+    }
+
+    #[test]
+    fn one_question_that_gets_lost_changes_nothing() {
+        let answered = |count| vec![Some(worker("a", count)), Some(worker("b", count))];
+        let lost = |count| vec![Some(worker("a", count)), None];
+        let once = shown(vec![answered(0), answered(30), lost(60)]);
+        assert_eq!(once, shown(vec![answered(0), answered(30)]));
+        assert_eq!(shown(vec![answered(0), answered(30), lost(60), answered(90)]).rate.as_deref(), Some("2.0/s"));
+        let twice = shown(vec![answered(0), answered(30), lost(60), lost(90)]);
+        assert_eq!(twice.rate.as_deref(), Some("unknown"));
     }
 
     #[test]

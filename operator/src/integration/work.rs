@@ -22,7 +22,7 @@ impl Asked for Integration {
         let before = work.shown();
         work.take(answers, Timestamp::now());
         let shown = work.shown();
-        Heard { is_busy: shown != before, news: shown }
+        Heard { is_busy: shown != before || work.is_doubted(), news: shown }
     }
 
     async fn tell(context: &Context, integration: &NamespacedName, shown: Shown) {
