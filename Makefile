@@ -12,7 +12,7 @@ export SLUICE_TEST_CLUSTER ?= test
 BUILD := cargo build --locked --workspace --all-targets
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test bench-status bench-topics bench-webhook unit lint generate prerequisites
+.PHONY: help demo demo-down test bench-status bench-topics bench-webhook bench-worker unit lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,10 @@ bench-topics: prerequisites ## What 100, 1,000 and 5,000 Topics cost, beside the
 bench-webhook: prerequisites ## What a receiver costs, beside a handler that checks nothing and beside other programs
 	cargo build --locked --release -p sluice-receiver -p sluice-suite --bins
 	$(CARGO_TARGET_DIR)/release/bench-webhook
+
+bench-worker: prerequisites ## What a worker costs, beside loops of the client library and beside another program
+	cargo build --locked --release -p sluice-worker -p sluice-suite --bins
+	$(CARGO_TARGET_DIR)/release/bench-worker
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib

@@ -100,10 +100,10 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
     let mut limit: f64 = 0.0;
     for subject in subjects {
         load::as_fast_as_possible(subject, connections, WARM_UP).await?;
-        let cpu = subject.cpu()?;
+        let cpu = subject.program.cpu()?;
         let traffic = load::as_fast_as_possible(subject, connections, MEASURED).await?;
-        let cpu = subject.cpu()? - cpu;
-        let sample = Sample::new(&traffic, cpu, subject.memory()?);
+        let cpu = subject.program.cpu()? - cpu;
+        let sample = Sample::new(&traffic, cpu, subject.program.memory()?);
         if subject.kind.is_bare() {
             limit = limit.max(sample.rate);
         }
@@ -111,10 +111,10 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
     }
     for subject in subjects.iter().filter(|subject| !subject.kind.is_peer()) {
         load::at_rate(subject, connections, limit * LOAD, WARM_UP).await?;
-        let cpu = subject.cpu()?;
+        let cpu = subject.program.cpu()?;
         let traffic = load::at_rate(subject, connections, limit * LOAD, MEASURED).await?;
-        let cpu = subject.cpu()? - cpu;
-        figures.steady(connections, subject.kind, Sample::new(&traffic, cpu, subject.memory()?));
+        let cpu = subject.program.cpu()? - cpu;
+        figures.steady(connections, subject.kind, Sample::new(&traffic, cpu, subject.program.memory()?));
     }
     Ok(())
 }

@@ -5,18 +5,12 @@ use std::{net::SocketAddr, path::Path, process::Command};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
-use sluice_cluster::testing::prepared;
+use sluice_suite::peers;
 
 use crate::load::PATH;
 
 /// Benthos' `http_server` answers when its output has confirmed. Of the settings that were tried these were its fastest.
 pub(crate) fn benthos(endpoint: SocketAddr, kafka: &str, topic: &str, folder: &Path) -> anyhow::Result<Command> {
-    let files = [
-        ("go.mod", include_str!("benthos/go.mod")),
-        ("go.sum", include_str!("benthos/go.sum")),
-        ("main.go", include_str!("benthos/main.go")),
-    ];
-    let program = prepared("benthos", &files, &mut [go_build("benthos")])?.join("benthos");
     let config = json!({
         "http": {"enabled": false},
         "logger": {"level": "WARN"},
@@ -29,7 +23,7 @@ pub(crate) fn benthos(endpoint: SocketAddr, kafka: &str, topic: &str, folder: &P
     });
     let path = folder.join("benthos.json");
     std::fs::write(&path, config.to_string())?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(peers::benthos()?);
     command.arg("-c").arg(path);
     Ok(command)
 }
@@ -41,7 +35,7 @@ pub(crate) fn argo_events(endpoint: SocketAddr, kafka: &str, topic: &str) -> any
         ("go.sum", include_str!("argo-events/go.sum")),
         ("main.go", include_str!("argo-events/main.go")),
     ];
-    let program = prepared("argo-events", &files, &mut [go_build("argo-events")])?.join("argo-events");
+    let program = peers::go_build("argo-events", &files)?;
     let source = json!({
         "metadata": {"name": "github", "namespace": "shop"},
         "spec": {"webhook": {"github": {"port": endpoint.port().to_string(), "endpoint": PATH, "method": "POST"}}},
@@ -52,10 +46,4 @@ pub(crate) fn argo_events(endpoint: SocketAddr, kafka: &str, topic: &str) -> any
     command.env("EVENTBUS_CONFIG", BASE64_STANDARD.encode(bus.to_string()));
     command.envs([("EVENTBUS_SUBJECT", "shop"), ("POD_NAME", "argo-events")]);
     Ok(command)
-}
-
-fn go_build(name: &str) -> Command {
-    let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-ldflags", "-s -w", "-o", name, "."]).env("CGO_ENABLED", "0");
-    command
 }

@@ -1,21 +1,14 @@
 //! A program that is measured: how it is started, and what it takes of the machine.
 
-use std::{
-    env,
-    fs::{self, File},
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{env, fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
 use sluice_suite::{
+    measured::Measured,
     program::{free_address, program},
     until,
 };
-use tempfile::TempDir;
 
 use crate::{
     bare,
@@ -40,13 +33,10 @@ pub(crate) enum Kind {
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) endpoint: SocketAddr,
-    child: Child,
-    folder: TempDir,
+    pub(crate) program: Measured,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The unit of times in `/proc/PID/stat`, the same on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Kind {
     pub(crate) const ALL: [Self; 6] =
@@ -116,41 +106,14 @@ impl Subject {
     pub(crate) async fn start(kind: Kind, kafka: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let endpoint = free_address()?;
-        let log = File::create(folder.path().join("log"))?;
-        let mut command = kind.command(endpoint, kafka, folder.path())?;
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let subject = Self { kind, endpoint, child, folder };
-        let log = subject.folder.path().join("log");
+        let command = kind.command(endpoint, kafka, folder.path())?;
+        let subject = Self { kind, endpoint, program: Measured::start(command, folder)? };
         until(&format!("{} takes events", kind.name()), PATIENCE, || async {
             let told = |error: anyhow::Error| format!("{error:#}");
             Connection::open(endpoint).await.map_err(told)?.post().await.map_err(told)
         })
         .await
-        .with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+        .with_context(|| subject.program.log())?;
         Ok(subject)
-    }
-
-    /// Seconds of CPU that it has used.
-    pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program, in parentheses, may hold spaces.
-        let fields = stat.rsplit_once(')').context("a program has a name")?.1.split_whitespace();
-        let [user, system] = fields.skip(11).take(2).collect::<Vec<_>>()[..] else { anyhow::bail!("{stat}") };
-        Ok((user.parse::<f64>()? + system.parse::<f64>()?) / TICKS_PER_SECOND)
-    }
-
-    /// MiB of memory that it takes now.
-    pub(crate) fn memory(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a program has memory")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-    }
-}
-
-impl Drop for Subject {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,77 @@
+//! Medians over all rounds, ratios within each, and what must hold.
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::subject::{Job, Kind};
+
+/// One measurement, of records that were read.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    /// Records per second.
+    pub(crate) rate: f64,
+    /// Seconds of CPU for a million.
+    pub(crate) cpu: f64,
+    /// MiB, at most.
+    pub(crate) memory: f64,
+}
+
+#[derive(Default)]
+pub(crate) struct Figures(BTreeMap<(Job, Kind), Vec<Sample>>);
+
+type Value = fn(&Sample) -> f64;
+
+impl Figures {
+    pub(crate) fn take(&mut self, job: Job, kind: Kind, sample: Sample) {
+        self.0.entry((job, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn print(&self) {
+        println!("| job | program | records/s | CPU s per million | peak memory |");
+        println!("|---|---|---:|---:|---:|");
+        for ((job, kind), samples) in &self.0 {
+            let of = |value: Value| median(samples.iter().map(value).collect());
+            let (rate, cpu, memory) = (of(|one| one.rate), of(|one| one.cpu), of(|one| one.memory));
+            println!("| {} | {} | {rate:.0} | {cpu:.2} | {memory:.0} MiB |", job.name(), kind.name());
+        }
+        let (rate, cpu, memory): (Value, Value, Value) = (|one| one.rate, |one| one.cpu, |one| one.memory);
+        self.verdict((Job::Copy, Kind::Bare), "rate", rate, At::Least(0.8));
+        self.verdict((Job::Copy, Kind::Bare), "CPU", cpu, At::Most(1.5));
+        self.verdict((Job::Transform, Kind::Bare), "CPU", cpu, At::Most(2.0));
+        for job in Job::ALL {
+            self.verdict((job, Kind::Benthos), "rate", rate, At::Least(4.0));
+            self.verdict((job, Kind::Benthos), "CPU", cpu, At::Most(0.2));
+            self.verdict((job, Kind::Benthos), "memory", memory, At::Most(0.5));
+        }
+    }
+
+    /// The median of the ratios within each round.
+    fn verdict(&self, (job, other): (Job, Kind), what: &str, value: Value, bound: At) {
+        let of = |kind| self.0.get(&(job, kind)).into_iter().flatten();
+        let seen = median(of(Kind::Worker).zip(of(other)).map(|(own, other)| value(own) / value(other)).collect());
+        let (kept, bound) = match bound {
+            At::Least(bound) => (seen >= bound, format!("at least {bound}")),
+            At::Most(bound) => (seen <= bound, format!("at most {bound}")),
+        };
+        let kept = if kept { "kept  " } else { "MISSED" };
+        println!("{kept} {}: {what}, times that of {}: {seen:.2}, {bound}", job.name(), other.name());
+    }
+}
+
+/// Where a figure must be.
+#[derive(Clone, Copy)]
+enum At {
+    Least(f64),
+    Most(f64),
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, cpu, memory } = self;
+        write!(f, "{rate:.0} records/s, {cpu:.2} s of CPU per million, {memory:.0} MiB")
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
