@@ -66,6 +66,19 @@ pub fn committed(list: &TopicPartitionList) -> PerPartition<CommittedOffset> {
     native::committed_in(list)
 }
 
+/// A list of offsets of records to commit, each by topic, partition, offset and metadata.
+pub fn offset_list<'a>(offsets: impl IntoIterator<Item = (&'a str, i32, i64, &'a str)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset, metadata) in offsets {
+        let mut element = list.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(offset)).expect("an offset of a record is no special one");
+        if !metadata.is_empty() {
+            element.set_metadata(metadata);
+        }
+    }
+    list
+}
+
 /// What a member of a group shows who commits offsets within a transaction: they are taken only while it is that member.
 #[derive(Clone)]
 pub struct Membership {

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
+use rdkafka::error::KafkaError as ClientError;
+
 use crate::native;
 
 /// One of Kafka's error codes, or of librdkafka's own, which are negative.
@@ -130,9 +132,9 @@ impl Error {
     }
 }
 
-impl From<rdkafka::error::KafkaError> for Error {
+impl From<ClientError> for Error {
     /// For the making of a client, which fails on its settings only.
-    fn from(error: rdkafka::error::KafkaError) -> Self {
+    fn from(error: ClientError) -> Self {
         Self::Settings(error.to_string())
     }
 }
@@ -141,6 +143,17 @@ impl KafkaError {
     /// An error that was found before any broker was asked.
     pub(crate) fn local(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// An error of librdkafka, in its own words.
+    pub(crate) fn of_client(error: &ClientError) -> Self {
+        let Some(code) = error.rdkafka_error_code().map(ErrorCode::from) else {
+            return Self::local(ErrorCode::INVALID_ARGUMENT, error.to_string());
+        };
+        match error {
+            ClientError::Transaction(told) => Self::local(code, told.string()),
+            _ => Self::local(code, native::code_description(code)),
+        }
     }
 
     /// The same, with what the connection last failed with.

@@ -19,6 +19,7 @@ mod error;
 mod log;
 mod native;
 mod producer;
+mod running;
 mod trouble;
 mod visit;
 

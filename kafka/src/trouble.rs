@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use rdkafka::error::KafkaError as ClientError;
 use tracing::debug;
 
 use crate::{ErrorCode, KafkaError};
@@ -20,6 +21,17 @@ impl Trouble {
                 *latest = Some(error);
             }
         });
+    }
+
+    /// The same of what librdkafka says of a connection.
+    pub(crate) fn hear(&self, error: &ClientError, reason: &str) {
+        let code = error.rdkafka_error_code().map_or(ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::from);
+        self.remember(KafkaError::local(code, reason));
+    }
+
+    /// Why a record was not confirmed, with what the connection failed with where nobody answered in time.
+    pub(crate) fn explain(&self, error: KafkaError) -> KafkaError {
+        if error.code == ErrorCode::MESSAGE_TIMED_OUT { error.with_cause(self.latest()) } else { error }
     }
 
     pub(crate) fn forget(&self) {

@@ -1,6 +1,7 @@
 //! Writes batches of records, and says which of them are not written.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -11,7 +12,7 @@ use tokio::task;
 
 use super::{
     PATIENCE,
-    queue::{Failure, NotQueued, Queue, described, lock},
+    queue::{Failure, NotQueued, Queue, lock},
 };
 use crate::{Compression, Error, ErrorCode, KafkaError, OutgoingRecord, trouble::Trouble};
 
@@ -52,11 +53,11 @@ impl BatchProducer {
     /// partition: who wants the order writes again from the first that failed.
     pub async fn write(&self, records: Vec<OutgoingRecord>) -> Unwritten {
         let shared = Arc::clone(&self.shared);
-        let all = records.len();
+        let number = records.len();
         let written = task::spawn_blocking(move || shared.write(&records)).await;
-        written.unwrap_or_else(|_| {
-            let error = KafkaError::local(ErrorCode::DESTROYED, "the process ends");
-            Unwritten { failed: (0..all).map(|place| (place, error.clone())).collect(), ..Unwritten::default() }
+        written.unwrap_or_else(|_| Unwritten {
+            failed: all(0..number, &KafkaError::local(ErrorCode::DESTROYED, "the process ends")),
+            ..Unwritten::default()
         })
     }
 }
@@ -67,7 +68,10 @@ impl Shared {
         let mut kept = lock(&self.queue);
         let queue = match kept.take().map_or_else(|| Queue::start(&self.config, &self.trouble), Ok) {
             Ok(queue) => queue,
-            Err(error) => return Unwritten::all(records, &described(&error)),
+            Err(error) => {
+                let failed = all(0..records.len(), &KafkaError::of_client(&error));
+                return Unwritten { failed, ..Unwritten::default() };
+            }
         };
         let (failures, dead) = together(&queue, records);
         let (mut refused, mut failed): (Vec<_>, Vec<_>) =
@@ -88,10 +92,9 @@ impl Shared {
     }
 }
 
-impl Unwritten {
-    fn all(records: &[OutgoingRecord], error: &KafkaError) -> Self {
-        Self { failed: (0..records.len()).map(|place| (place, error.clone())).collect(), ..Self::default() }
-    }
+/// These records, by their places, each with this error.
+fn all(places: Range<usize>, error: &KafkaError) -> Vec<Failure> {
+    places.map(|place| (place, error.clone())).collect()
 }
 
 /// Sends all records, and waits for their reports. Gives what is not written, and whether the producer can do nothing more.
@@ -101,20 +104,20 @@ fn together(queue: &Queue, records: &[OutgoingRecord]) -> (Vec<Failure>, bool) {
         if let Err(NotQueued { error, dead }) = queue.send(place, record, deadline)
             && (dead || !error.is_about_the_record())
         {
-            let rest = (place + 1..records.len()).map(|place| (place, error.clone()));
-            let sent = ended(queue, deadline, place);
-            return (sent.into_iter().chain(rest).collect(), dead);
+            let mut failures = ended(queue, deadline, 0..place);
+            failures.extend(all(place + 1..records.len(), &error));
+            return (failures, dead);
         }
     }
-    (ended(queue, deadline, records.len()), false)
+    (ended(queue, deadline, 0..records.len()), false)
 }
 
-/// What is not written of the first records, once all of them are reported.
-fn ended(queue: &Queue, deadline: Instant, sent: usize) -> Vec<Failure> {
+/// What is not written of the records that were sent, once all of them are reported.
+fn ended(queue: &Queue, deadline: Instant, sent: Range<usize>) -> Vec<Failure> {
     match queue.flush(deadline + PATIENCE) {
         Ok(()) => queue.take_failures(),
         // librdkafka reports each before that, by its own timeout.
-        Err(error) => (0..sent).map(|place| (place, described(&error))).collect(),
+        Err(error) => all(sent, &KafkaError::of_client(&error)),
     }
 }
 
@@ -124,10 +127,7 @@ fn one_by_one(queue: &Queue, records: &[OutgoingRecord], refused: &[Failure]) ->
         let deadline = Instant::now() + PATIENCE;
         // Its failure is among those that are taken.
         drop(queue.send(*place, &records[*place], deadline));
-        failures.extend(match queue.flush(deadline + PATIENCE) {
-            Ok(()) => queue.take_failures(),
-            Err(error) => vec![(*place, described(&error))],
-        });
+        failures.extend(ended(queue, deadline, *place..place + 1));
     }
     failures
 }

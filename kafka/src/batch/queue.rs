@@ -3,26 +3,22 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
-    error::{KafkaError as ClientError, KafkaResult, RDKafkaError},
-    producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    config::RDKafkaLogLevel,
+    error::{KafkaError as ClientError, KafkaResult},
+    producer::{DeliveryResult, Producer as _, ProducerContext},
     types::RDKafkaErrorCode,
 };
 
-use crate::{ErrorCode, KafkaError, OutgoingRecord, native, trouble::Trouble, write_log_line};
+use crate::{KafkaError, OutgoingRecord, native, running::Running, trouble::Trouble, write_log_line};
 
 /// A producer, and which of the records that were sent last are not written.
-///
-/// Its end takes librdkafka up to a second and happens on a thread of its own.
 pub(super) struct Queue {
-    /// `None` only while being dropped.
-    producer: Option<ThreadedProducer<Reports>>,
+    pub(super) producer: Running<Reports>,
     failures: Failures,
 }
 
@@ -47,23 +43,19 @@ impl Queue {
     pub(super) fn start(config: &ClientConfig, trouble: &Arc<Trouble>) -> KafkaResult<Self> {
         let failures = Failures::default();
         let reports = Reports { trouble: Arc::clone(trouble), failures: Arc::clone(&failures) };
-        Ok(Self { producer: Some(ThreadedProducer::from_config_and_context(config, reports)?), failures })
-    }
-
-    pub(super) fn producer(&self) -> &ThreadedProducer<Reports> {
-        self.producer.as_ref().expect("taken only by drop")
+        Ok(Self { producer: Running::start(config, reports)?, failures })
     }
 
     /// Puts a record into the queue; waits while it is full.
     pub(super) fn send(&self, place: usize, record: &OutgoingRecord, deadline: Instant) -> Result<(), NotQueued> {
         loop {
-            let Err((error, _)) = self.producer().send(record.to_base(place)) else { return Ok(()) };
+            let Err((error, _)) = self.producer.send(record.to_base(place)) else { return Ok(()) };
             let full = matches!(error, ClientError::MessageProduction(RDKafkaErrorCode::QueueFull));
             if full && Instant::now() < deadline && self.flush(deadline).is_ok() {
                 continue;
             }
             let dead = matches!(error, ClientError::MessageProduction(RDKafkaErrorCode::Fatal));
-            let error = described(&error);
+            let error = KafkaError::of_client(&error);
             lock(&self.failures).push((place, error.clone()));
             return Err(NotQueued { error, dead });
         }
@@ -71,8 +63,7 @@ impl Queue {
 
     /// Waits until all records are reported.
     pub(super) fn flush(&self, deadline: Instant) -> KafkaResult<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.producer().flush(left.max(Duration::from_millis(1)))
+        self.producer.flush(left(deadline))
     }
 
     /// What was not written of all that was sent since this was asked last.
@@ -85,26 +76,9 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
-    fn drop(&mut self) {
-        let producer = self.producer.take();
-        // Without a further thread it ends on this one.
-        drop(thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer)));
-    }
-}
-
-/// An error of librdkafka, in its own words.
-pub(super) fn described(error: &ClientError) -> KafkaError {
-    let Some(code) = error.rdkafka_error_code().map(ErrorCode::from) else {
-        return KafkaError::local(ErrorCode::INVALID_ARGUMENT, error.to_string());
-    };
-    let message = told(error).map_or_else(|| native::code_description(code), RDKafkaError::string);
-    KafkaError { code, message }
-}
-
-/// What librdkafka says of an error of a transaction.
-pub(super) fn told(error: &ClientError) -> Option<&RDKafkaError> {
-    if let ClientError::Transaction(told) = error { Some(told) } else { None }
+/// The time until then. librdkafka takes none for "at once".
+pub(super) fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 /// What these locks guard is whole after every change, so a panic elsewhere does not spoil it.
@@ -118,8 +92,7 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        let code = error.rdkafka_error_code().map_or(ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::from);
-        self.trouble.remember(KafkaError::local(code, reason));
+        self.trouble.hear(&error, reason);
     }
 }
 
@@ -130,11 +103,8 @@ impl ProducerContext for Reports {
         match result {
             Ok(_) => self.trouble.forget(),
             Err((_, message)) => {
-                let (_, mut error) = native::failure(message);
-                if error.code == ErrorCode::MESSAGE_TIMED_OUT {
-                    error = error.with_cause(self.trouble.latest());
-                }
-                lock(&self.failures).push((place, error));
+                let (_, error) = native::failure(message);
+                lock(&self.failures).push((place, self.trouble.explain(error)));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    ClientConfig,
     error::{KafkaError as ClientError, KafkaResult, RDKafkaError},
     producer::Producer as _,
 };
@@ -17,10 +17,11 @@ use tracing::{debug, warn};
 
 use super::{
     PATIENCE,
-    queue::{NotQueued, Queue, described, lock, told},
+    queue::{NotQueued, Queue, left, lock},
 };
 use crate::{
-    CommittedOffset, Compression, Error, ErrorCode, KafkaError, OutgoingRecord, TopicPartition, consumer::Membership,
+    CommittedOffset, Compression, Error, ErrorCode, KafkaError, OutgoingRecord, TopicPartition,
+    consumer::{Membership, offset_list},
     trouble::Trouble,
 };
 
@@ -93,6 +94,7 @@ enum Failed {
 
 /// Kafka undoes a transaction that takes longer than this, so that readers need not wait for a writer that died.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
 impl TransactionalProducer {
     /// Makes a producer. It connects with its first transaction.
     ///
@@ -160,13 +162,13 @@ impl Shared {
     }
 
     fn start(&self) -> Result<Queue, KafkaError> {
-        self.begin(Queue::start(&self.config, &self.trouble).map_err(|error| described(&error))?)
+        self.begin(Queue::start(&self.config, &self.trouble).map_err(|error| KafkaError::of_client(&error))?)
     }
 
     /// Connects, and undoes what an earlier producer of this id has left.
     fn begin(&self, queue: Queue) -> Result<Queue, KafkaError> {
-        let begun = queue.producer().init_transactions(PATIENCE);
-        begun.map_err(|error| described(&error).with_cause(self.trouble.latest()))?;
+        let begun = queue.producer.init_transactions(PATIENCE);
+        begun.map_err(|error| KafkaError::of_client(&error).with_cause(self.trouble.latest()))?;
         Ok(queue)
     }
 }
@@ -181,8 +183,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn write(&self, manner: Manner) -> Result<(), Failed> {
         drop(self.queue.take_failures());
-        let begun = self.queue.producer().begin_transaction();
-        begun.map_err(|error| Failed::Dead { error: described(&error), committing: false })?;
+        let begun = self.queue.producer.begin_transaction();
+        begun.map_err(|error| Failed::Dead { error: KafkaError::of_client(&error), committing: false })?;
         let deadline = Instant::now() + PATIENCE;
         self.prepare(manner, deadline).and_then(|()| self.commit(deadline)).map_err(|ended| self.undo(ended))
     }
@@ -200,15 +202,16 @@ impl Attempt<'_> {
         if self.transaction.offsets.is_empty() {
             return Ok(());
         }
-        let offsets = list(&self.transaction.offsets).map_err(|error| Ended::before_commit(described(&error)))?;
-        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let send = || self.queue.producer().send_offsets_to_transaction(&offsets, self.member.shown(), left());
+        let offsets = offset_list(self.transaction.offsets.iter().map(|(place, committed)| {
+            (place.topic.as_str(), place.partition, committed.offset, committed.metadata.as_str())
+        }));
+        let send = || self.queue.producer.send_offsets_to_transaction(&offsets, self.member.shown(), left(deadline));
         until(deadline, send).map_err(|error| Ended::of(&error, false))
     }
 
     /// Only an answer tells whether it is committed: it is asked again for as long as Kafka itself may wait.
     fn commit(&self, deadline: Instant) -> Result<(), Ended> {
-        let commit = || self.queue.producer().commit_transaction(PATIENCE);
+        let commit = || self.queue.producer.commit_transaction(PATIENCE);
         until(deadline + TIMEOUT, commit).map_err(|error| Ended::of(&error, true))
     }
 
@@ -218,7 +221,7 @@ impl Attempt<'_> {
         if dead {
             return Failed::Dead { error, committing };
         }
-        match until(Instant::now() + PATIENCE, || self.queue.producer().abort_transaction(PATIENCE)) {
+        match until(Instant::now() + PATIENCE, || self.queue.producer.abort_transaction(PATIENCE)) {
             Ok(()) => Failed::Undone(error),
             Err(undoing) => {
                 warn!("A transaction could not be undone, which Kafka does by itself in {TIMEOUT:?}: {undoing}");
@@ -251,7 +254,11 @@ impl Ended {
         let told = told(error);
         let dead = told.is_some_and(RDKafkaError::is_fatal);
         let undone = told.is_some_and(RDKafkaError::txn_requires_abort);
-        Self { error: described(error), committing: committing && !undone, dead: dead || committing && !undone }
+        Self {
+            error: KafkaError::of_client(error),
+            committing: committing && !undone,
+            dead: dead || committing && !undone,
+        }
     }
 }
 
@@ -267,14 +274,7 @@ fn until(deadline: Instant, act: impl Fn() -> KafkaResult<()>) -> KafkaResult<()
     }
 }
 
-fn list(offsets: &[(TopicPartition, CommittedOffset)]) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (TopicPartition { topic, partition }, CommittedOffset { offset, metadata }) in offsets {
-        let mut element = list.add_partition(topic, *partition);
-        element.set_offset(Offset::Offset(*offset))?;
-        if !metadata.is_empty() {
-            element.set_metadata(metadata);
-        }
-    }
-    Ok(list)
+/// What librdkafka says of an error of a transaction.
+fn told(error: &ClientError) -> Option<&RDKafkaError> {
+    if let ClientError::Transaction(told) = error { Some(told) } else { None }
 }

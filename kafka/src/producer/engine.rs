@@ -1,12 +1,12 @@
 //! librdkafka's producer, the thread that reads its delivery reports, and what the reports mean.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig, ClientContext, Message,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    config::RDKafkaLogLevel,
     error::KafkaError as ClientError,
-    producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{DeliveryResult, Producer as _, ProducerContext},
     types::RDKafkaErrorCode,
 };
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use super::{OutgoingRecord, Position, SendError};
 use crate::{
     Error, ErrorCode, KafkaError,
     native::{self, Fate},
+    running::Running,
     trouble::Trouble,
     write_log_line,
 };
@@ -22,10 +23,9 @@ use crate::{
 /// Where a record's outcome goes.
 pub(super) type Report = oneshot::Sender<Result<Position, SendError>>;
 
-/// A running producer. Its end takes librdkafka up to a second and happens on a thread of its own.
+/// A running producer.
 pub(super) struct Engine {
-    /// `None` only while being dropped.
-    producer: Option<ThreadedProducer<Reports>>,
+    producer: Running<Reports>,
     trouble: Arc<Trouble>,
 }
 
@@ -45,19 +45,18 @@ impl Engine {
     pub(super) fn start(config: &ClientConfig) -> Result<Self, Error> {
         let trouble = Arc::<Trouble>::default();
         let reports = Reports { trouble: Arc::clone(&trouble) };
-        let producer = ThreadedProducer::from_config_and_context(config, reports)?;
-        Ok(Self { producer: Some(producer), trouble })
+        Ok(Self { producer: Running::start(config, reports)?, trouble })
     }
 
     pub(super) fn queue(&self, record: &OutgoingRecord, report: Report) -> Result<(), NotQueued> {
-        let (error, refused) = match self.producer().send(record.to_base(Box::new(report))) {
+        let (error, refused) = match self.producer.send(record.to_base(Box::new(report))) {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
         Err(match error {
             ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(*refused.delivery_opaque),
             ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy),
-            error => NotQueued::Refused(SendError::NotWritten(described(&error))),
+            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error))),
         })
     }
 
@@ -69,24 +68,12 @@ impl Engine {
 
     /// Blocks until all records are reported or the deadline has passed.
     pub(super) fn flush(&self, deadline: Duration) -> bool {
-        self.producer().flush(deadline).is_ok()
+        self.producer.flush(deadline).is_ok()
     }
 
     #[cfg(test)]
     pub(super) fn fail_for_good(&self) {
-        native::fail_for_good(self.producer().client());
-    }
-
-    fn producer(&self) -> &ThreadedProducer<Reports> {
-        self.producer.as_ref().expect("taken only by drop")
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let producer = self.producer.take();
-        // Without a further thread it ends on this one.
-        drop(thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer)));
+        native::fail_for_good(self.producer.client());
     }
 }
 
@@ -107,8 +94,7 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        let code = error.rdkafka_error_code().map_or(ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::from);
-        self.trouble.remember(KafkaError::local(code, reason));
+        self.trouble.hear(&error, reason);
     }
 }
 
@@ -129,21 +115,11 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    fn failure(&self, (fate, mut error): (Fate, KafkaError)) -> SendError {
-        if error.code == ErrorCode::MESSAGE_TIMED_OUT {
-            error = error.with_cause(self.trouble.latest());
-        }
+    fn failure(&self, (fate, error): (Fate, KafkaError)) -> SendError {
+        let error = self.trouble.explain(error);
         match fate {
             Fate::NotWritten => SendError::NotWritten(error),
             Fate::Unknown => SendError::Unknown(error),
         }
-    }
-}
-
-/// An error of the queue, which no broker has seen.
-fn described(error: &ClientError) -> KafkaError {
-    match error.rdkafka_error_code() {
-        Some(code) => KafkaError::local(code.into(), native::code_description(code.into())),
-        None => KafkaError::local(ErrorCode::INVALID_ARGUMENT, error.to_string()),
     }
 }

@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use sluice_crds::{KafkaConnection, StartFrom};
 use sluice_kafka::consumer::{
     BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Offset,
-    RDKafkaErrorCode, TopicPartitionList, consumer_config,
+    RDKafkaErrorCode, TopicPartitionList, consumer_config, offset_list,
 };
 use sluice_pipeline::Record;
 use tokio::sync::oneshot;
@@ -390,15 +390,9 @@ fn list(partitions: &[PartitionId]) -> TopicPartitionList {
 
 /// The commits, each with its note.
 fn list_with_offsets(commits: &[Commit]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(commits.len());
-    for Commit { partition: PartitionId { topic, partition }, offset, note } in commits {
-        let mut element = list.add_partition(topic, *partition);
-        element.set_offset(Offset::Offset(*offset)).expect("an offset of a record is no special one");
-        if !note.is_empty() {
-            element.set_metadata(note);
-        }
-    }
-    list
+    offset_list(commits.iter().map(|Commit { partition: PartitionId { topic, partition }, offset, note }| {
+        (&**topic, *partition, *offset, note.as_str())
+    }))
 }
 
 fn commit(consumer: &GroupConsumer, commits: &[Commit], mode: CommitMode) -> Result<(), ClientError> {
