@@ -63,9 +63,7 @@ impl Flow {
             self.status.well(Area::DeadLetters);
             return End::Buried;
         };
-        let topic = self.dead_letters.topic();
-        let message = format!("dead letters cannot be written to topic {topic:?}, so their records wait: {error}");
-        self.status.trouble(Area::DeadLetters, message);
+        self.status.trouble(Area::DeadLetters, self.dead_letters.not_written(&error));
         End::NotBuried
     }
 

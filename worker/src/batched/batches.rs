@@ -14,11 +14,11 @@ use chrono::{DateTime, Utc};
 use sluice_crds::{Delivery, OnDataError, OnDeliveryError, wire::HaltedPartition};
 use sluice_kafka::{CommittedOffset, TopicPartition};
 use sluice_pipeline::{Message, Record, Rejection, Verdict};
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use crate::{
     dead_letters::Failed,
-    engine::{Halt, Known, Partition, Placement},
+    engine::{Known, Partition, Placement},
     retry::{Failure, GiveUp, Spent},
     sink::DeliveryError,
     source::{Batch, Command, Commit, Extent, PartitionId, Place, Position, Start},
@@ -399,7 +399,7 @@ impl Batches {
                     }
                     OnDataError::DeadLetter => Some(bury(rejection, now)),
                     OnDataError::Halt => {
-                        halt(partition, offset, &Failed::to_process(rejection, now));
+                        partition.halt(offset, &Failed::to_process(rejection, now));
                         self.halts_changed = true;
                         self.commands.push(Command::Pause(id));
                         return judged;
@@ -425,7 +425,7 @@ impl Batches {
         part.commit = Commit { partition: id.clone(), offset, note: String::new() };
         if let Some(held) = self.holds.get_mut(&id) {
             held.partition = Partition::new(id.clone(), Some(part.commit.clone()));
-            halt(&mut held.partition, offset, failed);
+            held.partition.halt(offset, failed);
         }
         self.halts_changed = true;
         self.commands.push(Command::Pause(id));
@@ -467,12 +467,6 @@ impl Batches {
 
 fn bury(rejection: Rejection, now: DateTime<Utc>) -> Fate {
     Fate::Bury(Box::new(Failed::to_process(rejection, now)))
-}
-
-fn halt(partition: &mut Partition, offset: i64, Failed { stage, code, message, .. }: &Failed) {
-    let reason = format!("{stage}: {code}: {message}");
-    error!(partition = %partition.id, offset, "Partition halted: {reason}");
-    partition.halt(Halt { offset, reason });
 }
 
 fn memory(batch: &Batch) -> usize {

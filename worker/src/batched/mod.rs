@@ -23,7 +23,7 @@ use sluice_kafka::{
 use sluice_pipeline::{Pipeline, Record};
 use tokio::{
     sync::oneshot,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -36,6 +36,7 @@ use crate::{
     config::Job,
     cpu,
     dead_letters::Letters,
+    engine::until,
     retry::{Failure, patience},
     sink::DeliveryError,
     source::{Command, CommandSender, Commit, Event, PartitionId, Source},
@@ -125,14 +126,6 @@ async fn ended(writing: &mut Option<Writing>) -> (Duration, End) {
     let took = begin.elapsed();
     *writing = None;
     (took, end)
-}
-
-/// Ends at the time; never without one.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => drop(timeout_at(time, std::future::pending::<()>()).await),
-        None => std::future::pending().await,
-    }
 }
 
 impl Engine {
@@ -276,11 +269,7 @@ impl Engine {
 
     /// A record for which there is not even a dead letter waits.
     fn not_buried(&mut self, error: &KafkaError) {
-        let topic = self.delivering.letters.topic();
-        self.delivering.status.trouble(
-            Area::DeadLetters,
-            format!("dead letters cannot be written to topic {topic:?}, so their records wait: {error}"),
-        );
+        self.delivering.status.trouble(Area::DeadLetters, self.delivering.letters.not_written(error));
         self.try_later();
     }
 

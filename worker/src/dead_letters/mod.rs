@@ -2,7 +2,7 @@
 
 mod headers;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use sluice_crds::HeaderStyle;
@@ -100,9 +100,9 @@ impl DeadLetters {
         Self { letters: Letters::new(job), writer }
     }
 
-    /// The topic's name.
-    pub(crate) fn topic(&self) -> &str {
-        &self.letters.topic
+    /// What to say where they cannot be written.
+    pub(crate) fn not_written(&self, error: &SendError) -> String {
+        self.letters.not_written(error)
     }
 
     /// Writes one dead letter; when this is `Ok`, Kafka has it.
@@ -123,9 +123,9 @@ impl Letters {
         Self { topic: config.dead_letters.as_str().into(), style: config.dead_letter_headers, origin: Origin::of(job) }
     }
 
-    /// The topic's name.
-    pub(crate) fn topic(&self) -> &str {
-        &self.topic
+    /// What to say where they cannot be written.
+    pub(crate) fn not_written(&self, error: &impl fmt::Display) -> String {
+        format!("dead letters cannot be written to topic {:?}, so their records wait: {error}", self.topic)
     }
 
     /// The record with its key, value, timestamp and headers untouched, and the reasons as further headers.

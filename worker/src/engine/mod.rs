@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub(crate) use self::{
-    partition::{Halt, Known, Partition, Placement},
+    partition::{Known, Partition, Placement},
     pending::{End, Task},
 };
 use self::{
@@ -108,7 +108,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
 }
 
 /// Ends at the time; never without one.
-async fn until(time: Option<Instant>) {
+pub(crate) async fn until(time: Option<Instant>) {
     match time {
         Some(time) => drop(timeout_at(time, std::future::pending::<()>()).await),
         None => std::future::pending().await,

@@ -3,9 +3,11 @@
 use std::{collections::VecDeque, ops::Range, time::Instant};
 
 use sluice_crds::wire::HaltedPartition;
+use tracing::error;
 
 use super::pending::RecordKey;
 use crate::{
+    dead_letters::Failed,
     lanes::Lanes,
     offsets::Offsets,
     progress::{Note, Progress},
@@ -90,6 +92,7 @@ const UNSETTLED: usize = 1_000;
 const SPAN: usize = 10_000;
 /// Bytes of unsettled records, over all partitions; the worker's default memory limit is 256 MiB.
 const BYTES: usize = 32 * 1024 * 1024;
+
 impl Limits {
     pub(crate) fn new(max_in_flight: usize) -> Self {
         let unsettled = UNSETTLED.max(max_in_flight.saturating_mul(2));
@@ -128,9 +131,11 @@ impl Partition {
     }
 
     /// It stops at this record, or at an earlier one where it did before.
-    pub(crate) fn halt(&mut self, halt: Halt) {
-        if self.halted.as_ref().is_none_or(|before| halt.offset < before.offset) {
-            self.halted = Some(halt);
+    pub(crate) fn halt(&mut self, offset: i64, Failed { stage, code, message, .. }: &Failed) {
+        let reason = format!("{stage}: {code}: {message}");
+        error!(partition = %self.id, offset, "Partition halted: {reason}");
+        if self.halted.as_ref().is_none_or(|before| offset < before.offset) {
+            self.halted = Some(Halt { offset, reason });
         }
     }
 

@@ -21,11 +21,11 @@ use sluice_crds::{
     wire::{Circuit, HaltedPartition},
 };
 use sluice_pipeline::{Record, Rejection, Verdict};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     gate::{Gate, Pass},
-    partition::{Halt, Known, Limits, Partition, Placement},
+    partition::{Known, Limits, Partition, Placement},
     pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
 };
 use crate::{
@@ -434,12 +434,9 @@ impl Schedule {
 
     /// The partition stops at this record. What is under way in it comes to its end.
     fn halt(&mut self, hold: HoldKey, offset: i64, failed: &Failed) {
-        let Failed { stage, code, message, .. } = failed;
-        let reason = format!("{stage}: {code}: {message}");
         let partition = &mut self.partitions[hold];
-        error!(partition = %partition.id, offset, "Partition halted: {reason}");
         self.counts.halted += u64::from(partition.halted.is_none());
-        partition.halt(Halt { offset, reason });
+        partition.halt(offset, failed);
         self.halts_changed = true;
         self.pause_or_resume(hold);
     }
