@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod sender;
 pub mod shop;
 pub mod story;
+pub mod verdict;
 pub mod wait;
 pub mod world;
 

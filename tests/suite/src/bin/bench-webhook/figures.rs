@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use sluice_suite::verdict::{At, median, tell};
+
 use crate::{CONNECTIONS, load::Traffic, subject::Kind};
 
 /// One measurement.
@@ -108,19 +110,8 @@ impl Figures {
     }
 }
 
-/// Where a figure must be.
-#[derive(Clone, Copy)]
-enum At {
-    Least(f64),
-    Most(f64),
-}
-
 fn verdict(connections: usize, what: &str, seen: f64, bound: At) {
-    let (kept, bound) = match bound {
-        At::Least(bound) => (seen >= bound, format!("at least {bound}")),
-        At::Most(bound) => (seen <= bound, format!("at most {bound}")),
-    };
-    println!("{} {connections} connections: {what}: {seen:.2}, {bound}", if kept { "kept  " } else { "MISSED" });
+    tell(&format!("{connections} connections: {what}"), seen, bound);
 }
 
 fn p50(sample: &Sample) -> f64 {
@@ -129,9 +120,4 @@ fn p50(sample: &Sample) -> f64 {
 
 fn p99(sample: &Sample) -> f64 {
     sample.ninety_ninth.as_secs_f64() * 1e3
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use sluice_suite::verdict::{At, median, tell};
+
 use crate::subject::{Job, Kind};
 
 /// One measurement, of records that were read.
@@ -48,20 +50,8 @@ impl Figures {
     fn verdict(&self, (job, other): (Job, Kind), what: &str, value: Value, bound: At) {
         let of = |kind| self.0.get(&(job, kind)).into_iter().flatten();
         let seen = median(of(Kind::Worker).zip(of(other)).map(|(own, other)| value(own) / value(other)).collect());
-        let (kept, bound) = match bound {
-            At::Least(bound) => (seen >= bound, format!("at least {bound}")),
-            At::Most(bound) => (seen <= bound, format!("at most {bound}")),
-        };
-        let kept = if kept { "kept  " } else { "MISSED" };
-        println!("{kept} {}: {what}, times that of {}: {seen:.2}, {bound}", job.name(), other.name());
+        tell(&format!("{}: {what}, times that of {}", job.name(), other.name()), seen, bound);
     }
-}
-
-/// Where a figure must be.
-#[derive(Clone, Copy)]
-enum At {
-    Least(f64),
-    Most(f64),
 }
 
 impl fmt::Display for Sample {
@@ -69,9 +59,4 @@ impl fmt::Display for Sample {
         let Self { rate, cpu, memory } = self;
         write!(f, "{rate:.0} records/s, {cpu:.2} s of CPU per million, {memory:.0} MiB")
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
