@@ -162,11 +162,12 @@ async fn apply_integration(stage: &Stage, replicas: i32) {
     stage.apply::<Integration>(&yaml).await.unwrap();
 }
 
-/// Waits until the Integration's workers are that many; gives the version of their Deployment.
-async fn workers_are(stage: &Stage, replicas: i32) -> Option<String> {
+/// Waits until the Integration's workers are that many; gives the generation of their Deployment. Not its resourceVersion: that
+/// changes with the status too, which the Deployment controller writes when it comes to it.
+async fn workers_are(stage: &Stage, replicas: i32) -> Option<i64> {
     let judge = |deployment: &Deployment| {
         let seen = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-        if seen == Some(replicas) { Ok(deployment.metadata.resource_version.clone()) } else { Err(format!("{seen:?}")) }
+        if seen == Some(replicas) { Ok(deployment.metadata.generation) } else { Err(format!("{seen:?}")) }
     };
     stage.until("to-api-worker", &format!("{replicas} workers"), judge).await.unwrap()
 }
@@ -199,11 +200,11 @@ async fn an_update_that_arrives_after_the_takeover_is_refused() {
     let taken = taken_by(&stage, &b).await;
     assert!(a.ended_within(PATIENCE).is_some(), "a replica that lost its lease ends: {}", a.log());
     apply_integration(&stage, 3).await;
-    let version = workers_are(&stage, 3).await;
+    let generation = workers_are(&stage, 3).await;
 
     let answers = delay.end().await;
     assert!(answers.iter().all(|answer| *answer == StatusCode::CONFLICT), "{answers:?}");
-    assert_eq!(workers_are(&stage, 3).await, version, "nothing was written over it");
+    assert_eq!(workers_are(&stage, 3).await, generation, "nothing was written over it");
     let late = writes_of(&stage, &a).into_iter().filter(|request| request.received > taken);
     let late: Vec<_> = late.map(|request| (request.object_ref.resource, request.response_status.code)).collect();
     assert_eq!(late, vec![("deployments".to_owned(), 409); answers.len()]);
