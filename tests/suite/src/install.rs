@@ -1,6 +1,6 @@
 //! Sluice on a node: its images, the Kafka address that its manifests name, and the manifests as they stand.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use sluice_cluster::Target;
 
-use crate::{program::program, until};
+use crate::{checkout, program::program, until};
 
 /// Images and the programs in them.
 const IMAGES: [(&str, &str); 4] = [
@@ -50,12 +50,8 @@ pub fn apply(target: &Target, manifest: &Value) -> anyhow::Result<()> {
 
 /// Applies a folder of the repository with kustomize, as a user would.
 pub fn apply_folder(target: &Target, folder: &str) -> anyhow::Result<()> {
-    let path = root().join(folder).display().to_string();
+    let path = checkout(folder)?.display().to_string();
     target.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", &path]).map(drop)
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Installs the operator and waits until it is ready.

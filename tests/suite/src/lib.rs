@@ -1,6 +1,7 @@
 //! What the tests and the demo have in common: a cluster to work on, Sluice in it, and patience.
 
 pub mod audit;
+pub mod checkout;
 pub mod exposition;
 pub mod flow;
 pub mod install;
@@ -20,6 +21,7 @@ pub mod verdict;
 pub mod wait;
 pub mod world;
 
+pub use checkout::checkout;
 pub use shop::Shop;
 pub use wait::until;
 pub use world::{Stage, World};

@@ -1,7 +1,5 @@
 //! `examples/quickstart` in a namespace of its own, so that tests do not meet.
 
-use std::path::Path;
-
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client};
@@ -12,6 +10,7 @@ use sluice_kafka::{Producer, ProducerSettings};
 use tokio::sync::OnceCell;
 
 use crate::{
+    checkout,
     install::{self, Ledger, ROLLOUT},
     sender::Sender,
     until,
@@ -54,7 +53,7 @@ impl Shop {
 
     /// The files of the quickstart, with this shop's namespace and path.
     fn manifests(&self) -> anyhow::Result<Vec<Value>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart");
+        let folder = checkout("examples/quickstart")?;
         let mut manifests = Vec::new();
         for file in ["namespace", "secret", "ledger", "topic", "webhook", "integration"] {
             let path = folder.join(format!("{file}.yaml"));

@@ -28,6 +28,7 @@ use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
 use crate::{
+    checkout,
     operator::{Launch, Operator, SERVICE_ACCOUNT, allow_lease, forget_lease},
     until,
 };
@@ -276,7 +277,7 @@ async fn operator(stage: &Stage) -> anyhow::Result<Arc<Operator>> {
 
 /// The CRDs and the operator's rights, as its manifests give them.
 fn install(target: &Target) -> anyhow::Result<()> {
-    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+    let manifests = checkout("manifests")?;
     let parts = [
         ("-k", "crds"),
         ("-f", "operator/namespace.yaml"),

@@ -2,8 +2,6 @@
 //! gives the operator more.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::path::Path;
-
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{
     Api,
@@ -16,7 +14,7 @@ use sluice_crds::{
     metrics::operator::{QUEUE_DEPTH, RECONCILES_IN_PROGRESS},
 };
 use sluice_suite::{
-    Stage,
+    Stage, checkout,
     operator::Launch,
     until,
     world::{PATIENCE, condition},
@@ -28,17 +26,13 @@ const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, \
                            spec: {source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}}}";
 
-fn manifests() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests")
-}
-
 fn ready(topic: &Topic) -> String {
     condition(&topic.status.clone().unwrap_or_default().conditions, "Ready")
 }
 
 /// Of the first document that is of that kind.
 fn rules(file: &str, kind: &str) -> Value {
-    let text = std::fs::read_to_string(manifests().join(file)).unwrap();
+    let text = std::fs::read_to_string(checkout("manifests").unwrap().join(file)).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     documents.into_iter().find(|document| document["kind"] == kind).unwrap()["rules"].take()
 }
@@ -60,7 +54,7 @@ async fn an_operator_with_roles_only_looks_after_its_namespaces_and_no_other() {
         ..Namespace::default()
     };
     Api::all(shop.client.clone()).create(&PostParams::default(), &gateways).await.unwrap();
-    let folder = manifests().join("namespaced").display().to_string();
+    let folder = checkout("manifests/namespaced").unwrap().display().to_string();
     cluster.kubectl(&["apply", "--server-side", "-k", &folder]).unwrap();
     let roles = cluster.kubectl(&["get", "clusterroles,clusterrolebindings", "-o", "name"]).unwrap();
     assert!(!roles.contains("sluice"), "{roles}");

@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sluice_crds::metrics::{CHAPTERS, Kind};
 use sluice_suite::{
-    World,
+    World, checkout,
     flow::Flow,
     prometheus::{Prometheus, promtool},
     shop::payment,
@@ -21,13 +21,9 @@ use sluice_suite::{
 };
 use tempfile::TempDir;
 
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
 /// The rules as Prometheus itself reads them, and their file beside the tests of them.
 fn rules() -> (Value, TempDir) {
-    let manifest = fs::read_to_string(root().join("manifests/monitoring/rules.yaml")).unwrap();
+    let manifest = fs::read_to_string(checkout("manifests/monitoring/rules.yaml").unwrap()).unwrap();
     let mut manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
     let rules = manifest["spec"].take();
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +72,7 @@ fn every_alert_is_about_metrics_that_exist_and_has_a_runbook() {
         assert!(matches!(alert["labels"]["severity"].as_str(), Some("critical" | "warning")), "{name}");
         runbooks.insert(format!("{name}.md"));
     }
-    let files = fs::read_dir(root().join("docs/runbooks")).unwrap();
+    let files = fs::read_dir(checkout("docs/runbooks").unwrap()).unwrap();
     let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(files, runbooks);
 }
@@ -84,7 +80,7 @@ fn every_alert_is_about_metrics_that_exist_and_has_a_runbook() {
 /// The queries of all dashboards, with something in the place of what Grafana fills in.
 fn dashboard_queries() -> Vec<(String, String)> {
     let mut queries = Vec::new();
-    for file in fs::read_dir(root().join("manifests/monitoring/dashboards")).unwrap() {
+    for file in fs::read_dir(checkout("manifests/monitoring/dashboards").unwrap()).unwrap() {
         let path = file.unwrap().path();
         let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -141,7 +137,7 @@ async fn the_api_server_takes_the_manifests() {
         let definition = format!("crd/{kind}.monitoring.coreos.com");
         world.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &definition]).unwrap();
     }
-    let folder = root().join("manifests/monitoring").display().to_string();
+    let folder = checkout("manifests/monitoring").unwrap().display().to_string();
     let applied = until("the API server takes them", PATIENCE, || async {
         // kubectl may ask before the API server serves the new kinds.
         world

@@ -1,13 +1,13 @@
 //! `examples/versions`: versions of one endpoint side by side, through the gateway.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use kube::Api;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sluice_crds::{KafkaConnection, Webhook};
 use sluice_suite::{
-    install,
+    checkout, install,
     install::ROLLOUT,
     letters,
     sender::Sender,
@@ -23,7 +23,7 @@ const VERSIONS: [&str; 3] = ["orders-v1", "orders-v2", "orders-v3"];
 
 /// The files of the example, in a namespace and at a path of their own.
 fn manifests(namespace: &str) -> Vec<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/versions");
+    let folder = checkout("examples/versions").unwrap();
     let files = ["namespace", "secret", "webhooks"].map(|file| folder.join(format!("{file}.yaml")));
     let documents = files.into_iter().flat_map(|file| {
         let text = fs::read_to_string(file).unwrap();
