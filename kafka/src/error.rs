@@ -225,6 +225,8 @@ impl ErrorCode {
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
     /// `_UNKNOWN_PARTITION`, then `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, `INVALID_RECORD`.
     const ABOUT_THE_RECORD: [i32; 4] = [-190, 10, 32, 87];
+    /// `_TRANSPORT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
+    const ANOTHER_LEADER: [i32; 5] = [-195, 5, 6, 74, 75];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,
     /// `_IN_PROGRESS`, `_WAIT_CACHE`, `_RETRY`.
     const RETRIABLE: [i32; 28] = [
@@ -273,6 +275,11 @@ impl ErrorCode {
                 "Kafka does not accept the login; check `username` and `password` in `credentials`, and `saslMechanism`"
             }
         }
+    }
+
+    /// Whether a partition may have another leader than the client knows of.
+    pub(crate) fn may_be_of_another_leader(self) -> bool {
+        Self::ANOTHER_LEADER.contains(&self.0)
     }
 
     pub(crate) fn is_no_answer(self) -> bool {

@@ -16,7 +16,8 @@ use broker::{connection_to, created, plain_topic, until};
 use futures::future::join_all;
 use sluice_cluster::{Cluster, Component, ComponentHandle, Part, testing::OwnCluster};
 use sluice_kafka::{
-    Admin, Error, KafkaConnection, OutgoingRecord, Producer, ProducerSettings, SendError,
+    Admin, Error, KafkaConnection, OffsetAt, OutgoingRecord, PerPartition, Producer, ProducerSettings, SendError,
+    TopicPartition,
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
 };
 use tokio::task;
@@ -62,6 +63,25 @@ async fn a_killed_broker_loses_no_confirmed_record_and_shows_none_that_is_certai
     producer.send(OutgoingRecord::new(topic.as_str(), last.to_string())).await.unwrap();
     let written = task::spawn_blocking(move || numbers_up_to(last, &connection, &topic)).await.unwrap();
     println!("fate and whether it is there: {:?}", true_fates(&outcomes, &written));
+    task::spawn_blocking(|| drop(cluster)).await.unwrap();
+}
+
+/// Each time its broker comes back, a partition begins another epoch of leadership, and whoever asks with the one before is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_are_listed_again_once_a_killed_broker_is_back() {
+    let cluster = task::spawn_blocking(|| OwnCluster::up("kafka-epochs", &[Part::Kafka]).unwrap()).await.unwrap();
+    let connection = connection_to(&cluster.kafka_bootstrap());
+    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(3));
+    let partition = TopicPartition { topic: created(&admin, plain_topic("epochs")).await, partition: 0 };
+    let ends = async || admin.list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await;
+    let is_known = |ends: &Result<PerPartition<i64>, Error>| ends.as_ref().is_ok_and(|ends| ends[&partition] == Ok(0));
+    until(ends, is_known).await.unwrap();
+    for _ in 0..2 {
+        blocking(&cluster, |kafka| kafka.kill().unwrap()).await;
+        until(ends, Result::is_err).await.unwrap_err();
+        blocking(&cluster, |kafka| kafka.start().unwrap()).await;
+        until(ends, is_known).await.unwrap();
+    }
     task::spawn_blocking(|| drop(cluster)).await.unwrap();
 }
 

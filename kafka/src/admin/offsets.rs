@@ -32,6 +32,19 @@ impl Admin {
     ///
     /// A partition or topic that does not exist is that partition's error.
     pub async fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<PerPartition<i64>, Error> {
+        let mut answers = self.ask_for_offsets(partitions, at).await?;
+        let outdated: Vec<_> = answers.iter().filter(|(_, answer)| may_have_another_leader(answer)).collect();
+        if !outdated.is_empty() {
+            let topics: BTreeSet<_> = outdated.iter().map(|(partition, _)| partition.topic.as_str()).collect();
+            let again: Vec<_> = outdated.iter().map(|(partition, _)| (*partition).clone()).collect();
+            // The client would go on with the leaders that it knows for a quarter of an hour; a description renews them.
+            self.describe_topics(&Vec::from_iter(topics)).await?;
+            answers.extend(self.ask_for_offsets(&again, at).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn ask_for_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<PerPartition<i64>, Error> {
         let (requests, refused) = distinct(partitions);
         let mut answers = PerPartition::new();
         if !requests.is_empty() {
@@ -53,6 +66,11 @@ impl Admin {
         let event = self.request(DOING, |call| native::list_group_offsets(call, &name)).await?;
         native::group_offsets(&event).map_err(refused)
     }
+}
+
+/// Whether the partition may have another leader than the one that was asked.
+fn may_have_another_leader(answer: &Result<i64, KafkaError>) -> bool {
+    answer.as_ref().is_err_and(|error| error.code.may_be_of_another_leader())
 }
 
 type Refused = Vec<(TopicPartition, KafkaError)>;

@@ -11,7 +11,7 @@ use sys::{
 };
 
 use super::{Call, Event, Owned, read};
-use crate::{CommittedOffset, KafkaError, OffsetAt, PerPartition, TopicPartition};
+use crate::{CommittedOffset, ErrorCode, KafkaError, OffsetAt, PerPartition, TopicPartition};
 
 pub(crate) fn list_offsets(call: Call<'_>, partitions: &[(CString, i32)], at: OffsetAt) {
     let (spec, isolation) = match at {
@@ -48,10 +48,17 @@ pub(crate) fn listed_offsets(event: &Event) -> PerPartition<i64> {
         let offset = |info: &*const _| {
             let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
             let (name, error) = read::partition(partition);
-            (name, error.map(|()| (*partition).offset))
+            (name, error.and_then(|()| known((*partition).offset)))
         };
         infos.iter().map(offset).collect()
     }
+}
+
+/// Where a partition's leader did not answer, librdkafka leaves its own `RD_KAFKA_OFFSET_INVALID` and no error.
+fn known(offset: i64) -> Result<i64, KafkaError> {
+    const INVALID: i64 = -1001;
+    let silent = || KafkaError::local(ErrorCode::TRANSPORT, "the partition's leader does not answer");
+    if offset == INVALID { Err(silent()) } else { Ok(offset) }
 }
 
 /// Asks for all offsets that the group has committed.

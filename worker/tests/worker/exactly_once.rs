@@ -11,14 +11,14 @@ use crate::{
     running::{Worker, filter, numbered},
 };
 
-fn exactly_once(place: &Place, target: &str) -> WorkerConfig {
+pub(crate) fn exactly_once(place: &Place, target: &str) -> WorkerConfig {
     let (_, usual) = into(place, target);
     let delivery = Delivery { guarantee: Guarantee::ExactlyOnce, ..usual.delivery.clone() };
     WorkerConfig { delivery, ..usual }
 }
 
 /// Every number once, and those of each key in order.
-fn assert_once(written: &[Seen], expected: impl IntoIterator<Item = i64>) {
+pub(crate) fn assert_once(written: &[Seen], expected: impl IntoIterator<Item = i64>) {
     let mut last = BTreeMap::new();
     for one in written {
         let n = number(one);

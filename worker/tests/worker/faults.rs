@@ -6,8 +6,10 @@ use sluice_cluster::{Component, Part, testing::OwnCluster};
 
 use crate::{
     api::{Answer, Api, status},
+    exactly_once::{assert_once, exactly_once},
     kafka::{Place, connection_to},
     running::{Worker, config, numbered},
+    until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,4 +38,26 @@ async fn a_broker_that_is_killed_and_comes_back_costs_no_record() {
     assert_eq!(told.received, told.delivered + told.skipped + told.dead_lettered, "{told:?}");
     place.write(numbered(4_000..4_010)).await;
     api.until_numbers(3_970).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_in_the_midst_of_transactions_writes_nothing_twice() {
+    const RECORDS: usize = 30_000;
+    let cluster = OwnCluster::up("worker-transactions", &[Part::Kafka]).unwrap();
+    let broker = cluster.component(Component::Kafka);
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "transactions", 3).await;
+    let target = place.another("entries", 1, &[]).await;
+    let worker = Worker::start(&exactly_once(&place, &target));
+    for step in 0..3 {
+        let part = RECORDS / 3;
+        place.write(numbered(step * part..(step + 1) * part)).await;
+        let wanted = step * part + part / 4;
+        until("progress", async || place.written(&target).await, |written| *written >= wanted).await;
+        broker.kill().unwrap();
+        worker.until_status("trouble", |status| status.trouble.is_some()).await;
+        broker.start().unwrap();
+    }
+    place.until_no_lag().await;
+    assert_once(&place.read_all(&target, "last-of-transactions").await, 0..i64::try_from(RECORDS).unwrap());
+    worker.until_status("well again", |status| status.trouble.is_none() && status.unsettled == 0).await;
 }
