@@ -3,8 +3,16 @@
 
 mod broker;
 
+use std::{
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
 use broker::{admin, created, described, fresh, plain_topic, until};
-use sluice_kafka::{Admin, ErrorCode, KafkaError, NewTopic, PartitionDescription, PerTopic};
+use sluice_kafka::{Admin, Error, ErrorCode, KafkaError, NewTopic, PartitionDescription, PerTopic};
 
 #[tokio::test]
 async fn the_cluster_is_described_with_its_id_and_brokers() {
@@ -44,6 +52,20 @@ async fn a_topic_keeps_its_id_while_it_grows_and_gets_another_when_it_is_made_an
     until(look, Option::is_none).await;
     created(&admin, NewTopic { name: name.clone(), ..plain_topic("id") }).await;
     assert_ne!(described(&admin, &name).await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn who_may_not_act_sends_nothing() {
+    let may_act = Arc::new(AtomicBool::new(false));
+    let allowed = Arc::clone(&may_act);
+    let guarded = admin().only_while(move || allowed.load(Relaxed));
+    let topic = plain_topic("guarded");
+    let refused = guarded.create_topics(slice::from_ref(&topic)).await.unwrap_err();
+    assert!(matches!(refused, Error::NotAllowed { .. }) && refused.is_retriable(), "{refused}");
+    assert!(described(&admin(), &topic.name).await.is_none());
+    may_act.store(true, Relaxed);
+    let made = guarded.create_topics(slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(made, [(topic.name.clone(), Ok(()))].into());
 }
 
 #[tokio::test]
