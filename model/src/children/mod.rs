@@ -181,11 +181,18 @@ impl Owner {
         self.child(ChildKind::Topic, component, name, json!({"spec": spec}))
     }
 
-    /// A Topic of this owner for dead letters, which are kept 14 days unless the template says otherwise.
+    /// A Topic of this owner for dead letters. Unless the template says otherwise they are kept 14 days from when they were written,
+    /// however old their records are, and may be as large as a record with all its reasons can be.
     pub fn dead_letters(&self, component: &str, name: &str, cluster: &str, template: &TopicTemplate) -> Child {
-        const RETENTION: (&str, &str) = ("retention.ms", "1209600000");
+        const CONFIG: [(&str, &str); 3] = [
+            ("max.message.bytes", "16777216"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("retention.ms", "1209600000"),
+        ];
         let mut template = template.clone();
-        template.config.entry(RETENTION.0.to_owned()).or_insert_with(|| RETENTION.1.to_owned());
+        for (key, value) in CONFIG {
+            template.config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        }
         self.topic(component, name, cluster, &template)
     }
 
