@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
     .message("route: write exactly one of parentRefs, ingress"))]
 #[x_kube(validation = Rule::new("!has(self.ingress) || !has(self.ingress.tlsSecretName) || has(self.hostnames)")
     .message("route.ingress: a certificate is for host names; write route.hostnames, or leave tlsSecretName out"))]
+#[x_kube(validation = Rule::new(
+        "!has(self.path) || !self.path.matches('//|/[.][.]?(/|$)|%2[fF]|%(.?$|[^0-9a-fA-F]|.[^0-9a-fA-F])')"
+    )
+    .message("route.path: gateways take no empty segment, no . or .., no escaped slash, and no % without two digits after it"))]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
     /// Gateways that serve the endpoint, by an HTTPRoute.
@@ -21,7 +25,13 @@ pub struct Route {
     pub ingress: Option<Ingress>,
     /// Host names that senders use. Default: those of the gateway's listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
     pub hostnames: Vec<String>,
     /// Path that senders use, matched exactly. Default: `/<namespace>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

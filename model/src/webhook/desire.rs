@@ -1,7 +1,7 @@
 //! The objects that a Webhook should have.
 
 use serde_json::json;
-use sluice_crds::{Images, wire};
+use sluice_crds::{Images, Size, TopicTemplate, wire};
 
 use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
 use crate::{
@@ -41,7 +41,10 @@ pub fn receiver_name(owner: &Owner) -> String {
 fn own_topics(endpoint: &Endpoint) -> impl Iterator<Item = Child> {
     let (owner, cluster) = (&endpoint.owner, &endpoint.cluster.name);
     let events = match &endpoint.topic {
-        WrittenTopic::Own(template) => Some(owner.topic(COMPONENT, &owner.name.name, cluster, template)),
+        WrittenTopic::Own(template) => {
+            let template = large_enough(template, endpoint.body_limit);
+            Some(owner.topic(COMPONENT, &owner.name.name, cluster, &template))
+        }
         WrittenTopic::Named { .. } => None,
     };
     let dead_letters = match endpoint.contract.as_ref().and_then(|contract| contract.dead_letters.as_ref()) {
@@ -51,6 +54,19 @@ fn own_topics(endpoint: &Endpoint) -> impl Iterator<Item = Child> {
         Some(WrittenTopic::Named { .. }) | None => None,
     };
     events.into_iter().chain(dead_letters)
+}
+
+/// The same, where the largest body with its headers is too large for Kafka's default, and nothing is said about that.
+fn large_enough(template: &TopicTemplate, body: Size) -> TopicTemplate {
+    const KEY: &str = "max.message.bytes";
+    const DEFAULT: u64 = 1_048_588;
+    const HEADERS: u64 = 64 * 1024;
+    let mut template = template.clone();
+    let wanted = body.bytes() + HEADERS;
+    if wanted > DEFAULT {
+        template.config.entry(KEY.to_owned()).or_insert_with(|| wanted.to_string());
+    }
+    template
 }
 
 fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {

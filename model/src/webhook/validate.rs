@@ -1,7 +1,8 @@
 //! Judges a Webhook and what it refers to.
 
 use sluice_crds::{
-    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Route, Settings, Webhook, WebhookSpec, wire,
+    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec,
+    wire,
 };
 
 use super::{
@@ -28,6 +29,8 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
+    rejections.extend(bad_window(spec.deduplicate.window));
+    rejections.extend(bad_body(spec.limits.body));
     let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(plugins), true) =
         (topic, verification, event, contract, plugins, rejections.is_empty())
     else {
@@ -181,6 +184,17 @@ fn bad_patience(patience: Duration) -> Option<Rejection> {
     (!possible.contains(&patience)).then(|| Rejection::invalid("spec.patience", message))
 }
 
+fn bad_window(window: Duration) -> Option<Rejection> {
+    let message = "ids of events are remembered for at least 1s";
+    (window < Duration::from_secs(1)).then(|| Rejection::invalid("spec.deduplicate.window", message))
+}
+
+fn bad_body(body: Size) -> Option<Rejection> {
+    let possible = 1..=Size::from_mebibytes(8).bytes();
+    let message = "a body may have up to 8Mi: it is held in memory, and becomes one Kafka record";
+    (!possible.contains(&body.bytes())).then(|| Rejection::invalid("spec.limits.body", message))
+}
+
 #[cfg(test)]
 mod tests {
     use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
@@ -290,7 +304,10 @@ mod tests {
         let topic =
             crate::webhook::desire(&kept, &serde_saphyr::from_str("{receiver: r, worker: w}").unwrap()).remove(1);
         assert_eq!(topic.name, "stripe-webhook-dead-letters");
-        assert_eq!(topic.manifest["spec"]["config"]["retention.ms"], "1209600000");
+        let config = serde_json::json!({
+            "max.message.bytes": "16777216", "message.timestamp.type": "LogAppendTime", "retention.ms": "1209600000",
+        });
+        assert_eq!(topic.manifest["spec"]["config"], config);
         assert_eq!(contract(", onInvalid: Refuse}").unwrap().dead_letter_topic(), None);
         assert_eq!(judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap().contract, None);
     }
@@ -317,7 +334,8 @@ mod tests {
     fn all_complaints_come_together() {
         let spec = format!(
             "{{{ROUTE}, verify: {{}}, event: {{id: {{}}, key: {{header: a, jsonPointer: /b}}, headers: [X-Signature]}}, \
-             respond: {{status: 203}}, patience: 1m, topicRef: {{name: missing}}}}"
+             respond: {{status: 203}}, patience: 1m, deduplicate: {{window: 0s}}, limits: {{body: 9Mi}}, \
+             topicRef: {{name: missing}}}}"
         );
         let found: Vec<_> = judge(&spec).unwrap_err().into_iter().map(|r| (r.field, r.reason)).collect();
         let expected = [
@@ -328,6 +346,8 @@ mod tests {
             ("spec.event.headers", Reason::Invalid),
             ("spec.respond.status", Reason::Invalid),
             ("spec.patience", Reason::Invalid),
+            ("spec.deduplicate.window", Reason::Invalid),
+            ("spec.limits.body", Reason::Invalid),
         ];
         assert_eq!(found, expected.map(|(field, reason)| (field.to_owned(), reason)));
     }

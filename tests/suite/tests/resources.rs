@@ -203,6 +203,25 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
         (
             "Webhook",
             "w",
+            format!("route: {{parentRefs: [{{name: edge}}], hostnames: ['Hooks.example']}}, {NONE}"),
+            "spec.route.hostnames",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], path: /a/../b}}, {NONE}"),
+            "gateways take no empty segment",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], path: '/a%2fb'}}, {NONE}"),
+            "gateways take no empty segment",
+        ),
+        ("Webhook", "w", format!("route: {{parentRefs: [{{name: edge}}], path: '/50%'}}, {NONE}"), "no % without"),
+        (
+            "Webhook",
+            "w",
             format!("route: {{parentRefs: [{{name: edge}}], kong: {{}}}}, {NONE}"),
             "at least one of rateLimit",
         ),
