@@ -29,6 +29,7 @@ mod rounds;
 mod run;
 mod schema;
 mod status;
+mod tasks;
 mod topic;
 mod watch;
 mod webhook;

@@ -27,6 +27,7 @@ use crate::{
     metrics::Metrics,
     rounds::{self, Rounds},
     schema::Schemas,
+    tasks::panicked,
     topic::{self, Farewells, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
     webhook,
@@ -67,11 +68,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         metrics,
     });
     let stop = stop_signal()?;
-    let watches = Watches::start(&context, &clients.watching, &arguments.namespaces);
+    let mut watches = Watches::start(&context, &clients.watching, &arguments.namespaces);
     info!(clusters = context.settings.clusters.len(), namespaces = ?arguments.namespaces, "Operator started");
     let ended = tokio::select! {
         served = health::serve(arguments.status_listen, Arc::clone(&context), watches.answered()) => served,
-        worked = work(&context, &election, &watches, stop) => worked,
+        worked = work(&context, &election, watches.answered(), stop) => worked,
+        panic = watches.panicked() => Err(panic).context("a watch has panicked"),
     };
     info!("Operator stopped");
     ended
@@ -81,13 +83,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn work(
     context: &Arc<Context>,
     election: &Election,
-    watches: &Watches,
+    answered: Answered,
     stop: channel::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let Some(mut held) = election.campaign(stop.clone()).await else { return Ok(()) };
     let unfinished = tokio::select! {
         lost = election.keep(&mut held) => bail!("{lost}; the process ends, so that nothing of it goes on"),
-        unfinished = lead(context, watches.answered(), stop) => unfinished,
+        unfinished = lead(context, answered, stop) => unfinished?,
     };
     match unfinished {
         0 => election.give_back(held).await,
@@ -96,12 +98,13 @@ async fn work(
     Ok(())
 }
 
-/// Works until `stop` is true. Gives the number of passes that did not end in time.
-async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Receiver<bool>) -> usize {
+/// Works until `stop` is true. Gives the number of passes that did not end in time. Error: a part of it panicked,
+/// and the next leader does without that.
+async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Receiver<bool>) -> anyhow::Result<usize> {
     // Which of two Topics is the older one can only be told when both are known.
     tokio::select! {
         () = answered.all() => {}
-        () = stopped(stop.clone()) => return 0,
+        () = stopped(stop.clone()) => return Ok(0),
     }
     let mut looks = JoinSet::new();
     looks.spawn(measure::run(Arc::clone(context)));
@@ -110,12 +113,18 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(Schemas::run(Arc::clone(context)));
     looks.spawn(rounds::run::<Webhook>(Arc::clone(context)));
     looks.spawn(rounds::run::<Integration>(Arc::clone(context)));
-    let (topics, webhooks, integrations) = tokio::join!(
-        controller::run::<Topic>(Arc::clone(context), stop.clone()),
-        controller::run::<Webhook>(Arc::clone(context), stop.clone()),
-        controller::run::<Integration>(Arc::clone(context), stop),
-    );
-    topics + webhooks + integrations
+    let passes = async {
+        let (topics, webhooks, integrations) = tokio::join!(
+            controller::run::<Topic>(Arc::clone(context), stop.clone()),
+            controller::run::<Webhook>(Arc::clone(context), stop.clone()),
+            controller::run::<Integration>(Arc::clone(context), stop),
+        );
+        topics + webhooks + integrations
+    };
+    tokio::select! {
+        unfinished = passes => Ok(unfinished),
+        panic = panicked(&mut looks) => Err(panic).context("what looks at Kafka and the pods has panicked"),
+    }
 }
 
 /// Those by which Kafka clusters and schema registries are reached.

@@ -26,7 +26,10 @@ use kube::{
 };
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 use sluice_model::children::{ChildKind, owner_label};
-use tokio::{sync::watch as channel, task::JoinSet};
+use tokio::{
+    sync::watch as channel,
+    task::{JoinError, JoinSet},
+};
 
 use self::{
     cache::{Cache, Change, Feed, Versioned},
@@ -34,7 +37,7 @@ use self::{
 };
 use crate::{
     backoff::Backoff, children, context::Context, controller::Kind, kubernetes::watch_seconds, queue::Queue,
-    topic::Related,
+    tasks::panicked, topic::Related,
 };
 
 /// Label of everything that Sluice makes.
@@ -188,6 +191,11 @@ impl Watches {
     /// Whether they were answered.
     pub fn answered(&self) -> Answered {
         Answered(self.unanswered.subscribe())
+    }
+
+    /// Waits until one of them panics, and tells with what.
+    pub async fn panicked(&mut self) -> JoinError {
+        panicked(&mut self.tasks).await
     }
 
     fn resources<K: Kind + wakes::Wakes + Related>(
