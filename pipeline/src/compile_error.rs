@@ -4,7 +4,7 @@ use std::fmt;
 
 use vrl::diagnostic::Diagnostic;
 
-use crate::functions;
+use crate::{expansion::Expansion, functions};
 
 /// One complaint about one step or one field of the sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,19 @@ impl CompileError {
         let message = "the values that the program makes have too many parts from here on; make smaller ones, and copy none into \
                        itself";
         Self { part: part.clone(), place, message: message.to_owned() }
+    }
+
+    /// A complaint about an expression that could make an enormous text.
+    pub(crate) fn expands(part: &Part, program: &str, (offset, expansion): (usize, Expansion)) -> Self {
+        let message = match expansion {
+            Expansion::Repeats => {
+                "* repeats a text, which a step may not; say int!(..) or float!(..) of what is to be multiplied"
+            }
+            Expansion::Separates => {
+                "this argument must stand in the program as it is: it is repeated between many parts"
+            }
+        };
+        Self { part: part.clone(), place: Some(place(program, offset)), message: message.to_owned() }
     }
 
     /// The same complaint where the program begins at this byte of a longer text.

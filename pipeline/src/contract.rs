@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{CpuTime, Rejection, budget::Budget, decode, schema::Schema};
+use crate::{CpuTime, Meter, Rejection, budget::Budget, decode, schema::Schema};
 
 /// A schema that bodies are held against.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Contract {
     /// Whether a body is JSON and as the schema says. It never panics and has the budget of a record; `cpu_time` is the calling
     /// thread's.
     pub fn judge(&self, body: &[u8], cpu_time: CpuTime) -> Result<(), Rejection> {
-        let mut budget = Budget::new(cpu_time, body.len());
+        let mut budget = Budget::new(Meter { cpu_time, memory: || 0 }, body.len());
         let value = decode::json(body)?;
         self.0.judge(&value, body.len(), &mut budget).map_err(|mismatch| mismatch.rejection(STAGE))
     }

@@ -1,11 +1,15 @@
 //! Turns a value that steps have changed into bytes, or says what in it JSON cannot hold.
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
 use sluice_crds::Format;
 use vrl::value::Value;
 
 use crate::Media;
 
+/// Longest JSON, in bytes: the largest record that Kafka is given.
+const LONGEST: usize = 16 * 1024 * 1024;
 /// Floats from here on are all integers, and no `i64` any more.
 const BEYOND_INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
@@ -32,7 +36,27 @@ fn not_utf8(path: &str) -> String {
 /// The value as JSON, or what in it JSON cannot hold.
 pub(crate) fn json(value: &Value, original: &[u8]) -> Result<Bytes, String> {
     check(value, original, &mut String::new())?;
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| error.to_string())
+    let mut written = Bounded(Vec::with_capacity(original.len()));
+    serde_json::to_writer(&mut written, value).map_err(|error| error.to_string())?;
+    Ok(written.0.into())
+}
+
+/// Bytes, as many as a record may have. One text can stand at many places of a value and takes memory once; in JSON it takes
+/// it each time.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other(format!("it is longer than {} MiB as JSON", LONGEST / 1024 / 1024)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// JSON would silently get `null` for an infinite number, other characters for bytes that are no text, and a neighbour of
@@ -122,6 +146,12 @@ mod tests {
             let written: Value = serde_json::from_slice(&json(&value, text.as_bytes()).unwrap()).unwrap();
             assert_eq!(written, value, "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_at_many_places_does_not_become_endless() {
+        let value = Value::from(vec![Value::from("x".repeat(1024 * 1024)); 1_000]);
+        assert!(json(&value, b"").unwrap_err().contains("longer than 16 MiB as JSON"));
     }
 
     fn infinite() -> Value {

@@ -8,12 +8,24 @@ use std::sync::LazyLock;
 
 use vrl::compiler::Function;
 
+use crate::texts::{Join, Replace};
+
 /// The functions that steps may call, for the compiler.
 pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
     static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
-        vrl::stdlib::all().into_iter().filter(|function| ALLOWED.contains(&function.identifier())).collect()
+        let allowed = vrl::stdlib::all().into_iter().filter(|function| ALLOWED.contains(&function.identifier()));
+        allowed.map(bounded).collect()
     });
     &FUNCTIONS
+}
+
+/// The same, with a bound on what it makes.
+fn bounded(function: Box<dyn Function>) -> Box<dyn Function> {
+    match function.identifier() {
+        "join" => Box::new(Join),
+        "replace" => Box::new(Replace),
+        _ => function,
+    }
 }
 
 /// Whether the language has this function and steps may not call it.

@@ -10,7 +10,7 @@ use vrl::{
 };
 
 use crate::{
-    Code, CompileError, CpuTime, Envelope, Media, Message, Record, Rejection, Verdict, address::Addressing, decode,
+    Code, CompileError, Envelope, Media, Message, Meter, Record, Rejection, Verdict, address::Addressing, decode,
     metadata, request::Request, step::Step, work::Work,
 };
 
@@ -60,14 +60,14 @@ impl Pipeline {
         Ok(Self { decode: decode.clone(), steps: compiled, destination, reads_metadata })
     }
 
-    /// Judges one record. Never panics, whatever the record holds. A record that takes more than its share of `cpu_time`,
-    /// which is the calling thread's, is rejected.
-    pub fn apply(&self, record: &Record, cpu_time: CpuTime) -> Verdict {
-        self.judge(record, cpu_time).unwrap_or_else(Verdict::Reject)
+    /// Judges one record. Never panics, whatever the record holds. A record that takes more than its share of CPU or
+    /// memory, as `meter` tells of the calling thread, is rejected.
+    pub fn apply(&self, record: &Record, meter: Meter) -> Verdict {
+        self.judge(record, meter).unwrap_or_else(Verdict::Reject)
     }
 
-    fn judge(&self, record: &Record, cpu_time: CpuTime) -> Result<Verdict, Rejection> {
-        let mut work = Work::new(record, &self.decode, self.metadata(record), cpu_time);
+    fn judge(&self, record: &Record, meter: Meter) -> Result<Verdict, Rejection> {
+        let mut work = Work::new(record, &self.decode, self.metadata(record), meter);
         for step in &self.steps {
             if step.run(&mut work)?.is_break() {
                 return Ok(Verdict::Skip { step: step.name.clone() });

@@ -11,7 +11,9 @@ use vrl::{
     value::Value,
 };
 
-use crate::{Code, CompileError, Part, budget::Budget, complexity, functions, growth, metadata, target::StepTarget};
+use crate::{
+    Code, CompileError, Part, budget::Budget, complexity, expansion, functions, growth, metadata, target::StepTarget,
+};
 
 /// Why a program gave nothing for a record.
 #[derive(Debug)]
@@ -98,6 +100,9 @@ fn compile(part: &Part, source: &str, types: &TypeState, config: CompileConfig) 
     }
     if let Some(offset) = growth::too_large_at(source, types.external.target_kind()) {
         return Err(vec![CompileError::too_large(part, source, offset)]);
+    }
+    if let Some((offset, expansion)) = expansion::first(source) {
+        return Err(vec![CompileError::expands(part, source, (offset, expansion))]);
     }
     let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
         .map_err(|found| found.iter().map(|error| CompileError::of(part, source, error)).collect::<Vec<_>>())?;

@@ -241,7 +241,11 @@ mod tests {
 
     fn judge(schema: &Value, value: &Value) -> Result<(), Mismatch> {
         let schema = Schema::compile(schema).unwrap_or_else(|error| panic!("{error}"));
-        schema.judge(value, value.to_string().len(), &mut Budget::new(|| std::time::Duration::ZERO, 0))
+        schema.judge(
+            value,
+            value.to_string().len(),
+            &mut Budget::new(Meter { cpu_time: || std::time::Duration::ZERO, memory: || 0 }, 0),
+        )
     }
 
     #[test]

@@ -4,12 +4,7 @@
 use bytes::Bytes;
 use sluice_crds::Decode;
 
-use crate::{
-    Code, Media, Record, Rejection,
-    budget::{Budget, CpuTime},
-    decode, encode,
-    target::StepTarget,
-};
+use crate::{Code, Media, Meter, Record, Rejection, budget::Budget, decode, encode, target::StepTarget};
 
 pub(crate) struct Work<'a> {
     record: &'a Record,
@@ -25,13 +20,13 @@ pub(crate) struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// `metadata` is what programs see of it.
-    pub(crate) fn new(record: &'a Record, decode: &'a Decode, metadata: vrl::value::Value, cpu_time: CpuTime) -> Self {
+    pub(crate) fn new(record: &'a Record, decode: &'a Decode, metadata: vrl::value::Value, meter: Meter) -> Self {
         let size = record.value.as_ref().map_or(0, Bytes::len);
         Self {
             record,
             decode,
             target: StepTarget { value: vrl::value::Value::Null, metadata, changed: false },
-            budget: Budget::new(cpu_time, size),
+            budget: Budget::new(meter, size),
             decoded: false,
             changed_by: None,
             encoded: None,

@@ -76,7 +76,7 @@ fn a_record_without_a_place_is_a_data_error_of_the_sink() {
         (&by_partition, r#"{"id": 2147483648}"#, Code::InvalidAddress, "kafka.partition would be 2147483648"),
         (&by_partition, r#"{"id": "x"}"#, Code::StepFailed, "kafka.partition has no value"),
     ] {
-        let verdict = compiled(sink, &[]).apply(&record(Some(body)), no_time);
+        let verdict = compiled(sink, &[]).apply(&record(Some(body)), UNMEASURED);
         let Verdict::Reject(Rejection { stage, code: found, message: says }) = verdict else { panic!("{verdict:?}") };
         assert!(found == code && says.starts_with(message), "{body}: {found} {says}");
         assert_eq!(stage, if code == Code::InvalidJson { "decode" } else { "kafka" });
@@ -124,15 +124,13 @@ fn compiled(sink: &KafkaSinkConfig, steps: &[StepConfig]) -> Pipeline {
 }
 
 fn delivered(sink: &KafkaSinkConfig, steps: &[StepConfig], body: Option<&str>) -> Message {
-    match compiled(sink, steps).apply(&record(body), no_time) {
+    match compiled(sink, steps).apply(&record(body), UNMEASURED) {
         Verdict::Deliver(message) => message,
         other => panic!("{other:?}"),
     }
 }
 
-fn no_time() -> Duration {
-    Duration::ZERO
-}
+const UNMEASURED: Meter = Meter { cpu_time: || Duration::ZERO, memory: || 0 };
 
 fn record(body: Option<&str>) -> Record {
     Record {

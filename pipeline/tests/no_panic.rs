@@ -20,7 +20,7 @@ proptest! {
             topic: "t".into(), partition: 0, offset: 0, timestamp: Some(time), log_append_time: false, key, value: Some(value), headers,
         };
         for pipeline in PIPELINES.iter() {
-            if let Verdict::Deliver(Message { value, media: Media::Json, .. }) = pipeline.apply(&record, || Duration::ZERO) {
+            if let Verdict::Deliver(Message { value, media: Media::Json, .. }) = pipeline.apply(&record, Meter { cpu_time: || Duration::ZERO, memory: || 0 }) {
                 let parsed: Result<serde_json::Value, _> = serde_json::from_slice(value.as_deref().unwrap());
                 prop_assert!(parsed.is_ok(), "{:?}", value);
             }

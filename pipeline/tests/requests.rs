@@ -20,7 +20,7 @@ fn a_request_is_made_of_the_record_as_the_steps_left_it() {
     };
     let steps =
         [StepConfig { name: "map".into(), operation: Operation::Map(".account = upcase(string!(.account))".into()) }];
-    let of = |body: &str| request(&compiled(&sink, &steps).apply(&record(Some(body)), no_time));
+    let of = |body: &str| request(&compiled(&sink, &steps).apply(&record(Some(body)), UNMEASURED));
     let made = of(r#"{"account": "a/b c?", "n": 7, "dry": true, "currency": "€"}"#);
     let url = "https://api.example:8443/v2/accounts/A%2FB%20C%3F/7-x?dry=true&currency=%E2%82%AC&fixed=a%26b";
     assert_eq!((made.method, made.url.as_str(), made.has_body), (HttpMethod::Put, url, true));
@@ -31,7 +31,7 @@ fn a_request_is_made_of_the_record_as_the_steps_left_it() {
 #[test]
 fn a_request_in_which_records_have_no_say_is_made_once() {
     let pipeline = compiled(&HttpSinkConfig::new("http://api.example"), &[]);
-    let [one, other] = ["1", "2"].map(|body| pipeline.apply(&record(Some(body)), no_time));
+    let [one, other] = ["1", "2"].map(|body| pipeline.apply(&record(Some(body)), UNMEASURED));
     let (Verdict::Deliver(one), Verdict::Deliver(other)) = (one, other) else { panic!() };
     let (Envelope::Http(one), Envelope::Http(other)) = (one.envelope, other.envelope) else { panic!() };
     assert!(std::sync::Arc::ptr_eq(&one, &other));
@@ -41,7 +41,7 @@ fn a_request_in_which_records_have_no_say_is_made_once() {
 fn a_record_never_changes_which_part_of_an_api_is_called() {
     let sink = HttpSinkConfig::new("http://api.example/a/{{ .id }}/b");
     let pipeline = compiled(&sink, &[]);
-    let judge = |id: serde_json::Value| pipeline.apply(&record(Some(&json!({ "id": id }).to_string())), no_time);
+    let judge = |id: serde_json::Value| pipeline.apply(&record(Some(&json!({ "id": id }).to_string())), UNMEASURED);
     for (id, expected) in [
         (json!("../c"), "..%2Fc"),
         (json!("..."), "..."),
@@ -68,7 +68,7 @@ fn a_record_never_changes_which_part_of_an_api_is_called() {
         assert!(rejection.message.starts_with(message), "{}", rejection.message);
     }
     let dots = compiled(&HttpSinkConfig::new("http://api.example/a/%2E{{ .id }}"), &[]);
-    assert_eq!(rejection(dots.apply(&record(Some(r#"{"id": "."}"#)), no_time)).code, Code::InvalidRequest);
+    assert_eq!(rejection(dots.apply(&record(Some(r#"{"id": "."}"#)), UNMEASURED)).code, Code::InvalidRequest);
     let rounded = rejection(judge(serde_json::from_str("18446744073709551615").unwrap()));
     assert!(rounded.message.contains("an integer of more than 64 bits"), "{}", rounded.message);
 }
@@ -76,7 +76,7 @@ fn a_record_never_changes_which_part_of_an_api_is_called() {
 #[test]
 fn a_header_holds_one_line() {
     let sink = HttpSinkConfig { headers: texts(&[("X-Id", "{{ .id }}")]), ..HttpSinkConfig::new("http://h/") };
-    let judge = |id: &str| compiled(&sink, &[]).apply(&record(Some(&json!({ "id": id }).to_string())), no_time);
+    let judge = |id: &str| compiled(&sink, &[]).apply(&record(Some(&json!({ "id": id }).to_string())), UNMEASURED);
     for id in ["a\r\nX-Admin: 1", "a\n", "a\u{0}", "a\u{7f}"] {
         let rejection = rejection(judge(id));
         assert_eq!(rejection.code, Code::InvalidRequest, "{id:?}");
@@ -97,11 +97,11 @@ fn a_request_without_a_body_needs_no_value() {
             ..HttpSinkConfig::new(url)
         },
     ] {
-        let verdict = compiled(&sink, &[]).apply(&tombstone, no_time);
+        let verdict = compiled(&sink, &[]).apply(&tombstone, UNMEASURED);
         assert!(!request(&verdict).has_body, "{sink:?}");
         assert!(matches!(verdict, Verdict::Deliver(Message { value: None, .. })));
     }
-    let rejection = rejection(compiled(&HttpSinkConfig::new(url), &[]).apply(&tombstone, no_time));
+    let rejection = rejection(compiled(&HttpSinkConfig::new(url), &[]).apply(&tombstone, UNMEASURED));
     assert_eq!(rejection.code, Code::NoValue);
 }
 
@@ -109,7 +109,7 @@ fn a_request_without_a_body_needs_no_value() {
 fn a_program_that_fails_or_gives_no_method_makes_a_data_error() {
     let judge = |method: &str| {
         let sink = HttpSinkConfig { method: method.into(), ..HttpSinkConfig::new("http://h/") };
-        rejection(compiled(&sink, &[]).apply(&record(Some("{}")), no_time))
+        rejection(compiled(&sink, &[]).apply(&record(Some("{}")), UNMEASURED))
     };
     let rejection = judge("{{ string!(.method) }}");
     assert_eq!(rejection.code, Code::StepFailed);
@@ -173,9 +173,7 @@ fn rejection(verdict: Verdict) -> sluice_pipeline::Rejection {
     if let Verdict::Reject(rejection) = verdict { rejection } else { panic!("{verdict:?}") }
 }
 
-fn no_time() -> Duration {
-    Duration::ZERO
-}
+const UNMEASURED: Meter = Meter { cpu_time: || Duration::ZERO, memory: || 0 };
 
 fn record(body: Option<&str>) -> Record {
     Record {

@@ -8,7 +8,7 @@ use sluice_crds::{
     Decode, Format,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, CpuTime, Envelope, Header, Media, Message, Part, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, Envelope, Header, Media, Message, Meter, Part, Pipeline, Record, Verdict};
 
 #[test]
 fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
@@ -73,7 +73,7 @@ fn what_cannot_be_processed_is_rejected_with_stage_code_and_reason() {
 #[test]
 fn a_tombstone_can_be_held_back_given_a_value_or_is_rejected() {
     let tombstone = Record { value: None, ..record("") };
-    let verdict = |steps: &[StepConfig]| judged(&compiled(Format::Json, steps), &tombstone, no_time);
+    let verdict = |steps: &[StepConfig]| judged(&compiled(Format::Json, steps), &tombstone, UNMEASURED);
     assert_eq!(verdict(&[filter(". != null")]), Verdict::Skip { step: "filter".into() });
     assert_eq!(verdict(&[map(". = {\"deleted\": %key}")]), deliver(r#"{"deleted":"k"}"#));
     assert!(matches!(verdict(&[]), Verdict::Reject(rejection) if rejection.code == Code::NoValue));
@@ -90,7 +90,7 @@ fn texts_and_bytes_go_through_steps_as_what_they_are() {
         (Format::Bytes, vec![map(". = decode_base64!(.)")], "/w==", delivered(&[0xff], Media::Bytes)),
         (Format::Bytes, vec![map(". = {\"data\": encode_base64(string!(.))}")], "a", deliver(r#"{"data":"YQ=="}"#)),
     ] {
-        assert_eq!(judged(&compiled(format, &steps), &record(body), no_time), expected, "{format:?} {steps:?}");
+        assert_eq!(judged(&compiled(format, &steps), &record(body), UNMEASURED), expected, "{format:?} {steps:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn texts_and_bytes_go_through_steps_as_what_they_are() {
 fn a_value_is_looked_at_only_where_somebody_needs_it() {
     let unread = |steps: &[StepConfig]| Pipeline::compile(&Decode::default(), steps, None).unwrap();
     for steps in [vec![], vec![filter("%key == \"k\"")]] {
-        assert_eq!(unread(&steps).apply(&record("{"), no_time), deliver("{"), "{steps:?}");
+        assert_eq!(unread(&steps).apply(&record("{"), UNMEASURED), deliver("{"), "{steps:?}");
     }
     for steps in [
         vec![filter("exists(.a) || true")],
@@ -108,7 +108,7 @@ fn a_value_is_looked_at_only_where_somebody_needs_it() {
         vec![map("del(.a)")],
         vec![validate(json!(true))],
     ] {
-        let verdict = unread(&steps).apply(&record("{"), no_time);
+        let verdict = unread(&steps).apply(&record("{"), UNMEASURED);
         assert!(matches!(verdict, Verdict::Reject(rejection) if rejection.code == Code::InvalidJson), "{steps:?}");
     }
 }
@@ -143,7 +143,8 @@ fn a_record_that_takes_more_than_its_share_of_cpu_is_rejected() {
     let program = ".b = upcase(downcase(string!(.a)))\n".repeat(400);
     let body = serde_json::to_string(&json!({"a": "ä".repeat(400_000)})).unwrap();
     let begin = thread_time();
-    let verdict = compiled(Format::Json, &[map(&program)]).apply(&record(&body), thread_time);
+    let verdict =
+        compiled(Format::Json, &[map(&program)]).apply(&record(&body), Meter { cpu_time: thread_time, ..UNMEASURED });
     let Verdict::Reject(rejection) = verdict else { panic!("it was not rejected") };
     assert_eq!((rejection.code, rejection.message.contains("100 ms of CPU")), (Code::TooMuchWork, true));
     let took = thread_time().saturating_sub(begin);
@@ -199,20 +200,18 @@ fn all_wrong_steps_are_named_together() {
 }
 
 fn apply(steps: &[StepConfig], body: &str) -> Verdict {
-    judged(&compiled(Format::Json, steps), &record(body), no_time)
+    judged(&compiled(Format::Json, steps), &record(body), UNMEASURED)
 }
 
 /// What a pipeline says about a record; the request of the sink is no matter of steps.
-fn judged(pipeline: &Pipeline, record: &Record, cpu_time: CpuTime) -> Verdict {
-    match pipeline.apply(record, cpu_time) {
+fn judged(pipeline: &Pipeline, record: &Record, meter: Meter) -> Verdict {
+    match pipeline.apply(record, meter) {
         Verdict::Deliver(message) => Verdict::Deliver(Message { envelope: Envelope::None, ..message }),
         other => other,
     }
 }
 
-fn no_time() -> Duration {
-    Duration::ZERO
-}
+const UNMEASURED: Meter = Meter { cpu_time: || Duration::ZERO, memory: || 0 };
 
 fn compiled(format: Format, steps: &[StepConfig]) -> Pipeline {
     let decode = Decode { format, ..Decode::default() };

@@ -7,11 +7,11 @@ use sluice_pipeline::{Message, Pipeline, Record, Verdict};
 
 use crate::{
     config::Job,
-    cpu,
     dead_letters::{DeadLetters, Failed},
     engine::{End, Task},
     sink::{Outgoing, Sink},
     status::{Area, Status},
+    usage,
 };
 
 /// What all records of a worker have in common.
@@ -38,7 +38,7 @@ impl Flow {
 
     /// What is to become of a record.
     pub(crate) fn judge(&self, record: &Record) -> Verdict {
-        self.pipeline.apply(record, cpu::thread_time)
+        self.pipeline.apply(record, usage::METER)
     }
 
     /// Does one thing for a record, once.

@@ -19,7 +19,6 @@
 mod batched;
 mod breaker;
 mod config;
-mod cpu;
 mod dead_letters;
 mod engine;
 mod flow;
@@ -35,6 +34,7 @@ mod source;
 mod status;
 mod stopwatch;
 mod told;
+mod usage;
 
 pub use options::{LogFormat, Options};
 pub use run::run;

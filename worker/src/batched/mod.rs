@@ -34,13 +34,13 @@ use self::{
 };
 use crate::{
     config::Job,
-    cpu,
     dead_letters::Letters,
     engine::until,
     retry::{Failure, patience},
     sink::DeliveryError,
     source::{Command, CommandSender, Commit, Event, PartitionId, Source},
     status::{Area, Status},
+    usage,
 };
 
 /// What all batches of a worker have in common.
@@ -182,7 +182,7 @@ impl Engine {
     fn begin(&mut self) {
         let pipeline = &self.delivering.pipeline;
         let begin = Instant::now();
-        let judge = |record: &Record| pipeline.apply(record, cpu::thread_time);
+        let judge = |record: &Record| pipeline.apply(record, usage::METER);
         if !self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING) {
             return;
         }
