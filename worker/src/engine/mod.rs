@@ -14,7 +14,7 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{future, mem, sync::Arc, thread, time::Duration};
 
 use chrono::Utc;
 use slotmap::SecondaryMap;
@@ -35,13 +35,17 @@ use self::{
 };
 use crate::{
     flow::Flow,
-    source::{Command, CommandSender, Commit, DRAIN, Event, Extent, PartitionId, Place, Source, Start},
+    source::{Batch, Command, CommandSender, Commit, DRAIN, Event, Extent, PartitionId, Place, Source, Start},
 };
 
 /// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Work whose end is looked at in one turn.
 const BATCH: usize = 256;
+/// How long records are judged in one turn, about, and how many between two looks at the clock: each may take its share of time,
+/// and all else waits meanwhile.
+const JUDGING: Duration = Duration::from_millis(100);
+const JUDGED: usize = 16;
 
 /// The heart of a worker.
 struct Engine {
@@ -52,6 +56,8 @@ struct Engine {
     leases: SecondaryMap<HoldKey, CancellationToken>,
     ends: Ends,
     drain: Option<Drain>,
+    /// Records that were read and are not judged yet. What else the source tells comes after them.
+    unjudged: Option<Batch>,
 }
 
 type Ends = mpsc::UnboundedSender<Result<Done, Panicked>>;
@@ -91,10 +97,11 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     loop {
         engine.go_on();
         tokio::select! {
-            event = events.recv() => match event {
+            event = events.recv(), if engine.unjudged.is_none() => match event {
                 Some(event) => engine.handle(event),
                 None => return Ok(()),
             },
+            () = future::ready(()), if engine.unjudged.is_some() => engine.judge(),
             _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
             () = until(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
@@ -110,8 +117,8 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
 /// Ends at the time; never without one.
 pub(crate) async fn until(time: Option<Instant>) {
     match time {
-        Some(time) => drop(timeout_at(time, std::future::pending::<()>()).await),
-        None => std::future::pending().await,
+        Some(time) => drop(timeout_at(time, future::pending::<()>()).await),
+        None => future::pending().await,
     }
 }
 
@@ -122,13 +129,13 @@ fn now() -> Moment {
 impl Engine {
     fn new(flow: Arc<Flow>, commands: CommandSender, ends: Ends) -> Self {
         let schedule = Schedule::new(flow.delivery.clone(), flow.sink.name(), Instant::now().into_std());
-        Self { flow, schedule, commands, leases: SecondaryMap::new(), ends, drain: None }
+        Self { flow, schedule, commands, leases: SecondaryMap::new(), ends, drain: None, unjudged: None }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Assigned(starts) => starts.into_iter().for_each(|start| self.hold(start)),
-            Event::Records(batch) => self.schedule.receive(batch, now(), |record| self.flow.judge(record)),
+            Event::Records(batch) => self.unjudged = Some(batch),
             Event::Reached(positions) => self.schedule.reach(&positions),
             Event::Revoked(partitions, settled) => {
                 self.schedule.drain(&partitions);
@@ -140,6 +147,18 @@ impl Engine {
             // A source that no longer listens is gone, and its partitions with it.
             Event::Misplaced(extent, place) => drop(place.send(self.place(extent))),
         }
+    }
+
+    /// Judges some of the records that were read.
+    fn judge(&mut self) {
+        let Some(mut batch) = self.unjudged.take() else { return };
+        let begin = Instant::now();
+        while begin.elapsed() < JUDGING && !batch.records.is_empty() {
+            let rest = batch.records.split_off(batch.records.len().min(JUDGED));
+            let some = Batch { partition: batch.partition.clone(), records: mem::replace(&mut batch.records, rest) };
+            self.schedule.receive(some, now(), |record| self.flow.judge(record));
+        }
+        self.unjudged = (!batch.records.is_empty()).then_some(batch);
     }
 
     fn hold(&mut self, start: Start) {

@@ -369,7 +369,7 @@ fn flow(fates: BTreeMap<(i32, i64), Fate>, delivery: Delivery, writer: ScriptedW
     Arc::new(Flow::new(&job, pipeline, sink, dead_letters, Arc::new(Status::new(&job))))
 }
 
-fn job(delivery: Delivery) -> Job {
+pub(crate) fn job(delivery: Delivery) -> Job {
     let config = WorkerConfig {
         integration: NamespacedName { namespace: "shop".into(), name: "test".into() },
         source: SourceConfig::Kafka {

@@ -199,7 +199,11 @@ impl Status {
     }
 
     fn is_alive(&self) -> bool {
-        let silence = self.age().saturating_sub(self.heartbeat.load(Ordering::Relaxed));
+        self.is_alive_at(self.age())
+    }
+
+    fn is_alive_at(&self, age: u64) -> bool {
+        let silence = age.saturating_sub(self.heartbeat.load(Ordering::Relaxed));
         Duration::from_millis(silence) < SILENCE
     }
 
@@ -268,4 +272,22 @@ impl Counts {
 /// Nothing panics while it holds one of these locks; if it did, the counts would still be whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::Delivery;
+
+    use super::*;
+    use crate::engine::tests::job;
+
+    #[test]
+    fn a_source_without_a_sign_of_life_for_a_minute_hangs() {
+        let status = Status::new(&job(Delivery::default()));
+        assert!(status.is_alive_at(59_999));
+        assert!(!status.is_alive_at(60_000));
+        status.heartbeat.store(30_000, Ordering::Relaxed);
+        assert!(status.is_alive_at(89_999));
+        assert!(!status.is_alive_at(90_000));
+    }
 }

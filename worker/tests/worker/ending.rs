@@ -80,17 +80,21 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
     let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
     let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
     place.write(numbered(0..1)).await;
+    let mut first_killed_at = None;
     for lives in 1..=3 {
         let worker = Worker::start(&config);
         crate::until("attempts", async || api.requests().len(), |seen| *seen >= 2 * lives).await;
         place.until_noted().await;
         worker.kill();
+        first_killed_at.get_or_insert_with(chrono::Utc::now);
     }
     let _worker = Worker::start(&config);
     let letter = place.dead_letters(1).await.remove(0);
     place.until_no_lag().await;
     let header = |name: &str| letter.headers.iter().find(|header| header.0 == name).unwrap().1.clone().unwrap();
     assert_eq!(header("sluice-attempts"), ATTEMPTS.to_string().into_bytes());
+    let first_failed_at = String::from_utf8(header("sluice-first-failed-at")).unwrap();
+    assert!(first_failed_at.parse::<chrono::DateTime<chrono::Utc>>().unwrap() < first_killed_at.unwrap());
     // An attempt between the last note and the kill is not counted; each of the three kills can cost one.
     let made = api.requests().len();
     assert!((ATTEMPTS as usize..=ATTEMPTS as usize + 3).contains(&made), "{made} attempts");
