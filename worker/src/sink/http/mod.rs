@@ -9,7 +9,12 @@ mod oauth2;
 mod session;
 mod token;
 
-use std::{collections::BTreeMap, error::Error, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use reqwest::{
@@ -22,6 +27,7 @@ use sluice_crds::{
 };
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Envelope, HttpRequest};
+use tokio::time::{Instant, timeout_at};
 
 use self::{
     session::{Session, Sessions},
@@ -42,6 +48,8 @@ pub(crate) struct HttpSink {
     idempotency_header: HeaderName,
     /// Values of headers that no message may tell.
     secrets: Vec<String>,
+    /// How long an attempt may take, with all its requests.
+    timeout: Duration,
 }
 
 /// Headers whose values a message may tell.
@@ -69,6 +77,7 @@ impl HttpSink {
             headers: header_map(&headers)?,
             idempotency_header: idempotency_header.context("delivery.idempotencyKey.header is no name of a header")?,
             secrets: secrets(&headers),
+            timeout: delivery.timeout.get(),
         })
     }
 
@@ -77,11 +86,12 @@ impl HttpSink {
     pub(crate) async fn deliver(&self, outgoing: &Outgoing<'_>) -> Result<(), DeliveryError> {
         self.refused.map_or(Ok(()), |refused| Err(forbidden(&refused)))?;
         let session = self.sessions.current();
-        let mut token = self.token(&session, None).await?;
-        let mut response = self.send(&session, outgoing, token.as_deref()).await?;
+        let deadline = Instant::now() + self.timeout;
+        let mut token = self.token(&session, None, deadline).await?;
+        let mut response = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
         if let (StatusCode::UNAUTHORIZED, Some(refused)) = (response.status(), &token) {
-            token = self.token(&session, Some(refused)).await?;
-            response = self.send(&session, outgoing, token.as_deref()).await?;
+            token = self.token(&session, Some(refused), deadline).await?;
+            response = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
         }
         self.judge(&session, response, token.as_deref()).await
     }
@@ -90,10 +100,11 @@ impl HttpSink {
         &self,
         session: &Session,
         refused: Option<&Arc<Token>>,
+        deadline: Instant,
     ) -> Result<Option<Arc<Token>>, DeliveryError> {
-        session
-            .token(refused)
-            .await
+        let in_time = timeout_at(deadline, session.token(refused)).await;
+        in_time
+            .unwrap_or_else(|_| Err(no_token_within(self.timeout)))
             .map_err(|error| DeliveryError { message: self.without_secrets(session, error.message, None), ..error })
     }
 
@@ -101,9 +112,10 @@ impl HttpSink {
         &self,
         session: &Session,
         outgoing: &Outgoing<'_>,
-        token: Option<&Token>,
+        (token, deadline): (Option<&Token>, Instant),
     ) -> Result<Response, DeliveryError> {
         let mut request = self.request(outgoing);
+        *request.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
         session.sign(&mut request, token);
         session.client.execute(request).await.map_err(|error| self.no_answer(session, error))
     }
@@ -178,6 +190,11 @@ impl HttpSink {
         let message = session.without_secrets(message, token);
         self.secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"))
     }
+}
+
+fn no_token_within(timeout: Duration) -> DeliveryError {
+    let message = format!("no access token within the {timeout:?} of an attempt");
+    DeliveryError { failure: Failure::Passing { retry_after: None }, code: "Timeout".to_owned(), message }
 }
 
 /// The platform team may change its mind, or a name its address: it may pass.
