@@ -10,6 +10,7 @@ export SLUICE_TEST_CLUSTER ?= test
 
 # Always the whole workspace with all targets: with a part of it the dependencies get other features, and are built once more.
 BUILD := cargo build --locked --workspace --all-targets
+RELEASE := cargo build --locked --workspace --bins --release
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
 .PHONY: help demo demo-down test bench-status bench-topics bench-webhook bench-worker unit lint generate prerequisites
@@ -31,19 +32,19 @@ test: prerequisites ## Every test, on the real components
 	cargo test --locked --workspace --no-fail-fast
 
 bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cost, at rest and while records come
-	cargo build --locked --release -p sluice-operator -p sluice-suite --bins
+	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/bench-status
 
 bench-topics: prerequisites ## What 100, 1,000 and 5,000 Topics cost, beside the least possible work
-	cargo build --locked --release -p sluice-operator -p sluice-suite --bins
+	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/bench-topics
 
 bench-webhook: prerequisites ## What a receiver costs, beside a handler that checks nothing and beside other programs
-	cargo build --locked --release -p sluice-receiver -p sluice-suite --bins
+	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/bench-webhook
 
 bench-worker: prerequisites ## What a worker costs, beside loops of the client library and beside another program
-	cargo build --locked --release -p sluice-worker -p sluice-suite --bins
+	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/bench-worker
 
 unit: ## What needs no cluster

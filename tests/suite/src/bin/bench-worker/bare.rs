@@ -1,9 +1,15 @@
-//! The least that copies records: rdkafka's consumer and producer in one loop, without promises. With `Transform` it filters and maps with
-//! serde_json, as one would by hand.
+//! The least that does the same: rdkafka's consumer and producer, or hyper, in one loop, without promises. Filter and map are done
+//! with serde_json, as one would by hand.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rdkafka::{
     ClientConfig, Message,
     config::RDKafkaLogLevel,
@@ -12,11 +18,15 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord},
 };
 use serde::{Deserialize, Serialize};
+use tokio::{net::TcpStream, sync::mpsc};
 
-use crate::{SOURCE, subject::Job};
+use crate::job::Job;
 
 /// The first argument of this program where it is to be the loop.
 pub(crate) const ARGUMENT: &str = "bare";
+const CONNECTIONS: usize = 64;
+/// Records that wait for each connection.
+const WAITING: usize = 16;
 
 /// What is left of a record.
 #[derive(Deserialize, Serialize)]
@@ -29,18 +39,27 @@ struct Purchase<'a> {
     note: &'a str,
 }
 
-/// `arguments` are the broker, the topic to write to, and the job. Runs until it is killed.
-pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let [kafka, target, job] = arguments else { bail!("bare BROKER TOPIC JOB") };
+/// `arguments` are the broker, the topic to read, where to deliver, the consumer group and the job. Runs until it is killed.
+pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let [kafka, source, target, group, job] = arguments else { bail!("bare BROKER SOURCE TARGET GROUP JOB") };
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
-        .set("group.id", target)
+        .set("group.id", group)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.queue.backoff.ms", "5")
         .set_log_level(RDKafkaLogLevel::Error)
         .create()?;
+    consumer.subscribe(&[source])?;
+    let job = Job::ALL.into_iter().find(|known| known.name() == job).context("a job")?;
+    match job.delay() {
+        Some(_) => request(consumer, target).await,
+        None => tokio::task::block_in_place(|| copy(&consumer, kafka, target, job)),
+    }
+}
+
+fn copy(consumer: &BaseConsumer, kafka: &str, target: &str, job: Job) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("acks", "all")
@@ -49,14 +68,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .set("compression.type", "lz4")
         .set("partitioner", "murmur2_random")
         .create()?;
-    consumer.subscribe(&[SOURCE])?;
-    let transforms = job == Job::Transform.name();
     loop {
         producer.poll(Duration::ZERO);
-        let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
+        let Some(message) = consumer.poll(Duration::from_millis(5)) else { continue };
         let message = message?;
         let (key, value) = (message.key().unwrap_or_default(), message.payload().context("records have a value")?);
-        if !transforms {
+        if job == Job::Copy {
             send(&producer, target, key, value)?;
             continue;
         }
@@ -77,4 +94,36 @@ fn send(producer: &BaseProducer, target: &str, key: &[u8], value: &[u8]) -> anyh
         };
         producer.poll(Duration::from_millis(10));
     }
+}
+
+/// Each connection has a queue of its own, and one request at a time.
+async fn request(consumer: BaseConsumer, api: &str) -> anyhow::Result<()> {
+    let (queues, connections): (Vec<_>, Vec<_>) = (0..CONNECTIONS).map(|_| mpsc::channel::<Bytes>(WAITING)).unzip();
+    thread::spawn(move || {
+        for queue in queues.iter().cycle() {
+            let message = consumer.iter().next().context("it waits for the next")??;
+            let value = message.payload().context("records have a value")?;
+            queue.blocking_send(Bytes::copy_from_slice(value))?;
+        }
+        anyhow::Ok(())
+    });
+    let connections = connections.into_iter().map(|queue| tokio::spawn(post(api.to_owned(), queue)));
+    for ended in try_join_all(connections).await? {
+        ended?;
+    }
+    bail!("the consumer has ended")
+}
+
+async fn post(api: String, mut queue: mpsc::Receiver<Bytes>) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(&api).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    while let Some(body) = queue.recv().await {
+        let request = Request::post("/").header(header::HOST, &api).header(header::CONTENT_TYPE, "application/json");
+        let answer = sender.send_request(request.body(Full::new(body))?).await?;
+        ensure!(answer.status().is_success(), "{}", answer.status());
+        answer.into_body().collect().await?;
+    }
+    Ok(())
 }

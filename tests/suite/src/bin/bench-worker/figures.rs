@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use sluice_suite::verdict::{At, median, tell};
 
-use crate::subject::{Job, Kind};
+use crate::{job::Job, paced::Latency, subject::Kind};
 
 /// One measurement, of records that were read.
 #[derive(Clone, Copy)]
@@ -18,37 +18,63 @@ pub(crate) struct Sample {
 }
 
 #[derive(Default)]
-pub(crate) struct Figures(BTreeMap<(Job, Kind), Vec<Sample>>);
+pub(crate) struct Figures {
+    samples: BTreeMap<(Job, Kind), Vec<Sample>>,
+    latencies: BTreeMap<(Job, Kind), Vec<Latency>>,
+}
 
 type Value = fn(&Sample) -> f64;
 
 impl Figures {
     pub(crate) fn take(&mut self, job: Job, kind: Kind, sample: Sample) {
-        self.0.entry((job, kind)).or_default().push(sample);
+        self.samples.entry((job, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn take_latency(&mut self, job: Job, kind: Kind, latency: Latency) {
+        self.latencies.entry((job, kind)).or_default().push(latency);
     }
 
     pub(crate) fn print(&self) {
         println!("| job | program | records/s | CPU s per million | peak memory |");
         println!("|---|---|---:|---:|---:|");
-        for ((job, kind), samples) in &self.0 {
+        for ((job, kind), samples) in &self.samples {
             let of = |value: Value| median(samples.iter().map(value).collect());
             let (rate, cpu, memory) = (of(|one| one.rate), of(|one| one.cpu), of(|one| one.memory));
             println!("| {} | {} | {rate:.0} | {cpu:.2} | {memory:.0} MiB |", job.name(), kind.name());
         }
+        println!();
+        println!("| job at 2,000 records/s | program | p50 | p99 |");
+        println!("|---|---|---:|---:|");
+        for ((job, kind), latencies) in &self.latencies {
+            let of = |value: fn(&Latency) -> f64| median(latencies.iter().map(value).collect());
+            let (middle, p99) = (of(|one| one.median), of(|one| one.p99));
+            println!("| {} | {} | {middle:.1} ms | {p99:.1} ms |", job.name(), kind.name());
+        }
+        println!();
+        self.judge();
+    }
+
+    fn judge(&self) {
         let (rate, cpu, memory): (Value, Value, Value) = (|one| one.rate, |one| one.cpu, |one| one.memory);
         self.verdict((Job::Copy, Kind::Bare), "rate", rate, At::Least(0.8));
         self.verdict((Job::Copy, Kind::Bare), "CPU", cpu, At::Most(1.5));
         self.verdict((Job::Transform, Kind::Bare), "CPU", cpu, At::Most(2.0));
-        for job in Job::ALL {
+        self.verdict((Job::Quick, Kind::Bare), "rate", rate, At::Least(0.85));
+        self.verdict((Job::Slow, Kind::Bare), "rate", rate, At::Least(0.85));
+        for job in [Job::Copy, Job::Transform] {
             self.verdict((job, Kind::Benthos), "rate", rate, At::Least(4.0));
             self.verdict((job, Kind::Benthos), "CPU", cpu, At::Most(0.2));
+        }
+        self.verdict((Job::Quick, Kind::Benthos), "rate", rate, At::Least(3.5));
+        self.verdict((Job::Quick, Kind::Benthos), "CPU", cpu, At::Most(1.0 / 6.0));
+        for job in Job::ALL {
             self.verdict((job, Kind::Benthos), "memory", memory, At::Most(0.5));
         }
     }
 
     /// The median of the ratios within each round.
     fn verdict(&self, (job, other): (Job, Kind), what: &str, value: Value, bound: At) {
-        let of = |kind| self.0.get(&(job, kind)).into_iter().flatten();
+        let of = |kind| self.samples.get(&(job, kind)).into_iter().flatten();
         let seen = median(of(Kind::Worker).zip(of(other)).map(|(own, other)| value(own) / value(other)).collect());
         tell(&format!("{}: {what}, times that of {}", job.name(), other.name()), seen, bound);
     }

@@ -1,0 +1,78 @@
+//! Where records go: a topic, or an API.
+
+use std::{env, net::SocketAddr, process::Command};
+
+use anyhow::Context;
+use sluice_kafka::{Admin, NewTopic, OffsetAt, TopicPartition};
+use sluice_suite::{measured::Measured, program::free_address, until};
+
+use crate::{
+    PARTITIONS, PATIENCE,
+    api::{self, Told},
+    job::Job,
+};
+
+pub(crate) enum Target {
+    Topic(Admin, String),
+    /// Its process, which ends with this, and its address.
+    Api {
+        _process: Measured,
+        address: SocketAddr,
+    },
+}
+
+impl Target {
+    /// What the job's records go to, which nothing was delivered to yet.
+    pub(crate) async fn open(job: Job, admin: &Admin, name: &str) -> anyhow::Result<Self> {
+        let Some(delay) = job.delay() else {
+            make_topic(admin, name).await?;
+            return Ok(Self::Topic(admin.clone(), name.to_owned()));
+        };
+        let address = free_address()?;
+        let mut command = Command::new(env::current_exe()?);
+        command.args([api::ARGUMENT, &address.to_string(), &delay.as_millis().to_string()]);
+        let target = Self::Api { _process: Measured::start(command, tempfile::tempdir()?)?, address };
+        until("the API", PATIENCE, async || target.delivered().await.map_err(|error| error.to_string())).await?;
+        Ok(target)
+    }
+
+    /// Its name, or its address.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Topic(_, name) => name.clone(),
+            Self::Api { address, .. } => address.to_string(),
+        }
+    }
+
+    /// How many records are there.
+    pub(crate) async fn delivered(&self) -> anyhow::Result<usize> {
+        match self {
+            Self::Topic(admin, name) => {
+                let partitions: Vec<_> =
+                    (0..PARTITIONS).map(|partition| TopicPartition { topic: name.clone(), partition }).collect();
+                let ends = admin.list_offsets(&partitions, OffsetAt::Latest).await?;
+                ends.into_values().map(|end| Ok(usize::try_from(end?)?)).sum()
+            }
+            Self::Api { address, .. } => Ok(tell(*address, api::COUNT).await?.records),
+        }
+    }
+
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        if let Self::Topic(admin, name) = self {
+            admin.delete_topics(&[&name]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the API tells.
+pub(crate) async fn tell(api: SocketAddr, path: &str) -> anyhow::Result<Told> {
+    let answer = reqwest::get(format!("http://{api}{path}")).await?;
+    Ok(serde_json::from_slice(&answer.bytes().await?)?)
+}
+
+pub(crate) async fn make_topic(admin: &Admin, name: &str) -> anyhow::Result<()> {
+    let topic = NewTopic { name: name.to_owned(), partitions: Some(PARTITIONS), replicas: None, config: [].into() };
+    let answers = admin.create_topics(&[topic]).await?;
+    answers.into_values().collect::<Result<(), _>>().with_context(|| format!("make topic {name}"))
+}
