@@ -24,8 +24,9 @@ pub enum Written {
 /// Writes over newer versions that one write may need: somebody else's changes to the rest of the object come that fast.
 const VERSIONS: usize = 4;
 
-/// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where what it speaks of was changed
-/// meanwhile. Other changes do not hold it up: an object that others annotate all the time would never get a status.
+/// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where another status was written
+/// meanwhile, or the object is about to go or is another one. Other changes do not hold it up: an object that others annotate, or
+/// whose spec changes, faster than a pass ends would never get a status. Its `observedGeneration` says which spec it is about.
 pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<Written, Error> {
     let before = object.status().map(to_value).unwrap_or_default();
     let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(Written::Unchanged) };
@@ -55,11 +56,11 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
     Err(Error::Stale)
 }
 
-/// What a status speaks of: which object, its spec, whether it is being deleted, and what was said before.
-fn subject<K: Kind>(object: &K) -> (Option<&str>, Option<i64>, bool, Option<Value>) {
+/// What a status speaks of: which object, whether it is being deleted, and what was said before.
+fn subject<K: Kind>(object: &K) -> (Option<&str>, bool, Option<Value>) {
     let meta = object.meta();
     let said = object.status().map(to_value);
-    (meta.uid.as_deref(), meta.generation, meta.deletion_timestamp.is_some(), said)
+    (meta.uid.as_deref(), meta.deletion_timestamp.is_some(), said)
 }
 
 fn to_value(status: &impl serde::Serialize) -> Value {

@@ -402,6 +402,32 @@ async fn a_resource_that_others_annotate_all_the_time_gets_its_status() {
     }
 }
 
+/// Nor need a spec stand still for a pass: the status then tells of an older one, and says so.
+#[tokio::test]
+async fn a_topic_whose_spec_changes_all_the_time_gets_a_status_and_in_the_end_the_newest() {
+    const CHANGES: usize = 60;
+    let world = World::begin("restless").await.unwrap();
+    let apply = async |round: usize| {
+        let spec = format!("partitions: 1, config: {{retention.ms: '{}'}}", 1_000_000 + round);
+        apply_topic(&world, &spec).await.metadata.generation.unwrap()
+    };
+    let mut turns = tokio::time::interval(Duration::from_millis(100));
+    let (mut told, mut last) = (Vec::new(), 0);
+    for round in 0..CHANGES {
+        turns.tick().await;
+        last = apply(round).await;
+        let status = world.api::<Topic>().get("orders").await.unwrap().status.unwrap_or_default();
+        told.push(status.observed_generation.unwrap_or_default());
+    }
+    println!("while generations came up to {last} the status told of {told:?}");
+    assert!(told.is_sorted(), "{told:?}");
+    assert!(told[CHANGES / 2] > 0 && told[CHANGES - 1] > told[CHANGES / 2], "{told:?}");
+    let topic = topic_says(&world, "orders", "True InSync").await;
+    assert_eq!(topic.status.unwrap().observed_generation, Some(last));
+    let settings = own_settings(&world, &format!("{}.orders", world.namespace)).await;
+    assert_eq!(settings["retention.ms"], (1_000_000 + CHANGES - 1).to_string());
+}
+
 const INGRESS: &str = "ingress: {className: edge}, hostnames: [hooks.example]";
 
 /// The objects of the Webhook `stripe` that bring requests to it.
