@@ -1,15 +1,23 @@
 //! Dashboards for Grafana. Their queries are made of the definitions of the metrics, so none asks for what no program has.
 
 use serde_json::{Value, json};
-use sluice_crds::metrics::{Metric, labels, operator, process, receiver, worker};
+use sluice_crds::metrics::{Label, Metric, labels, operator, process, receiver, resource, worker};
 
 /// A dashboard, by the name of its file.
 struct Dashboard {
     file: &'static str,
     title: &'static str,
-    /// What can be chosen, each with the metric that has the label.
-    choices: Vec<(&'static str, &'static str, Metric)>,
+    /// What can be chosen.
+    choices: Vec<Choice>,
     rows: Vec<Row>,
+}
+
+/// What can be chosen: the values of a label of the resources that exist, whether anything runs for them or not.
+struct Choice {
+    name: &'static str,
+    label: Label,
+    /// Which resources.
+    of: &'static str,
 }
 
 /// Panels side by side under a heading.
@@ -45,7 +53,7 @@ fn overview() -> Dashboard {
     Dashboard {
         file: "overview",
         title: "Sluice: overview",
-        choices: vec![("namespace", labels::NAMESPACE.name, worker::RECORDS_RECEIVED)],
+        choices: vec![Choice { name: "namespace", label: labels::NAMESPACE, of: "" }],
         rows: vec![
             Row {
                 title: "Webhooks",
@@ -64,11 +72,25 @@ fn overview() -> Dashboard {
             Row {
                 title: "Integrations",
                 panels: vec![
+                    highest("Records that wait", integration, resource::LAG, "short", IN_NAMESPACE),
+                    highest("The oldest has waited for", integration, resource::OLDEST_WAITING, "s", IN_NAMESPACE),
                     rates("Records delivered", integration, worker::RECORDS_DELIVERED, IN_NAMESPACE),
                     rates("Records dead-lettered", integration, worker::RECORDS_DEAD_LETTERED, IN_NAMESPACE),
                     gauges("Records not settled", integration, worker::RECORDS_UNSETTLED, "short", IN_NAMESPACE),
                     quantiles("Time of a delivery (p95)", integration, worker::DELIVERY_DURATION, IN_NAMESPACE),
+                    highest("Circuit is open", integration, worker::CIRCUIT_OPEN, "short", IN_NAMESPACE),
+                    gauges(
+                        "Partitions that have stopped",
+                        integration,
+                        worker::PARTITIONS_HALTED,
+                        "short",
+                        IN_NAMESPACE,
+                    ),
                 ],
+            },
+            Row {
+                title: "Resources",
+                panels: vec![lowest("Ready", "kind, namespace, name", resource::READY, IN_NAMESPACE)],
             },
         ],
     }
@@ -86,10 +108,19 @@ fn integration() -> Dashboard {
         file: "integration",
         title: "Sluice: one Integration",
         choices: vec![
-            ("namespace", labels::NAMESPACE.name, worker::RECORDS_RECEIVED),
-            ("integration", labels::INTEGRATION.name, worker::RECORDS_RECEIVED),
+            Choice { name: "namespace", label: labels::NAMESPACE, of: "kind=\"Integration\"" },
+            Choice { name: "integration", label: labels::NAME, of: "kind=\"Integration\",namespace=\"$namespace\"" },
         ],
         rows: vec![
+            Row {
+                title: "How far behind",
+                panels: vec![
+                    highest("Records that wait", "integration", resource::LAG, "short", OF),
+                    highest("The oldest has waited for", "integration", resource::OLDEST_WAITING, "s", OF),
+                    highest("Dead letters that are kept", "integration", resource::DEAD_LETTERS, "short", OF),
+                    rates("Records that Kafka deleted unread", "integration", worker::RECORDS_GONE, OF),
+                ],
+            },
             Row {
                 title: "Records",
                 panels: vec![
@@ -116,6 +147,8 @@ fn integration() -> Dashboard {
                             .to_vec(),
                     },
                     rates("Attempts that are repeated", "integration", worker::DELIVERY_RETRIES, OF),
+                    highest("Circuit is open", "pod", worker::CIRCUIT_OPEN, "short", OF),
+                    gauges("Partitions that have stopped", "pod", worker::PARTITIONS_HALTED, "short", OF),
                 ],
             },
         ],
@@ -145,6 +178,8 @@ fn operator() -> Dashboard {
                 panels: vec![
                     rates("To the API server", "verb, code", operator::API_REQUESTS, ""),
                     rates("To Kafka", "cluster, request", operator::KAFKA_REQUESTS, ""),
+                    rates("To schema registries", "registry, code", operator::REGISTRY_REQUESTS, ""),
+                    rates("Events that were lost", "pod", operator::EVENTS_LOST, ""),
                 ],
             },
             Row {
@@ -170,9 +205,23 @@ fn rate(by: &str, metric: Metric, of: &str) -> String {
     format!("sum by ({by}) (rate({}{}[$__rate_interval]))", metric.name, selector(of))
 }
 
-/// How it stands.
+/// How it stands, of all together.
 fn gauges(title: &'static str, by: &str, metric: Metric, unit: &'static str, of: &str) -> Panel {
-    Panel { title, unit, queries: vec![(format!("sum by ({by}) ({}{})", metric.name, selector(of)), "")] }
+    Panel { title, unit, queries: vec![(gauge("sum", by, metric, of), "")] }
+}
+
+/// How it stands where it is highest: what several tell of one thing is no sum.
+fn highest(title: &'static str, by: &str, metric: Metric, unit: &'static str, of: &str) -> Panel {
+    Panel { title, unit, queries: vec![(gauge("max", by, metric, of), "")] }
+}
+
+/// How it stands where it is lowest.
+fn lowest(title: &'static str, by: &str, metric: Metric, of: &str) -> Panel {
+    Panel { title, unit: "short", queries: vec![(gauge("min", by, metric, of), "")] }
+}
+
+fn gauge(joined: &str, by: &str, metric: Metric, of: &str) -> String {
+    format!("{joined} by ({by}) ({}{})", metric.name, selector(of))
 }
 
 /// What 95 % stay below.
@@ -191,13 +240,13 @@ fn selector(of: &str) -> String {
 
 fn json(dashboard: &Dashboard) -> Value {
     let source = json!({"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"});
-    let choices = dashboard.choices.iter().map(|(name, label, metric)| {
-        let within = if *name == "integration" { "{namespace=\"$namespace\"}" } else { "" };
+    let choices = dashboard.choices.iter().map(|Choice { name, label, of }| {
         let all = dashboard.file == "overview";
+        let query = format!("label_values({}{}, {})", resource::READY.name, selector(of), label.name);
         json!({
             "name": name, "type": "query", "datasource": prometheus(), "refresh": 2, "sort": 1,
             "includeAll": all, "multi": all, "allValue": ".*",
-            "query": {"query": format!("label_values({}{within}, {label})", metric.name), "refId": name},
+            "query": {"query": query, "refId": name},
         })
     });
     let variables: Vec<_> = [source].into_iter().chain(choices).collect();

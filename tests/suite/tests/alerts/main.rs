@@ -92,6 +92,32 @@ fn dashboard_queries() -> Vec<(String, String)> {
     queries
 }
 
+/// What can be chosen in all dashboards: each the metric and the label whose values are offered.
+fn dashboard_choices() -> Vec<(String, String)> {
+    let mut choices = Vec::new();
+    for file in fs::read_dir(root().join("manifests/monitoring/dashboards")).unwrap() {
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        for query in variables.iter().filter_map(|variable| variable["query"]["query"].as_str()) {
+            let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
+            let (series, label) = inner.rsplit_once(", ").unwrap();
+            choices.push((series.split('{').next().unwrap().to_owned(), label.to_owned()));
+        }
+    }
+    choices
+}
+
+#[test]
+fn what_a_dashboard_lets_choose_is_a_label_of_a_metric() {
+    let choices = dashboard_choices();
+    assert!(choices.len() > 2, "{choices:?}");
+    for (metric, label) in choices {
+        let found = CHAPTERS.iter().flat_map(|chapter| chapter.metrics).find(|found| found.name == metric);
+        let labels = found.map(|found| found.labels).unwrap_or_default();
+        assert!(labels.iter().any(|known| known.name == label), "{metric} has no label {label}");
+    }
+}
+
 #[test]
 fn every_query_of_a_dashboard_is_about_metrics_that_exist() {
     let (samples, queries) = (samples(), dashboard_queries());
