@@ -92,7 +92,7 @@ impl Context {
             let oldest =
                 numbers.backlog.as_ref().and_then(|backlog| backlog.oldest).map(|age| age.at_least().as_secs_f64());
             let oldest_waiting = if lag == Some(0) { Some(0.0) } else { oldest };
-            ResourceNumbers { lag, oldest_waiting, dead_letters: numbers.dead_letters, ..resource }
+            ResourceNumbers { lag, oldest_waiting, dead_letters: numbers.held_dead_letters, ..resource }
         }));
         all
     }

@@ -176,7 +176,8 @@ pub struct IntegrationStatus {
     /// waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_in: Option<String>,
-    /// Records that the dead-letter topic holds, for people.
+    /// Records that the dead-letter topic holds, for people. Where others write to that topic too, instead those that its own workers
+    /// ever wrote: about right, and not falling when workers restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
     /// Records that the sink takes, for people: `35/s`, of the last minute. This and the other numbers of workers are `unknown` while

@@ -9,7 +9,7 @@ metrics! {
     OLDEST_WAITING = Gauge "sluice_integration_oldest_waiting_seconds" [NAMESPACE, INTEGRATION]
         "How long the oldest record has waited that waits, at least; 0 where none does";
     DEAD_LETTERS = Gauge "sluice_integration_dead_letters" [NAMESPACE, INTEGRATION]
-        "Records that the dead-letter topic holds";
+        "Records that the dead-letter topic holds; absent where others write to it too";
 }
 
 /// What the operator tells about single resources.

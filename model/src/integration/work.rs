@@ -45,6 +45,8 @@ pub struct Shown {
     pub circuit: Option<String>,
     /// Records that Kafka deleted before they were read; `None` where none is known of.
     pub gone: Option<String>,
+    /// Records that became dead letters, ever.
+    pub dead_letters: u64,
     /// The minute of the last delivery.
     pub last_delivery: Option<Timestamp>,
     /// What keeps workers from working.
@@ -96,10 +98,13 @@ const IN_A_ROW: u64 = 10;
 const NAMED: usize = 3;
 
 impl Work {
-    /// Begins with what a status says, where it says something: that was counted before.
+    /// Begins with what a status says, where it says something: that was counted before. What stands there of dead letters may be
+    /// the broker's count; then it is not this one that is shown.
     pub fn resume(status: &IntegrationStatus, now: Timestamp) -> Self {
-        let gone = status.gone.as_deref().and_then(parsed).unwrap_or_default();
-        let counted = status.rate.as_ref().map(|_| Counts { gone, ..Counts::default() });
+        let [gone, dead_lettered] =
+            [&status.gone, &status.dead_letters].map(|text| text.as_deref().and_then(parsed).unwrap_or_default());
+        let is_counted = status.rate.is_some() || gone > 0 || dead_lettered > 0;
+        let counted = is_counted.then(|| Counts { gone, dead_lettered, ..Counts::default() });
         Self {
             tally: Tally::resume(counted, now),
             last_delivery: status.last_delivery_time.as_ref().map(|time| time.0.as_second()),
@@ -130,7 +135,12 @@ impl Work {
     /// What a status should say.
     pub fn shown(&self) -> Shown {
         let Self { tally, last_delivery, found, .. } = self;
-        let lasting = Shown { gone: self.gone(), last_delivery: last_delivery.and_then(minute), ..Shown::default() };
+        let lasting = Shown {
+            gone: self.gone(),
+            dead_letters: tally.totals().dead_lettered,
+            last_delivery: last_delivery.and_then(minute),
+            ..Shown::default()
+        };
         if found.workers == 0 {
             return lasting;
         }
@@ -340,6 +350,7 @@ mod tests {
             in_flight: Some("64".into()),
             circuit: Some("Closed".into()),
             gone: Some("7".into()),
+            dead_letters: 60,
             last_delivery: Some(minute),
             trouble: None,
             sink: Some(Sink { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }),
@@ -389,6 +400,24 @@ mod tests {
         let lasting = Shown { last_delivery: work.last_delivery.and_then(minute), ..Shown::default() };
         assert!(lasting.last_delivery.is_some());
         assert_eq!(work.shown(), lasting);
+    }
+
+    #[test]
+    fn dead_letters_are_counted_on_when_workers_or_the_operator_restart() {
+        let dead = |instance: &str, count| Some(WorkerStatus { dead_lettered: count, ..worker(instance, 0) });
+        let fresh = |count| {
+            let uptime = sluice_crds::Duration::from_secs(1);
+            Some(WorkerStatus { uptime, dead_lettered: count, ..worker("new", 0) })
+        };
+        assert_eq!(shown(vec![vec![dead("a", 3)], vec![dead("a2", 2)], vec![None], vec![]]).dead_letters, 5);
+        let said = IntegrationStatus { dead_letters: Some("12".into()), ..IntegrationStatus::default() };
+        let mut work = Work::resume(&said, at(0));
+        work.take(&[], at(0));
+        assert_eq!(work.shown().dead_letters, 12, "while none runs");
+        work.take(&[dead("a", 12)], at(10));
+        assert_eq!(work.shown().dead_letters, 12, "it was counted before");
+        work.take(&[dead("a", 14), fresh(1)], at(20));
+        assert_eq!(work.shown().dead_letters, 15);
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl Relations {
         References { users: users.into_iter().collect(), rivals, subject_winner: self.subject_winner(&own.topic) }
     }
 
+    /// Whether others write too to the topic that holds that user's dead letters.
+    pub fn shares_dead_letters(&self, who: &User) -> bool {
+        self.users.shares_dead_letters(who)
+    }
+
     /// The Topic that has the subject that this one names, where that is another.
     fn subject_winner(&self, topic: &NamespacedName) -> Option<NamespacedName> {
         let (subject, _) = self.named_subjects.get(topic)?;

@@ -200,6 +200,15 @@ impl Users {
         events.map(|one| one.target.clone()).collect()
     }
 
+    /// Whether others write too to the topic that holds that user's dead letters.
+    pub fn shares_dead_letters(&self, who: &User) -> bool {
+        let of = |user: &User| self.uses.get(user).into_iter().flatten();
+        let own: Vec<&Target> = of(who).filter(|one| one.role == Role::DeadLetters).map(|one| &one.target).collect();
+        let writes =
+            |user: &User| of(user).any(|one| !matches!(one.role, Role::Source { .. }) && own.contains(&&one.target));
+        own.iter().filter_map(|target| self.by_target.get(*target)).flatten().any(|user| user != who && writes(user))
+    }
+
     fn using(&self, target: &Target) -> Vec<Usage> {
         let mut found = Vec::new();
         for who in self.by_target.get(target).into_iter().flatten() {
@@ -286,6 +295,28 @@ mod tests {
         let users = known([webhook("stripe", ""), integration("to-api", "source: {webhook: {name: stripe}}")]);
         assert_eq!(users_of(&users, "stripe"), ["Integration/shop/to-api by key", "Webhook/shop/stripe"]);
         assert_eq!(users_of(&users, "to-api-dead-letters"), ["Integration/shop/to-api"]);
+    }
+
+    #[test]
+    fn dead_letters_are_shared_with_whoever_else_writes_to_their_topic() {
+        let into = |name: &str| integration(name, "source: {topic: {name: a}}, deadLetters: {topicRef: {name: dead}}");
+        let (first, uses) = into("first");
+        let alone = known([
+            (first.clone(), uses.clone()),
+            integration("replays", "source: {topic: {name: dead}}"),
+            integration("other", "source: {topic: {name: a}}"),
+        ]);
+        assert!(!alone.shares_dead_letters(&first), "who reads them does not add any");
+        let sink = "source: {topic: {name: a}}, sink: {kafka: {topic: {name: dead}}}";
+        let contract =
+            "topicRef: {name: a}, validate: {jsonSchema: {inline: {}}}, deadLetters: {topicRef: {name: dead}}";
+        for other in [into("second"), integration("copies", sink), webhook("stripe", contract)] {
+            assert!(known([(first.clone(), uses.clone()), other]).shares_dead_letters(&first));
+        }
+        let (owner, own) = integration("owner", "source: {topic: {name: a}}");
+        let guest =
+            integration("guest", "source: {topic: {name: a}}, deadLetters: {topicRef: {name: owner-dead-letters}}");
+        assert!(known([(owner.clone(), own), guest]).shares_dead_letters(&owner));
     }
 
     #[test]

@@ -50,8 +50,10 @@ impl Subject {
 pub struct Numbers {
     /// What waits in its source.
     pub backlog: Option<Backlog>,
-    /// Records that the dead-letter topic holds.
-    pub dead_letters: Option<u64>,
+    /// Records that the dead-letter topic holds, where nobody else writes to it.
+    pub held_dead_letters: Option<u64>,
+    /// Whether others write to it too: what it holds says nothing about this Integration then.
+    pub shares_dead_letters: bool,
     /// Whether the Kafka cluster has not answered for a while: nothing of what it tells is known then.
     pub lost: bool,
     /// What the workers have done; `None` where they were not asked.
@@ -61,6 +63,11 @@ pub struct Numbers {
 impl Numbers {
     fn lag(&self) -> Option<u64> {
         self.backlog.as_ref()?.lag
+    }
+
+    /// How many dead letters there are: in a topic that others write to as well, as many as its own workers wrote.
+    fn dead_letters(&self) -> Option<u64> {
+        if self.shares_dead_letters { self.work.as_ref().map(|work| work.dead_letters) } else { self.held_dead_letters }
     }
 }
 
@@ -165,8 +172,12 @@ impl Measurements {
         self.change(name, |numbers| numbers.backlog = Some(backlog));
     }
 
-    fn take_dead_letters(&self, name: &NamespacedName, dead_letters: u64) {
-        self.change(name, |numbers| numbers.dead_letters = Some(dead_letters));
+    fn take_dead_letters(&self, name: &NamespacedName, held: u64) {
+        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (Some(held), false));
+    }
+
+    fn share_dead_letters(&self, name: &NamespacedName) {
+        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (None, true));
     }
 
     /// Takes what workers have done.
@@ -182,8 +193,8 @@ impl Measurements {
     fn lose(&self, cluster: &str) {
         for known in self.followed().values_mut().filter(|known| known.subject.cluster == cluster) {
             known.changed |= !known.numbers.lost;
-            let work = known.numbers.work.take();
-            known.numbers = Numbers { lost: true, work, ..Numbers::default() };
+            let Numbers { work, shares_dead_letters, .. } = std::mem::take(&mut known.numbers);
+            known.numbers = Numbers { lost: true, work, shares_dead_letters, ..Numbers::default() };
         }
     }
 

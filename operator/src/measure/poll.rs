@@ -105,8 +105,10 @@ impl<'a> Poller<'a> {
         self.look_at_groups(&kafka, context).await;
         let now = Timestamp::now();
         for (name, asked) in &self.groups {
-            if let Some(dead_letters) = self.dead_letters(&asked.subject.dead_letters) {
-                context.measurements.take_dead_letters(name, dead_letters);
+            if context.relations.shares_dead_letters(name) {
+                context.measurements.share_dead_letters(name);
+            } else if let Some(held) = self.records_in(&asked.subject.dead_letters) {
+                context.measurements.take_dead_letters(name, held);
             }
             let partitions = asked.subject.topics.iter().flat_map(|topic| self.partitions_of(topic)).count();
             if context.measurements.needs_others(name, partitions, now) {
@@ -221,7 +223,7 @@ impl<'a> Poller<'a> {
     }
 
     /// The records that a topic holds.
-    fn dead_letters(&self, topic: &str) -> Option<u64> {
+    fn records_in(&self, topic: &str) -> Option<u64> {
         self.layout.get(topic)?;
         let held = |partition: TopicPartition| {
             let low = self.lows.get(&partition)?.as_ref().ok()?;

@@ -38,11 +38,8 @@ async fn write(context: &Context, name: NamespacedName, numbers: Numbers) {
         return;
     }
     let previous = integration.status.clone().unwrap_or_default();
-    let status = if numbers.lost {
-        without_numbers(&previous)
-    } else {
-        with_numbers(&previous, numbers.backlog.as_ref(), numbers.dead_letters)
-    };
+    let known = if numbers.lost { without_numbers(&previous) } else { previous.clone() };
+    let status = with_numbers(&known, numbers.backlog.as_ref(), numbers.dead_letters());
     let status = match &numbers.work {
         Some(work) => with_work(&status, work, Timestamp::now()),
         None => status,

@@ -28,6 +28,11 @@ impl Relations {
         self.lock().of_users(topic, users)
     }
 
+    /// Whether others write too to the topic that holds an Integration's dead letters.
+    pub fn shares_dead_letters(&self, integration: &NamespacedName) -> bool {
+        self.lock().shares_dead_letters(&User { kind: UserKind::Integration, name: integration.clone() })
+    }
+
     /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics that claim the same Kafka topic
     /// under several of them.
     pub fn are_one(&self, clusters: &[String]) -> BTreeSet<NamespacedName> {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::DeleteParams;
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -16,7 +17,10 @@ use sluice_kafka::{
     ClientConfig, client_config,
     consumer::{ConsumerSettings, consumer_config},
 };
-use sluice_suite::{World, until, world::condition};
+use sluice_suite::{
+    World, until,
+    world::{condition, judge_topic},
+};
 
 /// What a status shows is at most some looks old.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -152,6 +156,33 @@ async fn an_open_transaction_does_not_wait_and_its_marker_is_no_record_for_a_gro
     stand.lag_is("5").await;
     stand.commit(&[(0, 3), (1, 2)]).await;
     stand.lag_is("0").await;
+}
+
+#[tokio::test]
+async fn of_dead_letters_in_a_topic_that_others_write_to_as_well_the_broker_cannot_tell_whose_they_are() {
+    let stand = Stand::open("shared").await;
+    stand.world.apply_topic("dead", "partitions: 1").await.unwrap();
+    let producer: BaseProducer = stand.config().create().unwrap();
+    let bury = |count| send(&producer, &format!("{}.dead", stand.world.namespace), 0, count);
+    let ready = |topic: &Topic| judge_topic(topic, "True").map(drop);
+    stand.world.until("dead", "it is ready", ready).await.unwrap();
+    bury(3);
+    let first = INTEGRATION.replace("replicas: 0", "replicas: 0, deadLetters: {topicRef: {name: dead}}");
+    stand.world.apply::<Integration>(&first).await.unwrap();
+    stand.shows("the topic is its alone", |status| status.dead_letters.as_deref() == Some("3")).await;
+    let labels = format!("{{namespace=\"{}\",integration=\"to-api\"}}", stand.world.namespace);
+    let metric = format!("sluice_integration_dead_letters{labels}");
+    assert!((stand.world.operator.metric(&metric).await.unwrap() - 3.0).abs() < 0.1);
+
+    let second = first.replace("name: to-api", "name: other");
+    stand.world.apply::<Integration>(&second).await.unwrap();
+    bury(2);
+    stand.shows("its workers wrote none", |status| status.dead_letters.as_deref() == Some("0")).await;
+    let text = reqwest::get(format!("http://{}/metrics", stand.world.operator.status)).await.unwrap().text().await;
+    assert!(!text.unwrap().contains(&metric), "nobody can tell");
+
+    stand.world.api::<Integration>().delete("other", &DeleteParams::default()).await.unwrap();
+    stand.shows("the topic is its alone again", |status| status.dead_letters.as_deref() == Some("5")).await;
 }
 
 #[tokio::test]
