@@ -14,6 +14,7 @@ mod address;
 pub mod children;
 pub mod cluster;
 pub mod conditions;
+mod dependencies;
 pub mod integration;
 mod number;
 mod references;

@@ -201,6 +201,12 @@ pub struct WebhookStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// What the spec names, and cannot do without, as `<kind>/<namespace>/<name>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// The Integrations that read its events, through it or from its Topic, as `<kind>/<namespace>/<name>`; of many the first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
     /// Where senders send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,

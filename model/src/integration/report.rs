@@ -7,7 +7,7 @@ use super::{COMPONENT, DeadLetterTopic, Flow, desire::own_dead_letters, worker_n
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
-    references, rejection,
+    dependencies, references, rejection,
 };
 
 /// What a pass came to.
@@ -40,7 +40,11 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
     let previous = integration.status.clone().unwrap_or_default();
     let generation = integration.metadata.generation;
     let mut conditions = Conditions::new(&previous.conditions, generation, now);
-    let status = IntegrationStatus { observed_generation: generation, ..previous.clone() };
+    let status = IntegrationStatus {
+        observed_generation: generation,
+        depends_on: dependencies::of_integration(integration),
+        ..previous.clone()
+    };
     let status = match outcome {
         Outcome::Rejected(rejections) => {
             rejected(&mut conditions, rejections);

@@ -31,6 +31,8 @@ pub use schema::{
 pub use users::{Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 pub use validate::validate;
 
+pub(crate) use users::named;
+
 use crate::Cluster;
 
 /// A Topic that can be carried out: the Kafka topic that should exist.

@@ -164,6 +164,11 @@ impl Relations {
         self.users.shares_dead_letters(who)
     }
 
+    /// Who reads the events of a Webhook: through it, or from the Topic that holds them.
+    pub fn readers(&self, webhook: &NamespacedName) -> BTreeSet<User> {
+        self.users.readers(webhook)
+    }
+
     /// The Topic that has the subject that this one names, where that is another.
     fn subject_winner(&self, topic: &NamespacedName) -> Option<NamespacedName> {
         let (subject, _) = self.named_subjects.get(topic)?;

@@ -13,7 +13,7 @@ use super::{
     plan::Change,
     schema::{SchemaOutcome, SchemaPlan},
     step::counted,
-    users::Usage,
+    users::{Usage, named},
 };
 use crate::{Conditions, Rejection, rejection};
 
@@ -56,7 +56,7 @@ pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now
     let previous = topic.status.clone().unwrap_or_default();
     let status = TopicStatus {
         observed_generation: topic.metadata.generation,
-        used_by: users.map_or_else(|| previous.used_by.clone(), used_by),
+        used_by: users.map_or_else(|| previous.used_by.clone(), |users| named(users.iter().map(|usage| &usage.user))),
         ..previous.clone()
     };
     let status = match outcome {
@@ -95,18 +95,6 @@ fn id(plan: &Plan, observed: Option<&Observed>, previous: &TopicStatus) -> Optio
         return previous.topic_id.clone();
     }
     observed.map(|topic| topic.id.clone())
-}
-
-/// The most names that a status holds.
-const MOST_USERS: usize = 50;
-
-fn used_by(users: &[Usage]) -> Vec<String> {
-    let mut names: Vec<String> = users.iter().map(|usage| usage.user.to_string()).collect();
-    names.dedup();
-    let more = names.len().saturating_sub(MOST_USERS);
-    names.truncate(MOST_USERS);
-    names.extend((more > 0).then(|| format!("and {more} more")));
-    names
 }
 
 /// The version that holds the schema. While that is not known it is the one from before, of the same subject.

@@ -209,6 +209,13 @@ impl Users {
         own.iter().filter_map(|target| self.by_target.get(*target)).flatten().any(|user| user != who && writes(user))
     }
 
+    /// Who reads the events of a Webhook: through it, or from the Topic that holds them.
+    pub fn readers(&self, webhook: &NamespacedName) -> BTreeSet<User> {
+        let events = Target::EventsOf(webhook.clone());
+        let usages = self.meant(events.clone()).into_iter().chain([events]).flat_map(|target| self.using(&target));
+        usages.filter(|usage| matches!(usage.role, Role::Source { .. })).map(|usage| usage.user).collect()
+    }
+
     fn using(&self, target: &Target) -> Vec<Usage> {
         let mut found = Vec::new();
         for who in self.by_target.get(target).into_iter().flatten() {
@@ -217,6 +224,19 @@ impl Users {
         }
         found
     }
+}
+
+/// The most users that a status names.
+const MOST_USERS: usize = 50;
+
+/// Users as a status names them: of many the first ones.
+pub(crate) fn named<'a>(users: impl IntoIterator<Item = &'a User>) -> Vec<String> {
+    let mut names: Vec<String> = users.into_iter().map(ToString::to_string).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(MOST_USERS);
+    names.truncate(MOST_USERS);
+    names.extend((more > 0).then(|| format!("and {more} more")));
+    names
 }
 
 impl fmt::Display for User {
@@ -317,6 +337,25 @@ mod tests {
         let guest =
             integration("guest", "source: {topic: {name: a}}, deadLetters: {topicRef: {name: owner-dead-letters}}");
         assert!(known([(owner.clone(), own), guest]).shares_dead_letters(&owner));
+    }
+
+    #[test]
+    fn a_webhook_is_read_through_it_and_from_its_topic() {
+        let users = known([
+            webhook("stripe", "topicRef: {name: orders}"),
+            integration("through", "source: {webhook: {name: stripe}}"),
+            integration("by-name", "source: {topic: {name: orders}}"),
+            integration("into", "source: {topic: {name: a}}, sink: {kafka: {topic: {name: orders}}}"),
+        ]);
+        assert_eq!(named(&users.readers(&name("stripe"))), ["Integration/shop/by-name", "Integration/shop/through"]);
+        assert_eq!(users.readers(&name("other")), BTreeSet::new());
+    }
+
+    #[test]
+    fn of_many_users_the_first_are_named() {
+        let users = (10..70).map(|number| integration(&format!("i-{number}"), "source: {topic: {name: a}}").0);
+        let named = named(&users.collect::<Vec<_>>());
+        assert_eq!((named.len(), named.last().unwrap().as_str()), (51, "and 10 more"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Writes down what was observed of a Webhook.
 
-use std::{ffi::OsStr, path::Path};
+use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
-    references, rejection,
+    dependencies, references, rejection,
+    topic::{User, named},
 };
 
 /// The controller that Contour, Kong and the others name themselves by stands in a route's status; Sluice reads all.
@@ -55,12 +56,22 @@ pub enum Outcome<'a> {
     },
 }
 
-/// The Webhook's new status. What this pass did not observe stays as it was.
-pub fn report(webhook: &Webhook, outcome: &Outcome<'_>, now: Timestamp) -> WebhookStatus {
+/// The Webhook's new status. What this pass did not observe stays as it was; `readers` are who reads its events, where the pass knows.
+pub fn report(
+    webhook: &Webhook,
+    readers: Option<&BTreeSet<User>>,
+    outcome: &Outcome<'_>,
+    now: Timestamp,
+) -> WebhookStatus {
     let previous = webhook.status.clone().unwrap_or_default();
     let generation = webhook.metadata.generation;
     let mut conditions = Conditions::new(&previous.conditions, generation, now);
-    let status = WebhookStatus { observed_generation: generation, ..previous.clone() };
+    let status = WebhookStatus {
+        observed_generation: generation,
+        depends_on: dependencies::of_webhook(webhook),
+        used_by: readers.map_or_else(|| previous.used_by.clone(), named),
+        ..previous.clone()
+    };
     let status = match outcome {
         Outcome::Rejected(rejections) => {
             rejected(&mut conditions, rejections);
@@ -427,7 +438,7 @@ mod tests {
             traffic: shown.as_ref(),
         };
         let now = Timestamp::from_second(1).unwrap();
-        let status = report(&webhook, &Outcome::Planned(&endpoint, seen), now);
+        let status = report(&webhook, None, &Outcome::Planned(&endpoint, seen), now);
         let told = status.conditions.into_iter();
         told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
     }

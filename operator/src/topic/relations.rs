@@ -33,6 +33,11 @@ impl Relations {
         self.lock().shares_dead_letters(&User { kind: UserKind::Integration, name: integration.clone() })
     }
 
+    /// Who reads the events of a Webhook.
+    pub fn readers(&self, webhook: &NamespacedName) -> BTreeSet<User> {
+        self.lock().readers(webhook)
+    }
+
     /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics that claim the same Kafka topic
     /// under several of them.
     pub fn are_one(&self, clusters: &[String]) -> BTreeSet<NamespacedName> {

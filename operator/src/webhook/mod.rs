@@ -7,6 +7,7 @@ mod traffic;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::ResourceExt;
 use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     children::{ChildKind, find, look_again, plan},
@@ -49,10 +50,11 @@ impl Kind for Webhook {
         let now = Timestamp::now();
         let references = resolve(&context.client, self).await?;
         let references = References { older_claim: older_claim(context, self), ..references };
+        let readers = context.relations.readers(&name_of(self));
         let endpoint = match validate(self, &references, &context.settings) {
             Ok(endpoint) => endpoint,
             Err(rejections) => {
-                let status = report(self, &Outcome::Rejected(&rejections), now);
+                let status = report(self, Some(&readers), &Outcome::Rejected(&rejections), now);
                 return Ok(Pass { status, next: Next::Within(LOOK_AGAIN) });
             }
         };
@@ -76,12 +78,16 @@ impl Kind for Webhook {
             unknown_kind,
             traffic: traffic.as_ref(),
         };
-        Ok(Pass { status: report(self, &Outcome::Planned(&endpoint, seen), now), next })
+        Ok(Pass { status: report(self, Some(&readers), &Outcome::Planned(&endpoint, seen), now), next })
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
-        report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+        report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+fn name_of(webhook: &Webhook) -> NamespacedName {
+    NamespacedName { namespace: webhook.namespace().unwrap_or_default(), name: webhook.name_any() }
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.

@@ -42,6 +42,27 @@ async fn the_status_names_who_uses_the_topic_as_long_as_they_do() {
     used_by(&stage, "dead", &["Integration/by-kafka-name", "Integration/through-webhook"]).await;
     used_by(&stage, "by-name-dead-letters", &["Integration/by-name"]).await;
 
+    // Seen from the other side.
+    let names = |all: &[&str]| -> Vec<String> {
+        all.iter().map(|one| one.replacen('/', &format!("/{}/", stage.namespace), 1)).collect()
+    };
+    let of_webhook = |webhook: &Webhook| {
+        let status = webhook.status.clone().unwrap_or_default();
+        let said = (status.depends_on, status.used_by);
+        let readers = ["Integration/by-name", "Integration/through-webhook"];
+        if said == (names(&["Gateway/edge", "Topic/orders"]), names(&readers)) {
+            Ok(())
+        } else {
+            Err(format!("{said:?}"))
+        }
+    };
+    stage.until("stripe", "it says what it depends on and who reads it", of_webhook).await.unwrap();
+    let of_integration = |integration: &Integration| {
+        let said = integration.status.clone().unwrap_or_default().depends_on;
+        if said == names(&["Topic/dead", "Webhook/stripe"]) { Ok(()) } else { Err(format!("{said:?}")) }
+    };
+    stage.until("through-webhook", "it says what it depends on", of_integration).await.unwrap();
+
     stage.api::<Webhook>().delete("stripe", &DeleteParams::default()).await.unwrap();
     used_by(&stage, "orders", &["Integration/by-kafka-name", "Integration/by-name"]).await;
     stage.delete::<Integration>("by-name").await;
