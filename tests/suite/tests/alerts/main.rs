@@ -1,6 +1,8 @@
 //! The alerts of `manifests/monitoring`: what they are made of, when they fire, and whether the real programs make them fire.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod runbooks;
+
 use std::{
     collections::BTreeSet,
     fs,
