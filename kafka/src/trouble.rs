@@ -14,7 +14,7 @@ pub(crate) struct Trouble(Mutex<Option<KafkaError>>);
 impl Trouble {
     /// "All brokers are down" follows every error of a connection and says less than it.
     pub(crate) fn remember(&self, error: KafkaError) {
-        let error = as_told_by_tls(error);
+        let error = without_accidents(as_told_by_tls(error));
         debug!(code = %error.code, "Kafka connection in trouble: {}", error.message);
         self.change(|latest| {
             if latest.is_none() || error.code != ErrorCode::ALL_BROKERS_DOWN {
@@ -55,9 +55,28 @@ fn as_told_by_tls(error: KafkaError) -> KafkaError {
     if error.code == ErrorCode::TRANSPORT && told { KafkaError { code: ErrorCode::SSL, ..error } } else { error }
 }
 
+/// "Connection refused (after 3ms in state CONNECT, 2 identical error(s) suppressed)": what stands in a status must be the same at each
+/// attempt, or it would be written at each.
+fn without_accidents(error: KafkaError) -> KafkaError {
+    let message = error.message.split_once(" (after ").map_or(error.message.as_str(), |(lasting, _)| lasting);
+    KafkaError { message: message.to_owned(), ..error }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_trouble_is_told_in_the_same_words_at_each_attempt() {
+        let trouble = Trouble::default();
+        let transport = ErrorCode::TRANSPORT;
+        for accident in
+            [" (after 0ms in state CONNECT)", " (after 4ms in state CONNECT, 30 identical error(s) suppressed)"]
+        {
+            trouble.remember(KafkaError::local(transport, format!("kafka:9092: Connection refused{accident}")));
+            assert_eq!(trouble.latest().unwrap().message, "kafka:9092: Connection refused");
+        }
+    }
 
     #[test]
     fn the_error_that_says_more_is_kept() {
