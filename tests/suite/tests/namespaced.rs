@@ -42,6 +42,20 @@ fn a_namespace_gives_the_rights_that_a_cluster_does() {
     assert_eq!(rules("namespaced/access/role.yaml", "Role"), rules("operator/access.yaml", "ClusterRole"));
 }
 
+#[test]
+fn an_operator_has_no_right_to_write_the_spec_of_a_webhook_or_an_integration() {
+    let rules = rules("operator/access.yaml", "ClusterRole");
+    let may = |resource: &str| -> Vec<Value> {
+        let of = |rule: &&Value| rule["resources"].as_array().unwrap().contains(&resource.into());
+        rules.as_array().unwrap().iter().filter(of).flat_map(|rule| rule["verbs"].as_array().unwrap().clone()).collect()
+    };
+    for kind in ["webhooks", "integrations"] {
+        assert_eq!(may(kind), ["get", "list", "watch"], "{kind}");
+        assert_eq!(may(&format!("{kind}/status")), ["patch"], "{kind}");
+        assert!(may(&format!("{kind}/scale")).is_empty(), "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn an_operator_with_roles_only_looks_after_its_namespaces_and_no_other() {
     let cluster = OwnCluster::up("namespaced", &[Part::ControlPlane, Part::GatewayCrds, Part::Kafka]).unwrap();

@@ -15,6 +15,7 @@ use std::{
 use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{ConfigMap, Service},
     networking::v1::Ingress,
 };
@@ -426,6 +427,51 @@ async fn a_topic_whose_spec_changes_all_the_time_gets_a_status_and_in_the_end_th
     assert_eq!(topic.status.unwrap().observed_generation, Some(last));
     let settings = own_settings(&world, &format!("{}.orders", world.namespace)).await;
     assert_eq!(settings["retention.ms"], (1_000_000 + CHANGES - 1).to_string());
+}
+
+/// What `kubectl scale`, a HorizontalPodAutoscaler and KEDA use.
+#[tokio::test]
+async fn the_scale_of_an_integration_is_read_and_set_as_that_of_a_deployment() {
+    let world = World::begin("scale").await.unwrap();
+    apply_topic(&world, "").await;
+    apply_integration(&world, "to-api", "replicas: 2").await;
+    world.until("to-api-worker", "the worker is made", |_: &Deployment| Ok(())).await.unwrap();
+    let api = world.api::<Integration>();
+    let selector = |integration: &Integration| {
+        integration.status.as_ref().and_then(|status| status.selector.clone()).ok_or_else(|| "none".to_owned())
+    };
+    let selector = world.until("to-api", "it has a selector", selector).await.unwrap();
+    let scale = api.get_scale("to-api").await.unwrap();
+    assert_eq!(scale.spec.unwrap().replicas, Some(2));
+    assert_eq!(scale.status.unwrap().selector.as_ref(), Some(&selector));
+    // It finds the workers' pods, and none else's.
+    let labels = |worker: &Deployment| {
+        let labels = worker.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().labels.clone();
+        Ok(labels.unwrap_or_default())
+    };
+    let labels = world.until("to-api-worker", "it has labels", labels).await.unwrap();
+    for (key, value) in selector.split(',').map(|label| label.split_once('=').unwrap()) {
+        assert_eq!(labels.get(key).map(String::as_str), Some(value), "{selector}");
+    }
+    assert!(selector.contains("sluice.dev/integration=to-api"), "{selector}");
+
+    let namespace = world.namespace.as_str();
+    world.kubectl(&["scale", "integrations.sluice.dev/to-api", "--replicas=3", "-n", namespace]).unwrap();
+    let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
+        Some(3) => Ok(()),
+        other => Err(format!("{other:?} replicas")),
+    };
+    world.until("to-api-worker", "3 replicas", scaled).await.unwrap();
+    let autoscaler = "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: to-api}, spec: {\
+                      scaleTargetRef: {apiVersion: sluice.dev/v1alpha1, kind: Integration, name: to-api}, minReplicas: 5, \
+                      maxReplicas: 9, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, \
+                      averageUtilization: 80}}}]}}";
+    world.apply::<HorizontalPodAutoscaler>(autoscaler).await.unwrap();
+    let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
+        Some(5) => Ok(()),
+        other => Err(format!("{other:?} replicas")),
+    };
+    world.until("to-api-worker", "as many as the autoscaler wants at least", scaled).await.unwrap();
 }
 
 const INGRESS: &str = "ingress: {className: edge}, hostnames: [hooks.example]";

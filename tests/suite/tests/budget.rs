@@ -1,0 +1,98 @@
+//! What the numbers of many Integrations cost the API server and the broker while all of them move: bounds that `make bench-status`
+//! measures for thousands. Alone in its process, because no other operator may look after these Integrations.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use sluice_crds::{Integration, KafkaConnection, Topic};
+use sluice_kafka::{
+    OutgoingRecord, Producer, ProducerSettings,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerSettings, consumer_config, offset_list},
+};
+use sluice_suite::{
+    Stage,
+    meter::{during, pause},
+    operator::Launch,
+    until,
+    world::{PATIENCE, judge_topic},
+};
+
+const INTEGRATIONS: usize = 30;
+/// Numbers are written that often, at most.
+const EVERY: Duration = Duration::from_secs(5);
+const MEASURING: &str = "{interval: 1s, writeEvery: 5s, groups: 10}";
+/// How long records come.
+const TIME: Duration = Duration::from_secs(20);
+
+async fn integration(stage: &Stage, number: usize) {
+    let spec = "{source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0, \
+                deadLetters: {topicRef: {name: dead}}}";
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: i-{number}}}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+}
+
+/// Its group has read everything so far.
+fn commit(stage: &Stage, connection: &KafkaConnection, number: usize) {
+    let group = format!("{}.i-{number}", stage.namespace);
+    let config = consumer_config(connection, &group, &ConsumerSettings::default()).unwrap();
+    let consumer: BaseConsumer = config.create().unwrap();
+    let topic = format!("{}.orders", stage.namespace);
+    consumer.commit(&offset_list([(topic.as_str(), 0, 0, "")]), CommitMode::Sync).unwrap();
+}
+
+#[tokio::test]
+async fn numbers_that_move_all_the_time_stay_within_the_budget() {
+    let stage = Stage::begin("budget").await.unwrap();
+    let launch = stage.launch_apart("budget").await.unwrap();
+    let operator = stage.start(&Launch { measuring: MEASURING, ..launch }).await.unwrap();
+    let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
+    for topic in ["orders", "dead"] {
+        stage.apply_topic(topic, "partitions: 1").await.unwrap();
+        let ready = |topic: &Topic| judge_topic(topic, "True").map(drop);
+        stage.until(topic, "it is ready", ready).await.unwrap();
+    }
+    (0..INTEGRATIONS).for_each(|number| commit(&stage, &connection, number));
+    join_all((0..INTEGRATIONS).map(|number| integration(&stage, number))).await;
+    let lags = async || {
+        let all = stage.api::<Integration>().list(&kube::api::ListParams::default()).await.unwrap();
+        all.into_iter().filter_map(|one| one.status?.lag).collect::<Vec<_>>()
+    };
+    until("all are measured", PATIENCE, async || {
+        let lags = lags().await;
+        if lags == ["0"; INTEGRATIONS] { Ok(()) } else { Err(format!("{lags:?}")) }
+    })
+    .await
+    .unwrap();
+    pause(EVERY * 2).await;
+
+    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let topic = format!("{}.orders", stage.namespace);
+    let begin = Instant::now();
+    let [before, after] = during(&operator, async {
+        while begin.elapsed() < TIME {
+            // So many that two digits always show another number.
+            let records = (0..50).map(|_| producer.send(OutgoingRecord::new(topic.as_str(), "{}")));
+            join_all(records).await;
+            pause(Duration::from_millis(500)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let time = begin.elapsed().as_secs_f64();
+    let (writes, reads) = (after.writes - before.writes, after.reads - before.reads);
+    let (kafka, groups) = (after.kafka - before.kafka, after.groups - before.groups);
+    println!(
+        "{INTEGRATIONS} moving Integrations in {time:.0} s: {writes} writes, {reads} reads, {kafka} requests to Kafka"
+    );
+    let integrations: u32 = INTEGRATIONS.try_into().unwrap();
+    let most = f64::from(integrations) * (time / EVERY.as_secs_f64() + 1.0);
+    assert!(writes <= most, "{writes} writes of at most {most}");
+    assert!(writes >= most / 4.0, "{writes} writes: nothing moved");
+    assert!(reads < 1.0, "{reads} reads: numbers need none");
+    // A look every second: ten groups, the ends, now and then the beginnings and the partitions.
+    assert!(groups <= 10.0 * (time + 1.0), "{groups} groups were asked for");
+    assert!(kafka - groups <= 2.0 * (time + 1.0), "{} other requests", kafka - groups);
+    assert!(!lags().await.contains(&"0".to_owned()), "every group was asked");
+}
