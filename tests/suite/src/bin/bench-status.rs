@@ -25,6 +25,7 @@ use sluice_suite::{
     meter::{Meter, during, pause},
     operator::Launch,
     until,
+    verdict::{At, tell},
     world::condition,
 };
 
@@ -57,7 +58,9 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let measured = measure_all();
     Cluster::remove(CLUSTER)?;
-    print_table(&measured?);
+    let measured = measured?;
+    print_table(&measured);
+    measured.iter().for_each(judge);
     Ok(())
 }
 
@@ -226,6 +229,30 @@ async fn seen_after(stage: &Stage, producer: &Producer) -> anyhow::Result<Vec<Du
     }
     times.sort_unstable();
     Ok(times)
+}
+
+/// What must hold, with the settings as they are by default: a look every 5 s that asks for 200 groups at most, and a write for each
+/// Integration every 30 s.
+#[allow(clippy::cast_precision_loss, reason = "a few thousand Integrations")]
+fn judge(figures: &Figures) {
+    const MEBIBYTE: f64 = 1024.0 * 1024.0;
+    let Figures { integrations, rest, moving, seen_after, .. } = figures;
+    let minutes = PHASE.as_secs_f64() / 60.0;
+    let grown = |[before, after]: &[Meter; 2], value: fn(&Meter) -> f64| (value(after) - value(before)) / minutes;
+    let told = |what: &str, seen: f64, most: f64| tell(&format!("{integrations}, {what}"), seen, At::Most(most));
+    told("at rest: writes to the API server per minute", grown(rest, |meter| meter.writes), 0.0);
+    told("at rest: reads from it per minute", grown(rest, |meter| meter.reads), 0.0);
+    told("at rest: CPU of one core in percent", grown(rest, |meter| meter.cpu) / 60.0 * 100.0, 10.0);
+    told("moving: writes per minute", grown(moving, |meter| meter.writes), 2.0 * *integrations as f64);
+    told("moving: reads per minute", grown(moving, |meter| meter.reads), 0.0);
+    for (phase, meters) in [("at rest", rest), ("moving", moving)] {
+        told(&format!("{phase}: groups asked for per minute"), grown(meters, |meter| meter.groups), 2_400.0);
+        let others = grown(meters, |meter| meter.kafka - meter.groups);
+        told(&format!("{phase}: other requests to Kafka per minute"), others, 30.0);
+        told(&format!("{phase}: MiB of memory"), meters[1].memory / MEBIBYTE, 256.0);
+    }
+    let slowest = seen_after.last().map_or(0.0, Duration::as_secs_f64);
+    told("seconds until a status tells of a change, at most", slowest, 60.0);
 }
 
 /// A name, and the meters before and after.
