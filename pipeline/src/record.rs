@@ -45,6 +45,12 @@ impl Record {
         length(&self.key) + length(&self.value) + headers + OVERHEAD
     }
 
+    /// The values of all headers of this name, in order.
+    pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.iter().filter(move |header| header.name == name);
+        named.filter_map(|header| header.value.as_deref())
+    }
+
     /// The value of the last header of this name, as Kafka's own `lastHeader` finds it.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().rev().find(|header| header.name == name)?.value.as_ref()

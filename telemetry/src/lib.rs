@@ -4,11 +4,13 @@
 //! - `durations`: times, counted for the operator.
 //! - `metrics`: how a metric is registered by its definition, and the answer to Prometheus.
 //! - `process`: what a process tells about itself.
+//! - `traces`: spans, for a collector of OpenTelemetry.
 
 mod certificates;
 mod durations;
 pub mod metrics;
 mod process;
+pub mod traces;
 
 pub use certificates::Certificates;
 pub use durations::Durations;

@@ -58,6 +58,14 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// For programs: what went wrong, in one word of few.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Busy => "Busy".to_owned(),
+            Self::NotWritten(error) | Self::Unknown(error) => error.code.name(),
+        }
+    }
+
     /// Whether the same record may be written later without anybody doing anything. After `Unknown` it may then be there twice.
     pub fn is_retriable(&self) -> bool {
         match self {

@@ -51,6 +51,18 @@ impl OutgoingRecord {
         Self { topic: topic.into(), partition: None, key: None, value, headers: Vec::new(), timestamp: None }
     }
 
+    /// Puts headers in the place of all that have these names.
+    pub fn replace_headers(&mut self, names: &[&str], headers: impl IntoIterator<Item = (&'static str, String)>) {
+        self.headers.retain(|header| !names.contains(&header.name.as_str()));
+        self.headers.extend(headers.into_iter().map(|(name, value)| Header::new(name, value)));
+    }
+
+    /// The values of all headers of this name.
+    pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.iter().filter(move |header| header.name == name);
+        named.filter_map(|header| header.value.as_deref())
+    }
+
     /// The record as rdkafka takes it.
     pub(crate) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
         let mut base = BaseRecord::with_opaque_to(&self.topic, opaque);
@@ -78,5 +90,20 @@ impl Header {
     /// A header with a value.
     pub fn new(name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         Self { name: name.into(), value: Some(value.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_headers_stand_once_and_the_others_stay() {
+        let headers = ["traceparent", "tenant", "traceparent", "tracestate"].map(|name| Header::new(name, "old"));
+        let mut record = OutgoingRecord { headers: headers.to_vec(), ..OutgoingRecord::new("orders", "value") };
+        assert_eq!(record.headers_named("traceparent").count(), 2);
+        record.replace_headers(&["traceparent", "tracestate"], [("traceparent", "new".to_owned())]);
+        let expected = [("tenant", "old"), ("traceparent", "new")];
+        assert_eq!(record.headers, expected.map(|(name, value)| Header::new(name, value)));
     }
 }

@@ -1,0 +1,104 @@
+//! W3C Trace Context: the headers in which a trace goes from program to program.
+
+use opentelemetry::{
+    Context,
+    propagation::{Extractor, TextMapPropagator as _},
+    trace::{SpanContext, TraceContextExt as _, TraceFlags},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+const PARENT: &str = "traceparent";
+const STATE: &str = "tracestate";
+/// The headers' names.
+pub const TRACE_HEADERS: [&str; 2] = [PARENT, STATE];
+
+/// Where in a trace something stands: which span is its parent, and whether it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceContext(pub(super) SpanContext);
+
+/// The headers as they came.
+struct Carrier<'a> {
+    parent: &'a str,
+    state: String,
+}
+
+impl TraceContext {
+    /// What headers say, of which `values` gives all of one name; `None` where that is nothing, or nothing that W3C knows.
+    pub fn read<'a, V>(values: impl Fn(&'static str) -> V) -> Option<Self>
+    where
+        V: Iterator<Item = &'a [u8]>,
+    {
+        let parent = str::from_utf8(values(PARENT).last()?).ok()?;
+        let states: Vec<_> = values(STATE).filter_map(|state| str::from_utf8(state).ok()).collect();
+        let carrier = Carrier { parent, state: states.join(",") };
+        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+        let span = context.span().span_context().clone();
+        span.is_valid().then_some(Self(span))
+    }
+
+    /// The headers that say it, by name.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let Self(span) = self;
+        let flags = span.trace_flags() & TraceFlags::SAMPLED;
+        let parent = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id());
+        let state = Some(span.trace_state().header()).filter(|state| !state.is_empty());
+        [(PARENT, parent)].into_iter().chain(state.map(|state| (STATE, state)))
+    }
+
+    /// The same, as the library passes it on.
+    pub(super) fn to_context(&self) -> Context {
+        Context::new().with_remote_span_context(self.0.clone())
+    }
+}
+
+impl Extractor for Carrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            PARENT => Some(self.parent),
+            STATE => Some(&self.state),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        TRACE_HEADERS.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn read(headers: &[(&str, &str)]) -> Option<TraceContext> {
+        let values = |name| headers.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_bytes());
+        TraceContext::read(values)
+    }
+
+    #[test]
+    fn a_trace_comes_out_as_it_went_in() {
+        let unsampled = TRACEPARENT.replace("-01", "-00");
+        for headers in [
+            vec![(PARENT, TRACEPARENT)],
+            vec![(PARENT, unsampled.as_str())],
+            vec![(PARENT, TRACEPARENT), (STATE, "a=1,b=2")],
+        ] {
+            let written: Vec<_> = read(&headers).unwrap().headers().collect();
+            let written: Vec<_> = written.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(written, headers);
+        }
+        let states: Vec<_> =
+            read(&[(STATE, "a=1"), (PARENT, TRACEPARENT), (STATE, "b=2")]).unwrap().headers().collect();
+        assert_eq!(states[1], (STATE, "a=1,b=2".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_trace_context_begins_no_trace() {
+        let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
+        for parent in ["", "00-1", "x", &zeros, &TRACEPARENT.to_uppercase()] {
+            assert_eq!(read(&[(PARENT, parent), (STATE, "a=1")]), None, "{parent}");
+        }
+        assert_eq!(read(&[(STATE, "a=1")]), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! Traces by OpenTelemetry, sent to a collector as its own environment variables say. Where they name none, no span is made, and
+//! nothing is allocated or locked for one.
+//!
+//! - `variables`: what the environment says. Pure.
+//! - `collector`: how spans get there, in the background.
+//! - `context`: W3C Trace Context, in which a trace goes from program to program.
+//! - `span`: a span and how it begins.
+//! - `messaging`: the spans of records, by the conventions for messaging.
+
+mod collector;
+mod context;
+pub mod messaging;
+mod span;
+mod variables;
+
+use std::{collections::BTreeMap, env, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tokio::task;
+use tracing::{error, info, warn};
+
+pub use self::{
+    context::{TRACE_HEADERS, TraceContext},
+    span::{Beginning, Span},
+};
+
+/// Makes spans, where tracing is on. Clones are cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer(Option<Running>);
+
+#[derive(Clone, Debug)]
+struct Running {
+    tracer: SdkTracer,
+    provider: SdkTracerProvider,
+}
+
+/// The program whose spans these are.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Such as `receiver`. Its spans are those of the service `sluice-<name>`, unless the environment says otherwise.
+    pub name: &'static str,
+    /// Its own `CARGO_PKG_VERSION`.
+    pub version: &'static str,
+    /// Further attributes of the resource.
+    pub attributes: &'a [(&'static str, String)],
+}
+
+/// Longer than a collector that answers needs for what waits.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
+impl Tracer {
+    /// As the environment says. To be called where tokio runs. What it says wrongly is an error in the log, and no span is made:
+    /// events do not wait for somebody to correct it.
+    pub fn from_env(program: Program<'_>) -> Self {
+        let transport = match variables::judge(|name| env::var(name).ok()) {
+            Ok(None) => return Self::default(),
+            Ok(Some(transport)) => transport,
+            Err(complaints) => {
+                for complaint in complaints {
+                    error!("No traces: {complaint}");
+                }
+                return Self::default();
+            }
+        };
+        match collector::provider(transport, &program) {
+            Ok(provider) => {
+                info!("Traces are sent to a collector");
+                Self(Some(Running { tracer: provider.tracer("sluice"), provider }))
+            }
+            Err(error) => {
+                error!("No traces: {error}");
+                Self::default()
+            }
+        }
+    }
+
+    /// Whether tracing is on.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins a span; `describe` is asked only where tracing is on.
+    pub fn begin(&self, describe: impl FnOnce() -> Beginning) -> Span {
+        self.0.as_ref().map_or_else(Span::default, |running| describe().begin(&running.tracer))
+    }
+
+    /// Sends what was not sent yet, for a few seconds at most. No span is made any more.
+    pub async fn end(&self) {
+        let Some(Running { provider, .. }) = self.0.clone() else { return };
+        let ended = task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_SPANS)).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            warn!("The last spans were not sent: the collector did not take them within {LAST_SPANS:?}");
+        }
+    }
+}
+
+/// What is wrong with variables that are meant for receivers and workers.
+pub fn complaints(environment: &BTreeMap<String, String>) -> Vec<String> {
+    let foreign = environment.keys().filter(|name| !name.starts_with("OTEL_"));
+    let foreign = foreign.map(|name| format!("{name} is no variable of OpenTelemetry: those begin with OTEL_"));
+    let judged = variables::judge(|name| environment.get(name).cloned());
+    foreign.chain(judged.err().into_iter().flatten().map(|complaint| complaint.to_string())).collect()
+}
+
+fn key_value(key: &'static str, value: impl Into<opentelemetry::Value>) -> KeyValue {
+    KeyValue::new(key, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_collector_nothing_is_made() {
+        let tracer = Tracer::default();
+        let mut span = tracer.begin(|| unreachable!("nobody asks how a span begins"));
+        span.set("key", "value");
+        span.fail("busy");
+        assert!(!span.child(|| unreachable!("nor of its children")).is_recorded());
+        assert_eq!(span.context(), None);
+        tracer.end().await;
+    }
+
+    #[test]
+    fn variables_for_data_planes_are_those_of_opentelemetry() {
+        let environment = |variables: &[(&str, &str)]| {
+            complaints(&variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert_eq!(environment(&[endpoint]), Vec::<String>::new());
+        let expected = "RUST_LOG is no variable of OpenTelemetry: those begin with OTEL_";
+        assert_eq!(environment(&[endpoint, ("RUST_LOG", "debug")]), [expected]);
+    }
+}
