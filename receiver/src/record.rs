@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 use sluice_crds::NamespacedName;
 use sluice_kafka::{Header, OutgoingRecord};
+use sluice_telemetry::traces::TRACE_HEADERS;
 
 use crate::event::{CloudEvent, Event, Names};
 
@@ -33,8 +34,6 @@ pub struct Received {
 const DEFAULT_TYPE: &str = "dev.sluice.webhook";
 /// The CloudEvents extension "sequence".
 const SEQUENCE: &str = "ce_sequence";
-/// W3C Trace Context: the trace goes on behind the topic.
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 impl Envelope {
     /// For the events of one Webhook.
@@ -66,7 +65,7 @@ impl Envelope {
             None => self.of_names(&received.event.names, received.at),
         };
         let content_type = received.event.cloud.is_none().then_some(header::CONTENT_TYPE.as_str());
-        let carried = content_type.into_iter().chain(TRACE).chain(self.kept.iter().map(HeaderName::as_str));
+        let carried = content_type.into_iter().chain(TRACE_HEADERS).chain(self.kept.iter().map(HeaderName::as_str));
         for name in carried {
             let values = received.headers.get_all(name).iter();
             headers.extend(values.map(|value| Header::new(name, Bytes::copy_from_slice(value.as_bytes()))));

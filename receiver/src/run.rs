@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -34,7 +35,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
     let shared = shared::watch(&endpoint);
-    let receiver = Arc::new(Receiver::new(endpoint, controls, keys, link.clone(), shared));
+    let attributes = [("sluice.webhook", endpoint.webhook.to_string())];
+    let tracer =
+        Tracer::from_env(Program { name: "receiver", version: env!("CARGO_PKG_VERSION"), attributes: &attributes });
+    let receiver = Receiver::new(endpoint, controls, keys, link.clone(), shared).traced_by(tracer.clone());
+    let receiver = Arc::new(receiver);
     let ending = Ending::default();
     let status_ending = Ending::default();
     let status = tokio::spawn(serve(status_listener, status::router(&receiver, &ending), status_ending.clone()));
@@ -47,6 +52,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     {
         warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
     }
+    tracer.end().await;
     status_ending.begun.cancel();
     status.await.context("the status endpoints failed")?;
     info!("Receiver ended");

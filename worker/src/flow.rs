@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use sluice_crds::Delivery;
 use sluice_pipeline::{Message, Pipeline, Record, Verdict};
+use sluice_telemetry::traces::{Span, Tracer, messaging};
 
 use crate::{
     config::Job,
     dead_letters::{DeadLetters, Failed},
     engine::{End, Task},
     sink::{Outgoing, Sink},
+    spans::Spans,
     status::{Area, Status},
     usage,
 };
@@ -21,6 +23,7 @@ pub(crate) struct Flow {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) delivery: Delivery,
     pub(crate) status: Arc<Status>,
+    spans: Spans,
     integration: String,
 }
 
@@ -33,36 +36,51 @@ impl Flow {
         status: Arc<Status>,
     ) -> Self {
         let (delivery, integration) = (job.config.delivery.clone(), job.config.integration.to_string());
-        Self { pipeline, sink, dead_letters, delivery, status, integration }
+        let spans = Spans::new(job, Tracer::default());
+        Self { pipeline, sink, dead_letters, delivery, status, spans, integration }
+    }
+
+    /// With these spans.
+    pub(crate) fn traced_by(self, spans: Spans) -> Self {
+        Self { spans, ..self }
     }
 
     /// What is to become of a record.
     pub(crate) fn judge(&self, record: &Record) -> Verdict {
-        self.pipeline.apply(record, usage::METER)
+        let verdict = self.pipeline.apply(record, usage::METER);
+        self.spans.note_skip(record, &verdict);
+        verdict
     }
 
-    /// Does one thing for a record, once.
-    pub(crate) async fn carry_out(&self, record: &Record, task: &Task) -> End {
+    /// Does one thing for a record, once. The record's span begins with the first one.
+    pub(crate) async fn carry_out(&self, record: &Record, task: &Task, span: &mut Span) -> End {
+        if !span.has_begun() {
+            *span = self.spans.process(record);
+        }
         match task {
-            Task::Deliver(message) => self.deliver(record, message).await,
-            Task::Bury(failed, _) => self.bury(record, failed).await,
+            Task::Deliver(message) => self.deliver(record, message, span).await,
+            Task::Bury(failed, _) => self.bury(record, failed, span).await,
         }
     }
 
-    async fn deliver(&self, record: &Record, message: &Message) -> End {
+    async fn deliver(&self, record: &Record, message: &Message, span: &Span) -> End {
         let idempotency_key = self.idempotency_key(record);
-        let outgoing = Outgoing { record, message, idempotency_key: &idempotency_key };
+        let outgoing = Outgoing { record, message, idempotency_key: &idempotency_key, span };
         let begin = Instant::now();
         let result = self.sink.deliver(&outgoing).await;
         self.status.attempted(begin.elapsed(), result.as_ref().err());
         result.map_or_else(End::Failed, |()| End::Delivered)
     }
 
-    async fn bury(&self, record: &Record, failed: &Failed) -> End {
+    /// A dead letter stays where its record was in its trace.
+    async fn bury(&self, record: &Record, failed: &Failed, span: &mut Span) -> End {
+        span.fail(&failed.code);
+        let mut sending = span.child(|| messaging::send(self.dead_letters.topic()));
         let Err(error) = self.dead_letters.write(record, failed).await else {
             self.status.well(Area::DeadLetters);
             return End::Buried;
         };
+        sending.fail(&error.name());
         self.status.trouble(Area::DeadLetters, self.dead_letters.not_written(&error));
         End::NotBuried
     }

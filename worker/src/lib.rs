@@ -14,6 +14,7 @@
 //!   below it `lanes`, `offsets`, `progress`, `retry`, `breaker` and `stopwatch`.
 //! - `batched`: the same for Kafka sinks, which take a batch of records at once, exactly once where that is asked for.
 //! - `flow`: what is done with one record; `dead_letters`: where it goes when it fails.
+//! - `spans`: what a trace says of a record.
 //! - `status`: counts, trouble, health and metrics.
 
 mod batched;
@@ -31,6 +32,7 @@ mod retry;
 mod run;
 mod sink;
 mod source;
+mod spans;
 mod status;
 mod stopwatch;
 mod told;

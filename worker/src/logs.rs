@@ -20,7 +20,7 @@ fn directives(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
-        LogLevel::Info => "warn,sluice_worker=info,sluice_kafka=info,librdkafka=info",
-        LogLevel::Debug => "info,sluice_worker=debug,sluice_kafka=debug,librdkafka=debug",
+        LogLevel::Info => "warn,sluice_worker=info,sluice_kafka=info,sluice_telemetry=info,librdkafka=info",
+        LogLevel::Debug => "info,sluice_worker=debug,sluice_kafka=debug,sluice_telemetry=debug,librdkafka=debug",
     }
 }

@@ -9,6 +9,7 @@ use sluice_crds::{
 };
 use sluice_kafka::{BatchProducer, Compression, Producer, ProducerSettings, TransactionalProducer};
 use sluice_pipeline::Pipeline;
+use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -28,14 +29,22 @@ use crate::{
     logs,
     sink::{NotOpen, Sink},
     source,
+    spans::Spans,
     status::{Area, Status, serve},
 };
+
+/// What surrounds the work.
+struct Surroundings {
+    status: Arc<Status>,
+    shutdown: CancellationToken,
+    tracer: Tracer,
+}
 
 /// How long Kafka may take to confirm a dead letter before it is written again.
 const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the files of the Kafka connection are there.
 const FILES_INTERVAL: Duration = Duration::from_secs(2);
-/// The longest end: draining takes up to 10 s, and Kubernetes kills after 30 s.
+/// The longest end, but for the last spans: draining takes up to 10 s, and Kubernetes kills after 30 s.
 const LONGEST_END: Duration = Duration::from_secs(25);
 
 /// Runs a worker until SIGTERM or SIGINT, then lets what is under way come to its end. Errors: what no waiting mends, such as
@@ -48,10 +57,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", options.status_listen))?;
     info!(integration = %job.config.integration, generation = job.generation, status = %listener.local_addr()?, "Worker starts");
     let server = tokio::spawn(serve(listener, Arc::clone(&status)));
-    let shutdown = shutdown_on_signal()?;
-    let worked = shutdown_bounded(&shutdown, work(&job, &options.instance, &status, &shutdown)).await;
+    let (shutdown, tracer) = (shutdown_on_signal()?, tracer(&job));
+    let surroundings = Surroundings { status, shutdown: shutdown.clone(), tracer: tracer.clone() };
+    let worked = shutdown_bounded(&shutdown, work(&job, &options.instance, &surroundings)).await;
+    tracer.end().await;
     server.abort();
     worked
+}
+
+fn tracer(job: &Job) -> Tracer {
+    let attributes = [("sluice.integration", job.config.integration.to_string())];
+    Tracer::from_env(Program { name: "worker", version: env!("CARGO_PKG_VERSION"), attributes: &attributes })
 }
 
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
@@ -86,13 +102,13 @@ async fn shutdown_bounded(
     }
 }
 
-async fn work(job: &Job, instance: &str, status: &Arc<Status>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn work(job: &Job, instance: &str, surroundings: &Surroundings) -> anyhow::Result<()> {
     let pipeline = pipeline(&job.config)?;
     match &job.config.sink {
-        SinkConfig::Http(http) => one_by_one(job, http, pipeline, status, shutdown).await?,
-        SinkConfig::Kafka(kafka) => in_batches(job, kafka, instance, pipeline, (status, shutdown)).await?,
+        SinkConfig::Http(http) => one_by_one(job, http, pipeline, surroundings).await?,
+        SinkConfig::Kafka(kafka) => in_batches(job, kafka, instance, pipeline, surroundings).await?,
     }
-    info!(status = ?status.report(), "Worker ended");
+    info!(status = ?surroundings.status.report(), "Worker ended");
     Ok(())
 }
 
@@ -100,15 +116,15 @@ async fn one_by_one(
     job: &Job,
     http: &HttpSinkConfig,
     pipeline: Pipeline,
-    status: &Arc<Status>,
-    shutdown: &CancellationToken,
+    Surroundings { status, shutdown, tracer }: &Surroundings,
 ) -> anyhow::Result<()> {
     let opened = open(Area::Sink, status, shutdown, || Sink::open(http, job, status)).await?;
     let Some(sink) = opened else { return Ok(()) };
     let opened = open(Area::DeadLetters, status, shutdown, || dead_letter_producer(job)).await?;
     let Some(producer) = opened else { return Ok(()) };
     let dead_letters = DeadLetters::new(job, dead_letters::Writer::Kafka(producer));
-    let flow = Arc::new(Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status)));
+    let flow = Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status));
+    let flow = Arc::new(flow.traced_by(Spans::new(job, tracer.clone())));
     let source = source::start(&job.config.source, status)?;
     engine::run(flow, source, shutdown.clone()).await
 }
@@ -118,13 +134,14 @@ async fn in_batches(
     kafka: &KafkaSinkConfig,
     instance: &str,
     pipeline: Pipeline,
-    (status, shutdown): (&Arc<Status>, &CancellationToken),
+    Surroundings { status, shutdown, tracer }: &Surroundings,
 ) -> anyhow::Result<()> {
     let opened = open(Area::Sink, status, shutdown, || batch_writer(job, kafka, instance)).await?;
     let Some(writer) = opened else { return Ok(()) };
     let source = source::start(&job.config.source, status)?;
     let topic = kafka.topic.as_str().into();
-    let delivering = Delivering { pipeline, topic, letters: Letters::new(job), writer, status: Arc::clone(status) };
+    let (letters, spans) = (Letters::new(job), Spans::new(job, tracer.clone()));
+    let delivering = Delivering { pipeline, topic, letters, writer, status: Arc::clone(status), spans };
     batched::run(job, delivering, source, shutdown.clone()).await;
     Ok(())
 }

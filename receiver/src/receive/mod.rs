@@ -4,10 +4,12 @@
 //! - `body`: reads a body into bounded memory, in bounded time.
 //! - `write`: writes an event once.
 //! - `answer`: what the sender is told.
+//! - `span`: what a trace says of a request.
 
 mod answer;
 mod body;
 mod gate;
+mod span;
 mod write;
 
 use std::{
@@ -24,6 +26,7 @@ use axum::{
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use sluice_pipeline::Rejection;
+use sluice_telemetry::traces::{Span, Tracer};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::{
@@ -54,6 +57,7 @@ pub(crate) struct Receiver {
     pub(crate) counters: Counters,
     /// The Redis that remembers for several receivers.
     pub(crate) shared: Option<Shared>,
+    tracer: Tracer,
     deduplicator: Mutex<Deduplicator>,
     limiter: Limiter,
     /// What the events that are on their way may take, in bytes.
@@ -90,12 +94,18 @@ impl Receiver {
             link,
             counters: Counters::default(),
             shared,
+            tracer: Tracer::default(),
             limiter: Limiter::new(endpoint.rate_limits.clone()),
             deduplicator: Mutex::new(Deduplicator::new(limits)),
             memory: Arc::new(Semaphore::new(memory)),
             log: Throttle::default(),
             endpoint,
         }
+    }
+
+    /// With spans made by this tracer.
+    pub(crate) fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The endpoint. Its path is compared as it was sent: a router would decode it.
@@ -125,19 +135,21 @@ impl Receiver {
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
     let begin = Instant::now();
-    let outcome = receiver.take(request).await;
+    let mut span = receiver.tracer.begin(|| span::of_request(&request, &receiver.endpoint));
+    let outcome = receiver.take(request, &span).await;
     receiver.counters.count(&outcome, begin.elapsed());
     if let Err(refused) = &outcome {
         receiver.log.refused(refused);
     }
     let mut response = answer::response(&outcome, &receiver.endpoint);
+    span::answered(&mut span, &outcome, response.status());
     response.headers_mut().extend(receiver.endpoint.notices.iter().cloned());
     response
 }
 
 impl Receiver {
-    async fn take(self: &Arc<Self>, request: Request) -> Result<Taken, Refused> {
-        let (head, body) = request.into_parts();
+    async fn take(self: &Arc<Self>, request: Request, span: &Span) -> Result<Taken, Refused> {
+        let (mut head, body) = request.into_parts();
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
         let peer = head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
@@ -152,6 +164,7 @@ impl Receiver {
         }
         let events = self.endpoint.sources.events(&head.headers, &kept.bytes).map_err(Refused::Event)?;
         let judged = self.judge_bodies(events, &kept.bytes)?;
+        span::carry_on(&mut head.headers, span);
         let (tally, refused) = self.write_all(judged, Arc::new(head.headers), kept, at).await;
         self.counters.events(&tally);
         refused.map_or(Ok(Taken::Events(tally)), Err)

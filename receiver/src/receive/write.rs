@@ -9,8 +9,9 @@ use futures::future::join_all;
 use http::HeaderMap;
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
-use sluice_kafka::{ErrorCode, OutgoingRecord, SendError};
+use sluice_kafka::{ErrorCode, OutgoingRecord, Position, SendError};
 use sluice_pipeline::Rejection;
+use sluice_telemetry::traces::{TRACE_HEADERS, TraceContext, messaging};
 
 use super::{
     Judged, Receiver,
@@ -141,13 +142,25 @@ impl Receiver {
         fate
     }
 
-    async fn write(&self, record: OutgoingRecord) -> Fate {
+    /// The record's parent in its trace is the request until here, and this write from here on.
+    async fn write(&self, mut record: OutgoingRecord) -> Fate {
         let Some(producer) = self.link.borrow().producer.clone() else {
             return Fate::Failed(Refused::Deferred(DeferredBecause::NotWritten));
         };
+        let mut span = self.tracer.begin(|| {
+            let parent = TraceContext::read(|name| record.headers_named(name));
+            messaging::send(&record.topic).child_of(parent)
+        });
+        if let Some(context) = span.context() {
+            record.replace_headers(&TRACE_HEADERS, context.headers());
+        }
         match producer.send(record).await {
-            Ok(_) => Fate::Written,
+            Ok(Position { partition, offset }) => {
+                span.written(partition, offset);
+                Fate::Written
+            }
             Err(error) => {
+                span.fail(&error.name());
                 self.log.write_failed(&error);
                 fate(&error)
             }

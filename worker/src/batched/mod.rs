@@ -2,6 +2,7 @@
 //!
 //! - `batches`: what is written next, and what becomes of it. Pure.
 //! - `record`: what is written of a record.
+//! - `traced`: what a trace says of the records of a batch.
 //!
 //! What was not written is written again as it was, until it is, or until its partition is somebody else's. No retry budget is needed:
 //! sink, dead letters and source are one and the same Kafka cluster. With [`Guarantee::ExactlyOnce`] what the records of a batch
@@ -11,6 +12,7 @@
 
 mod batches;
 mod record;
+mod traced;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +33,7 @@ use tracing::{info, warn};
 use self::{
     batches::{Batches, Fate, Output, Refusal},
     record::written,
+    traced::Traced,
 };
 use crate::{
     config::Job,
@@ -39,6 +42,7 @@ use crate::{
     retry::{Failure, patience},
     sink::DeliveryError,
     source::{Command, CommandSender, Commit, Event, PartitionId, Source},
+    spans::Spans,
     status::{Area, Status},
     usage,
 };
@@ -51,6 +55,7 @@ pub(crate) struct Delivering {
     pub(crate) letters: Letters,
     pub(crate) writer: Writer,
     pub(crate) status: Arc<Status>,
+    pub(crate) spans: Spans,
 }
 
 /// What writes them.
@@ -71,6 +76,7 @@ const OUTDATED: Duration = Duration::from_secs(30);
 struct Writing {
     begin: Instant,
     end: BoxFuture<'static, End>,
+    traced: Vec<Traced>,
 }
 
 /// What became of a batch.
@@ -121,9 +127,10 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
 
 /// The end of what is being written, and how long it took; never without it.
 async fn ended(writing: &mut Option<Writing>) -> (Duration, End) {
-    let Some(Writing { begin, end }) = writing else { return std::future::pending().await };
+    let Some(Writing { begin, end, traced }) = writing else { return std::future::pending().await };
     let end = end.await;
     let took = begin.elapsed();
+    traced::note_failures(traced, &end);
     *writing = None;
     (took, end)
 }
@@ -180,13 +187,18 @@ impl Engine {
     }
 
     fn begin(&mut self) {
-        let pipeline = &self.delivering.pipeline;
+        let Delivering { pipeline, spans, .. } = &self.delivering;
         let begin = Instant::now();
-        let judge = |record: &Record| pipeline.apply(record, usage::METER);
+        let judge = |record: &Record| {
+            let verdict = pipeline.apply(record, usage::METER);
+            spans.note_skip(record, &verdict);
+            verdict
+        };
         if !self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING) {
             return;
         }
-        let records: Vec<_> = self.batches.outputs().map(|output| self.record(output)).collect();
+        let mut records: Vec<_> = self.batches.outputs().map(|output| self.record(output)).collect();
+        let traced = traced::begin(&self.delivering.spans, self.batches.outputs(), &mut records);
         let end = match &self.delivering.writer {
             Writer::AtLeastOnce(producer) => {
                 let producer = producer.clone();
@@ -198,7 +210,7 @@ impl Engine {
                 async move { End::Transaction(producer.write(transaction, member).await) }.boxed()
             }
         };
-        self.writing = Some(Writing { begin: Instant::now(), end });
+        self.writing = Some(Writing { begin: Instant::now(), end, traced });
     }
 
     fn commit(&mut self) {

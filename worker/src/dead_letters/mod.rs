@@ -100,6 +100,11 @@ impl DeadLetters {
         Self { letters: Letters::new(job), writer }
     }
 
+    /// Their topic.
+    pub(crate) fn topic(&self) -> &str {
+        &self.letters.topic
+    }
+
     /// What to say where they cannot be written.
     pub(crate) fn not_written(&self, error: &SendError) -> String {
         self.letters.not_written(error)

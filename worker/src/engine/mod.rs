@@ -204,13 +204,13 @@ impl Engine {
         }
     }
 
-    fn begin(&self, Work { key, hold, record, task }: Work) {
+    fn begin(&self, Work { key, hold, record, task, mut span }: Work) {
         let (flow, ends) = (Arc::clone(&self.flow), self.ends.clone());
         let lease = self.leases[hold].clone();
         tokio::spawn(async move {
             let _watch = Watch(ends.clone());
-            if let Some(end) = lease.run_until_cancelled(flow.carry_out(&record, &task)).await {
-                drop(ends.send(Ok(Done { key, record, end })));
+            if let Some(end) = lease.run_until_cancelled(flow.carry_out(&record, &task, &mut span)).await {
+                drop(ends.send(Ok(Done { key, record, span, end })));
             }
         });
     }

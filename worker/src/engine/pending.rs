@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use slotmap::new_key_type;
 use sluice_pipeline::{Message, Record};
+use sluice_telemetry::traces::Span;
 
 use super::schedule::Moment;
 use crate::{dead_letters::Failed, lanes::Lane, retry::Spent, sink::DeliveryError};
@@ -27,6 +28,8 @@ pub(crate) struct Pending {
     pub(crate) task: Task,
     /// `None` while it is under way.
     pub(crate) record: Option<Record>,
+    /// What its trace says of all that is done with it. It is with the record.
+    pub(crate) span: Span,
 }
 
 /// What a record had spent of its retry budget, and when by the budgets' clock.
@@ -52,6 +55,7 @@ pub(crate) struct Work {
     pub(crate) hold: HoldKey,
     pub(crate) record: Record,
     pub(crate) task: Task,
+    pub(crate) span: Span,
 }
 
 /// Work that has come to its end.
@@ -59,6 +63,7 @@ pub(crate) struct Work {
 pub(crate) struct Done {
     pub(crate) key: RecordKey,
     pub(crate) record: Record,
+    pub(crate) span: Span,
     pub(crate) end: End,
 }
 
@@ -84,7 +89,8 @@ pub(crate) struct UnderWay {
 impl Pending {
     pub(crate) fn new(hold: HoldKey, lane: Option<Lane>, task: Task, record: Record) -> Self {
         let size = record.memory() + task.size_beside(&record);
-        Self { hold, offset: record.offset, size, lane, failing: None, task, record: Some(record) }
+        let (offset, span) = (record.offset, Span::default());
+        Self { hold, offset, size, lane, failing: None, task, record: Some(record), span }
     }
 
     /// What it has spent of its retry budget, when the budgets' clock shows this.

@@ -170,10 +170,10 @@ impl Schedule {
 
     /// Work has come to its end; that of a partition that is gone changes nothing. `chance` is a random number from 0 to 1.
     pub(crate) fn finish(&mut self, done: Done, now: Moment, chance: f64) {
-        let Done { key, record, end } = done;
+        let Done { key, record, span, end } = done;
         let Some(pending) = self.records.get_mut(key) else { return };
         self.under_way.end(&pending.task);
-        pending.record = Some(record);
+        (pending.record, pending.span) = (Some(record), span);
         self.partitions[pending.hold].under_way -= 1;
         match end {
             End::Delivered => {
@@ -394,7 +394,7 @@ impl Schedule {
     fn work(&mut self, key: RecordKey) -> Work {
         let pending = &mut self.records[key];
         let record = pending.record.take().expect("a record is not under way twice");
-        Work { key, hold: pending.hold, record, task: pending.task.clone() }
+        Work { key, hold: pending.hold, record, task: pending.task.clone(), span: std::mem::take(&mut pending.span) }
     }
 
     fn fail(&mut self, key: RecordKey, error: DeliveryError, now: Moment, chance: f64) {
@@ -426,6 +426,8 @@ impl Schedule {
                 let pending = &mut self.records[key];
                 // Whoever goes on with it has the whole budget.
                 pending.failing = None;
+                // Nothing is done with it here any more.
+                std::mem::take(&mut pending.span).fail(&failed.code);
                 let (hold, offset) = (pending.hold, pending.offset);
                 self.halt(hold, offset, &failed);
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sluice_crds::wire::HttpSinkConfig;
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Message, Record};
+use sluice_telemetry::traces::Span;
 
 use crate::{config::Job, retry::Failure, status::Status};
 
@@ -28,6 +29,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) message: &'a Message,
     /// The same for all attempts, before and after a restart.
     pub(crate) idempotency_key: &'a str,
+    /// What its trace says of it; attempts are below it.
+    pub(crate) span: &'a Span,
 }
 
 /// Why one attempt failed.

@@ -44,7 +44,7 @@ impl Stage {
     }
 
     fn end(&mut self, work: Work, end: End) {
-        self.schedule.finish(Done { key: work.key, record: work.record, end }, self.now, 1.0);
+        self.schedule.finish(Done { key: work.key, record: work.record, span: work.span, end }, self.now, 1.0);
     }
 
     fn commands(&mut self) -> Vec<Command> {

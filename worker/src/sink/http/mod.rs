@@ -3,8 +3,10 @@
 //! - `session`: the client and the credential, made of mounted Secrets.
 //! - `oauth2`, `token`: access tokens, shared by all requests.
 //! - `answer`: what an answer means.
+//! - `attempt`: what a trace says of a request.
 
 mod answer;
+mod attempt;
 mod oauth2;
 mod session;
 mod token;
@@ -27,9 +29,11 @@ use sluice_crds::{
 };
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Envelope, HttpRequest};
+use sluice_telemetry::traces::{Span, TRACE_HEADERS};
 use tokio::time::{Instant, timeout_at};
 
 use self::{
+    attempt::Target,
     session::{Session, Sessions},
     token::Token,
 };
@@ -50,12 +54,11 @@ pub(crate) struct HttpSink {
     secrets: Vec<String>,
     /// How long an attempt may take, with all its requests.
     timeout: Duration,
+    target: Target,
 }
 
 /// Headers whose values a message may tell.
 const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "prefer", "user-agent"];
-/// W3C trace context, carried on from the record.
-const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 impl HttpSink {
     /// Makes the sink. Nothing is connected yet.
@@ -78,6 +81,7 @@ impl HttpSink {
             idempotency_header: idempotency_header.context("delivery.idempotencyKey.header is no name of a header")?,
             secrets: secrets(&headers),
             timeout: delivery.timeout.get(),
+            target: Target::of(config),
         })
     }
 
@@ -114,15 +118,20 @@ impl HttpSink {
         outgoing: &Outgoing<'_>,
         (token, deadline): (Option<&Token>, Instant),
     ) -> Result<Response, DeliveryError> {
-        let mut request = self.request(outgoing);
+        let asked = asked(outgoing);
+        let mut span = outgoing.span.child(|| self.target.attempt(asked));
+        let mut request = self.request(outgoing, asked, &span);
         *request.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
         session.sign(&mut request, token);
-        session.client.execute(request).await.map_err(|error| self.no_answer(session, error))
+        let answer = session.client.execute(request).await.map_err(|error| self.no_answer(session, error));
+        let answered = answer.as_ref().map(Response::status).map_err(|error| error.code.as_str());
+        attempt::answered(&mut span, answered, |status| self.is_success(status));
+        answer
     }
 
     async fn judge(&self, session: &Session, response: Response, token: Option<&Token>) -> Result<(), DeliveryError> {
         let status = response.status();
-        let is_success = status.is_success() || self.success_codes.contains(&status.as_u16());
+        let is_success = self.is_success(status);
         let failure = answer::failure(status, response.headers(), SystemTime::now());
         let body = answer::body(response).await;
         if is_success {
@@ -133,25 +142,22 @@ impl HttpSink {
         Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
     }
 
-    fn request(&self, outgoing: &Outgoing<'_>) -> Request {
-        let Envelope::Http(asked) = &outgoing.message.envelope else {
-            unreachable!("the pipeline of an HTTP sink makes requests")
-        };
+    fn is_success(&self, status: StatusCode) -> bool {
+        status.is_success() || self.success_codes.contains(&status.as_u16())
+    }
+
+    fn request(&self, outgoing: &Outgoing<'_>, asked: &HttpRequest, span: &Span) -> Request {
         let method = Method::from_bytes(asked.method.as_str().as_bytes()).expect("it is a method of HTTP");
         let mut request = Request::new(method, asked.url.clone());
-        *request.headers_mut() = self.headers_for(outgoing, asked);
+        *request.headers_mut() = self.headers_for(outgoing, asked, span);
         *request.body_mut() = outgoing.message.value.clone().map(Into::into);
         request
     }
 
     /// What the configuration says of a header is strongest. What is no valid value of a header is left out.
-    fn headers_for(&self, outgoing: &Outgoing<'_>, request: &HttpRequest) -> HeaderMap {
+    fn headers_for(&self, outgoing: &Outgoing<'_>, request: &HttpRequest, span: &Span) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.headers.len() + request.headers.len() + 4);
-        for name in TRACE_HEADERS {
-            if let Some(Ok(value)) = outgoing.record.header(name).map(|value| HeaderValue::from_bytes(value)) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
+        carry_on(&mut headers, outgoing, span);
         if let Ok(key) = HeaderValue::from_str(outgoing.idempotency_key) {
             headers.insert(self.idempotency_header.clone(), key);
         }
@@ -195,6 +201,30 @@ impl HttpSink {
 fn no_token_within(timeout: Duration) -> DeliveryError {
     let message = format!("no access token within the {timeout:?} of an attempt");
     DeliveryError { failure: Failure::Passing { retry_after: None }, code: "Timeout".to_owned(), message }
+}
+
+fn asked<'a>(outgoing: &Outgoing<'a>) -> &'a HttpRequest {
+    let Envelope::Http(asked) = &outgoing.message.envelope else {
+        unreachable!("the pipeline of an HTTP sink makes requests")
+    };
+    asked
+}
+
+/// The trace goes on with the request's span; where tracing is off, as the record has it.
+fn carry_on(headers: &mut HeaderMap, outgoing: &Outgoing<'_>, span: &Span) {
+    let mut insert = |name, value: &[u8]| {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    match span.context() {
+        Some(context) => context.headers().for_each(|(name, value)| insert(name, value.as_bytes())),
+        None => TRACE_HEADERS.into_iter().for_each(|name| {
+            if let Some(value) = outgoing.record.header(name) {
+                insert(name, value);
+            }
+        }),
+    }
 }
 
 /// The platform team may change its mind, or a name its address: it may pass.
