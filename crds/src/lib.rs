@@ -30,7 +30,7 @@ pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
 pub use settings::{
-    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, SchemaRegistry, Settings, Tenancy,
+    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, SchemaRegistry, Settings, Tenancy, Tracing,
 };
 pub use size::{InvalidSize, Size};
 pub use topic::*;

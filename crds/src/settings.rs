@@ -30,6 +30,22 @@ pub struct Settings {
     /// Which Kafka topics and consumer groups a namespace may name. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenancy: Option<Tenancy>,
+    /// How receivers and workers trace events. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+}
+
+/// How receivers and workers trace events: by OpenTelemetry's own variables. A change makes all of their pods anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tracing {
+    /// OpenTelemetry's environment variables, all of which begin with `OTEL_`. `OTEL_EXPORTER_OTLP_ENDPOINT` names the collector. They
+    /// stand in Deployments: what is secret has its place in `headersSecretName`.
+    pub environment: BTreeMap<String, String>,
+    /// Name of the Secret whose key `headers` is `OTEL_EXPORTER_OTLP_HEADERS`, as in `authorization=Bearer%20...`. Each namespace with
+    /// receivers or workers has it; where it is missing they send no headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_secret_name: Option<String>,
 }
 
 /// Which Kafka topics and consumer groups a namespace may name: those that begin with its own name and a dot, and what is

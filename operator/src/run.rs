@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
-use sluice_crds::{Integration, Settings, Topic, Webhook};
-use sluice_telemetry::Certificates;
+use sluice_crds::{Integration, Settings, Topic, Tracing, Webhook};
+use sluice_telemetry::{Certificates, traces};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch as channel,
@@ -138,7 +138,20 @@ fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
     let path = arguments.config.display();
     let text =
         std::fs::read_to_string(&arguments.config).with_context(|| format!("cannot read the configuration {path}"))?;
-    serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("the configuration {path} is not valid: {error}"))
+    let settings: Settings = serde_saphyr::from_str(&text)
+        .map_err(|error| anyhow::anyhow!("the configuration {path} is not valid: {error}"))?;
+    let complaints = settings.tracing.as_ref().map(tracing_complaints).unwrap_or_default();
+    ensure!(complaints.is_empty(), "the configuration {path} is not valid: tracing: {}", complaints.join("; "));
+    Ok(settings)
+}
+
+/// What receivers and workers could only complain of.
+fn tracing_complaints(tracing: &Tracing) -> Vec<String> {
+    let mut complaints = traces::complaints(&tracing.environment);
+    if tracing.headers_secret_name.is_some() && tracing.environment.contains_key("OTEL_EXPORTER_OTLP_HEADERS") {
+        complaints.push("OTEL_EXPORTER_OTLP_HEADERS stands in environment and comes from headersSecretName".to_owned());
+    }
+    complaints
 }
 
 /// Becomes true at SIGTERM or SIGINT.

@@ -8,7 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use serde_json::{Value, json};
-use sluice_crds::{Reason, wire};
+use sluice_crds::{Reason, Tracing, wire};
 
 use super::{Child, ChildKind, Owner, SeenPod, Trouble, trouble};
 use crate::Cluster;
@@ -33,6 +33,8 @@ pub struct DataPlane<'a> {
     pub cluster: &'a Cluster,
     /// Names of the Secrets that its resource names.
     pub secrets: Vec<&'a str>,
+    /// How it traces events.
+    pub tracing: Option<&'a Tracing>,
     /// Port of the endpoint that it serves, beside the status port.
     pub port: Option<u16>,
     /// CPU and memory, where the user said something about them.
@@ -76,7 +78,7 @@ impl DataPlane<'_> {
                 "name": self.component,
                 "image": self.image,
                 "imagePullPolicy": "IfNotPresent",
-                "env": [{"name": "SLUICE_LOG_FORMAT", "value": "json"}],
+                "env": self.environment(),
                 "ports": self.ports(),
                 "resources": self.resources(),
                 "livenessProbe": {
@@ -99,6 +101,18 @@ impl DataPlane<'_> {
             }],
             "volumes": volumes,
         })
+    }
+
+    fn environment(&self) -> Vec<Value> {
+        let mut environment = vec![json!({"name": "SLUICE_LOG_FORMAT", "value": "json"})];
+        if let Some(Tracing { environment: variables, headers_secret_name }) = self.tracing {
+            environment.extend(variables.iter().map(|(name, value)| json!({"name": name, "value": value})));
+            environment.extend(headers_secret_name.iter().map(|name| {
+                let key = json!({"name": name, "key": "headers", "optional": true});
+                json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": key}})
+            }));
+        }
+        environment
     }
 
     fn ports(&self) -> Value {
@@ -181,4 +195,48 @@ pub fn availability(deployment: &Deployment, pods: &[SeenPod], now: Timestamp) -
         None => (Reason::Unavailable, numbers),
     };
     Availability { replicas, ready, complete, overdue, reason, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::{NamespacedName, Settings};
+
+    use super::*;
+
+    #[test]
+    fn a_data_plane_traces_by_the_variables_of_the_configuration() {
+        let environment = |more: &str| {
+            let settings = format!(
+                "{{clusters: {{default: {{bootstrapServers: [k]}}}}, images: {{receiver: r, worker: w}}{more}}}"
+            );
+            let settings: Settings = serde_saphyr::from_str(&settings).unwrap();
+            let name = NamespacedName { namespace: "shop".into(), name: "github".into() };
+            let owner = Owner { kind: "Webhook", name, uid: "u".into(), generation: 1 };
+            let data_plane = DataPlane {
+                component: "receiver",
+                image: &settings.images.receiver,
+                replicas: 1,
+                config_map: "config",
+                controls: None,
+                cluster: &Cluster::find(&settings, "default", "").unwrap(),
+                secrets: Vec::new(),
+                tracing: settings.tracing.as_ref(),
+                port: None,
+                resources: None,
+                default_resources: ("10m", "16Mi", "128Mi"),
+            };
+            data_plane.deployment(&owner).manifest["spec"]["template"]["spec"]["containers"][0]["env"].clone()
+        };
+        let log = json!({"name": "SLUICE_LOG_FORMAT", "value": "json"});
+        assert_eq!(environment(""), json!([log]));
+        let tracing = ", tracing: {environment: {OTEL_TRACES_SAMPLER_ARG: '0.1', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c:4318'}, headersSecretName: otlp}";
+        let secret = json!({"secretKeyRef": {"name": "otlp", "key": "headers", "optional": true}});
+        let expected = json!([
+            log,
+            {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://c:4318"},
+            {"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.1"},
+            {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": secret},
+        ]);
+        assert_eq!(environment(tracing), expected);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sluice_crds::{Images, wire};
+use sluice_crds::{Settings, wire};
 
 use super::{COMPONENT, DeadLetterTopic, Flow};
 use crate::{
@@ -11,16 +11,17 @@ use crate::{
 };
 
 /// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
-pub fn desire(flow: &Flow, images: &Images) -> Vec<Child> {
+pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
     let configuration = flow.owner.configuration(COMPONENT, &configuration(flow));
     let worker = DataPlane {
         component: COMPONENT,
-        image: &images.worker,
+        image: &settings.images.worker,
         replicas: flow.replicas,
         config_map: &configuration.name,
         controls: None,
         cluster: &flow.cluster,
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
+        tracing: settings.tracing.as_ref(),
         port: None,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),

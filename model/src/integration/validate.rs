@@ -317,7 +317,7 @@ mod tests {
         let files: Vec<_> = http.secrets().map(|file| file.to_str().unwrap()).collect();
         let expected = ["ledger/id", "ledger/secret", "ca/ca.crt"].map(|file| format!("/etc/sluice/secrets/{file}"));
         assert_eq!(files, expected);
-        let children = super::super::desire(&flow, &settings().images);
+        let children = super::super::desire(&flow, &settings());
         let worker = children.iter().find(|child| child.kind == crate::children::ChildKind::Deployment).unwrap();
         let volumes = worker.manifest["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
         let mounted: Vec<_> = volumes.iter().filter_map(|volume| volume["secret"]["secretName"].as_str()).collect();

@@ -1,7 +1,7 @@
 //! The objects that a Webhook should have.
 
 use serde_json::json;
-use sluice_crds::{Images, Size, TopicTemplate, wire};
+use sluice_crds::{Settings, Size, TopicTemplate, wire};
 
 use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
 use crate::{
@@ -10,18 +10,19 @@ use crate::{
 };
 
 /// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route.
-pub fn desire(endpoint: &Endpoint, images: &Images) -> Vec<Child> {
+pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
     let controls = controls(endpoint);
     let receiver = DataPlane {
         component: COMPONENT,
-        image: &images.receiver,
+        image: &settings.images.receiver,
         replicas: endpoint.replicas,
         config_map: &configuration.name,
         controls: Some(&controls.name),
         cluster: &endpoint.cluster,
         secrets: secrets(endpoint),
+        tracing: settings.tracing.as_ref(),
         port: Some(wire::RECEIVER_PORT),
         resources: None,
         default_resources: ("50m", "32Mi", "128Mi"),

@@ -301,8 +301,7 @@ mod tests {
         };
         let kept = contract("}").unwrap();
         assert_eq!(kept.dead_letter_topic().as_deref(), Some("shop.stripe-webhook-dead-letters"));
-        let topic =
-            crate::webhook::desire(&kept, &serde_saphyr::from_str("{receiver: r, worker: w}").unwrap()).remove(1);
+        let topic = crate::webhook::desire(&kept, &Settings::default()).remove(1);
         assert_eq!(topic.name, "stripe-webhook-dead-letters");
         let config = serde_json::json!({
             "max.message.bytes": "16777216", "message.timestamp.type": "LogAppendTime", "retention.ms": "1209600000",

@@ -56,7 +56,7 @@ impl Kind for Integration {
             }
         };
         flow.replicas = context.measurements.follow(&flow);
-        let desired = desire(&flow, &context.settings.images);
+        let desired = desire(&flow, &context.settings);
         let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
         let plan = plan(&flow.owner, &desired, &live);
         children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;

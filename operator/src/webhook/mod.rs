@@ -58,7 +58,7 @@ impl Kind for Webhook {
                 return Ok(Pass { status, next: Next::Within(LOOK_AGAIN) });
             }
         };
-        let desired = desire(&endpoint, &context.settings.images);
+        let desired = desire(&endpoint, &context.settings);
         let (desired, live, unknown_kind) = observe(&context.client, &endpoint, desired).await?;
         let plan = plan(&endpoint.owner, &desired, &live);
         children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;

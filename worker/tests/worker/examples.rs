@@ -33,7 +33,7 @@ fn configuration(integration: &str, topic: &str) -> WorkerConfig {
     });
     let references = References { source: Some(source), sink, ..References::default() };
     let flow = validate(&integration, &references, &settings).unwrap();
-    let children = desire(&flow, &settings.images);
+    let children = desire(&flow, &settings);
     let config = children.iter().find(|child| child.kind == ChildKind::ConfigMap).unwrap();
     serde_json::from_str(config.manifest["data"][CONFIG_KEY].as_str().unwrap()).unwrap()
 }

@@ -172,6 +172,7 @@ fn worker(place: &Place, name: &str, image: &str) {
         controls: None,
         cluster: &cluster,
         secrets: Vec::new(),
+        tracing: None,
         port: None,
         resources: None,
         default_resources: ("10m", "16Mi", "128Mi"),
