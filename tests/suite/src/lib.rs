@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod checkout;
+pub mod catcher;
+pub mod collector;
 pub mod exposition;
 pub mod flow;
 pub mod install;

@@ -1,4 +1,4 @@
-//! Programs of others that benchmarks compare with, built from modules of our own that name their versions.
+//! Programs of others that benchmarks compare with or tests need, built from modules of our own that name their versions.
 
 use std::{path::PathBuf, process::Command};
 
