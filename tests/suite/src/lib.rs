@@ -1,8 +1,8 @@
 //! What the tests and the demo have in common: a cluster to work on, Sluice in it, and patience.
 
 pub mod audit;
-pub mod checkout;
 pub mod catcher;
+pub mod checkout;
 pub mod collector;
 pub mod exposition;
 pub mod flow;
