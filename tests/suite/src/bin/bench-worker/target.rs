@@ -24,15 +24,21 @@ pub(crate) enum Target {
 impl Target {
     /// What the job's records go to, which nothing was delivered to yet.
     pub(crate) async fn open(job: Job, admin: &Admin, name: &str) -> anyhow::Result<Self> {
-        let Some(delay) = job.delay() else {
-            make_topic(admin, name).await?;
-            return Ok(Self::Topic(admin.clone(), name.to_owned()));
+        let target = match job.delay() {
+            None => {
+                make_topic(admin, name).await?;
+                Self::Topic(admin.clone(), name.to_owned())
+            }
+            Some(delay) => {
+                let address = free_address()?;
+                let mut command = Command::new(env::current_exe()?);
+                command.args([api::ARGUMENT, &address.to_string(), &delay.as_millis().to_string()]);
+                Self::Api { _process: Measured::start(command, tempfile::tempdir()?)?, address }
+            }
         };
-        let address = free_address()?;
-        let mut command = Command::new(env::current_exe()?);
-        command.args([api::ARGUMENT, &address.to_string(), &delay.as_millis().to_string()]);
-        let target = Self::Api { _process: Measured::start(command, tempfile::tempdir()?)?, address };
-        until("the API", PATIENCE, async || target.delivered().await.map_err(|error| error.to_string())).await?;
+        // Partitions have their leaders, and a process listens, a moment later.
+        let look = async || target.delivered().await.map_err(|error| error.to_string());
+        until("where records go", PATIENCE, look).await?;
         Ok(target)
     }
 
