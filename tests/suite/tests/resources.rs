@@ -7,7 +7,11 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use kube::Api;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+};
+use serde_json::Value;
 use sluice_crds::{Integration, Topic, Webhook};
 use sluice_suite::World;
 
@@ -157,6 +161,66 @@ async fn the_api_server_accepts_what_is_valid() {
         judge(&world, kind, &format!("ok-{index}"), spec)
             .await
             .unwrap_or_else(|error| panic!("{kind} {spec}: {error}"));
+    }
+}
+
+/// The value without fields that are null.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(fields.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
+/// Helm and other tools write it for what they have no value for.
+#[tokio::test]
+async fn a_null_is_a_field_that_is_not_there() {
+    let world = World::begin("nulls").await.unwrap();
+    let sources = "source: {topic: {name: orders}, webhook: null, kafka: null, group: null, startFrom: null}";
+    let sinks = "sink: {http: {url: 'https://api.example/', method: null, auth: null, tls: null}, kafka: null}";
+    let cases = [
+        (
+            "Topic",
+            "partitions: null, managementPolicy: null, schema: {format: Avro, compatibility: null, subject: null, \
+             definition: {inline: a, configMapRef: null}}"
+                .to_owned(),
+            "schema: {format: Avro, definition: {inline: a}}".to_owned(),
+        ),
+        (
+            "Webhook",
+            format!(
+                "{ROUTE}, verify: {{none: {{}}, preset: null, tolerance: null}}, topicRef: null, validate: null, limits: null"
+            ),
+            format!("{ROUTE}, {NONE}"),
+        ),
+        (
+            "Integration",
+            format!(
+                "{sources}, {sinks}, decode: {{format: null}}, steps: [{{name: a, filter: 'true', map: null}}], delivery: {{guarantee: null, \
+                 retry: null, circuitBreaker: null}}, deadLetters: {{topicRef: null, headerStyle: null}}, scaling: null, replicas: null"
+            ),
+            format!("{SOURCE}, {SINK}, steps: [{{name: a, filter: 'true'}}]"),
+        ),
+    ];
+    for (kind, nulls, without) in cases {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("sluice.dev", "v1alpha1", kind));
+        let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
+        let spec = async |name: &str, spec: &str, applied: bool| {
+            let manifest: Value = serde_saphyr::from_str(&self::resource(kind, name, spec)).unwrap();
+            let made = if applied {
+                api.patch(name, &PatchParams::apply("helm"), &Patch::Apply(manifest)).await
+            } else {
+                api.create(&PostParams::default(), &serde_json::from_value(manifest).unwrap()).await
+            };
+            without_nulls(made.unwrap_or_else(|error| panic!("{kind} {spec}: {error}")).data["spec"].take())
+        };
+        let expected = spec("without", &without, false).await;
+        assert_eq!(spec("created", &nulls, false).await, expected);
+        assert_eq!(spec("applied", &nulls, true).await, expected);
     }
 }
 

@@ -113,7 +113,8 @@ fn collect(found: &mut Vec<String>, schema: &JSONSchemaProps, deep: bool) {
 }
 
 fn type_of(field: &JSONSchemaProps) -> String {
-    if let Some(values) = &field.enum_ {
+    let optional = field.all_of.iter().flatten().find_map(|part| part.enum_.as_ref());
+    if let Some(values) = field.enum_.as_ref().or(optional) {
         let values: Vec<_> =
             values.iter().filter_map(|value| value.0.as_str()).map(|value| format!("`{value}`")).collect();
         return values.join(" or ");

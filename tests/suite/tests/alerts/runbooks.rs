@@ -76,6 +76,9 @@ impl Vocabulary {
     fn read(&mut self, place: &str, schema: &JSONSchemaProps) {
         let texts = schema.enum_.iter().flatten().filter_map(|value| value.0.as_str());
         self.values.extend(texts.map(str::to_owned));
+        for part in schema.all_of.iter().flatten() {
+            self.read(place, part);
+        }
         for (name, schema) in schema.properties.iter().flatten() {
             let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
             self.read(&place, schema);
