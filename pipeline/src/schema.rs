@@ -244,7 +244,7 @@ mod tests {
         schema.judge(
             value,
             value.to_string().len(),
-            &mut Budget::new(Meter { cpu_time: || std::time::Duration::ZERO, memory: || 0 }, 0),
+            &mut Budget::new(crate::Meter { cpu_time: || std::time::Duration::ZERO, memory: || 0 }, 0),
         )
     }
 

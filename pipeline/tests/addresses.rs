@@ -7,7 +7,7 @@ use sluice_crds::{
     Decode, Format, KafkaConnection,
     wire::{KafkaSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, Envelope, KafkaAddress, Media, Message, Pipeline, Record, Rejection, Verdict};
+use sluice_pipeline::{Code, Envelope, KafkaAddress, Media, Message, Meter, Pipeline, Record, Rejection, Verdict};
 
 #[test]
 fn a_record_says_where_it_goes_as_the_steps_left_it() {

@@ -8,7 +8,7 @@ use sluice_crds::{
     Decode, Format,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Header, Media, Message, Pipeline, Record, Verdict};
+use sluice_pipeline::{Header, Media, Message, Meter, Pipeline, Record, Verdict};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]

@@ -8,7 +8,7 @@ use sluice_crds::{
     Body, Decode, HttpMethod,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, Envelope, HttpRequest, Message, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, Envelope, HttpRequest, Message, Meter, Pipeline, Record, Verdict};
 
 #[test]
 fn a_request_is_made_of_the_record_as_the_steps_left_it() {

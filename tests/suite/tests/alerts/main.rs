@@ -97,7 +97,7 @@ fn dashboard_queries() -> Vec<(String, String)> {
 /// What can be chosen in all dashboards: each the metric and the label whose values are offered.
 fn dashboard_choices() -> Vec<(String, String)> {
     let mut choices = Vec::new();
-    for file in fs::read_dir(root().join("manifests/monitoring/dashboards")).unwrap() {
+    for file in fs::read_dir(checkout("manifests/monitoring/dashboards").unwrap()).unwrap() {
         let dashboard: Value = serde_json::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
         let variables = dashboard["templating"]["list"].as_array().unwrap();
         for query in variables.iter().filter_map(|variable| variable["query"]["query"].as_str()) {

@@ -12,8 +12,9 @@ use sluice_crds::{
     metrics::{CHAPTERS, Values},
 };
 use sluice_model::{children::owner_label, integration, webhook};
+use sluice_suite::checkout;
 
-use crate::{alerts, metrics_in, root, rules, samples};
+use crate::{alerts, metrics_in, rules, samples};
 
 /// Words of Kubernetes and of the shell that look like ours.
 const FOREIGN: [&str; 9] =
@@ -27,7 +28,7 @@ struct Runbook {
 
 impl Runbook {
     fn all() -> Vec<Self> {
-        let files = fs::read_dir(root().join("docs/runbooks")).unwrap().map(|file| file.unwrap().path());
+        let files = fs::read_dir(checkout("docs/runbooks").unwrap()).unwrap().map(|file| file.unwrap().path());
         let page = |path: std::path::PathBuf| Self {
             name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
             text: fs::read_to_string(path).unwrap(),
