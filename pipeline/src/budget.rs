@@ -19,9 +19,12 @@ pub struct Meter {
 const MOST_WORK: u32 = 500_000;
 /// CPU that one record may take.
 const MOST_CPU: Duration = Duration::from_millis(100);
-/// MiB of memory that one record may take. It is looked at after each expression, and one expression makes at most as much again as it
-/// is given, or a few times as much.
-const MOST_MEMORY: i64 = 64;
+/// How many times its size a record may take of memory: a number of two bytes takes 40 as a value. It is looked at after each
+/// expression, and one expression makes at most as much again as it is given, or a few times as much.
+const MEMORY_FACTOR: i64 = 128;
+/// The least and the most that is, in MiB.
+const LEAST_MEMORY: i64 = 32;
+const MOST_MEMORY: i64 = 128;
 const MIB: i64 = 1024 * 1024;
 /// A smaller record is measured only once it has cost some expressions: reading the clock costs as much as four of them.
 const SMALL: usize = 4 * 1024;
@@ -31,7 +34,8 @@ const FEW: u32 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     meter: Meter,
-    /// The thread's memory at which the record has had its share.
+    /// The record's share of memory, and the thread's at which it has had that.
+    share: i64,
     memory: i64,
     /// The thread's CPU time at which the record has had its share; `None` while it is not worth measuring.
     deadline: Option<Duration>,
@@ -43,8 +47,10 @@ pub(crate) struct Budget {
 impl Budget {
     /// For a record of this many bytes.
     pub(crate) fn new(meter: Meter, size: usize) -> Self {
-        let memory = (meter.memory)().saturating_add(MOST_MEMORY * MIB);
-        let mut budget = Self { meter, memory, deadline: None, work: 0, overdue: false, too_large: false };
+        let share = i64::try_from(size).unwrap_or(i64::MAX).saturating_mul(MEMORY_FACTOR);
+        let share = share.clamp(LEAST_MEMORY * MIB, MOST_MEMORY * MIB);
+        let memory = (meter.memory)().saturating_add(share);
+        let mut budget = Self { meter, share, memory, deadline: None, work: 0, overdue: false, too_large: false };
         if size >= SMALL {
             budget.measure();
         }
@@ -72,7 +78,8 @@ impl Budget {
         }
         self.weigh();
         if self.too_large {
-            return Some(format!("it was stopped when it took more than {MOST_MEMORY} MiB of memory for one record"));
+            let share = self.share / MIB;
+            return Some(format!("it was stopped when it took more than {share} MiB of memory for one record"));
         }
         if self.work > MOST_WORK {
             return Some(format!("it was stopped after {MOST_WORK} expressions for one record"));
@@ -136,12 +143,12 @@ mod tests {
     fn memory_is_bounded_whatever_it_was_before() {
         thread_local! { static MEMORY: Cell<i64> = const { Cell::new(-7) }; }
         let mut budget = Budget::new(Meter { cpu_time: || Duration::ZERO, memory: || MEMORY.get() }, 0);
-        MEMORY.set(MOST_MEMORY * MIB - 7);
+        MEMORY.set(LEAST_MEMORY * MIB - 7);
         assert!(budget.spend().is_continue());
-        MEMORY.set(MOST_MEMORY * MIB - 6);
+        MEMORY.set(LEAST_MEMORY * MIB - 6);
         assert!(budget.spend().is_break());
         MEMORY.set(0);
-        assert!(budget.used_up().unwrap().contains("64 MiB of memory"));
+        assert!(budget.used_up().unwrap().contains("32 MiB of memory"));
     }
 
     #[test]

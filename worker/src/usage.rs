@@ -73,7 +73,7 @@ mod tests {
             let program = format!("x = string!(.a)\n{}.b = x", format!("{line}\n").repeat(30));
             let Verdict::Reject(rejection) = judge(&program, text.clone()) else { panic!("{line} was not rejected") };
             assert_eq!(rejection.code, Code::TooMuchWork, "{line}: {}", rejection.message);
-            assert!(rejection.message.contains("64 MiB of memory"), "{line}: {}", rejection.message);
+            assert!(rejection.message.contains("32 MiB of memory"), "{line}: {}", rejection.message);
         }
     }
 
