@@ -1,7 +1,10 @@
 //! How it stands with deliveries is seen in the Integration's status: what workers tell of them, and what the sink fails with.
 
 use k8s_openapi::api::core::v1::Event;
-use kube::{Api, api::ListParams};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_suite::{Shop, world::condition};
@@ -67,6 +70,36 @@ async fn an_open_circuit_is_told_with_what_the_api_answers_and_the_integration_s
     let events = Api::<Event>::namespaced(shop.client.clone(), &shop.namespace);
     let told = events.list(&ListParams::default().fields("reason=CircuitOpen")).await.unwrap().items;
     assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_bad_spec_is_held_back_and_the_last_good_one_goes_on() {
+    let shop = Shop::open("held-back", |_| ()).await.unwrap();
+    let api = Api::<Integration>::namespaced(shop.client.clone(), &shop.namespace);
+    let good = api.get("payments-to-ledger").await.unwrap();
+    let steps = async |steps: &serde_json::Value| {
+        let patch = Patch::Merge(json!({"spec": {"steps": steps}}));
+        api.patch("payments-to-ledger", &PatchParams::default(), &patch).await.unwrap().metadata.generation
+    };
+    let bad = steps(&json!([{"name": "broken", "map": ".a = upcase("}])).await;
+    status_says(&shop, "it says which generation runs", |status| {
+        status.observed_generation == bad
+            && status.active_generation == good.metadata.generation
+            && condition(&status.conditions, "ConfigValid").starts_with("False Invalid: spec.steps[0].map")
+            && condition(&status.conditions, "WorkersAvailable").starts_with("True")
+    })
+    .await;
+    wait_for(&shop, "Ready=false");
+    wait_for(&shop, "Stalled");
+    write(&shop, 0..10).await;
+    shop.ledger_has(10).await.unwrap();
+
+    let again = steps(&serde_json::to_value(&good.spec.steps).unwrap()).await;
+    status_says(&shop, "the newest generation runs", |status| {
+        status.observed_generation == again && status.active_generation == again
+    })
+    .await;
+    wait_for(&shop, "Ready");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 mod delivery;
 mod reception;
 mod rollout;
+mod runbooks;
 mod trouble;
 mod versions;
 

@@ -1,0 +1,91 @@
+//! The commands of the runbooks, as a person would type them, on an installation that works.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use serde_json::json;
+use sluice_cluster::Target;
+use sluice_suite::{Shop, install};
+use tempfile::TempDir;
+
+/// What would disturb the tests beside this one.
+const DISTURBING: &str = "kubectl rollout restart";
+/// What prints nothing where all is well.
+const QUIET: [&str; 2] = ["kubectl get events", "> sluice-operator.log"];
+
+/// A folder with a `kubectl` for the cluster in `bin`, and the repository's manifests.
+fn desk(target: &Target) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::os::unix::fs::symlink(repository.join("manifests"), folder.path().join("manifests")).unwrap();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    if let Target::Local(cluster) = target {
+        let command = cluster.kubectl_command(&[] as &[&str]);
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+        let kubectl = bin.join("kubectl");
+        fs::write(&kubectl, format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))).unwrap();
+        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+/// The blocks of commands of all runbooks, each with its page.
+fn blocks() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+    let mut pages: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    pages.sort();
+    let mut blocks = Vec::new();
+    for page in pages {
+        let name = page.file_stem().unwrap().display().to_string();
+        let text = fs::read_to_string(page).unwrap();
+        let found = text.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()));
+        blocks.extend(found.map(|block| (name.clone(), block)));
+    }
+    blocks
+}
+
+#[tokio::test]
+async fn every_command_of_the_runbooks_works() {
+    let shop = Shop::open("runbooks", |_| ()).await.unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["api.example".to_owned()]).unwrap().cert.pem();
+    install::apply(
+        shop.target,
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate", "namespace": shop.namespace},
+                "stringData": {"tls.crt": certificate}}),
+    )
+    .unwrap();
+    let desk = desk(shop.target);
+    let path = format!("{}:{}", desk.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let variables = [
+        ("NAMESPACE", shop.namespace.as_str()),
+        ("INTEGRATION", "payments-to-ledger"),
+        ("WEBHOOK", "payments"),
+        ("JOB", "sluice-worker"),
+        ("SECRET", "certificate"),
+        ("PATH", path.as_str()),
+    ];
+    let mut complaints = Vec::new();
+    let blocks = blocks();
+    assert!(blocks.len() > 25, "{}", blocks.len());
+    for (page, block) in blocks {
+        let mut setting = String::new();
+        for line in block.lines().filter(|line| !line.starts_with(DISTURBING)) {
+            if line.contains("=$(") {
+                setting = format!("{line}\n");
+                continue;
+            }
+            let script = format!("set -euo pipefail\n{setting}{line}");
+            let mut command = Command::new("bash");
+            command.args(["-c", &script]).current_dir(desk.path()).envs(variables);
+            command.env("KUBECONFIG", shop.target.kubeconfig()).env("KUBECACHEDIR", desk.path().join("cache"));
+            let output = command.output().unwrap();
+            let says_something =
+                !output.stdout.trim_ascii().is_empty() || QUIET.iter().any(|quiet| line.contains(quiet));
+            if !output.status.success() || !says_something {
+                complaints.push(format!("{page}: {line}\n  {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
