@@ -18,7 +18,9 @@ pub use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{ClientConfig, CommittedOffset, Error, PerPartition, client_config, native};
+use crate::{
+    ClientConfig, CommittedOffset, Error, ErrorCode, KafkaError, PerPartition, client_config, native, trouble::Trouble,
+};
 
 /// What a user of a consumer may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,28 @@ pub fn consumer_config(
         .set("heartbeat.interval.ms", (settings.session_timeout / 10).as_millis().to_string())
         .set("max.poll.interval.ms", settings.poll_interval.max(settings.session_timeout).as_millis().to_string());
     Ok(config)
+}
+
+/// What a consumer's connections failed with last: librdkafka tells it to the consumer's context, and not to whoever waits in vain.
+#[derive(Debug, Default)]
+pub struct Connections(Trouble);
+
+impl Connections {
+    /// Notes what [`ClientContext::error`] is told.
+    pub fn failed(&self, error: &ClientError, reason: &str) {
+        self.0.hear(error, reason);
+    }
+
+    /// A broker has answered.
+    pub fn work(&self) {
+        self.0.forget();
+    }
+
+    /// Why a request of the consumer was not answered `within` that time, or was refused.
+    pub fn explain(&self, doing: &'static str, within: Duration, error: &ClientError) -> Error {
+        let code = error.rdkafka_error_code().map_or(ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::from);
+        Error::of_request(doing, within, KafkaError::local(code, error.to_string()), self.0.latest())
+    }
 }
 
 /// The committed offsets of a list that [`Consumer::committed_offsets`] gave, each with its metadata; without those partitions

@@ -8,8 +8,9 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
     topic_partition_list::{Offset, TopicPartitionList},
 };
+use sluice_cluster::testing;
 use sluice_crds::{
-    StartFrom,
+    KafkaConnection, SaslMechanism, SecurityProtocol, StartFrom,
     wire::{SourceConfig, WorkerConfig},
 };
 
@@ -64,9 +65,46 @@ async fn an_unreachable_kafka_is_told_and_waited_for_and_keeps_nobody_from_endin
     let told = worker.until_status("trouble", |status| status.trouble.is_some()).await;
     let trouble = told.trouble.unwrap();
     assert!(trouble.starts_with("Kafka at 127.0.0.1:9 does not answer"), "{trouble}");
+    assert!(trouble.ends_with("Connection refused"), "{trouble}");
     assert_eq!(worker.get("/healthz").await.0, 200);
     worker.terminate();
     assert!(tokio::time::timeout(Duration::from_secs(15), worker.ended()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn why_kafka_does_not_let_a_worker_in_is_told() {
+    let secured = tokio::task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let (place, api) = (Place::without_topics("refused", 1), Api::willing().await);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("username", "alice".to_owned()),
+        ("password", "wrong".to_owned()),
+        ("ca.crt", rcgen::generate_simple_self_signed(["stranger".to_owned()]).unwrap().cert.pem()),
+    ] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let login = KafkaConnection {
+        bootstrap_servers: vec![secured.login_bootstrap()],
+        security_protocol: SecurityProtocol::SaslSsl,
+        sasl_mechanism: Some(SaslMechanism::ScramSha512),
+        credentials: Some(folder.path().into()),
+        ca: Some(secured.authority()),
+    };
+    let unknown =
+        KafkaConnection { bootstrap_servers: vec!["kafka.invalid:9092".into()], ..KafkaConnection::default() };
+    let untrusted = KafkaConnection { ca: Some(folder.path().join("ca.crt")), ..login.clone() };
+    for (connection, words) in [
+        (unknown, "Failed to resolve 'kafka.invalid:9092'"),
+        (untrusted, "TLS with Kafka fails; check the authorities in `ca`"),
+        (login, "Kafka does not accept the login; check `username` and `password`"),
+    ] {
+        let mut config = config(&place, &api.url);
+        let SourceConfig::Kafka { connection: to, .. } = &mut config.source;
+        *to = connection;
+        let worker = Worker::start(&config);
+        let told = |trouble: &String| trouble.contains(words);
+        worker.until_status(words, |status| status.trouble.as_ref().is_some_and(told)).await;
+    }
 }
 
 #[tokio::test]

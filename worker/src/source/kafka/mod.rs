@@ -263,7 +263,15 @@ impl Reader {
             ClientError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 findings.suspicion = Suspicion::Misplaced;
             }
-            ClientError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure) => {
+            // Another broker may answer all the same: the probe tells, and why none does.
+            ClientError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::SSL,
+            ) => {
                 findings.suspicion = findings.suspicion.max(Suspicion::Unreachable);
             }
             ClientError::MessageConsumption(code) => {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use sluice_crds::KafkaConnection;
-use sluice_kafka::consumer::{Consumer as _, RDKafkaErrorCode};
+use sluice_kafka::{
+    Error,
+    consumer::{ClientError, Consumer as _, RDKafkaErrorCode},
+};
 
 use super::GroupConsumer;
 
@@ -15,7 +18,8 @@ pub(super) fn topics(consumer: &GroupConsumer, connection: &KafkaConnection, top
     for topic in topics {
         let metadata = consumer
             .fetch_metadata(Some(topic), PATIENCE)
-            .map_err(|error| format!("Kafka at {} does not answer: {error}", brokers(connection)))?;
+            .map_err(|error| unanswered(consumer, &brokers(connection), &error))?;
+        consumer.context().connections.work();
         let error = metadata.topics().iter().find_map(|found| found.error().map(RDKafkaErrorCode::from));
         match error {
             None => {}
@@ -36,15 +40,31 @@ pub(super) fn topics(consumer: &GroupConsumer, connection: &KafkaConnection, top
     Ok(())
 }
 
-/// What an error of the consumer means where somebody may have to act; `None` for what passes by itself.
+/// How long errors of connections may take to be heard, and how many are heard at once.
+const HEARING: Duration = Duration::from_millis(100);
+const HEARD: usize = 16;
+
+/// Why Kafka does not answer: that its name is not known, that nobody listens, that one side does not trust the other.
+fn unanswered(consumer: &GroupConsumer, at: &str, error: &ClientError) -> String {
+    // The context hears of a connection's errors in polls. Before the group is joined nothing else comes by them; afterwards the reading
+    // goes on with what they return.
+    if consumer.subscription().is_ok_and(|subscribed| subscribed.count() == 0) {
+        for _ in 0..HEARD {
+            if consumer.poll(HEARING).is_none() {
+                break;
+            }
+        }
+    }
+    match consumer.context().connections.explain("read the topics", PATIENCE, error) {
+        Error::Unreachable { cause, .. } => format!("Kafka at {at} does not answer: {}", cause.message),
+        refused => format!("Kafka at {at} does not let this worker in: {refused}"),
+    }
+}
+
+/// What a refusal that the consumer meets means where somebody may have to act; `None` for what passes by itself.
 pub(super) fn trouble(code: RDKafkaErrorCode, connection: &KafkaConnection) -> Option<String> {
     let at = brokers(connection);
     match code {
-        RDKafkaErrorCode::AllBrokersDown => Some(format!("Kafka at {at} does not answer: all brokers are down")),
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
-            Some(format!("Kafka at {at} does not accept the worker's credentials: {code}"))
-        }
-        RDKafkaErrorCode::SSL => Some(format!("no TLS connection to Kafka at {at}: {code}")),
         RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownPartition

@@ -3,7 +3,7 @@
 use sluice_crds::StartFrom;
 use sluice_kafka::{
     consumer::{
-        BaseConsumer, ClientContext, ClientError, CommitMode, Consumer as _, ConsumerContext, Membership,
+        BaseConsumer, ClientContext, ClientError, CommitMode, Connections, Consumer as _, ConsumerContext, Membership,
         RDKafkaErrorCode, RDKafkaLogLevel, Rebalance, TopicPartitionList,
     },
     write_log_line,
@@ -18,11 +18,13 @@ use crate::source::Event;
 pub(super) struct Group {
     events: mpsc::Sender<Event>,
     start_from: StartFrom,
+    /// How it stands with the connections.
+    pub(super) connections: Connections,
 }
 
 impl Group {
     pub(super) fn new(events: mpsc::Sender<Event>, start_from: StartFrom) -> Self {
-        Self { events, start_from }
+        Self { events, start_from, connections: Connections::default() }
     }
 
     /// Writes down where to begin before the first record is read: librdkafka then finds it as the committed offset, and so
@@ -63,6 +65,7 @@ impl ClientContext for Group {
     fn error(&self, error: ClientError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             debug!("Kafka consumer: {error}: {reason}");
+            self.connections.failed(&error, reason);
         }
     }
 }
