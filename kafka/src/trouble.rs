@@ -57,9 +57,11 @@ fn as_told_by_tls(error: KafkaError) -> KafkaError {
 
 /// "Connection refused (after 3ms in state CONNECT, 2 identical error(s) suppressed)": what stands in a status must be the same at each
 /// attempt, or it would be written at each.
-fn without_accidents(error: KafkaError) -> KafkaError {
-    let message = error.message.split_once(" (after ").map_or(error.message.as_str(), |(lasting, _)| lasting);
-    KafkaError { message: message.to_owned(), ..error }
+fn without_accidents(mut error: KafkaError) -> KafkaError {
+    if let Some(accident) = error.message.find(" (after ") {
+        error.message.truncate(accident);
+    }
+    error
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Work {
         let [gone, dead_lettered] =
             [&status.gone, &status.dead_letters].map(|text| text.as_deref().and_then(parsed).unwrap_or_default());
         let is_counted = status.rate.is_some() || gone > 0 || dead_lettered > 0;
-        let counted = is_counted.then(|| Counts { gone, dead_lettered, ..Counts::default() });
+        let counted = is_counted.then(|| Counts { dead_lettered, gone, ..Counts::default() });
         Self {
             tally: Tally::resume(counted, now),
             last_delivery: status.last_delivery_time.as_ref().map(|time| time.0.as_second()),

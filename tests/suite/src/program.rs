@@ -1,11 +1,14 @@
 //! The programs under test, as they were built beside the tests, and addresses for them.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::PathBuf,
+    process,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 /// The program of that name in the folder of this build. Error: it was not built.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -17,7 +20,19 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// An address of this machine at which nobody listens yet.
+/// An address of this machine at which nobody listens yet, and another one each time. It is none of those that the kernel gives to
+/// connections: one of them could take it before the program listens there.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    const PORTS: Range<u32> = 20_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes of tests begin at different places.
+    let begin = process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(PORTS.start + number)?));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("all ports of {PORTS:?} are taken")
 }

@@ -80,7 +80,7 @@ fn worker(task: &Task, guarantee: Guarantee, folder: &Path) -> anyhow::Result<Co
         Job::Copy | Job::Quick | Job::Slow => vec![],
     };
     let sink = match task.job.delay() {
-        Some(_) => SinkConfig::Http(HttpSinkConfig::new(&format!("http://{}/", task.target))),
+        Some(_) => SinkConfig::Http(HttpSinkConfig::new(format!("http://{}/", task.target))),
         None => SinkConfig::Kafka(KafkaSinkConfig {
             connection: connection.clone(),
             topic: task.target.clone(),
