@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use vrl::compiler::Function;
 
-use crate::texts::{Join, Replace};
+use crate::texts::bounded;
 
 /// The functions that steps may call, for the compiler.
 pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
@@ -17,15 +17,6 @@ pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
         allowed.map(bounded).collect()
     });
     &FUNCTIONS
-}
-
-/// The same, with a bound on what it makes.
-fn bounded(function: Box<dyn Function>) -> Box<dyn Function> {
-    match function.identifier() {
-        "join" => Box::new(Join),
-        "replace" => Box::new(Replace),
-        _ => function,
-    }
 }
 
 /// Whether the language has this function and steps may not call it.
