@@ -1,22 +1,23 @@
 //! The commands of the runbooks, as a person would type them, on an installation that works.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use serde_json::json;
 use sluice_cluster::Target;
-use sluice_suite::{Shop, install};
+use sluice_suite::{Shop, checkout, install, until};
 use tempfile::TempDir;
 
+/// How long a command may go on failing.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// What would disturb the tests beside this one.
 const DISTURBING: &str = "kubectl rollout restart";
 /// What prints nothing where all is well.
-const QUIET: [&str; 2] = ["kubectl get events", "> sluice-operator.log"];
+const QUIET: [&str; 3] = ["kubectl get events", "> sluice-operator.log", "SinkHealthy"];
 
 /// A folder with a `kubectl` for the cluster in `bin`, and the repository's manifests.
 fn desk(target: &Target) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::os::unix::fs::symlink(repository.join("manifests"), folder.path().join("manifests")).unwrap();
+    std::os::unix::fs::symlink(checkout("manifests").unwrap(), folder.path().join("manifests")).unwrap();
     let bin = folder.path().join("bin");
     fs::create_dir(&bin).unwrap();
     if let Target::Local(cluster) = target {
@@ -32,7 +33,7 @@ fn desk(target: &Target) -> TempDir {
 
 /// The blocks of commands of all runbooks, each with its page.
 fn blocks() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+    let folder = checkout("docs/runbooks").unwrap();
     let mut pages: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     pages.sort();
     let mut blocks = Vec::new();
@@ -79,13 +80,23 @@ async fn every_command_of_the_runbooks_works() {
             let mut command = Command::new("bash");
             command.args(["-c", &script]).current_dir(desk.path()).envs(variables);
             command.env("KUBECONFIG", shop.target.kubeconfig()).env("KUBECACHEDIR", desk.path().join("cache"));
-            let output = command.output().unwrap();
-            let says_something =
-                !output.stdout.trim_ascii().is_empty() || QUIET.iter().any(|quiet| line.contains(quiet));
-            if !output.status.success() || !says_something {
-                complaints.push(format!("{page}: {line}\n  {}", String::from_utf8_lossy(&output.stderr)));
+            // A person types a command once more where a pod has just begun.
+            let look = || {
+                let complaint = complaint(&mut command, line);
+                async { complaint.map_or(Ok(()), Err) }
+            };
+            if let Err(error) = until(line, PATIENCE, look).await {
+                complaints.push(format!("{page}: {error}"));
             }
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What is wrong with what a command comes to.
+fn complaint(command: &mut Command, line: &str) -> Option<String> {
+    let output = command.output().unwrap();
+    let says_something = !output.stdout.trim_ascii().is_empty() || QUIET.iter().any(|quiet| line.contains(quiet));
+    let failed = !output.status.success() || !says_something;
+    failed.then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
