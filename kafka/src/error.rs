@@ -209,6 +209,8 @@ impl ErrorCode {
     pub const TOPIC_DELETION_DISABLED: Self = Self(73);
     pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);
 
+    /// `_NOENT`: of none of the partitions that were asked for librdkafka knows a leader.
+    pub(crate) const NO_LEADERS: Self = Self(-156);
     pub(crate) const TRANSPORT: Self = Self(-195);
     pub(crate) const SSL: Self = Self(-181);
     pub(crate) const TIMED_OUT: Self = Self(-185);
@@ -225,8 +227,8 @@ impl ErrorCode {
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
     /// `_UNKNOWN_PARTITION`, then `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, `INVALID_RECORD`.
     const ABOUT_THE_RECORD: [i32; 4] = [-190, 10, 32, 87];
-    /// `_TRANSPORT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
-    const ANOTHER_LEADER: [i32; 5] = [-195, 5, 6, 74, 75];
+    /// `_TRANSPORT`, `_NOENT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
+    const ANOTHER_LEADER: [i32; 6] = [-195, -156, 5, 6, 74, 75];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,
     /// `_IN_PROGRESS`, `_WAIT_CACHE`, `_RETRY`.
     const RETRIABLE: [i32; 28] = [

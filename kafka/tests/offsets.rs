@@ -43,6 +43,20 @@ async fn a_time_is_the_first_record_that_is_not_older() {
     }
 }
 
+/// For a moment a partition has no leader yet, which the client would remember for a quarter of an hour.
+#[tokio::test]
+async fn a_topic_that_was_made_just_now_is_listed_a_moment_later() {
+    let admin = admin();
+    for _ in 0..20 {
+        let topic = plain_topic("new");
+        let asked = [partition(&topic.name, 0)];
+        let made = admin.create_topics(std::slice::from_ref(&topic)).await.unwrap();
+        assert_eq!(made, [(topic.name.clone(), Ok(()))].into());
+        let ends = async || admin.list_offsets(&asked, OffsetAt::Latest).await;
+        until(ends, |ends| ends.as_ref().is_ok_and(|ends| ends[&asked[0]] == Ok(0))).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_missing_partition_holds_up_no_other() {
     let admin = admin();

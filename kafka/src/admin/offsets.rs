@@ -32,7 +32,12 @@ impl Admin {
     ///
     /// A partition or topic that does not exist is that partition's error.
     pub async fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<PerPartition<i64>, Error> {
-        let mut answers = self.ask_for_offsets(partitions, at).await?;
+        let mut answers = match self.ask_for_offsets(partitions, at).await {
+            Err(Error::Refused { error, .. }) if error.code == ErrorCode::NO_LEADERS => {
+                partitions.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect()
+            }
+            answers => answers?,
+        };
         let outdated: Vec<_> = answers.iter().filter(|(_, answer)| may_have_another_leader(answer)).collect();
         if !outdated.is_empty() {
             let topics: BTreeSet<_> = outdated.iter().map(|(partition, _)| partition.topic.as_str()).collect();
