@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use sluice_crds::NamespacedName;
 use tokio::{
@@ -30,6 +30,11 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 const NEWER_LIMIT: Duration = Duration::from_secs(1);
 /// Time that passes have to end when the operator stops.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// The name of a resource.
+pub fn name_of(object: &impl Kind) -> NamespacedName {
+    NamespacedName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
 
 /// A kind of resource that the loop reconciles.
 pub trait Kind:

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use vrl::parser::{
-    self, Program,
+    Program,
     ast::{
         Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionArgument, FunctionCall,
         IfStatement, Literal, Node, Op, Opcode, Predicate, Query, QueryTarget, RootExpr, Unary,
@@ -49,10 +49,8 @@ pub(crate) enum Expansion {
     Separates,
 }
 
-/// The first expression that may make an enormous text, and its place in bytes. A program with an error of syntax is the compiler's
-/// to judge.
-pub(crate) fn first(program: &str) -> Option<(usize, Expansion)> {
-    let Program(statements) = parser::parse(program).ok()?;
+/// The first expression that may make an enormous text, and its place in bytes.
+pub(crate) fn first(Program(statements): &Program) -> Option<(usize, Expansion)> {
     let mut look = Look::default();
     for _ in 0..LOOKS {
         let known = look.others.clone();
@@ -250,7 +248,13 @@ fn is_literal(node: &Node<Expr>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use vrl::parser::parse;
+
     use super::*;
+
+    fn first(program: &str) -> Option<(usize, Expansion)> {
+        super::first(&parse(program).unwrap())
+    }
 
     #[test]
     fn what_may_repeat_a_text_is_refused() {

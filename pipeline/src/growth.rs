@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use vrl::{
     parser::{
-        self, Program,
+        Program,
         ast::{
             Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionCall, Ident, IfStatement, Node,
             Op, Opcode, Predicate, Query, QueryTarget, RootExpr, Unary,
@@ -24,10 +24,8 @@ const LARGEST: usize = 20_000;
 /// Most parts that are looked at in one program: the compiler copies them as often.
 const MOST_WORK: usize = 2_000_000;
 
-/// The place (in bytes) where the types of a program become too large; `of_record` is the type that it begins with. A program
-/// with an error of syntax is the compiler's to judge.
-pub(crate) fn too_large_at(program: &str, of_record: &Kind) -> Option<usize> {
-    let Program(statements) = parser::parse(program).ok()?;
+/// The place (in bytes) where the types of a program become too large; `of_record` is the type that it begins with.
+pub(crate) fn too_large_at(Program(statements): Program, of_record: &Kind) -> Option<usize> {
     let mut counter =
         Counter { known: Known { record: Shape::of(of_record), ..Known::default() }, ..Counter::default() };
     statements.into_iter().map(Node::into_inner).try_for_each(|statement| counter.statement(statement)).err()
@@ -358,9 +356,15 @@ fn gaps(path: &[OwnedSegment], value: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use vrl::parser::parse;
+
     use super::*;
 
     const FIELDS: &str = ".out.a = .in.a\n.out.b = .in.b.c\n.out.d = [.in.d, .in.e]\n.out.f.g = .in\n";
+
+    fn too_large_at(program: &str, of_record: &Kind) -> Option<usize> {
+        super::too_large_at(parse(program).unwrap(), of_record)
+    }
 
     fn refused(program: &str) -> bool {
         too_large_at(program, &Kind::json()).is_some()

@@ -7,6 +7,7 @@ use vrl::{
         CompilationResult, CompileConfig, Program, TimeZone, TypeState, compile_with_state,
         runtime::{Runtime, Terminate},
     },
+    parser::parse,
     path::{OwnedTargetPath, PathPrefix},
     value::Value,
 };
@@ -98,11 +99,14 @@ fn compile(part: &Part, source: &str, types: &TypeState, config: CompileConfig) 
     if let Some(offset) = complexity::too_deep_at(source) {
         return Err(vec![CompileError::too_deep(part, source, offset)]);
     }
-    if let Some(offset) = growth::too_large_at(source, types.external.target_kind()) {
-        return Err(vec![CompileError::too_large(part, source, offset)]);
-    }
-    if let Some((offset, expansion)) = expansion::first(source) {
-        return Err(vec![CompileError::expands(part, source, (offset, expansion))]);
+    // An error of syntax is the compiler's to tell.
+    if let Ok(parsed) = parse(source) {
+        if let Some(offset) = growth::too_large_at(parsed.clone(), types.external.target_kind()) {
+            return Err(vec![CompileError::too_large(part, source, offset)]);
+        }
+        if let Some(found) = expansion::first(&parsed) {
+            return Err(vec![CompileError::expands(part, source, found)]);
+        }
     }
     let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
         .map_err(|found| found.iter().map(|error| CompileError::of(part, source, error)).collect::<Vec<_>>())?;

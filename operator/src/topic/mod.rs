@@ -13,8 +13,8 @@ mod schema;
 use std::{sync::LazyLock, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::{Resource, ResourceExt};
-use sluice_crds::{NamespacedName, Topic, TopicStatus};
+use kube::Resource;
+use sluice_crds::{Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
 use sluice_model::topic::{Change, Claim, Known, Outcome, Plan, Wanted, plan, report, validate, winner};
 use tokio::time::{Instant, sleep_until};
@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     context::Context,
-    controller::{Kind, Next, Pass},
+    controller::{Kind, Next, Pass, name_of},
     error::Error,
     watch::Watched,
 };
@@ -102,10 +102,6 @@ impl Kind for Topic {
     fn failed(&self, error: &Error, now: Timestamp) -> TopicStatus {
         report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
-}
-
-fn name_of(topic: &Topic) -> NamespacedName {
-    NamespacedName { namespace: topic.namespace().unwrap_or_default(), name: topic.name_any() }
 }
 
 /// When to look again: after about that pause, at a moment that all Topics with the same pause have in common, so that they share

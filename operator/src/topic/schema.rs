@@ -3,8 +3,7 @@
 use sluice_crds::Topic;
 use sluice_model::topic::{References, SchemaOutcome, Wanted, subject_of, wanted_schema};
 
-use super::name_of;
-use crate::{config_maps::config_maps, context::Context, error::Error};
+use crate::{config_maps::config_maps, context::Context, controller::name_of, error::Error};
 
 /// Asks the registrar; `None` where the Topic has no schema.
 pub async fn outcome(

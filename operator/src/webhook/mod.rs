@@ -7,7 +7,6 @@ mod traffic;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::ResourceExt;
 use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     children::{ChildKind, find, look_again, plan},
@@ -19,7 +18,7 @@ use self::{observe::observe, resolve::resolve};
 use crate::{
     children::{self, Pods},
     context::Context,
-    controller::{Kind, Next, Pass},
+    controller::{Kind, Next, Pass, name_of},
     error::Error,
     watch::Watched,
 };
@@ -84,10 +83,6 @@ impl Kind for Webhook {
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
         report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
-}
-
-fn name_of(webhook: &Webhook) -> NamespacedName {
-    NamespacedName { namespace: webhook.namespace().unwrap_or_default(), name: webhook.name_any() }
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.
