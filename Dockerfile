@@ -4,8 +4,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends cmake libcurl4-
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p sluice-operator -p sluice-receiver -p sluice-worker -p sluice-example-ledger \
-    && mkdir /out && for program in sluice-operator sluice-receiver sluice-worker ledger; do cp target/release/$program /out/; done
+    cargo build --profile dist --locked -p sluice-operator -p sluice-receiver -p sluice-worker -p sluice-example-ledger \
+    && mkdir /out && for program in sluice-operator sluice-receiver sluice-worker ledger; do cp target/dist/$program /out/; done
 # What the programs link beside glibc: librdkafka's TLS and compression.
 RUN mkdir -p /out/lib && ldd /out/sluice-* /out/ledger | awk '$3 ~ /lib(ssl|crypto|z)\.so/ {print $3}' | sort -u | xargs -I{} cp -L {} /out/lib/
 
