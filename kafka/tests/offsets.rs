@@ -3,7 +3,7 @@
 
 mod broker;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use broker::{admin, connection, created, fresh, plain_topic, producer, until};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -135,6 +135,27 @@ async fn a_member_is_described_with_its_partitions() {
     assert_eq!(described.state, GroupState::Stable);
     let [member] = described.members.as_slice() else { panic!("{described:?}") };
     assert_eq!((member.client_id.as_str(), &member.partitions), ("sluice", &vec![partition(&topic, 0)]));
+}
+
+#[tokio::test]
+async fn offsets_are_committed_for_a_group_without_members_and_for_no_other() {
+    let admin = admin();
+    let topic = created(&admin, NewTopic { partitions: Some(2), ..plain_topic("begin") }).await;
+    let group = fresh("group");
+    let offsets = |number: i64| BTreeMap::from([0, 1].map(|index| (partition(&topic, index), number)));
+    let commit = async |number| admin.commit_group_offsets(&group, &offsets(number)).await;
+    // A broker that has just started is not yet any group's coordinator.
+    let committed = until(async || commit(0).await, Result::is_ok).await.unwrap();
+    assert!(committed.len() == 2 && committed.values().all(Result::is_ok), "{committed:?}");
+
+    let consumer = consumer(&group);
+    consumer.subscribe(&[&topic]).unwrap();
+    poll_until_assigned(&consumer);
+    let refused = commit(7).await.unwrap();
+    assert!(refused.values().all(Result::is_err), "{refused:?}");
+    let kept = admin.group_offsets(&group).await.unwrap();
+    assert!(kept.values().all(|kept| kept.as_ref().is_ok_and(|kept| kept.offset == 0)), "{kept:?}");
+    assert_eq!(kept.len(), 2);
 }
 
 fn partition(topic: &str, partition: i32) -> TopicPartition {

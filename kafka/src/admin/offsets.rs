@@ -1,6 +1,9 @@
 //! Offsets: where partitions begin and end, and how far a consumer group has come.
 
-use std::{collections::BTreeSet, ffi::CString};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CString,
+};
 
 use super::{Admin, PerPartition, TopicPartition};
 use crate::{Error, ErrorCode, KafkaError, native};
@@ -70,6 +73,29 @@ impl Admin {
         let name = native::name(group).map_err(refused)?;
         let event = self.request(DOING, |call| native::list_group_offsets(call, &name)).await?;
         native::group_offsets(&event).map_err(refused)
+    }
+
+    /// Commits offsets for a group, all in one request. Kafka takes them while the group has no members, and refuses each afterwards
+    /// (`UNKNOWN_MEMBER_ID`): its members' are not overwritten.
+    ///
+    /// It takes the rights to read the group and the topics. Errors as for [`Admin::group_offsets`].
+    pub async fn commit_group_offsets(
+        &self,
+        group: &str,
+        offsets: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<PerPartition<()>, Error> {
+        const DOING: &str = "commit the offsets of a consumer group";
+        let refused = |error| Error::Refused { doing: DOING, error };
+        let name = native::name(group).map_err(refused)?;
+        let request = |(partition, offset): (&TopicPartition, &i64)| {
+            said(partition).map(|(topic, number)| (topic, number, *offset))
+        };
+        let requests = offsets.iter().map(request).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        if requests.is_empty() {
+            return Ok(PerPartition::new());
+        }
+        let event = self.request(DOING, |call| native::alter_group_offsets(call, &name, &requests)).await?;
+        native::altered_group_offsets(&event).map_err(refused)
     }
 }
 

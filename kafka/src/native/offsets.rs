@@ -1,4 +1,4 @@
-//! `ListOffsets` and `ListConsumerGroupOffsets`: how they are asked and how their answers are read.
+//! `ListOffsets`, `ListConsumerGroupOffsets` and `AlterConsumerGroupOffsets`: how they are asked and how their answers are read.
 
 use std::{ffi::CString, ptr, slice};
 
@@ -7,7 +7,10 @@ use rdkafka_sys as sys;
 use sys::{
     rd_kafka_IsolationLevel_t::{RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED},
     rd_kafka_OffsetSpec_t::{RD_KAFKA_OFFSET_SPEC_EARLIEST, RD_KAFKA_OFFSET_SPEC_LATEST},
-    rd_kafka_admin_op_t::{RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, RD_KAFKA_ADMIN_OP_LISTOFFSETS},
+    rd_kafka_admin_op_t::{
+        RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
+        RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+    },
 };
 
 use super::{Call, Event, Owned, read};
@@ -22,19 +25,21 @@ pub(crate) fn list_offsets(call: Call<'_>, partitions: &[(CString, i32)], at: Of
         OffsetAt::Time(milliseconds) => (milliseconds.max(0), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
     };
     let options = call.options(RD_KAFKA_ADMIN_OP_LISTOFFSETS).with_isolation(isolation);
-    let list = partition_list(partitions, spec);
+    let list = partition_list(partitions.iter().map(|(topic, partition)| (topic, *partition, spec)));
     // SAFETY: everything passed is alive during the call; librdkafka copies list and options.
     unsafe { sys::rd_kafka_ListOffsets(call.client(), list.pointer(), options.pointer(), call.queue()) };
 }
 
-fn partition_list(partitions: &[(CString, i32)], offset: i64) -> Owned<sys::rd_kafka_topic_partition_list_t> {
-    let size = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+fn partition_list<'a>(
+    offsets: impl ExactSizeIterator<Item = (&'a CString, i32, i64)>,
+) -> Owned<sys::rd_kafka_topic_partition_list_t> {
+    let size = i32::try_from(offsets.len()).unwrap_or(i32::MAX);
     // SAFETY: the list is ours to release; it grows where `size`, a hint, is too small.
     let list = unsafe { Owned::take(sys::rd_kafka_topic_partition_list_new(size)) }.expect("librdkafka never fails it");
-    for (topic, partition) in partitions {
+    for (topic, partition, offset) in offsets {
         // SAFETY: the list is alive, the name is copied; the element lives until the list grows, after this line.
         unsafe {
-            (*sys::rd_kafka_topic_partition_list_add(list.pointer(), topic.as_ptr(), *partition)).offset = offset;
+            (*sys::rd_kafka_topic_partition_list_add(list.pointer(), topic.as_ptr(), partition)).offset = offset;
         }
     }
     list
@@ -86,6 +91,35 @@ pub(crate) fn group_offsets(event: &Event) -> Result<PerPartition<CommittedOffse
         read::result_of(sys::rd_kafka_group_result_error(*group))?;
         let partitions = read::partitions(sys::rd_kafka_group_result_partitions(*group));
         Ok(partitions.filter_map(|partition| committed(partition)).collect())
+    }
+}
+
+/// Commits offsets for a group as nobody in it, in one request. At least one.
+pub(crate) fn alter_group_offsets(call: Call<'_>, group: &CString, offsets: &[(CString, i32, i64)]) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+    let list = partition_list(offsets.iter().map(|(topic, partition, offset)| (topic, *partition, *offset)));
+    // SAFETY: name and list are alive, and librdkafka copies both; the object is ours to release.
+    let groups = unsafe {
+        [Owned::take(sys::rd_kafka_AlterConsumerGroupOffsets_new(group.as_ptr(), list.pointer()))
+            .expect("given a name it makes one")]
+    };
+    let (mut array, client, queue) = (Owned::array(&groups), call.client(), call.queue());
+    // SAFETY: everything passed is alive during the call; librdkafka copies groups and options.
+    unsafe {
+        sys::rd_kafka_AlterConsumerGroupOffsets(client, array.as_mut_ptr(), array.len(), options.pointer(), queue);
+    }
+}
+
+/// What was committed for the one group, partition by partition.
+pub(crate) fn altered_group_offsets(event: &Event) -> Result<PerPartition<()>, KafkaError> {
+    // SAFETY: the event is alive and an answer to AlterConsumerGroupOffsets, and all that is read lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.pointer());
+        let groups = read::list(|length| sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, length));
+        let Some(group) = groups.first() else { return Ok(PerPartition::new()) };
+        read::result_of(sys::rd_kafka_group_result_error(*group))?;
+        let partitions = read::partitions(sys::rd_kafka_group_result_partitions(*group));
+        Ok(partitions.map(|partition| read::partition(partition)).collect())
     }
 }
 

@@ -68,5 +68,6 @@ destroyed_by! {
     rd_kafka_ConfigResource_t => rd_kafka_ConfigResource_destroy,
     rd_kafka_topic_partition_list_t => rd_kafka_topic_partition_list_destroy,
     rd_kafka_ListConsumerGroupOffsets_t => rd_kafka_ListConsumerGroupOffsets_destroy,
+    rd_kafka_AlterConsumerGroupOffsets_t => rd_kafka_AlterConsumerGroupOffsets_destroy,
     rd_kafka_consumer_group_metadata_t => rd_kafka_consumer_group_metadata_destroy,
 }

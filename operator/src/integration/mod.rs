@@ -1,5 +1,6 @@
 //! One pass over an Integration.
 
+mod begin;
 mod resolve;
 mod work;
 
@@ -12,7 +13,7 @@ use sluice_model::{
     integration::{COMPONENT, Outcome, Work, desire, report, validate, worker_name},
 };
 
-use self::resolve::resolve;
+use self::{begin::begin, resolve::resolve};
 use crate::{
     children::{self, Pods},
     context::Context,
@@ -58,13 +59,14 @@ impl Kind for Integration {
         flow.replicas = context.measurements.follow(&flow);
         let desired = desire(&flow, &context.settings);
         let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
+        begin(context, &flow, &live, now).await?;
         let plan = plan(&flow.owner, &desired, &live);
         children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
         let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
         let Pods { addresses, troubled } =
             children::list_pods(&context.client, &flow.owner, COMPONENT, deployment).await?;
-        let begin = || Work::resume(&self.status.clone().unwrap_or_default(), now);
-        context.work.follow(&flow.owner.name, addresses, begin, |_| ());
+        let resume = || Work::resume(&self.status.clone().unwrap_or_default(), now);
+        context.work.follow(&flow.owner.name, addresses, resume, |_| ());
         let pods = children::hear(&context.asker, troubled).await;
         let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
         let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan };

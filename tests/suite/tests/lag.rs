@@ -133,6 +133,19 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
 }
 
 #[tokio::test]
+async fn what_comes_after_an_integration_was_made_waits_for_its_first_worker() {
+    let stand = Stand::open("latest").await;
+    stand.write(0, 2);
+    let integration =
+        INTEGRATION.replace("source: {topic: {name: orders}}", "source: {topic: {name: orders}, startFrom: Latest}");
+    stand.world.apply::<Integration>(&integration).await.unwrap();
+    stand.lag_is("0").await;
+    stand.write(0, 3);
+    stand.write(1, 1);
+    stand.lag_is("4").await;
+}
+
+#[tokio::test]
 async fn an_open_transaction_does_not_wait_and_its_marker_is_no_record_for_a_group_that_passed_it() {
     let stand = Stand::open("transaction").await;
     stand.world.apply::<Integration>(INTEGRATION).await.unwrap();

@@ -41,6 +41,26 @@ async fn a_new_group_commits_where_it_begins_so_that_lag_is_told_from_the_start(
 }
 
 #[tokio::test]
+async fn two_members_begin_a_new_group_together_with_what_is_written_from_then_on() {
+    let (place, api) = (Place::new("begin-together", 6).await, Api::willing().await);
+    place.write(numbered(0..100)).await;
+    let mut config = config(&place, &api.url);
+    let SourceConfig::Kafka { start_from: begin, .. } = &mut config.source;
+    *begin = StartFrom::Latest;
+    let workers = [Worker::start_as("a", &config), Worker::start_as("b", &config)];
+    let ends = place.ends().await;
+    crate::until("all partitions begun", async || place.committed().await, |seen| *seen == ends).await;
+    place.write(numbered(100..200)).await;
+    place.until_no_lag().await;
+    assert_eq!(api.numbers(), (100..200).map(|n| (n, 1)).collect());
+    let mut partitions = 0;
+    for worker in &workers {
+        partitions += worker.status().await.partitions;
+    }
+    assert_eq!(partitions, 6, "both are members");
+}
+
+#[tokio::test]
 async fn a_topic_that_does_not_exist_is_told_and_waited_for() {
     let (place, api) = (Place::without_topics("missing", 2), Api::willing().await);
     let worker = Worker::start(&config(&place, &api.url));

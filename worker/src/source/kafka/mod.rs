@@ -305,7 +305,8 @@ impl Reader {
     }
 
     /// librdkafka has given up on some of these partitions and does not say on which: all of them are handed out anew, where
-    /// the engine says. Records that were read stay with the engine.
+    /// the engine says. Records that were read stay with the engine. A partition in which another member is yet to begin is looked at
+    /// again.
     fn place(&mut self, consumer: &GroupConsumer) -> Result<(), String> {
         if self.misplaced.is_empty() {
             return Ok(());

@@ -31,7 +31,8 @@ impl Group {
     /// does everybody who asks for the lag.
     fn assign(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
         if let Err(error) = start::commit_beginnings(consumer, partitions, self.start_from) {
-            // The partitions without an offset then report that they have none, and it is tried again.
+            // The partitions without an offset then report that they have none, and it is tried again. So do those of a new group
+            // in which another member begins.
             warn!("Where to begin could not be written down yet: {error}");
         }
     }

@@ -6,8 +6,8 @@ use sluice_crds::StartFrom;
 use sluice_kafka::{
     CommittedOffset, PerPartition, TopicPartition,
     consumer::{
-        ClientError, CommitMode, Consumer as _, Offset, TopicPartitionList, TopicPartitionListElem,
-        committed as committed_in,
+        ClientError, CommitMode, Consumer as _, Membership, Offset, RDKafkaErrorCode, TopicPartitionList,
+        TopicPartitionListElem, committed as committed_in,
     },
 };
 use tracing::{info, warn};
@@ -19,23 +19,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked for commits.
 const TRIES: usize = 3;
 
-/// Commits where the group begins in those of these partitions that have no committed offset.
+/// Commits where the group begins in those of these partitions, all of them this member's, that have no committed offset.
 ///
-/// A group without any offset for a topic is new to it and begins by `start_from`, in all of its partitions at once: whoever
-/// is assigned the others finds them begun. A partition that came later is read from its first record.
+/// A group without any offset for a topic is new to it and begins by `start_from`, in all of its partitions at once. Who has the first
+/// of them writes that down for all, and nobody else: two members that look at the same time cannot move what the other one has committed
+/// since, and Kafka refuses it from a member that has lost the partition. The others find no offset until then, and look again.
+/// A partition that came later is read from its first record, which its own member writes down.
 pub(super) fn commit_beginnings(
     consumer: &GroupConsumer,
-    partitions: &TopicPartitionList,
+    held: &TopicPartitionList,
     start_from: StartFrom,
 ) -> Result<(), ClientError> {
-    let missing = without_offset(consumer, partitions.clone())?;
+    let missing = without_offset(consumer, held.clone())?;
+    let held = ids(held);
     let mut beginnings = Vec::new();
     for topic in missing.iter().map(|partition| &partition.topic).collect::<BTreeSet<_>>() {
         let all = partitions_of(consumer, topic)?;
         let unread = without_offset(consumer, list(&all))?;
-        let is_new = unread.len() == all.len();
-        let (begin, wanted) = if is_new { (start_from, all) } else { (StartFrom::Earliest, unread) };
-        for partition in wanted.into_iter().filter(|partition| is_new || missing.contains(partition)) {
+        let (begin, wanted) = to_begin(all, unread, &held, start_from);
+        for partition in wanted {
             let (low, high) = consumer.fetch_watermarks(topic, partition.partition, PATIENCE)?;
             let offset = match begin {
                 StartFrom::Earliest => low,
@@ -45,7 +47,27 @@ pub(super) fn commit_beginnings(
             beginnings.push(Commit { partition, offset, note: String::new() });
         }
     }
+    // From somebody who shows no membership Kafka would take them while the group is empty.
+    if !beginnings.is_empty() && Membership::of(consumer).is_none() {
+        return Err(ClientError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId));
+    }
     commit(consumer, &beginnings, CommitMode::Sync)
+}
+
+/// Where a member begins who holds some partitions, and in which: `all` are those of one topic, `unread` those without an offset.
+fn to_begin(
+    all: Vec<PartitionId>,
+    unread: Vec<PartitionId>,
+    held: &[PartitionId],
+    start_from: StartFrom,
+) -> (StartFrom, Vec<PartitionId>) {
+    let is_new = unread.len() == all.len();
+    let has_first = all.iter().min().is_some_and(|first| held.contains(first));
+    match (is_new, has_first) {
+        (true, true) => (start_from, all),
+        (true, false) => (start_from, Vec::new()),
+        (false, _) => (StartFrom::Earliest, unread.into_iter().filter(|partition| held.contains(partition)).collect()),
+    }
 }
 
 /// What these partitions go on from: what is committed, with its notes. Where that cannot be read, records that are settled
@@ -57,20 +79,20 @@ pub(super) fn starts(consumer: &GroupConsumer, partitions: &TopicPartitionList) 
     ids(partitions).into_iter().map(|partition| start(partition, &committed)).collect()
 }
 
-/// What there is of these partitions, those without a committed offset begun as ever.
+/// What there is of those of these partitions in which the group has begun, as is done first where this member can.
 pub(super) fn extents(
     consumer: &GroupConsumer,
     partitions: &[PartitionId],
     start_from: StartFrom,
 ) -> Result<Vec<Extent>, ClientError> {
-    commit_beginnings(consumer, &list(partitions), start_from)?;
+    commit_beginnings(consumer, &consumer.assignment()?, start_from)?;
     let committed = committed_in(&consumer.committed_offsets(list(partitions), PATIENCE)?);
-    let extent = |partition: &PartitionId| {
-        let Start { partition, committed } = start(partition.clone(), &committed);
+    let starts = partitions.iter().map(|partition| start(partition.clone(), &committed));
+    let extent = |Start { partition, committed }| {
         let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.partition, PATIENCE)?;
         Ok(Extent { partition, low, high, committed })
     };
-    partitions.iter().map(extent).collect()
+    starts.filter(|start| start.committed.is_some()).map(extent).collect()
 }
 
 fn start(partition: PartitionId, committed: &PerPartition<CommittedOffset>) -> Start {
@@ -107,5 +129,34 @@ fn offset(element: &TopicPartitionListElem<'_>) -> Option<i64> {
     match element.offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partitions(numbers: &[i32]) -> Vec<PartitionId> {
+        numbers.iter().map(|number| id("orders", *number)).collect()
+    }
+
+    #[test]
+    fn one_member_begins_a_topic_and_each_member_what_came_later() {
+        use StartFrom::{Earliest, Latest};
+        for (what, unread, held, expected) in [
+            (
+                "new, and the first partition is held",
+                [0, 1, 2].as_slice(),
+                [2, 0].as_slice(),
+                (Latest, [0, 1, 2].as_slice()),
+            ),
+            ("new, and another member has the first", &[0, 1, 2], &[1, 2], (Latest, &[])),
+            ("begun, and one came later", &[2], &[1, 2], (Earliest, &[2])),
+            ("begun, and what came later is another member's", &[2], &[0, 1], (Earliest, &[])),
+            ("begun but for the first", &[0, 2], &[0, 1], (Earliest, &[0])),
+        ] {
+            let begun = to_begin(partitions(&[0, 1, 2]), partitions(unread), &partitions(held), Latest);
+            assert_eq!(begun, (expected.0, partitions(expected.1)), "{what}");
+        }
     }
 }
