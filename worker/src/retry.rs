@@ -21,11 +21,34 @@ pub(crate) struct Spent {
 pub(crate) enum Failure {
     /// It may pass: a connection that broke, a timeout, an answer that asks for patience.
     Passing {
-        /// How long the sink asked to be left alone.
+        /// How long the sink asked to be left alone with this record.
         retry_after: Option<Duration>,
+    },
+    /// It may pass, and until then the sink wants no other record either.
+    Busy {
+        /// How long it asked to be left alone.
+        retry_after: Duration,
     },
     /// The sink refused the record: the same again gets the same answer.
     Refusal,
+}
+
+/// Longest time for which a sink is left alone because it asks to be: it may be wrong about hours, and would hold up all records.
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
+
+impl Failure {
+    /// Whether the same again may be taken later.
+    pub(crate) fn is_passing(self) -> bool {
+        !matches!(self, Self::Refusal)
+    }
+
+    /// How long nothing at all is sent to the sink.
+    pub(crate) fn hold(self) -> Duration {
+        match self {
+            Self::Busy { retry_after } => retry_after.min(LONGEST_HOLD),
+            Self::Passing { .. } | Self::Refusal => Duration::ZERO,
+        }
+    }
 }
 
 /// What to do after a failed attempt.
@@ -51,15 +74,20 @@ pub(crate) enum GiveUp {
     Elapsed,
 }
 
-/// Decides after a failed attempt. `chance` is a random number from 0 to 1; the wait is at least what the sink asked for.
+/// Decides after a failed attempt. `chance` is a random number from 0 to 1; the wait is at least what the sink asked for. While it
+/// wants no record at all, nothing counts against `maxElapsed`.
 pub(crate) fn decide(policy: &Retry, spent: &Spent, failure: Failure, chance: f64) -> Decision {
-    let Failure::Passing { retry_after } = failure else { return Decision::GiveUp(GiveUp::Refused) };
+    let least = match failure {
+        Failure::Refusal => return Decision::GiveUp(GiveUp::Refused),
+        Failure::Passing { retry_after } => retry_after.unwrap_or_default(),
+        Failure::Busy { .. } => failure.hold(),
+    };
     if spent.attempts >= policy.max_attempts {
         return Decision::GiveUp(GiveUp::Attempts);
     }
     let bound = bound(&policy.backoff, spent.attempts);
-    let after = bound.mul_f64(chance.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default());
-    if spent.elapsed.saturating_add(after) > policy.max_elapsed.get() {
+    let after = bound.mul_f64(chance.clamp(0.0, 1.0)).max(least);
+    if spent.elapsed.saturating_add(after.saturating_sub(failure.hold())) > policy.max_elapsed.get() {
         return Decision::GiveUp(GiveUp::Elapsed);
     }
     Decision::Retry { after }
@@ -115,6 +143,17 @@ mod tests {
         assert_eq!(decide(&policy(), &spent(1, 0), failure, 1.0), Decision::Retry { after: Duration::from_secs(7) });
         let failure = Failure::Passing { retry_after: Some(Duration::from_secs(61)) };
         assert_eq!(decide(&policy(), &spent(1, 0), failure, 1.0), Decision::GiveUp(GiveUp::Elapsed));
+    }
+
+    #[test]
+    fn what_a_busy_sink_asks_for_is_nobodys_fault_and_has_a_bound() {
+        for (asked, wait) in [(61, 61), (86_400, 300)] {
+            let failure = Failure::Busy { retry_after: Duration::from_secs(asked) };
+            let decision = decide(&policy(), &spent(1, 60), failure, 1.0);
+            assert_eq!(decision, Decision::Retry { after: Duration::from_secs(wait) }, "{asked}");
+        }
+        let failure = Failure::Busy { retry_after: Duration::from_secs(1) };
+        assert_eq!(decide(&policy(), &spent(5, 0), failure, 1.0), Decision::GiveUp(GiveUp::Attempts));
     }
 
     #[test]

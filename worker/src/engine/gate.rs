@@ -1,7 +1,7 @@
-//! Whether one more attempt may begin: as the circuit, the rate limit and the number under way allow. Pure: the time comes in
-//! as an argument.
+//! Whether one more attempt may begin: as the circuit, the rate limit and the sink itself allow. Pure: the time comes in as an
+//! argument.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sluice_crds::{Delivery, RateLimit, wire::Circuit};
 use sluice_pipeline::{Rate, TokenBucket};
@@ -21,6 +21,8 @@ pub(crate) struct Gate {
     failure: String,
     /// When the rate limit allows one more.
     held_until: Option<Instant>,
+    /// Before this the sink wants nothing.
+    left_alone_until: Option<Instant>,
 }
 
 /// What may begin.
@@ -41,11 +43,25 @@ impl Gate {
             probe: None,
             failure: String::new(),
             held_until: None,
+            left_alone_until: None,
         }
+    }
+
+    /// The sink wants nothing for so long. What it asked for before stands where that is longer.
+    pub(crate) fn leave_alone(&mut self, time: Duration, now: Instant) {
+        self.left_alone_until = self.left_alone_until.max(Some(now + time));
+    }
+
+    /// Whether the sink wants nothing now, be the circuit closed or due for a probe.
+    pub(crate) fn leaves_alone(&self, now: Instant) -> bool {
+        self.left_alone_until.is_some_and(|until| now < until)
     }
 
     /// What may begin now. `Any` counts against the rate: it is asked for only where something does begin.
     pub(crate) fn pass(&mut self, now: Instant) -> Pass {
+        if self.leaves_alone(now) {
+            return Pass::Nothing;
+        }
         match self.breaker.circuit(now) {
             Circuit::Closed => match self.rate.map_or(Ok(()), |rate| self.bucket.take(&rate, now)) {
                 Ok(()) => Pass::Any,
@@ -94,7 +110,8 @@ impl Gate {
 
     /// When more may begin although nothing happens.
     pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        self.held_until.filter(|time| *time > now).into_iter().chain(self.breaker.open_until()).min()
+        let held = [self.held_until, self.left_alone_until].into_iter().flatten().filter(|time| *time > now);
+        held.chain(self.breaker.open_until()).min()
     }
 }
 

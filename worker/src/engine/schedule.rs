@@ -31,7 +31,7 @@ use super::{
 use crate::{
     dead_letters::Failed,
     lanes::lane,
-    retry::{Decision, Failure, decide, patience},
+    retry::{Decision, decide, patience},
     sink::DeliveryError,
     source::{Batch, Command, Commit, Extent, PartitionId, Position, Start},
     status::Counts,
@@ -159,7 +159,7 @@ impl Schedule {
     /// What is to be done now, as long as there is anything.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Work> {
         self.wake(now);
-        self.follow_circuit(now);
+        self.follow_gate(now);
         self.next_letter().or_else(|| self.next_delivery(now))
     }
 
@@ -380,11 +380,12 @@ impl Schedule {
         self.records.get(key).is_some_and(|pending| self.partitions[pending.hold].may_begin(pending.offset))
     }
 
-    /// The budgets' clock stands still while the circuit is not closed, and nothing is read while it is open.
-    fn follow_circuit(&mut self, now: Instant) {
+    /// The budgets' clock stands still while the circuit is not closed or the sink wants nothing, and nothing is read while the
+    /// circuit is open.
+    fn follow_gate(&mut self, now: Instant) {
         let before = std::mem::replace(&mut self.circuit, self.gate.circuit(now));
+        self.clock.run(self.circuit == Circuit::Closed && !self.gate.leaves_alone(now), now);
         if before != self.circuit {
-            self.clock.run(self.circuit == Circuit::Closed, now);
             for hold in self.partitions.keys().collect::<Vec<_>>() {
                 self.pause_or_resume(hold);
             }
@@ -398,9 +399,10 @@ impl Schedule {
     }
 
     fn fail(&mut self, key: RecordKey, error: DeliveryError, now: Moment, chance: f64) {
-        let passing = matches!(error.failure, Failure::Passing { .. });
+        let passing = error.failure.is_passing();
         let was_probe = self.gate.judge(key, passing.then_some(&*error.message), now.at);
-        self.follow_circuit(now.at);
+        self.gate.leave_alone(error.failure.hold(), now.at);
+        self.follow_gate(now.at);
         if was_probe && passing {
             // It found out about the sink and nothing about the record, whose budget stays as it was.
             self.ready.push_back(key);

@@ -37,6 +37,28 @@ async fn an_api_that_is_busy_is_asked_again_when_it_said() {
 }
 
 #[tokio::test]
+async fn an_api_that_is_busy_gets_no_other_record_before_it_said() {
+    let place = Place::new("busy-for-all", 2).await;
+    let api = Api::scripted(|request| match (request.body["n"].as_i64(), request.before) {
+        (Some(0), 0) => Answer { headers: HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from(2))]), ..status(429) },
+        _ => status(201),
+    })
+    .await;
+    let mut config = config(&place, &api.url);
+    config.delivery.max_in_flight = 1;
+    place.write(numbered(0..50)).await;
+    let worker = Worker::start(&config);
+    place.until_no_lag().await;
+
+    let requests = api.requests();
+    let busy = requests.iter().position(|request| request.body["n"] == 0).unwrap();
+    assert_eq!(requests.len(), 51);
+    assert!(requests[busy + 1].at - requests[busy].at >= Duration::from_millis(1_990), "nobody is sent meanwhile");
+    let told = worker.status().await;
+    assert_eq!((told.retries, told.delivered, told.dead_lettered), (1, 50, 0));
+}
+
+#[tokio::test]
 async fn a_refused_record_becomes_a_dead_letter_with_everything() {
     let place = Place::new("refused", 1).await;
     let api = Api::scripted(|request| Answer {

@@ -75,6 +75,11 @@ fn busy() -> End {
     End::Failed(DeliveryError { failure, code: "503".into(), message: "busy".into() })
 }
 
+fn asking_for(seconds: u64) -> End {
+    let failure = Failure::Busy { retry_after: Duration::from_secs(seconds) };
+    End::Failed(DeliveryError { failure, code: "429".into(), message: "later".into() })
+}
+
 fn guarded() -> Delivery {
     let open_for = Text::from_millis(60_000);
     Delivery {
@@ -114,6 +119,46 @@ fn an_open_circuit_pauses_partitions_and_stops_the_clock_of_the_budgets() {
     let next = stage.begin().unwrap();
     assert_eq!((next.record.offset, stage.schedule.counts().circuit), (1, Circuit::Closed));
     assert_eq!((stage.schedule.counts().delivered, stage.schedule.counts().retries), (1, 1));
+}
+
+#[test]
+fn nothing_is_sent_before_a_busy_sink_wants_it_and_the_wait_costs_no_budget() {
+    let retry = Retry { max_elapsed: Text::from_secs(10), ..Retry::default() };
+    let mut stage = Stage::new(Delivery { retry, ..Delivery::default() });
+    stage.receive(0..3);
+    let [first, second] = [(); 2].map(|()| stage.begin().unwrap());
+    stage.end(first, asking_for(30));
+    // What was under way comes to its end, and asks for less.
+    stage.end(second, asking_for(1));
+    assert!(stage.begin().is_none(), "the third one waits too");
+    assert_eq!(stage.schedule.wakes_at(stage.now.at).map(|at| at - stage.now.at), Some(Duration::from_secs(1)));
+    stage.wait(Duration::from_secs(29));
+    assert!(stage.begin().is_none());
+    stage.wait(Duration::from_secs(1));
+    let begun: Vec<_> = std::iter::from_fn(|| stage.begin()).collect();
+    assert_eq!(begun.len(), 3);
+    for work in begun {
+        stage.end(work, busy());
+    }
+    stage.wait(Duration::from_secs(1));
+    let again = stage.begin().unwrap();
+    assert!(matches!(again.task, Task::Deliver(_)), "of 10 s hardly one is spent");
+}
+
+#[test]
+fn an_open_circuit_is_not_probed_before_the_sink_wants_it() {
+    let mut stage = Stage::new(guarded());
+    stage.receive(0..2);
+    let work = stage.begin().unwrap();
+    stage.end(work, asking_for(90));
+    stage.wait(OPEN_FOR);
+    assert!(stage.begin().is_none(), "the circuit would be probed now, with the second one");
+    assert_eq!(stage.schedule.wakes_at(stage.now.at).map(|at| at - stage.now.at), Some(Duration::from_secs(30)));
+    stage.wait(Duration::from_secs(30));
+    let probe = stage.begin().unwrap();
+    stage.end(probe, asking_for(90));
+    stage.wait(OPEN_FOR);
+    assert!(stage.begin().is_none());
 }
 
 #[test]

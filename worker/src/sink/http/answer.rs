@@ -18,10 +18,14 @@ const READ_LIMIT: usize = 64 * 1024;
 /// How much of an answer a message quotes.
 const QUOTE_LIMIT: usize = 768;
 
-/// What an answer means that is no success. See RFC 9110 for the codes.
+/// What an answer means that is no success. See RFC 9110 for the codes, and RFC 6585 for 429. A time that comes with too many requests,
+/// or with being unavailable, is about all requests; with other codes it is about this one.
 pub(crate) fn failure(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Failure {
     match status.as_u16() {
-        408 | 409 | 425 | 429 | 500..=599 => Failure::Passing { retry_after: retry_after(headers, now) },
+        code @ (408 | 409 | 425 | 429 | 500..=599) => match (code, retry_after(headers, now)) {
+            (429 | 503, Some(retry_after)) => Failure::Busy { retry_after },
+            (_, retry_after) => Failure::Passing { retry_after },
+        },
         _ => Failure::Refusal,
     }
 }
@@ -91,8 +95,12 @@ mod tests {
             ("1.5", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            let expected = Failure::Passing { retry_after: seconds.map(Duration::from_secs) };
-            assert_eq!(failure(StatusCode::SERVICE_UNAVAILABLE, &headers, now), expected, "{text}");
+            let retry_after = seconds.map(Duration::from_secs);
+            let passing = Failure::Passing { retry_after };
+            let busy = retry_after.map_or(passing, |retry_after| Failure::Busy { retry_after });
+            for (code, expected) in [(429, busy), (503, busy), (409, passing), (502, passing)] {
+                assert_eq!(failure(StatusCode::from_u16(code).unwrap(), &headers, now), expected, "{code} {text}");
+            }
         }
     }
 
