@@ -1,6 +1,7 @@
 //! What is written next, and what becomes of it. Pure.
 //!
-//! A partition's state runs ahead of what is written by one batch at most: the one that is being written, or is written again.
+//! A partition's state runs ahead of what is written by one batch at most: the one that is being written, or is stuck and written again.
+//! While it is stuck no more is read of it, and the other partitions go on.
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ pub(crate) struct Batches {
     bytes: usize,
     /// What is being written.
     parts: Vec<Part>,
+    /// What was not written and is written again.
+    stuck: VecDeque<Part>,
     look_at_positions: bool,
     paused: bool,
     commands: Vec<Command>,
@@ -55,6 +58,8 @@ struct Hold {
     /// How far all of it is written.
     written: Option<Commit>,
     told: Told,
+    /// Whether some of it is written again before any more is.
+    stuck: bool,
 }
 
 enum Waiting {
@@ -113,6 +118,7 @@ impl Batches {
             waiting: VecDeque::new(),
             bytes: 0,
             parts: Vec::new(),
+            stuck: VecDeque::new(),
             look_at_positions: false,
             paused: false,
             commands: Vec::new(),
@@ -133,7 +139,8 @@ impl Batches {
         if self.paused {
             self.commands.push(Command::Pause(id.clone()));
         }
-        self.holds.insert(id, Hold { number: self.begun, partition, written: committed, told: Told::default() });
+        let told = Told::default();
+        self.holds.insert(id, Hold { number: self.begun, partition, written: committed, told, stuck: false });
     }
 
     /// Records were read.
@@ -161,14 +168,14 @@ impl Batches {
         let Some(hold) = self.holds.get_mut(&extent.partition) else { return Place::Nowhere };
         let number = hold.number;
         let is_its = |waiting: &Waiting| matches!(waiting, Waiting::Records(hold, _) if *hold == number);
-        if self.waiting.iter().any(is_its) || self.parts.iter().any(|part| part.hold == number) {
+        if self.waiting.iter().any(is_its) || self.parts.iter().chain(&self.stuck).any(|part| part.hold == number) {
             return Place::Later;
         }
         match hold.partition.place(extent) {
             Placement::Later => Place::Later,
             Placement::From { offset, gone } => {
                 self.counts.gone += gone;
-                Place::From { offset, paused: self.paused || hold.partition.halted.is_some() }
+                Place::From { offset, paused: self.paused || hold.stuck || hold.partition.halted.is_some() }
             }
             Placement::Anew => {
                 let committed = Commit { partition: extent.partition.clone(), offset: extent.low, note: String::new() };
@@ -204,20 +211,31 @@ impl Batches {
         drop(self.release(&all));
     }
 
-    /// Whether there is something to write: what was not written before, or else what waits. `judge` says what is to become of a
-    /// record, and `is_enough` when others should have their turn.
+    /// Whether there is something to write that waits. `judge` says what is to become of a record, and `is_enough` when others should
+    /// have their turn.
     pub(crate) fn next(
         &mut self,
         now: DateTime<Utc>,
         judge: impl Fn(&Record) -> Verdict,
         is_enough: impl Fn() -> bool,
     ) -> bool {
-        self.forget_what_is_gone();
-        if self.parts.is_empty() && (self.look_at_positions || !self.waiting.is_empty()) {
+        if self.look_at_positions || !self.waiting.is_empty() {
             self.fill(now, &judge, is_enough);
             self.pause_or_resume();
         }
         !self.parts.is_empty()
+    }
+
+    /// Whether there is something to write again, of so many partitions at most.
+    pub(crate) fn next_stuck(&mut self, partitions: usize) -> bool {
+        self.forget_what_is_gone();
+        self.parts.extend(self.stuck.drain(..partitions.min(self.stuck.len())));
+        !self.parts.is_empty()
+    }
+
+    /// Whether something has to be written again.
+    pub(crate) fn has_stuck(&self) -> bool {
+        !self.stuck.is_empty()
     }
 
     /// What is being written, in order.
@@ -236,15 +254,19 @@ impl Batches {
 
     /// It was written.
     pub(crate) fn succeed(&mut self) {
-        for Part { hold, commit, outputs, skipped } in std::mem::take(&mut self.parts) {
-            self.counts.skipped += skipped;
-            for output in &outputs {
-                self.count(output);
+        for mut part in std::mem::take(&mut self.parts) {
+            for output in part.outputs.drain(..) {
+                self.count(&output);
             }
-            if let Some(held) = self.holds.get_mut(&commit.partition).filter(|held| held.number == hold) {
-                held.written = Some(commit);
-            }
+            self.settle(part);
         }
+        self.pause_or_resume();
+    }
+
+    /// Nothing of it was written.
+    pub(crate) fn fail(&mut self) {
+        std::mem::take(&mut self.parts).into_iter().for_each(|part| self.stick(part));
+        self.pause_or_resume();
     }
 
     /// It was written but for these, by their places. Of each partition what comes behind one that failed is written again with it, so
@@ -274,13 +296,43 @@ impl Batches {
             }
             first += length;
         }
+        for part in std::mem::take(&mut self.parts) {
+            if part.outputs.is_empty() { self.settle(part) } else { self.stick(part) }
+        }
+        self.pause_or_resume();
         taken
     }
 
     /// This one of what was to be written is not taken; nothing was written. `false`: it is a dead letter already.
     pub(crate) fn refuse(&mut self, index: usize, refusal: &Refusal, now: DateTime<Utc>) -> bool {
-        let Some((part, place)) = self.find(index) else { return true };
-        self.refuse_at(part, place, refusal, now)
+        let found = self.find(index);
+        let taken = found.is_none_or(|(part, place)| self.refuse_at(part, place, refusal, now));
+        // The one at fault comes last.
+        if let Some((part, _)) = found {
+            self.parts[part..].rotate_left(1);
+        }
+        self.fail();
+        taken
+    }
+
+    /// All of a part is written.
+    fn settle(&mut self, Part { hold, commit, skipped, .. }: Part) {
+        self.counts.skipped += skipped;
+        let Some(held) = self.holds.get_mut(&commit.partition).filter(|held| held.number == hold) else { return };
+        if std::mem::take(&mut held.stuck) && !self.paused && held.partition.halted.is_none() {
+            self.commands.push(Command::Resume(commit.partition.clone()));
+        }
+        held.written = Some(commit);
+    }
+
+    /// A part is written again, and nothing else of its partition before.
+    fn stick(&mut self, part: Part) {
+        let held = self.holds.get_mut(&part.commit.partition).filter(|held| held.number == part.hold);
+        let pause = |held: &mut Hold| !std::mem::replace(&mut held.stuck, true) && held.partition.halted.is_none();
+        if held.is_some_and(pause) {
+            self.commands.push(Command::Pause(part.commit.partition.clone()));
+        }
+        self.stuck.push_back(part);
     }
 
     fn refuse_at(&mut self, part: usize, place: usize, refusal: &Refusal, now: DateTime<Utc>) -> bool {
@@ -306,8 +358,8 @@ impl Batches {
     pub(crate) fn forget_what_is_gone(&mut self) {
         let holds = &self.holds;
         let is_ours = |part: &Part| holds.get(&part.commit.partition).is_some_and(|hold| hold.number == part.hold);
-        let (ours, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.parts).into_iter().partition(is_ours);
-        self.parts = ours;
+        let (ours, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.stuck).into_iter().partition(is_ours);
+        self.stuck = ours;
         self.counts.returned += gone.iter().map(|part| count(part.outputs.len()) + part.skipped).sum::<u64>();
     }
 
@@ -330,6 +382,7 @@ impl Batches {
 
     fn fill(&mut self, now: DateTime<Utc>, judge: &impl Fn(&Record) -> Verdict, is_enough: impl Fn() -> bool) {
         let mut read = HashMap::<PartitionId, Judged>::new();
+        let mut left = VecDeque::new();
         let mut records = 0;
         while records < RECORDS
             && (records == 0 || !is_enough())
@@ -337,12 +390,14 @@ impl Batches {
         {
             match waiting {
                 Waiting::Records(number, batch) => {
+                    let held = self.holds.get(&batch.partition).filter(|held| held.number == number);
+                    if held.is_some_and(|held| held.stuck) {
+                        left.push_back(Waiting::Records(number, batch));
+                        continue;
+                    }
                     self.bytes -= memory(&batch);
                     records += batch.records.len();
-                    let Some(held) = self.holds.get(&batch.partition).filter(|held| held.number == number) else {
-                        continue;
-                    };
-                    if held.partition.halted.is_none() {
+                    if held.is_some_and(|held| held.partition.halted.is_none()) {
                         let id = batch.partition.clone();
                         let Judged { outputs, skipped } = self.judge(batch, now, judge);
                         let all = read.entry(id).or_default();
@@ -350,17 +405,12 @@ impl Batches {
                         all.skipped += skipped;
                     }
                 }
-                Waiting::Reached(positions) => {
-                    for Position { partition, offset } in positions {
-                        if let Some(held) = self.holds.get_mut(&partition) {
-                            held.partition.reach(offset);
-                        }
-                    }
-                }
+                Waiting::Reached(positions) => left.extend(self.reached(positions)),
             }
         }
+        left.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
         let all = std::mem::take(&mut self.look_at_positions);
-        for (id, held) in &mut self.holds {
+        for (id, held) in self.holds.iter_mut().filter(|(_, held)| !held.stuck) {
             let Judged { outputs, skipped } = read.remove(id).unwrap_or_default();
             let Some(commit) = held.partition.commit(|_| None) else { continue };
             let moved = held.written.as_ref() != Some(&commit);
@@ -368,6 +418,19 @@ impl Batches {
                 self.parts.push(Part { hold: held.number, commit, outputs, skipped });
             }
         }
+    }
+
+    /// These positions are reached; gives back those before which something waits.
+    fn reached(&mut self, positions: Vec<Position>) -> Option<Waiting> {
+        let mut left = Vec::new();
+        for position in positions {
+            match self.holds.get_mut(&position.partition) {
+                Some(held) if held.stuck => left.push(position),
+                Some(held) => held.partition.reach(position.offset),
+                None => {}
+            }
+        }
+        (!left.is_empty()).then_some(Waiting::Reached(left))
     }
 
     fn judge(
@@ -453,13 +516,30 @@ impl Batches {
         None
     }
 
+    /// The memory of the records that wait behind what is stuck. No more of them is read, so they need not hold up others.
+    fn bytes_held_back(&self) -> usize {
+        if !self.holds.values().any(|hold| hold.stuck) {
+            return 0;
+        }
+        let held_back = |waiting: &Waiting| match waiting {
+            Waiting::Records(number, batch) => {
+                let held = self.holds.get(&batch.partition).filter(|held| held.number == *number && held.stuck);
+                held.map_or(0, |_| memory(batch))
+            }
+            Waiting::Reached(_) => 0,
+        };
+        self.waiting.iter().map(held_back).sum()
+    }
+
     fn pause_or_resume(&mut self) {
-        let paused = if self.paused { self.bytes > BYTES / 2 } else { self.bytes > BYTES };
+        let bytes = self.bytes - self.bytes_held_back();
+        let paused = if self.paused { bytes > BYTES / 2 } else { bytes > BYTES };
         if paused == self.paused {
             return;
         }
         self.paused = paused;
-        let moving = self.holds.iter().filter(|(_, hold)| hold.partition.halted.is_none()).map(|(id, _)| id.clone());
+        let moves = |hold: &Hold| !hold.stuck && hold.partition.halted.is_none();
+        let moving = self.holds.iter().filter(|(_, hold)| moves(hold)).map(|(id, _)| id.clone());
         let command = if paused { Command::Pause } else { Command::Resume };
         self.commands.extend(moving.map(command));
     }

@@ -4,8 +4,8 @@
 //! - `record`: what is written of a record.
 //! - `traced`: what a trace says of the records of a batch.
 //!
-//! What was not written is written again as it was, until it is, or until its partition is somebody else's. No retry budget is needed:
-//! sink, dead letters and source are one and the same Kafka cluster. With [`Guarantee::ExactlyOnce`] what the records of a batch
+//! What was not written is written again as it was, until it is, or until its partition is somebody else's. Partitions of which all was
+//! written go on meanwhile. No retry budget is needed: sink, dead letters and source are one and the same Kafka cluster. With [`Guarantee::ExactlyOnce`] what the records of a batch
 //! become and how far their partitions are then read is written in one transaction, or not at all.
 //!
 //! [`Guarantee::ExactlyOnce`]: sluice_crds::Guarantee::ExactlyOnce
@@ -93,8 +93,12 @@ struct Engine {
     writing: Option<Writing>,
     /// Partitions that go once nothing is being written.
     leaving: Option<(Vec<PartitionId>, oneshot::Sender<Vec<Commit>>)>,
+    /// Failures since all was written.
     failures: u32,
+    /// When that is written again which was not.
     again_at: Option<Instant>,
+    /// Whether it is written again partition by partition: one of them fails, and in a transaction all others with it.
+    apart: bool,
     /// Since when Kafka does not take us for a member.
     outdated: Option<Instant>,
 }
@@ -146,6 +150,7 @@ impl Engine {
             leaving: None,
             failures: 0,
             again_at: None,
+            apart: false,
             outdated: None,
         }
     }
@@ -172,9 +177,7 @@ impl Engine {
                 // A source that no longer listens is gone, and its partitions with it.
                 drop(settled.send(if committed { Vec::new() } else { commits }));
             }
-            if self.again_at.is_none() {
-                self.begin();
-            }
+            self.begin();
         }
         let commands: Vec<_> = self.batches.commands().collect();
         for command in commands {
@@ -187,14 +190,7 @@ impl Engine {
     }
 
     fn begin(&mut self) {
-        let Delivering { pipeline, spans, .. } = &self.delivering;
-        let begin = Instant::now();
-        let judge = |record: &Record| {
-            let verdict = pipeline.apply(record, usage::METER);
-            spans.note_skip(record, &verdict);
-            verdict
-        };
-        if !self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING) {
+        if !self.fill() {
             return;
         }
         let mut records: Vec<_> = self.batches.outputs().map(|output| self.record(output)).collect();
@@ -211,6 +207,24 @@ impl Engine {
             }
         };
         self.writing = Some(Writing { begin: Instant::now(), end, traced });
+    }
+
+    /// Whether there is something to write: what was not written comes first, once its time has come.
+    fn fill(&mut self) -> bool {
+        if self.member.is_none() && matches!(self.delivering.writer, Writer::ExactlyOnce(_)) {
+            return false;
+        }
+        if self.again_at.is_none() && self.batches.next_stuck(if self.apart { 1 } else { usize::MAX }) {
+            return true;
+        }
+        let Delivering { pipeline, spans, .. } = &self.delivering;
+        let begin = Instant::now();
+        let judge = |record: &Record| {
+            let verdict = pipeline.apply(record, usage::METER);
+            spans.note_skip(record, &verdict);
+            verdict
+        };
+        self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING)
     }
 
     fn commit(&mut self) {
@@ -240,8 +254,12 @@ impl Engine {
                     self.not_buried(&error);
                 }
             }
-            End::Transaction(Err(TransactionError::Aborted(error))) => self.fail(took, &error),
+            End::Transaction(Err(TransactionError::Aborted(error))) => {
+                self.batches.fail();
+                self.fail(took, &error);
+            }
             End::Transaction(Err(TransactionError::Unknown(error))) => {
+                self.batches.fail();
                 warn!("Reading anew what is committed: it is not known whether the last transaction is: {error}");
                 self.rejoin();
             }
@@ -256,10 +274,13 @@ impl Engine {
                 status.attempted(took, None);
             }
         }
-        status.well(Area::Writing);
-        status.well(Area::DeadLetters);
         self.batches.succeed();
-        (self.failures, self.outdated) = (0, None);
+        self.outdated = None;
+        if !self.batches.has_stuck() {
+            status.well(Area::Writing);
+            status.well(Area::DeadLetters);
+            (self.failures, self.apart) = (0, false);
+        }
     }
 
     fn succeed_but(&mut self, took: Duration, Unwritten { refused, failed }: &Unwritten) {
@@ -305,6 +326,7 @@ impl Engine {
     }
 
     fn try_later(&mut self) {
+        self.apart = matches!(self.delivering.writer, Writer::ExactlyOnce(_));
         self.failures = self.failures.saturating_add(1);
         let wait = patience(&self.batches.delivery().retry.backoff, self.failures, fastrand::f64());
         self.again_at = Some(Instant::now() + wait);

@@ -116,6 +116,27 @@ async fn a_record_that_the_topic_does_not_take_is_a_dead_letter_and_its_neighbou
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_is_refused_holds_up_no_other_partition() {
+    let place = Place::new("stuck", 2).await;
+    let small = [("max.message.bytes", "2000")];
+    let (target, letters) = (place.another("small", 1, &small).await, place.another("letters", 1, &small).await);
+    let worker = Worker::start(&WorkerConfig { dead_letters: letters, ..into(&place, &target).1 });
+    let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(5_000).collect();
+    let record = |partition, n: usize, noise: &str| OutgoingRecord {
+        partition: Some(partition),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {n}, "noise": "{noise}"}}"#))
+    };
+    place.write_records([record(0, 0, &noise)]).await;
+    worker.until_status("its dead letter is refused", |status| status.trouble.is_some()).await;
+    place.write_records((1..50).map(|n| record(1, n, ""))).await;
+    assert_eq!(place.read(&target, 49).await.len(), 49);
+    let committed = async || place.committed().await;
+    let committed = crate::until("the other one is committed", committed, |seen| seen.get(&1) == Some(&49)).await;
+    assert_eq!(committed[&0], 0);
+    assert!(worker.status().await.trouble.is_some());
+}
+
+#[tokio::test]
 async fn a_topic_that_is_missing_is_waited_for() {
     let place = Place::new("missing", 1).await;
     let target = format!("{}-later", place.topic);

@@ -68,7 +68,8 @@ fn outputs_dead_letters_and_offsets_go_together() {
     assert!(batches.next(NOW, judge, || false));
     let expected: Vec<_> = [0, 1, 2, 4, 5, 6, 7, 8].map(|offset| (offset, offset != 7)).into();
     assert_eq!(written(&batches), (expected.clone(), Some(9)));
-    assert!(batches.next(NOW, judge, || false), "what was not written is written again");
+    batches.fail();
+    assert!(!batches.next(NOW, judge, || false) && batches.next_stuck(1), "what was not written is written again");
     assert_eq!(written(&batches), (expected, Some(9)));
     batches.succeed();
     assert!(!batches.next(NOW, judge, || false));
@@ -107,7 +108,7 @@ fn a_position_never_overtakes_records_that_wait_before_it() {
 fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
     let mut letters = batches(Delivery::default());
     letters.receive(batch(0, 0..3));
-    assert!(letters.next(NOW, judge, || false) && letters.refuse(1, &too_large(), NOW));
+    assert!(letters.next(NOW, judge, || false) && letters.refuse(1, &too_large(), NOW) && letters.next_stuck(1));
     assert_eq!(written(&letters), (vec![(0, true), (1, false), (2, true)], Some(3)));
     assert!(!letters.refuse(1, &too_large(), NOW), "nor can its dead letter be written");
 
@@ -115,7 +116,7 @@ fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
     halting.receive(batch(0, 0..3));
     halting.receive(batch(0, 3..6));
     assert!(halting.next(NOW, judge, || false) && halting.refuse(1, &too_large(), NOW));
-    assert!(halting.next(NOW, judge, || false));
+    assert!(halting.next_stuck(1));
     assert_eq!(written(&halting), (vec![(0, true)], Some(1)));
     halting.succeed();
     assert_eq!(halting.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
@@ -172,6 +173,77 @@ fn too_much_that_waits_is_read_later() {
     assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Resume(id(0))]);
 }
 
+/// Two partitions with three records each that are being written, and the place of the second record of the first partition.
+fn two_partitions(delivery: Delivery) -> (Batches, usize) {
+    let mut batches = batches(delivery);
+    batches.assign(start(1, 0));
+    (0..2).for_each(|partition| batches.receive(batch(partition, 0..3)));
+    assert!(batches.next(NOW, judge, || false));
+    let is_it = |output: &Output| (output.record.partition, output.record.offset) == (0, 1);
+    let place = batches.outputs().position(is_it).unwrap();
+    (batches, place)
+}
+
+/// Partition and offset of each output.
+fn outputs(batches: &Batches) -> Vec<(i32, i64)> {
+    batches.outputs().map(|output| (output.record.partition, output.record.offset)).collect()
+}
+
+#[test]
+fn a_partition_that_is_stuck_holds_up_no_other() {
+    let (mut batches, place) = two_partitions(Delivery::default());
+    assert!(batches.succeed_but(&[], &[place], NOW));
+    assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
+    let commits: BTreeSet<_> =
+        batches.commits(Instant::now()).iter().map(|commit| (commit.partition.partition, commit.offset)).collect();
+    assert_eq!(commits, [(0, 0), (1, 3)].into());
+    for partition in 0..2 {
+        batches.receive(batch(partition, 4..5));
+        batches.reach(vec![Position { partition: id(partition), offset: 9 }]);
+    }
+    batches.look_at_positions();
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(1, 4)], 9));
+    batches.succeed();
+
+    assert!(batches.next_stuck(usize::MAX));
+    assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(0, 1), (0, 2)], 3));
+    batches.succeed();
+    assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Resume(id(0))]);
+    assert!(!batches.has_stuck() && batches.next(NOW, judge, || false));
+    assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(0, 4)], 9));
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_holds_up_no_other_partition() {
+    let (mut batches, place) = two_partitions(Delivery::default());
+    assert!(batches.refuse(place, &too_large(), NOW));
+    assert!(batches.next_stuck(usize::MAX));
+    let place = batches.outputs().position(|output| matches!(output.fate, Fate::Bury(_))).unwrap();
+    assert!(!batches.refuse(place, &too_large(), NOW));
+    // Now partition by partition, the one at fault last.
+    assert!(batches.next_stuck(1));
+    assert_eq!(outputs(&batches), [(1, 0), (1, 1), (1, 2)]);
+    batches.succeed();
+    batches.receive(batch(1, 4..5));
+    assert!(batches.next(NOW, judge, || false));
+    assert_eq!(outputs(&batches), [(1, 4)]);
+    batches.succeed();
+    assert!(batches.next_stuck(1));
+    assert_eq!(outputs(&batches), [(0, 0), (0, 1), (0, 2)]);
+}
+
+#[test]
+fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
+    let (mut batches, place) = two_partitions(Delivery::default());
+    let many = i64::try_from(BYTES / 256).unwrap();
+    batches.receive(batch(0, 10..10 + many));
+    assert_eq!(batches.commands().count(), 2, "both are paused");
+    batches.succeed_but(&[], &[place], NOW);
+    let commands: Vec<_> = batches.commands().collect();
+    assert!(commands.contains(&Command::Resume(id(1))) && !commands.contains(&Command::Resume(id(0))), "{commands:?}");
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Read(u8),
@@ -196,6 +268,11 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(one, 0..100)
 }
 
+/// What is written next.
+fn begin(batches: &mut Batches) -> bool {
+    batches.next_stuck(usize::MAX) || batches.next(NOW, judge, || false)
+}
+
 proptest! {
     #[test]
     fn every_record_is_written_once_in_order_whatever_happens(moves in moves()) {
@@ -208,7 +285,7 @@ proptest! {
                     batches.receive(batch(0, next..next + i64::from(number)));
                     next += i64::from(number);
                 }
-                Move::Write | Move::LateRebalance => if batches.next(NOW, judge, || false) {
+                Move::Write | Move::LateRebalance => if begin(&mut batches) {
                     let late = matches!(one, Move::LateRebalance);
                     written.extend(batches.outputs().map(|output| output.record.offset));
                     let before = committed;
@@ -221,14 +298,19 @@ proptest! {
                     }
                     batches.succeed();
                 },
-                Move::Abort => { batches.next(NOW, judge, || false); }
+                Move::Abort => if begin(&mut batches) {
+                    batches.fail();
+                },
                 Move::Rebalance => {
-                    batches.next(NOW, judge, || false);
+                    let begun = begin(&mut batches);
                     batches.release(&[id(0)]);
                     batches.assign(start(0, committed));
                     next = committed;
+                    if begun {
+                        batches.fail();
+                    }
                 }
-                Move::Refuse(index) => if batches.next(NOW, judge, || false) {
+                Move::Refuse(index) => if begin(&mut batches) {
                     let number = batches.outputs().count().max(1);
                     batches.refuse(usize::from(index) % number, &too_large(), NOW);
                 },
