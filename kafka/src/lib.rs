@@ -6,6 +6,7 @@
 //! - [`Producer`] writes records and says of each whether it is written, certainly not written, or unknown.
 //! - [`BatchProducer`] writes many records and waits for all of them; [`TransactionalProducer`] commits offsets with them, or neither.
 //! - [`consumer`] holds the settings of a consumer whose offsets belong to its caller.
+//! - [`Renewed`] puts a new client in the place of one whose credentials were rotated.
 //! - [`visit_group`] keeps the offsets of a group without members.
 //!
 //! `native` is the only module of the project with `unsafe`: what librdkafka has and the crate rdkafka does not wrap.
@@ -19,6 +20,7 @@ mod error;
 mod log;
 mod native;
 mod producer;
+mod renewed;
 mod running;
 mod trouble;
 mod visit;
@@ -35,5 +37,6 @@ pub use error::{Error, ErrorCode, KafkaError};
 pub use log::write_log_line;
 pub use producer::{Compression, Header, OutgoingRecord, Position, Producer, ProducerSettings, SendError};
 pub use rdkafka::ClientConfig;
+pub use renewed::Renewed;
 pub use sluice_crds::KafkaConnection;
 pub use visit::visit_group;

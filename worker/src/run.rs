@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use sluice_crds::{
-    Guarantee, NamespacedName,
+    Guarantee, KafkaConnection, NamespacedName,
     wire::{HttpSinkConfig, KafkaSinkConfig, SinkConfig, SourceConfig, WorkerConfig},
 };
-use sluice_kafka::{BatchProducer, Compression, Producer, ProducerSettings, TransactionalProducer};
+use sluice_kafka::{BatchProducer, Compression, Producer, ProducerSettings, Renewed, TransactionalProducer};
 use sluice_pipeline::Pipeline;
 use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
@@ -150,12 +150,14 @@ fn batch_writer(job: &Job, kafka: &KafkaSinkConfig, instance: &str) -> Result<ba
     let NamespacedName { namespace, name } = &job.config.integration;
     let writer = match job.config.delivery.guarantee {
         Guarantee::AtLeastOnce => {
-            BatchProducer::connect(&kafka.connection, Compression::Lz4).map(batched::Writer::AtLeastOnce)
+            let connect = |connection: &KafkaConnection| BatchProducer::connect(connection, Compression::Lz4);
+            Renewed::connect(&kafka.connection, connect).map(batched::Writer::AtLeastOnce)
         }
         Guarantee::ExactlyOnce => {
             let id = format!("{namespace}.{name}.{instance}");
-            let producer = TransactionalProducer::connect(&kafka.connection, &id, Compression::Lz4);
-            producer.map(batched::Writer::ExactlyOnce)
+            let connect =
+                move |connection: &KafkaConnection| TransactionalProducer::connect(connection, &id, Compression::Lz4);
+            Renewed::connect(&kafka.connection, connect).map(batched::Writer::ExactlyOnce)
         }
     };
     writer.map_err(|error| NotOpen::Yet(error.to_string()))
@@ -195,12 +197,13 @@ async fn open<T>(
     }
 }
 
-fn dead_letter_producer(job: &Job) -> Result<Producer, NotOpen> {
+fn dead_letter_producer(job: &Job) -> Result<Arc<Renewed<Producer>>, NotOpen> {
     let SourceConfig::Kafka { connection, .. } = &job.config.source;
     let settings = ProducerSettings {
         patience: DEAD_LETTER_PATIENCE,
         linger: Duration::from_millis(1),
         compression: Compression::Lz4,
     };
-    Producer::connect(connection, &settings).map_err(|error| NotOpen::Yet(error.to_string()))
+    let connect = move |connection: &KafkaConnection| Producer::connect(connection, &settings);
+    Renewed::connect(connection, connect).map_err(|error| NotOpen::Yet(error.to_string()))
 }

@@ -29,6 +29,7 @@ pub struct Acl<'a> {
 pub enum Resource<'a> {
     Topics(&'a str),
     Groups(&'a str),
+    TransactionalIds(&'a str),
 }
 
 /// Kafka's operations, by their numbers in its protocol.

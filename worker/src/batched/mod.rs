@@ -19,8 +19,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use futures::{FutureExt as _, future::BoxFuture};
 use sluice_kafka::{
-    BatchProducer, ErrorCode, KafkaError, OutgoingRecord, Transaction, TransactionError, TransactionalProducer,
-    Unwritten, consumer::Membership,
+    BatchProducer, ErrorCode, KafkaError, OutgoingRecord, Renewed, Transaction, TransactionError,
+    TransactionalProducer, Unwritten, consumer::Membership,
 };
 use sluice_pipeline::{Pipeline, Record};
 use tokio::{
@@ -60,8 +60,8 @@ pub(crate) struct Delivering {
 
 /// What writes them.
 pub(crate) enum Writer {
-    AtLeastOnce(BatchProducer),
-    ExactlyOnce(TransactionalProducer),
+    AtLeastOnce(Arc<Renewed<BatchProducer>>),
+    ExactlyOnce(Arc<Renewed<TransactionalProducer>>),
 }
 
 /// How often it is written down how far partitions are written, as far as no transaction does it. A crash writes again at most what
@@ -197,11 +197,11 @@ impl Engine {
         let traced = traced::begin(&self.delivering.spans, self.batches.outputs(), &mut records);
         let end = match &self.delivering.writer {
             Writer::AtLeastOnce(producer) => {
-                let producer = producer.clone();
+                let producer = producer.client();
                 async move { End::Batch(producer.write(records).await) }.boxed()
             }
             Writer::ExactlyOnce(producer) => {
-                let (producer, Some(member)) = (producer.clone(), self.member.clone()) else { return };
+                let (producer, Some(member)) = (producer.client(), self.member.clone()) else { return };
                 let transaction = Transaction { records, offsets: self.batches.offsets() };
                 async move { End::Transaction(producer.write(transaction, member).await) }.boxed()
             }

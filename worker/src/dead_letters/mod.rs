@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use sluice_crds::HeaderStyle;
-use sluice_kafka::{Header, OutgoingRecord, Producer, SendError};
+use sluice_kafka::{Header, OutgoingRecord, Producer, Renewed, SendError};
 use sluice_pipeline::{Record, Rejection};
 
 use self::headers::Origin;
@@ -31,7 +31,7 @@ pub(crate) struct Letters {
 
 /// What takes the dead letters.
 pub(crate) enum Writer {
-    Kafka(Producer),
+    Kafka(Arc<Renewed<Producer>>),
     #[cfg(test)]
     Scripted(crate::engine::tests::ScriptedWriter),
 }
@@ -114,7 +114,7 @@ impl DeadLetters {
     pub(crate) async fn write(&self, record: &Record, failed: &Failed) -> Result<(), SendError> {
         let letter = self.letters.letter(record, failed);
         match &self.writer {
-            Writer::Kafka(producer) => producer.send(letter).await.map(drop),
+            Writer::Kafka(producer) => producer.client().send(letter).await.map(drop),
             #[cfg(test)]
             Writer::Scripted(writer) => writer.send(letter).await,
         }

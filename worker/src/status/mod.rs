@@ -33,7 +33,7 @@ pub(crate) struct Status {
     integration: [(&'static str, String); 2],
     certificates: Certificates,
     counts: Mutex<Counts>,
-    troubles: Mutex<BTreeMap<Area, String>>,
+    troubles: Mutex<BTreeMap<Area, Trouble>>,
     halted: Mutex<Vec<HaltedPartition>>,
     /// Seconds that attempts took.
     attempts: Histogram,
@@ -81,6 +81,16 @@ pub(crate) enum Area {
     Halted,
 }
 
+/// What keeps a part from working.
+#[derive(Debug)]
+struct Trouble {
+    message: String,
+    /// Milliseconds from the start to when it began, with whatever message.
+    since: u64,
+}
+
+/// A worker whose source is in trouble for this long is not ready: longer than a broker takes to be restarted.
+const UNREADY: Duration = Duration::from_mins(1);
 /// A source that gave no sign of life for this long hangs. Longer than a revocation, which waits for deliveries.
 const SILENCE: Duration = Duration::from_mins(1);
 
@@ -170,15 +180,17 @@ impl Status {
     /// Something keeps the worker from working. It is logged when it is news.
     pub(crate) fn trouble(&self, area: Area, message: String) {
         let mut troubles = lock(&self.troubles);
-        if troubles.get(&area) != Some(&message) {
+        let before = troubles.get(&area);
+        if before.is_none_or(|before| before.message != message) {
             warn!("Waiting: {message}");
-            troubles.insert(area, message);
+            let since = before.map_or_else(|| self.age(), |before| before.since);
+            troubles.insert(area, Trouble { message, since });
         }
     }
 
     /// Nothing (any more) keeps this part from working.
     pub(crate) fn well(&self, area: Area) {
-        if let Some(message) = lock(&self.troubles).remove(&area) {
+        if let Some(Trouble { message, .. }) = lock(&self.troubles).remove(&area) {
             info!("No longer: {message}");
         }
     }
@@ -208,7 +220,13 @@ impl Status {
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.is_ready_at(self.age())
+    }
+
+    /// It has been a member of its group, and its source is not in trouble for long. What the sink does not take makes nobody unready.
+    fn is_ready_at(&self, age: u64) -> bool {
+        let is_long = |trouble: &Trouble| Duration::from_millis(age.saturating_sub(trouble.since)) >= UNREADY;
+        self.ready.load(Ordering::Relaxed) && !lock(&self.troubles).get(&Area::Source).is_some_and(is_long)
     }
 
     /// What the operator reads.
@@ -233,10 +251,10 @@ impl Status {
             partitions: counts.partitions,
             circuit: counts.circuit,
             sink_failure: lock(&self.sink_failure).clone(),
-            sink_trouble: troubles.get(&Area::Sink).cloned(),
+            sink_trouble: troubles.get(&Area::Sink).map(|trouble| trouble.message.clone()),
             halted: lock(&self.halted).clone(),
             trouble: (!troubles.is_empty())
-                .then(|| troubles.values().map(String::as_str).collect::<Vec<_>>().join("; ")),
+                .then(|| troubles.values().map(|trouble| trouble.message.as_str()).collect::<Vec<_>>().join("; ")),
         }
     }
 
@@ -280,6 +298,22 @@ mod tests {
 
     use super::*;
     use crate::engine::tests::job;
+
+    #[test]
+    fn a_worker_whose_source_is_in_trouble_for_a_minute_is_not_ready_until_it_is_well() {
+        let status = Status::new(&job(Delivery::default()));
+        assert!(!status.is_ready_at(0), "it was no member yet");
+        status.ready();
+        status.trouble(Area::Sink, "the API is away".into());
+        status.trouble(Area::Source, "Kafka does not answer".into());
+        let since = lock(&status.troubles)[&Area::Source].since;
+        assert!(status.is_ready_at(since + 59_999));
+        assert!(!status.is_ready_at(since + 60_000));
+        status.trouble(Area::Source, "Kafka refuses".into());
+        assert!(!status.is_ready_at(since + 60_000), "another message is no better");
+        status.well(Area::Source);
+        assert!(status.is_ready_at(since + 60_000));
+    }
 
     #[test]
     fn a_source_without_a_sign_of_life_for_a_minute_hangs() {

@@ -44,10 +44,7 @@ fn routes(status: &Arc<Status>) -> Router {
             "/healthz",
             get(move || async move { healthy(alive.is_alive(), "alive", "the source gives no sign of life") }),
         )
-        .route(
-            "/readyz",
-            get(move || async move { healthy(ready.is_ready(), "ready", "the source is not reached yet") }),
-        )
+        .route("/readyz", get(move || async move { healthy(ready.is_ready(), "ready", "the source is not reached") }))
         .route("/status", get(move || async move { Json(report.report()) }))
         .route(
             "/metrics",

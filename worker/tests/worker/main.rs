@@ -25,6 +25,7 @@ mod mounted;
 mod oauth2;
 mod requests;
 mod running;
+mod secured;
 mod waiting;
 mod wiremock;
 

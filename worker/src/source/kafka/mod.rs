@@ -23,9 +23,12 @@ use std::{
 
 use anyhow::Context as _;
 use sluice_crds::{KafkaConnection, StartFrom};
-use sluice_kafka::consumer::{
-    BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Offset,
-    RDKafkaErrorCode, TopicPartitionList, consumer_config, offset_list,
+use sluice_kafka::{
+    consumer::{
+        BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _,
+        Membership, Offset, RDKafkaErrorCode, TopicPartitionList, consumer_config, offset_list,
+    },
+    credentials_fingerprint,
 };
 use sluice_pipeline::Record;
 use tokio::sync::oneshot;
@@ -52,13 +55,18 @@ const BATCH: usize = 256;
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is looked whether credentials were rotated, and how often those are tried that Kafka did not take: the reading waits for
+/// its answer.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+const RENEWAL_RETRY: Duration = Duration::from_secs(30);
 
 /// How long librdkafka's own thread may take for a seek, which asks no broker.
 const SEEK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends after [`Command::Stop`], or when nobody listens any more.
 pub(super) fn start(settings: Settings, end: SourceEnd, status: Arc<Status>) -> anyhow::Result<()> {
-    let reader = Reader { settings, end, status, topics: Topics::default(), misplaced: BTreeSet::new() };
+    let (topics, misplaced) = (Topics::default(), BTreeSet::new());
+    let reader = Reader { settings, end, status, topics, misplaced, credentials: 0 };
     thread::Builder::new().name("kafka-source".into()).spawn(move || reader.run()).context("no thread for Kafka")?;
     Ok(())
 }
@@ -70,6 +78,8 @@ struct Reader {
     topics: Topics,
     /// Partitions that may have to be handed out anew, as librdkafka has given up on one of them.
     misplaced: BTreeSet<PartitionId>,
+    /// The fingerprint of those that the consumer was made from.
+    credentials: u64,
 }
 
 /// What a membership of the group ended with.
@@ -80,6 +90,13 @@ enum End {
     Anew,
     /// The consumer is beyond repair; another one may work.
     Broken,
+}
+
+/// Whether the consumer can be made anew with other credentials.
+enum Renewal {
+    NotNeeded,
+    Possible,
+    Impossible(String),
 }
 
 /// What to do after the polls of one round.
@@ -133,7 +150,7 @@ impl Reader {
             match self.read(&consumer) {
                 End::Stopped => break,
                 End::Broken => warn!("The Kafka consumer failed for good; continuing with a new one"),
-                End::Anew => info!("Reading anew what is not committed"),
+                End::Anew => info!("Joining anew, and reading from what is committed"),
             }
             // Dropping the consumer gives its partitions back, leaves the group and waits for both.
         }
@@ -159,7 +176,17 @@ impl Reader {
         }
     }
 
-    fn try_join(&self) -> Result<GroupConsumer, String> {
+    fn try_join(&mut self) -> Result<GroupConsumer, String> {
+        // Before they are read, so that a change in between is seen.
+        self.credentials = credentials_fingerprint(&self.settings.connection);
+        let consumer = self.connect()?;
+        let topics: Vec<_> = self.settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(|error| format!("Kafka takes no subscription to {topics:?}: {error}"))?;
+        Ok(consumer)
+    }
+
+    /// A consumer that Kafka has let in and told of the topics, and that is no member yet.
+    fn connect(&self) -> Result<GroupConsumer, String> {
         let Settings { connection, topics, group, start_from } = &self.settings;
         let mut config = consumer_config(connection, group, &consumer_settings()).map_err(|e| e.to_string())?;
         // New partitions are found within half a minute; librdkafka's default is 5 minutes.
@@ -168,9 +195,19 @@ impl Reader {
         let consumer = BaseConsumer::from_config_and_context(&config, context)
             .map_err(|error| format!("the settings of the Kafka consumer are wrong: {error}"))?;
         probe::topics(&consumer, connection, topics)?;
-        let names: Vec<_> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|error| format!("Kafka takes no subscription to {topics:?}: {error}"))?;
         Ok(consumer)
+    }
+
+    /// Whether other credentials are there than the consumer was made from, and Kafka takes them. With the former ones it goes on
+    /// otherwise: connections that are there outlive their password.
+    fn may_renew(&self) -> Renewal {
+        if credentials_fingerprint(&self.settings.connection) == self.credentials {
+            return Renewal::NotNeeded;
+        }
+        match self.connect() {
+            Ok(_) => Renewal::Possible,
+            Err(message) => Renewal::Impossible(message),
+        }
     }
 
     /// Waits, unless told to stop: then it says `false`. There is nothing to pause or commit before the group is joined.
@@ -186,7 +223,7 @@ impl Reader {
     }
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
-        let mut next_probe = Instant::now();
+        let (mut next_probe, mut next_renewal) = (Instant::now(), Instant::now());
         let mut suspicious = false;
         loop {
             self.status.beat();
@@ -197,6 +234,21 @@ impl Reader {
                     return End::Stopped;
                 }
                 Some(end) => return end,
+            }
+            if Instant::now() >= next_renewal {
+                next_renewal = Instant::now() + RENEWAL_INTERVAL;
+                match self.may_renew() {
+                    Renewal::NotNeeded => {}
+                    Renewal::Possible => {
+                        info!("The Kafka credentials have changed: leaving the group to join it with the new ones");
+                        consumer.unsubscribe();
+                        return End::Anew;
+                    }
+                    Renewal::Impossible(message) => {
+                        warn!("The Kafka credentials have changed and cannot be used: {message}");
+                        next_renewal = Instant::now() + RENEWAL_RETRY;
+                    }
+                }
             }
             let findings = self.poll(consumer);
             if findings.broken {
@@ -224,7 +276,7 @@ impl Reader {
             let obeyed = match self.end.commands.try_recv() {
                 Ok(Command::Pause(partition)) => consumer.pause(&list(&[partition])),
                 Ok(Command::Resume(partition)) => self.resume(consumer, partition),
-                Ok(Command::Commit(commits)) => commit(consumer, &commits, CommitMode::Async),
+                Ok(Command::Commit(commits)) => commit_held(consumer, commits),
                 Ok(Command::Rejoin) => return Some(End::Anew),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Some(End::Stopped),
                 Err(TryRecvError::Empty) => return None,
@@ -299,7 +351,9 @@ impl Reader {
     fn repair(&mut self, consumer: &GroupConsumer) {
         let Settings { connection, topics, .. } = &self.settings;
         match probe::topics(consumer, connection, topics).and_then(|()| self.place(consumer)) {
-            Ok(()) => self.status.well(Area::Source),
+            Ok(()) if Membership::of(consumer).is_some() => self.status.well(Area::Source),
+            // Kafka answers, and has yet to take the worker into its group.
+            Ok(()) => {}
             Err(message) => self.status.trouble(Area::Source, message),
         }
     }
@@ -402,6 +456,14 @@ fn list_with_offsets(commits: &[Commit]) -> TopicPartitionList {
     offset_list(commits.iter().map(|Commit { partition: PartitionId { topic, partition }, offset, note }| {
         (&**topic, *partition, *offset, note.as_str())
     }))
+}
+
+/// Commits what is still held. Of a partition that was taken away since this was told, more is committed already, by us or by its next
+/// holder, and Kafka would take this from any member.
+fn commit_held(consumer: &GroupConsumer, mut commits: Vec<Commit>) -> Result<(), ClientError> {
+    let held: BTreeSet<_> = ids(&consumer.assignment()?).into_iter().collect();
+    commits.retain(|commit| held.contains(&commit.partition));
+    commit(consumer, &commits, CommitMode::Async)
 }
 
 fn commit(consumer: &GroupConsumer, commits: &[Commit], mode: CommitMode) -> Result<(), ClientError> {

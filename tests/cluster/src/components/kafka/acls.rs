@@ -32,6 +32,7 @@ fn request(user: &str, acl: Acl<'_>) -> Vec<u8> {
     let (kind, prefix) = match acl.resource {
         Resource::Topics(prefix) => (2, prefix),
         Resource::Groups(prefix) => (3, prefix),
+        Resource::TransactionalIds(prefix) => (5, prefix),
     };
     let mut body = Vec::new();
     body.extend(CREATE_ACLS.to_be_bytes());
