@@ -8,15 +8,24 @@ use std::sync::LazyLock;
 
 use vrl::compiler::Function;
 
-use crate::texts::bounded;
+use crate::{pieces::LookAtPieces, texts::bounded};
 
 /// The functions that steps may call, for the compiler.
 pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
-    static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
-        let allowed = vrl::stdlib::all().into_iter().filter(|function| ALLOWED.contains(&function.identifier()));
-        allowed.map(bounded).collect()
-    });
+    static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| functions().collect());
     &FUNCTIONS
+}
+
+/// The same, and what looks at texts that are taken to pieces, which nobody writes.
+pub(crate) fn guarded() -> &'static [Box<dyn Function>] {
+    static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> =
+        LazyLock::new(|| functions().chain([Box::new(LookAtPieces) as Box<dyn Function>]).collect());
+    &FUNCTIONS
+}
+
+fn functions() -> impl Iterator<Item = Box<dyn Function>> {
+    let allowed = vrl::stdlib::all().into_iter().filter(|function| ALLOWED.contains(&function.identifier()));
+    allowed.map(bounded)
 }
 
 /// Whether the language has this function and steps may not call it.

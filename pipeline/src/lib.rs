@@ -18,6 +18,7 @@ mod expression;
 mod functions;
 mod growth;
 mod metadata;
+mod pieces;
 mod pipeline;
 mod printable;
 mod program;

@@ -7,13 +7,15 @@ use vrl::{
         CompilationResult, CompileConfig, Program, TimeZone, TypeState, compile_with_state,
         runtime::{Runtime, Terminate},
     },
+    diagnostic::DiagnosticList,
     parser::parse,
     path::{OwnedTargetPath, PathPrefix},
     value::Value,
 };
 
 use crate::{
-    Code, CompileError, Part, budget::Budget, complexity, expansion, functions, growth, metadata, target::StepTarget,
+    Code, CompileError, Part, budget::Budget, complexity, expansion, functions, growth, metadata, pieces,
+    target::StepTarget,
 };
 
 /// Why a program gave nothing for a record.
@@ -75,16 +77,22 @@ pub(crate) fn filter(part: &Part, source: &str, types: &TypeState) -> Result<Pro
 
 /// Compiles a program that gives a value.
 pub(crate) fn expression(part: &Part, source: &str, types: &TypeState) -> Result<Program, Vec<CompileError>> {
-    let mut config = CompileConfig::default();
-    config.set_read_only();
-    compile(part, source, types, config)
+    let read_only = || {
+        let mut config = CompileConfig::default();
+        config.set_read_only();
+        config
+    };
+    compile(part, source, types, read_only)
 }
 
 /// Compiles a program that changes the record. `types` become those after it.
 pub(crate) fn map(part: &Part, source: &str, types: &mut TypeState) -> Result<Program, Vec<CompileError>> {
-    let mut config = CompileConfig::default();
-    config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
-    let program = compile(part, source, types, config)?;
+    let changes_value = || {
+        let mut config = CompileConfig::default();
+        config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
+        config
+    };
+    let program = compile(part, source, types, changes_value)?;
     let writes = program.info().target_assignments.iter().any(|path| path.prefix == PathPrefix::Event);
     // `del` is the one function that changes the record, and the compiler does not say where it is called.
     if !writes && !source.contains("del") {
@@ -95,25 +103,51 @@ pub(crate) fn map(part: &Part, source: &str, types: &mut TypeState) -> Result<Pr
     Ok(program)
 }
 
-fn compile(part: &Part, source: &str, types: &TypeState, config: CompileConfig) -> Result<Program, Vec<CompileError>> {
+fn compile(
+    part: &Part,
+    source: &str,
+    types: &TypeState,
+    config: impl Fn() -> CompileConfig,
+) -> Result<Program, Vec<CompileError>> {
     if let Some(offset) = complexity::too_deep_at(source) {
         return Err(vec![CompileError::too_deep(part, source, offset)]);
     }
+    let mut guarded = None;
     // An error of syntax is the compiler's to tell.
     if let Ok(parsed) = parse(source) {
         if let Some(offset) = growth::too_large_at(parsed.clone(), types.external.target_kind()) {
             return Err(vec![CompileError::too_large(part, source, offset)]);
         }
-        if let Some(found) = expansion::first(&parsed) {
+        let found = expansion::look(&parsed);
+        if let Some(found) = found.expansion {
             return Err(vec![CompileError::expands(part, source, found)]);
         }
+        guarded = pieces::guarded(source, &found.texts);
     }
-    let CompilationResult { program, .. } = compile_with_state(source, functions::allowed(), types, config)
-        .map_err(|found| found.iter().map(|error| CompileError::of(part, source, error)).collect::<Vec<_>>())?;
+    let compiled = match &guarded {
+        Some(guarded) => compile_with_state(guarded, functions::guarded(), types, config()),
+        None => compile_with_state(source, functions::allowed(), types, config()),
+    };
+    let CompilationResult { program, .. } = match (compiled, guarded) {
+        (Ok(compiled), _) => compiled,
+        (Err(found), None) => return Err(complaints(part, source, &found)),
+        // What is wrong is told of what was written.
+        (Err(_), Some(_)) => match compile_with_state(source, functions::allowed(), types, config()) {
+            Err(found) => return Err(complaints(part, source, &found)),
+            Ok(_) => {
+                let message = "a text that is taken to pieces here is too involved; give it to a variable first";
+                return Err(vec![CompileError::at_start(part, message)]);
+            }
+        },
+    };
     match unknown_metadata(&program) {
         Some(message) => Err(vec![CompileError::at_start(part, message)]),
         None => Ok(program),
     }
+}
+
+fn complaints(part: &Part, source: &str, found: &DiagnosticList) -> Vec<CompileError> {
+    found.iter().map(|error| CompileError::of(part, source, error)).collect()
 }
 
 /// The compiler takes an unknown name for null: a misspelt one would be found by nobody.

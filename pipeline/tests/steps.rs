@@ -191,6 +191,35 @@ fn the_compiler_names_step_line_and_column() {
 }
 
 #[test]
+fn texts_are_taken_to_pieces_unless_there_would_be_too_many() {
+    let steps = |program: &str| [map(program)];
+    for (program, expected) in [
+        (".a = split(string!(.a), \",\", limit: 2)", r#"{"a":["1","2,3"]}"#),
+        (".a = split(join!(split!(.a, \",\"), \";\"), r';')", r#"{"a":["1","2","3"]}"#),
+        (".a = parse_json!(\"[\" + string!(.a) + \"]\")", r#"{"a":[1,2,3]}"#),
+        (".a = length(parse_regex_all!(.a, r'(?P<n>\\d)'))", r#"{"a":3}"#),
+        (".a = parse_csv!(.a)", r#"{"a":["1","2","3"]}"#),
+    ] {
+        assert_eq!(apply(&steps(program), r#"{"a": "1,2,3"}"#), deliver(expected), "{program}");
+    }
+    let large = format!(r#"{{"a": "{}"}}"#, ",".repeat(4 * 1024 * 1024));
+    for program in [
+        ".a = length(split(string!(.a), \",\"))",
+        ".a = length(split!(.a, r','))",
+        "by = \",\"\n.a = length(split!(.a, by))",
+        ".a = length(parse_regex_all!(.a, r'(?P<comma>,)'))",
+        ".a = length(array!(parse_json!(.a)))",
+        ".a = length(parse_csv!(.a))",
+    ] {
+        match apply(&steps(program), &large) {
+            Verdict::Reject(rejection) => assert!(rejection.message.contains("of a text of 4096 KiB"), "{rejection:?}"),
+            other => panic!("{program}: {other:?}"),
+        }
+    }
+    assert_eq!(apply(&steps(".a = length(split!(.a, \";\"))"), &large), deliver(r#"{"a":1}"#));
+}
+
+#[test]
 fn all_wrong_steps_are_named_together() {
     let errors = Pipeline::compile(&Decode::default(), &[filter("("), map(".a = 1"), map(")")], None).unwrap_err();
     assert_eq!(
