@@ -130,10 +130,11 @@ async fn rotated_credentials_are_used_without_a_restart_and_nothing_comes_twice(
     worker.until_status("the dead letter waits", |status| status.trouble.is_some()).await;
 
     mount(&kafka, &mounted, "admin");
+    let left = async || worker.logged("leaving the group to join it with the new ones");
+    crate::until("the consumer is made anew", left, |left| *left).await;
     assert_eq!(place.dead_letters(1).await.len(), 1);
     place.write(numbered(50..100)).await;
     place.until_no_lag().await;
-    assert!(worker.logged("leaving the group to join it with the new ones"));
     assert_eq!(api.numbers(), (0..100).map(|n| (n, 1)).collect());
     worker.until_status("all is well", |status| status.trouble.is_none()).await;
 }
