@@ -238,6 +238,11 @@ impl Batches {
         !self.stuck.is_empty()
     }
 
+    /// Whether nothing else can be written.
+    pub(crate) fn are_all_stuck(&self) -> bool {
+        self.holds.values().all(|hold| hold.stuck)
+    }
+
     /// What is being written, in order.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.parts.iter().flat_map(|part| &part.outputs)

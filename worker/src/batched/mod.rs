@@ -251,7 +251,7 @@ impl Engine {
             End::Transaction(Ok(())) => self.succeed(took),
             End::Transaction(Err(TransactionError::Refused { record, error })) => {
                 if !self.batches.refuse(record, &self.refusal(&error), Utc::now()) {
-                    self.not_buried(&error);
+                    self.not_buried(took, &error);
                 }
             }
             End::Transaction(Err(TransactionError::Aborted(error))) => {
@@ -289,7 +289,7 @@ impl Engine {
         let places: Vec<_> = failed.iter().map(|(place, _)| *place).collect();
         let taken = self.batches.succeed_but(&told, &places, Utc::now());
         if let (false, Some((_, error))) = (taken, refused.first()) {
-            self.not_buried(error);
+            self.not_buried(took, error);
         }
         if let Some((_, error)) = failed.first() {
             self.fail(took, error);
@@ -301,9 +301,9 @@ impl Engine {
     }
 
     /// A record for which there is not even a dead letter waits.
-    fn not_buried(&mut self, error: &KafkaError) {
+    fn not_buried(&mut self, took: Duration, error: &KafkaError) {
         self.delivering.status.trouble(Area::DeadLetters, self.delivering.letters.not_written(error));
-        self.try_later();
+        self.try_later(took);
     }
 
     /// Kafka does not answer, or the group is being rebalanced: then the next generation is told soon.
@@ -322,14 +322,16 @@ impl Engine {
             self.delivering.status.attempted(took, Some(&failed));
             self.delivering.status.trouble(Area::Writing, message);
         }
-        self.try_later();
+        self.try_later(took);
     }
 
-    fn try_later(&mut self) {
+    /// Others have at least as much time until then as the attempt took, or they would wait for most of it.
+    fn try_later(&mut self, took: Duration) {
         self.apart = matches!(self.delivering.writer, Writer::ExactlyOnce(_));
         self.failures = self.failures.saturating_add(1);
         let wait = patience(&self.batches.delivery().retry.backoff, self.failures, fastrand::f64());
-        self.again_at = Some(Instant::now() + wait);
+        let least = if self.batches.are_all_stuck() { Duration::ZERO } else { took };
+        self.again_at = Some(Instant::now() + wait.max(least));
     }
 
     fn rejoin(&mut self) {
