@@ -47,6 +47,9 @@ async fn begin_group(kafka: &Admin, flow: &Flow) -> Result<(), sluice_kafka::Err
         return Ok(());
     }
     let beginnings = ends(kafka, &topics).await?;
+    if beginnings.is_empty() {
+        return Ok(());
+    }
     let answers = kafka.commit_group_offsets(&flow.group, &beginnings).await?;
     match answers.into_iter().find_map(|(partition, answer)| Some((partition, answer.err()?))) {
         None => info!(group = flow.group, partitions = beginnings.len(), "Group begun where its topics end"),
