@@ -2,9 +2,11 @@
 //!
 //! - `rebalance`: partitions come and go.
 //! - `start`: where to begin in a partition without a committed offset, or with one that no longer exists.
+//! - `lists`: librdkafka's lists of partitions, and what is done with them.
 //! - `probe`: what keeps the consumer from working, in words.
 //! - `record`: librdkafka's messages as records.
 
+mod lists;
 mod probe;
 mod rebalance;
 mod record;
@@ -25,8 +27,8 @@ use anyhow::Context as _;
 use sluice_crds::{KafkaConnection, StartFrom};
 use sluice_kafka::{
     consumer::{
-        BaseConsumer, ClientError, CommitMode, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _,
-        Membership, Offset, RDKafkaErrorCode, TopicPartitionList, consumer_config, offset_list,
+        BaseConsumer, ClientError, Consumer as _, ConsumerSettings, FromClientConfigAndContext as _, Membership,
+        Offset, RDKafkaErrorCode, consumer_config,
     },
     credentials_fingerprint,
 };
@@ -34,8 +36,12 @@ use sluice_pipeline::Record;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use self::{rebalance::Group, record::Topics};
-use super::{Batch, Command, Commit, Event, Extent, PartitionId, Place, Position, SourceEnd, Start};
+use self::{
+    lists::{commit_held, hand_out, id, ids, list},
+    rebalance::Group,
+    record::Topics,
+};
+use super::{Batch, Command, Event, Extent, PartitionId, Place, Position, SourceEnd, Start};
 use crate::status::{Area, Status};
 
 /// What is read.
@@ -417,58 +423,8 @@ impl Reader {
     }
 }
 
-/// Lets librdkafka read a partition anew. Whether it was paused stays with it or not, so that is said too.
-fn hand_out(consumer: &GroupConsumer, partition: &PartitionId, offset: i64, paused: bool) -> Result<(), ClientError> {
-    let alone = list(slice::from_ref(partition));
-    if let Err(error) = consumer.incremental_unassign(&alone) {
-        debug!(%partition, "Not handed out before: {error}");
-    }
-    let start = Commit { partition: partition.clone(), offset, note: String::new() };
-    consumer.incremental_assign(&list_with_offsets(&[start]))?;
-    if paused { consumer.pause(&alone) } else { consumer.resume(&alone) }
-}
-
 /// After a crash nobody reads the worker's partitions for the session timeout. Heartbeats come from a thread that nothing
 /// holds up, so a short one is safe.
 fn consumer_settings() -> ConsumerSettings {
     ConsumerSettings { session_timeout: Duration::from_secs(10), ..ConsumerSettings::default() }
-}
-
-fn id(topic: &str, partition: i32) -> PartitionId {
-    PartitionId { topic: topic.into(), partition }
-}
-
-/// The partitions of librdkafka's list.
-fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
-    list.elements().iter().map(|element| id(element.topic(), element.partition())).collect()
-}
-
-fn list(partitions: &[PartitionId]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for PartitionId { topic, partition } in partitions {
-        list.add_partition(topic, *partition);
-    }
-    list
-}
-
-/// The commits, each with its note.
-fn list_with_offsets(commits: &[Commit]) -> TopicPartitionList {
-    offset_list(commits.iter().map(|Commit { partition: PartitionId { topic, partition }, offset, note }| {
-        (&**topic, *partition, *offset, note.as_str())
-    }))
-}
-
-/// Commits what is still held. Of a partition that was taken away since this was told, more is committed already, by us or by its next
-/// holder, and Kafka would take this from any member.
-fn commit_held(consumer: &GroupConsumer, mut commits: Vec<Commit>) -> Result<(), ClientError> {
-    let held: BTreeSet<_> = ids(&consumer.assignment()?).into_iter().collect();
-    commits.retain(|commit| held.contains(&commit.partition));
-    commit(consumer, &commits, CommitMode::Async)
-}
-
-fn commit(consumer: &GroupConsumer, commits: &[Commit], mode: CommitMode) -> Result<(), ClientError> {
-    if commits.is_empty() {
-        return Ok(());
-    }
-    consumer.commit(&list_with_offsets(commits), mode)
 }

@@ -11,7 +11,11 @@ use sluice_kafka::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::{GroupConsumer, commit, ids, start};
+use super::{
+    GroupConsumer,
+    lists::{commit, ids},
+    start,
+};
 use crate::source::Event;
 
 /// Called by librdkafka on the thread that polls.

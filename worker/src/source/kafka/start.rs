@@ -12,7 +12,11 @@ use sluice_kafka::{
 };
 use tracing::{info, warn};
 
-use super::{Commit, Extent, GroupConsumer, PartitionId, Start, commit, id, ids, list};
+use super::{
+    GroupConsumer,
+    lists::{commit, id, ids, list},
+};
+use crate::source::{Commit, Extent, PartitionId, Start};
 
 /// How long a broker may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
