@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use sluice_pipeline::{Code, Envelope, KafkaAddress, Media};
+use sluice_crds::OnDataError;
+use sluice_pipeline::{Code, Envelope, KafkaAddress, Media, Rejection};
 
 use super::*;
 

@@ -1,0 +1,136 @@
+//! The next batch of what waits: what is to become of each record, and how far each partition is then read.
+
+use std::collections::{HashMap, VecDeque};
+
+use chrono::{DateTime, Utc};
+use sluice_crds::OnDataError;
+use sluice_pipeline::{Record, Rejection, Verdict};
+use tracing::debug;
+
+use super::{Batches, Fate, Hold, Output, Part, Waiting, memory};
+use crate::{
+    dead_letters::Failed,
+    engine::Known,
+    source::{Batch, Command, PartitionId, Position},
+};
+
+/// What was made of records that were read.
+#[derive(Default)]
+struct Judged {
+    outputs: Vec<Output>,
+    skipped: u64,
+}
+
+/// Records of one batch, about: more take longer than a rebalance should wait, fewer cost more for each.
+const RECORDS: usize = 5_000;
+
+impl Batches {
+    /// Judges what waits, and takes it into the batch: partition by partition, without those that are stuck.
+    pub(super) fn fill(
+        &mut self,
+        now: DateTime<Utc>,
+        judge: &impl Fn(&Record) -> Verdict,
+        is_enough: impl Fn() -> bool,
+    ) {
+        let mut read = HashMap::<PartitionId, Judged>::new();
+        let mut left = VecDeque::new();
+        let mut records = 0;
+        while records < RECORDS
+            && (records == 0 || !is_enough())
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            match waiting {
+                Waiting::Records(number, batch) => {
+                    let held = self.holds.get(&batch.partition).filter(|held| held.number == number);
+                    if held.is_some_and(|held| held.stuck) {
+                        left.push_back(Waiting::Records(number, batch));
+                        continue;
+                    }
+                    self.bytes -= memory(&batch);
+                    records += batch.records.len();
+                    if held.is_some_and(|held| held.partition.halted.is_none()) {
+                        let id = batch.partition.clone();
+                        let Judged { outputs, skipped } = self.judge(batch, now, judge);
+                        let all = read.entry(id).or_default();
+                        all.outputs.extend(outputs);
+                        all.skipped += skipped;
+                    }
+                }
+                Waiting::Reached(positions) => left.extend(self.reached(positions)),
+            }
+        }
+        left.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
+        let all = std::mem::take(&mut self.look_at_positions);
+        for (id, held) in self.holds.iter_mut().filter(|(_, held)| !held.stuck) {
+            let Judged { outputs, skipped } = read.remove(id).unwrap_or_default();
+            let Some(commit) = held.partition.commit(|_| None) else { continue };
+            let moved = held.written.as_ref() != Some(&commit);
+            if !outputs.is_empty() || moved && (all || skipped > 0) {
+                self.parts.push(Part { hold: held.number, commit, outputs, skipped });
+            }
+        }
+    }
+
+    /// These positions are reached; gives back those before which something waits.
+    fn reached(&mut self, positions: Vec<Position>) -> Option<Waiting> {
+        let mut left = Vec::new();
+        for position in positions {
+            match self.holds.get_mut(&position.partition) {
+                Some(held) if held.stuck => left.push(position),
+                Some(held) => held.partition.reach(position.offset),
+                None => {}
+            }
+        }
+        (!left.is_empty()).then_some(Waiting::Reached(left))
+    }
+
+    fn judge(
+        &mut self,
+        Batch { partition: id, records }: Batch,
+        now: DateTime<Utc>,
+        judge: &impl Fn(&Record) -> Verdict,
+    ) -> Judged {
+        let mut judged = Judged::default();
+        let Some(Hold { partition, .. }) = self.holds.get_mut(&id) else { return judged };
+        for record in records {
+            let offset = record.offset;
+            match partition.meet(offset) {
+                // What earlier workers attempted without transactions counts for nothing here.
+                Known::New | Known::Failing(_) => {}
+                Known::Settled => {
+                    partition.pass(offset);
+                    continue;
+                }
+                Known::Begun => continue,
+            }
+            let fate = match judge(&record) {
+                Verdict::Deliver(message) => Some(Fate::Deliver(message)),
+                Verdict::Skip { .. } => None,
+                Verdict::Reject(rejection) => match self.delivery.on_data_error {
+                    OnDataError::Drop => {
+                        debug!(offset, stage = rejection.stage, "Record dropped: {}", rejection.message);
+                        None
+                    }
+                    OnDataError::DeadLetter => Some(bury(rejection, now)),
+                    OnDataError::Halt => {
+                        partition.halt(offset, &Failed::to_process(rejection, now));
+                        self.halts_changed = true;
+                        self.commands.push(Command::Pause(id));
+                        return judged;
+                    }
+                },
+            };
+            partition.pass(offset);
+            self.counts.received += 1;
+            match fate {
+                Some(fate) => judged.outputs.push(Output { record, fate }),
+                None => judged.skipped += 1,
+            }
+        }
+        judged
+    }
+}
+
+fn bury(rejection: Rejection, now: DateTime<Utc>) -> Fate {
+    Fate::Bury(Box::new(Failed::to_process(rejection, now)))
+}
