@@ -162,5 +162,5 @@ async fn a_kafka_sink_goes_on_with_rotated_credentials() {
 fn mount(kafka: &SecuredKafka, mounted: &Mounted, user: &str) {
     let folder = kafka.credentials(user).unwrap();
     let [username, password] = ["username", "password"].map(|key| fs::read_to_string(folder.join(key)).unwrap());
-    mounted.write("kafka", &[("username", &username), ("password", &password)]);
+    mounted.write("kafka", &[("username", username.as_str()), ("password", password.as_str())]);
 }
