@@ -84,7 +84,7 @@ struct Reader {
     topics: Topics,
     /// Partitions that may have to be handed out anew, as librdkafka has given up on one of them.
     misplaced: BTreeSet<PartitionId>,
-    /// The fingerprint of those that the consumer was made from.
+    /// The fingerprint of the credentials that the consumer was made from.
     credentials: u64,
 }
 
