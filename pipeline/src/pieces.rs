@@ -69,6 +69,11 @@ pub(crate) fn guarded(program: &str, texts: &[Text]) -> Option<String> {
     (!edits.is_empty()).then_some(guarded)
 }
 
+/// What the language says of an error, without the call that nobody wrote.
+pub(crate) fn without_look(message: &str) -> String {
+    message.replace(&format!("function call error for \"{LOOK}\": "), "")
+}
+
 /// Looks at a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LookAtPieces;

@@ -40,10 +40,31 @@ pub(crate) fn run(program: &Program, target: &mut StepTarget, budget: &mut Budge
         (Ok(Ok(value)), None) => return Ok(value),
         (Ok(Ok(_) | Err(Terminate::Interrupted)), reason) => (Code::TooMuchWork, reason.unwrap_or_default()),
         (Ok(Err(Terminate::Abort(error))), _) => (Code::Aborted, error.to_string()),
-        (Ok(Err(Terminate::Error(error))), _) => (Code::StepFailed, error.to_string()),
+        (Ok(Err(Terminate::Error(error))), _) => (Code::StepFailed, without_places(&error.to_string())),
         (Err(_), _) => (Code::StepFailed, PANICKED.to_owned()),
     };
     Err(Failed { code, message })
+}
+
+/// What the language says of an error, without the places of calls: they count bytes, look like lines and columns, and are those of the
+/// guarded program.
+fn without_places(message: &str) -> String {
+    const PLACE: &str = " at (";
+    let (mut text, mut rest) = (String::with_capacity(message.len()), message);
+    while let Some((before, after)) = rest.split_once(PLACE) {
+        text.push_str(before);
+        let is_place =
+            |place: &str| !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+        rest = match after.split_once(')') {
+            Some((place, behind)) if is_place(place) => behind,
+            _ => {
+                text.push_str(PLACE);
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    pieces::without_look(&text)
 }
 
 /// Times without a zone are UTC, wherever the worker runs.
@@ -157,4 +178,24 @@ fn unknown_metadata(program: &Program) -> Option<String> {
     let unknown = names.find(|name| !metadata::NAMES.contains(&name.as_str()))?;
     let known = metadata::NAMES.map(|name| format!("%{name}")).join(", ");
     Some(format!("%{unknown} is no metadata of a record; there are {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_without_places_in_bytes() {
+        for (message, told) in [
+            ("no place", "no place"),
+            ("at (noon) it failed", "at (noon) it failed"),
+            ("function call error for \"int\" at (5:13): no", "function call error for \"int\": no"),
+            (
+                "function call error for \"split\" at (5:60): function call error for \"look_at_pieces\" at (11:52): too many at (last",
+                "function call error for \"split\": too many at (last",
+            ),
+        ] {
+            assert_eq!(without_places(message), told);
+        }
+    }
 }
