@@ -212,7 +212,10 @@ fn texts_are_taken_to_pieces_unless_there_would_be_too_many() {
         ".a = length(parse_csv!(.a))",
     ] {
         match apply(&steps(program), &large) {
-            Verdict::Reject(rejection) => assert!(rejection.message.contains("of a text of 4096 KiB"), "{rejection:?}"),
+            Verdict::Reject(rejection) => {
+                assert!(rejection.message.contains("of a text of 4096 KiB"), "{rejection:?}");
+                assert!(!rejection.message.contains("look_at_pieces"), "{rejection:?}");
+            }
             other => panic!("{program}: {other:?}"),
         }
     }
