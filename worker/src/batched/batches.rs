@@ -1,7 +1,7 @@
 //! What is written next, and what becomes of it. Pure.
 //!
-//! A partition's state runs ahead of what is written by one batch at most: the one that is being written, or is stuck and written again.
-//! While it is stuck no more is read of it, and the other partitions go on.
+//! A partition's state runs ahead of what is written by two batches at most: the one that is being written, or is stuck and written
+//! again, and the one that is prepared meanwhile. While it is stuck no more is read of it, and the other partitions go on.
 //!
 //! - `fill`: the next batch of what waits.
 
@@ -42,11 +42,15 @@ pub(crate) struct Batches {
     waiting: VecDeque<Waiting>,
     /// The memory of the records that wait.
     bytes: usize,
+    /// What is written next.
+    prepared: Vec<Part>,
     /// What is being written.
     parts: Vec<Part>,
     /// What was not written and is written again.
     stuck: VecDeque<Part>,
     look_at_positions: bool,
+    /// Since when more waits than should.
+    full_since: Option<Instant>,
     paused: bool,
     commands: Vec<Command>,
     counts: Counts,
@@ -60,6 +64,8 @@ struct Hold {
     partition: Partition,
     /// How far all of it is written.
     written: Option<Commit>,
+    /// How far it will be, once all that is prepared is written.
+    ahead: Option<Commit>,
     told: Told,
     /// Whether some of it is written again before any more is.
     stuck: bool,
@@ -76,6 +82,8 @@ struct Part {
     commit: Commit,
     outputs: Vec<Output>,
     skipped: u64,
+    /// The memory of its records.
+    bytes: usize,
 }
 
 /// A record and what becomes of it.
@@ -99,8 +107,11 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of records that wait, before the source is told to read no more; it goes on at half of it.
+/// Bytes of records that wait, before no more are received.
 const BYTES: usize = 16 * 1024 * 1024;
+/// How long none are received before the source is told to read no more; it goes on at half of these bytes. librdkafka drops what it
+/// fetched ahead of a partition that is paused, and fetches it again.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Batches {
     pub(crate) fn new(delivery: Delivery, sink: &'static str) -> Self {
@@ -111,9 +122,11 @@ impl Batches {
             begun: 0,
             waiting: VecDeque::new(),
             bytes: 0,
+            prepared: Vec::new(),
             parts: Vec::new(),
             stuck: VecDeque::new(),
             look_at_positions: false,
+            full_since: None,
             paused: false,
             commands: Vec::new(),
             counts: Counts::default(),
@@ -133,8 +146,8 @@ impl Batches {
         if self.paused {
             self.commands.push(Command::Pause(id.clone()));
         }
-        let told = Told::default();
-        self.holds.insert(id, Hold { number: self.begun, partition, written: committed, told, stuck: false });
+        let (ahead, told) = (committed.clone(), Told::default());
+        self.holds.insert(id, Hold { number: self.begun, partition, written: committed, ahead, told, stuck: false });
     }
 
     /// Records were read.
@@ -144,7 +157,6 @@ impl Batches {
         };
         self.bytes += memory(&batch);
         self.waiting.push_back(Waiting::Records(hold, batch));
-        self.pause_or_resume();
     }
 
     /// The source has told all records before these positions.
@@ -162,7 +174,8 @@ impl Batches {
         let Some(hold) = self.holds.get_mut(&extent.partition) else { return Place::Nowhere };
         let number = hold.number;
         let is_its = |waiting: &Waiting| matches!(waiting, Waiting::Records(hold, _) if *hold == number);
-        if self.waiting.iter().any(is_its) || self.parts.iter().chain(&self.stuck).any(|part| part.hold == number) {
+        let mut parts = self.parts.iter().chain(&self.prepared).chain(&self.stuck);
+        if self.waiting.iter().any(is_its) || parts.any(|part| part.hold == number) {
             return Place::Later;
         }
         match hold.partition.place(extent) {
@@ -205,19 +218,24 @@ impl Batches {
         drop(self.release(&all));
     }
 
-    /// Whether there is something to write that waits. `judge` says what is to become of a record, and `is_enough` when others should
-    /// have their turn.
-    pub(crate) fn next(
+    /// Whether something is prepared, which is then to be written.
+    pub(crate) fn next(&mut self) -> bool {
+        self.forget_what_is_gone();
+        self.parts = std::mem::take(&mut self.prepared);
+        !self.parts.is_empty()
+    }
+
+    /// Judges what waits, as far as it has room in one batch. `judge` says what is to become of a record, and `is_enough` when others
+    /// should have their turn.
+    pub(crate) fn prepare(
         &mut self,
         now: DateTime<Utc>,
         judge: impl Fn(&Record) -> Verdict,
         is_enough: impl Fn() -> bool,
-    ) -> bool {
+    ) {
         if self.look_at_positions || !self.waiting.is_empty() {
             self.fill(now, &judge, is_enough);
-            self.pause_or_resume();
         }
-        !self.parts.is_empty()
     }
 
     /// Whether there is something to write again, of so many partitions at most.
@@ -259,13 +277,11 @@ impl Batches {
             }
             self.settle(part);
         }
-        self.pause_or_resume();
     }
 
     /// Nothing of it was written.
     pub(crate) fn fail(&mut self) {
         std::mem::take(&mut self.parts).into_iter().for_each(|part| self.stick(part));
-        self.pause_or_resume();
     }
 
     /// It was written but for these, by their places. Of each partition what comes behind one that failed is written again with it, so
@@ -298,7 +314,6 @@ impl Batches {
         for part in std::mem::take(&mut self.parts) {
             if part.outputs.is_empty() { self.settle(part) } else { self.stick(part) }
         }
-        self.pause_or_resume();
         taken
     }
 
@@ -325,7 +340,10 @@ impl Batches {
     }
 
     /// A part is written again, and nothing else of its partition before.
-    fn stick(&mut self, part: Part) {
+    fn stick(&mut self, mut part: Part) {
+        if let Some(behind) = self.prepared.iter().position(|prepared| prepared.hold == part.hold) {
+            part.append(self.prepared.remove(behind));
+        }
         let held = self.holds.get_mut(&part.commit.partition).filter(|held| held.number == part.hold);
         let pause = |held: &mut Hold| !std::mem::replace(&mut held.stuck, true) && held.partition.halted.is_none();
         if held.is_some_and(pause) {
@@ -358,8 +376,9 @@ impl Batches {
         let holds = &self.holds;
         let is_ours = |part: &Part| holds.get(&part.commit.partition).is_some_and(|hold| hold.number == part.hold);
         let (ours, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.stuck).into_iter().partition(is_ours);
-        self.stuck = ours;
-        self.counts.returned += gone.iter().map(|part| count(part.outputs.len()) + part.skipped).sum::<u64>();
+        let (next, never): (Vec<_>, Vec<_>) = std::mem::take(&mut self.prepared).into_iter().partition(is_ours);
+        (self.stuck, self.prepared) = (ours, next);
+        self.counts.returned += gone.iter().chain(&never).map(Part::read).sum::<u64>();
     }
 
     /// What the source is to be told.
@@ -383,12 +402,14 @@ impl Batches {
     fn halt_at(&mut self, part: usize, place: usize, offset: i64, failed: &Failed) {
         let part = &mut self.parts[part];
         let after = part.outputs.split_off(place);
-        self.counts.returned += count(after.len());
+        let behind = self.prepared.extract_if(.., |prepared| prepared.hold == part.hold);
+        self.counts.returned += count(after.len()) + behind.map(|part| part.read()).sum::<u64>();
         let id = part.commit.partition.clone();
         part.commit = Commit { partition: id.clone(), offset, note: String::new() };
         if let Some(held) = self.holds.get_mut(&id) {
             held.partition = Partition::new(id.clone(), Some(part.commit.clone()));
             held.partition.halt(offset, failed);
+            held.ahead = Some(part.commit.clone());
         }
         self.halts_changed = true;
         self.commands.push(Command::Pause(id));
@@ -431,17 +452,47 @@ impl Batches {
         self.waiting.iter().map(held_back).sum()
     }
 
-    fn pause_or_resume(&mut self) {
+    /// Whether more records may be received.
+    pub(crate) fn has_room(&self) -> bool {
+        self.full_since.is_none()
+    }
+
+    /// When the source is told to read no more, unless there is room before.
+    pub(crate) fn pauses_at(&self) -> Option<Instant> {
+        self.full_since.map(|since| since + GRACE)
+    }
+
+    /// Looks whether there is room.
+    pub(crate) fn pause_or_resume(&mut self, now: Instant) {
         let bytes = self.bytes - self.bytes_held_back();
-        let paused = if self.paused { bytes > BYTES / 2 } else { bytes > BYTES };
-        if paused == self.paused {
+        let full = if self.paused { bytes > BYTES / 2 } else { bytes > BYTES };
+        if full && !self.paused && now < *self.full_since.get_or_insert(now) + GRACE {
             return;
         }
-        self.paused = paused;
+        self.full_since = None;
+        if full == self.paused {
+            return;
+        }
+        self.paused = full;
         let moves = |hold: &Hold| !hold.stuck && hold.partition.halted.is_none();
         let moving = self.holds.iter().filter(|(_, hold)| moves(hold)).map(|(id, _)| id.clone());
-        let command = if paused { Command::Pause } else { Command::Resume };
+        let command = if full { Command::Pause } else { Command::Resume };
         self.commands.extend(moving.map(command));
+    }
+}
+
+impl Part {
+    /// How many records were read for it, as far as they are not settled.
+    fn read(&self) -> u64 {
+        count(self.outputs.len()) + self.skipped
+    }
+
+    /// What comes behind it in its partition is written with it.
+    fn append(&mut self, behind: Self) {
+        self.commit = behind.commit;
+        self.outputs.extend(behind.outputs);
+        self.skipped += behind.skipped;
+        self.bytes += behind.bytes;
     }
 }
 

@@ -113,12 +113,13 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
     loop {
         engine.go_on();
         tokio::select! {
-            event = events.recv() => match event {
+            event = events.recv(), if stopping || engine.batches.has_room() => match event {
                 Some(event) => engine.handle(event),
                 None => return,
             },
             (took, end) = ended(&mut engine.writing) => engine.finish(took, end),
             () = until(engine.again_at) => engine.again_at = None,
+            () = until(engine.batches.pauses_at().map(Instant::from_std)) => {}
             _ = commits.tick() => engine.commit(),
             () = shutdown.cancelled(), if !stopping => {
                 info!("Stopping: the batch under way comes to its end");
@@ -178,7 +179,10 @@ impl Engine {
                 drop(settled.send(if committed { Vec::new() } else { commits }));
             }
             self.begin();
+        } else if self.leaving.is_none() {
+            self.prepare();
         }
+        self.batches.pause_or_resume(Instant::now().into_std());
         let commands: Vec<_> = self.batches.commands().collect();
         for command in commands {
             self.command(command);
@@ -217,6 +221,12 @@ impl Engine {
         if self.again_at.is_none() && self.batches.next_stuck(if self.apart { 1 } else { usize::MAX }) {
             return true;
         }
+        self.prepare();
+        self.batches.next()
+    }
+
+    /// Judges what waits.
+    fn prepare(&mut self) {
         let Delivering { pipeline, spans, .. } = &self.delivering;
         let begin = Instant::now();
         let judge = |record: &Record| {
@@ -224,7 +234,7 @@ impl Engine {
             spans.note_skip(record, &verdict);
             verdict
         };
-        self.batches.next(Utc::now(), judge, || begin.elapsed() > JUDGING)
+        self.batches.prepare(Utc::now(), judge, || begin.elapsed() > JUDGING);
     }
 
     fn commit(&mut self) {

@@ -19,13 +19,17 @@ use crate::{
 struct Judged {
     outputs: Vec<Output>,
     skipped: u64,
+    /// The memory of the outputs' records.
+    bytes: usize,
 }
 
 /// Records of one batch, about: more take longer than a rebalance should wait, fewer cost more for each.
 const RECORDS: usize = 5_000;
+/// Bytes of them, about.
+const BYTES: usize = 8 * 1024 * 1024;
 
 impl Batches {
-    /// Judges what waits, and takes it into the batch: partition by partition, without those that are stuck.
+    /// Judges what waits, and takes it into the next batch: partition by partition, without those that are stuck.
     pub(super) fn fill(
         &mut self,
         now: DateTime<Utc>,
@@ -34,9 +38,12 @@ impl Batches {
     ) {
         let mut read = HashMap::<PartitionId, Judged>::new();
         let mut left = VecDeque::new();
-        let mut records = 0;
+        let mut bytes = self.prepared.iter().map(|part| part.bytes).sum::<usize>();
+        let before = self.prepared.iter().map(|part| part.outputs.len()).sum::<usize>();
+        let mut records = before;
         while records < RECORDS
-            && (records == 0 || !is_enough())
+            && bytes < BYTES
+            && (records == before || !is_enough())
             && let Some(waiting) = self.waiting.pop_front()
         {
             match waiting {
@@ -46,14 +53,17 @@ impl Batches {
                         left.push_back(Waiting::Records(number, batch));
                         continue;
                     }
-                    self.bytes -= memory(&batch);
+                    let taken = memory(&batch);
+                    self.bytes -= taken;
+                    bytes += taken;
                     records += batch.records.len();
                     if held.is_some_and(|held| held.partition.halted.is_none()) {
                         let id = batch.partition.clone();
-                        let Judged { outputs, skipped } = self.judge(batch, now, judge);
+                        let Judged { outputs, skipped, bytes } = self.judge(batch, now, judge);
                         let all = read.entry(id).or_default();
                         all.outputs.extend(outputs);
                         all.skipped += skipped;
+                        all.bytes += bytes;
                     }
                 }
                 Waiting::Reached(positions) => left.extend(self.reached(positions)),
@@ -61,12 +71,20 @@ impl Batches {
         }
         left.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
         let all = std::mem::take(&mut self.look_at_positions);
-        for (id, held) in self.holds.iter_mut().filter(|(_, held)| !held.stuck) {
-            let Judged { outputs, skipped } = read.remove(id).unwrap_or_default();
+        let looked_at =
+            if all { self.holds.keys().cloned().collect() } else { read.keys().cloned().collect::<Vec<_>>() };
+        for id in looked_at {
+            let Some(held) = self.holds.get_mut(&id).filter(|held| !held.stuck) else { continue };
+            let Judged { outputs, skipped, bytes } = read.remove(&id).unwrap_or_default();
             let Some(commit) = held.partition.commit(|_| None) else { continue };
-            let moved = held.written.as_ref() != Some(&commit);
+            let moved = held.ahead.as_ref() != Some(&commit);
             if !outputs.is_empty() || moved && (all || skipped > 0) {
-                self.parts.push(Part { hold: held.number, commit, outputs, skipped });
+                held.ahead = Some(commit.clone());
+                let part = Part { hold: held.number, commit, outputs, skipped, bytes };
+                match self.prepared.iter_mut().find(|prepared| prepared.hold == part.hold) {
+                    Some(prepared) => prepared.append(part),
+                    None => self.prepared.push(part),
+                }
             }
         }
     }
@@ -123,7 +141,10 @@ impl Batches {
             partition.pass(offset);
             self.counts.received += 1;
             match fate {
-                Some(fate) => judged.outputs.push(Output { record, fate }),
+                Some(fate) => {
+                    judged.bytes += record.memory();
+                    judged.outputs.push(Output { record, fate });
+                }
                 None => judged.skipped += 1,
             }
         }

@@ -56,6 +56,12 @@ fn batches(delivery: Delivery) -> Batches {
     batches
 }
 
+/// Whether there is something to write of what waits.
+fn next(batches: &mut Batches, is_enough: fn() -> bool) -> bool {
+    batches.prepare(NOW, judge, is_enough);
+    batches.next()
+}
+
 /// Offset and fate of each output, and the offset that is committed with them for the only partition.
 fn written(batches: &Batches) -> (Vec<(i64, bool)>, Option<i64>) {
     let outputs = batches.outputs().map(|output| (output.record.offset, matches!(output.fate, Fate::Deliver(_))));
@@ -66,14 +72,14 @@ fn written(batches: &Batches) -> (Vec<(i64, bool)>, Option<i64>) {
 fn outputs_dead_letters_and_offsets_go_together() {
     let mut batches = batches(Delivery::default());
     batches.receive(batch(0, 0..9));
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     let expected: Vec<_> = [0, 1, 2, 4, 5, 6, 7, 8].map(|offset| (offset, offset != 7)).into();
     assert_eq!(written(&batches), (expected.clone(), Some(9)));
     batches.fail();
-    assert!(!batches.next(NOW, judge, || false) && batches.next_stuck(1), "what was not written is written again");
+    assert!(!next(&mut batches, || false) && batches.next_stuck(1), "what was not written is written again");
     assert_eq!(written(&batches), (expected, Some(9)));
     batches.succeed();
-    assert!(!batches.next(NOW, judge, || false));
+    assert!(!next(&mut batches, || false));
     let Counts { received, delivered, skipped, dead_lettered, .. } = batches.counts();
     assert_eq!((received, delivered, skipped, dead_lettered), (9, 7, 1, 1));
 }
@@ -82,17 +88,17 @@ fn outputs_dead_letters_and_offsets_go_together() {
 fn what_is_only_skipped_moves_the_offset_and_so_does_a_position_once_it_is_looked_at() {
     let mut batches = batches(Delivery::default());
     batches.receive(batch(0, 3..4));
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!(written(&batches), (vec![], Some(4)));
     batches.succeed();
     batches.reach(vec![Position { partition: id(0), offset: 6 }]);
-    assert!(!batches.next(NOW, judge, || false));
+    assert!(!next(&mut batches, || false));
     batches.look_at_positions();
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!(written(&batches), (vec![], Some(6)));
     batches.succeed();
     batches.look_at_positions();
-    assert!(!batches.next(NOW, judge, || false));
+    assert!(!next(&mut batches, || false));
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn a_position_never_overtakes_records_that_wait_before_it() {
     batches.receive(batch(0, 0..2));
     batches.reach(vec![Position { partition: id(0), offset: 5 }]);
     batches.look_at_positions();
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(5)));
 }
 
@@ -109,14 +115,14 @@ fn a_position_never_overtakes_records_that_wait_before_it() {
 fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
     let mut letters = batches(Delivery::default());
     letters.receive(batch(0, 0..3));
-    assert!(letters.next(NOW, judge, || false) && letters.refuse(1, &too_large(), NOW) && letters.next_stuck(1));
+    assert!(next(&mut letters, || false) && letters.refuse(1, &too_large(), NOW) && letters.next_stuck(1));
     assert_eq!(written(&letters), (vec![(0, true), (1, false), (2, true)], Some(3)));
     assert!(!letters.refuse(1, &too_large(), NOW), "nor can its dead letter be written");
 
     let mut halting = batches(Delivery { on_delivery_error: OnDeliveryError::Halt, ..Delivery::default() });
     halting.receive(batch(0, 0..3));
     halting.receive(batch(0, 3..6));
-    assert!(halting.next(NOW, judge, || false) && halting.refuse(1, &too_large(), NOW));
+    assert!(next(&mut halting, || false) && halting.refuse(1, &too_large(), NOW));
     assert!(halting.next_stuck(1));
     assert_eq!(written(&halting), (vec![(0, true)], Some(1)));
     halting.succeed();
@@ -124,14 +130,14 @@ fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
     let halts = halting.halts().unwrap();
     assert_eq!((halts[0].offset, halts[0].reason.as_str()), (1, "kafka: MESSAGE_TOO_LARGE: too large"));
     halting.receive(batch(0, 6..8));
-    assert!(!halting.next(NOW, judge, || false), "nothing behind it is written");
+    assert!(!next(&mut halting, || false), "nothing behind it is written");
 }
 
 #[test]
 fn a_malformed_record_stops_its_partition_where_that_is_asked_for() {
     let mut halting = batches(Delivery { on_data_error: OnDataError::Halt, ..Delivery::default() });
     halting.receive(batch(0, 5..9));
-    assert!(halting.next(NOW, judge, || false));
+    assert!(next(&mut halting, || false));
     assert_eq!(written(&halting), (vec![(5, true), (6, true)], Some(7)));
     assert_eq!(halting.halts().unwrap()[0].offset, 7);
 }
@@ -142,7 +148,7 @@ fn what_an_earlier_worker_settled_above_its_commit_is_not_written_again() {
     let mut batches = Batches::new(Delivery::default(), "kafka");
     batches.assign(Start { partition: id(0), committed: Some(Commit { partition: id(0), offset: 0, note }) });
     batches.receive(batch(0, 0..3));
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!(written(&batches), (vec![(0, true)], Some(3)));
     let (_, CommittedOffset { metadata, .. }) = &batches.offsets()[0];
     assert_eq!(crate::progress::Progress::read(metadata, 3).unwrap().settled.first(), Some(&(5..6)));
@@ -153,10 +159,10 @@ fn when_it_is_enough_the_rest_waits_for_the_next_batch() {
     let mut batches = batches(Delivery::default());
     batches.receive(batch(0, 0..2));
     batches.receive(batch(0, 2..3));
-    assert!(batches.next(NOW, judge, || true));
+    assert!(next(&mut batches, || true));
     assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(2)));
     batches.succeed();
-    assert!(batches.next(NOW, judge, || true), "something is always taken");
+    assert!(next(&mut batches, || true), "something is always taken");
     assert_eq!(written(&batches), (vec![(2, true)], Some(3)));
 }
 
@@ -167,11 +173,65 @@ fn too_much_that_waits_is_read_later() {
     for number in 0..11 {
         batches.receive(batch(0, number * thousand..(number + 1) * thousand));
     }
+    let begin = Instant::now();
+    batches.pause_or_resume(begin);
+    assert!(!batches.has_room() && batches.pauses_at() == Some(begin + GRACE));
+    assert_eq!(batches.commands().count(), 0, "it may be over in a moment");
+    batches.pause_or_resume(begin + GRACE);
+    assert!(batches.has_room(), "what the source has in hand is still received");
     assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
-    while batches.next(NOW, judge, || false) {
+    while next(&mut batches, || false) {
         batches.succeed();
     }
+    batches.pause_or_resume(begin + GRACE);
     assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Resume(id(0))]);
+}
+
+#[test]
+fn where_there_is_room_again_in_a_moment_nothing_is_paused() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..i64::try_from(BYTES / 256).unwrap()));
+    let begin = Instant::now();
+    batches.pause_or_resume(begin);
+    assert!(!batches.has_room() && next(&mut batches, || false));
+    for now in [begin + GRACE / 2, begin + 2 * GRACE] {
+        batches.pause_or_resume(now);
+        assert!(batches.has_room() && batches.commands().count() == 0);
+    }
+}
+
+#[test]
+fn what_is_prepared_meanwhile_comes_behind_what_has_to_be_written_again() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..2));
+    assert!(next(&mut batches, || false));
+    batches.receive(batch(0, 2..5));
+    batches.prepare(NOW, judge, || false);
+    assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(2)));
+    assert!(batches.succeed_but(&[], &[1], NOW));
+    assert!(!batches.next() && batches.next_stuck(1));
+    assert_eq!(written(&batches), (vec![(1, true), (2, true), (4, true)], Some(5)));
+    batches.succeed();
+    let Counts { received, delivered, skipped, .. } = batches.counts();
+    assert_eq!((received, delivered, skipped), (5, 4, 1));
+}
+
+#[test]
+fn nothing_is_written_that_was_prepared_of_a_partition_that_stops_or_is_given_back() {
+    for delivery in [Delivery { on_delivery_error: OnDeliveryError::Halt, ..Delivery::default() }, Delivery::default()]
+    {
+        let mut batches = batches(delivery);
+        batches.receive(batch(0, 0..2));
+        assert!(next(&mut batches, || false));
+        batches.receive(batch(0, 2..5));
+        batches.prepare(NOW, judge, || false);
+        batches.refuse(0, &too_large(), NOW);
+        batches.release(&[id(0)]);
+        batches.assign(start(0, 0));
+        assert!(!batches.next_stuck(1) && !batches.next());
+        let Counts { received, returned, .. } = batches.counts();
+        assert_eq!((received, returned), (5, 5));
+    }
 }
 
 /// Two partitions with three records each that are being written, and the place of the second record of the first partition.
@@ -179,7 +239,7 @@ fn two_partitions(delivery: Delivery) -> (Batches, usize) {
     let mut batches = batches(delivery);
     batches.assign(start(1, 0));
     (0..2).for_each(|partition| batches.receive(batch(partition, 0..3)));
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     let is_it = |output: &Output| (output.record.partition, output.record.offset) == (0, 1);
     let place = batches.outputs().position(is_it).unwrap();
     (batches, place)
@@ -203,7 +263,7 @@ fn a_partition_that_is_stuck_holds_up_no_other() {
         batches.reach(vec![Position { partition: id(partition), offset: 9 }]);
     }
     batches.look_at_positions();
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(1, 4)], 9));
     batches.succeed();
 
@@ -211,7 +271,7 @@ fn a_partition_that_is_stuck_holds_up_no_other() {
     assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(0, 1), (0, 2)], 3));
     batches.succeed();
     assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Resume(id(0))]);
-    assert!(!batches.has_stuck() && batches.next(NOW, judge, || false));
+    assert!(!batches.has_stuck() && next(&mut batches, || false));
     assert_eq!((outputs(&batches), batches.offsets()[0].1.offset), (vec![(0, 4)], 9));
 }
 
@@ -227,7 +287,7 @@ fn a_dead_letter_that_is_refused_holds_up_no_other_partition() {
     assert_eq!(outputs(&batches), [(1, 0), (1, 1), (1, 2)]);
     batches.succeed();
     batches.receive(batch(1, 4..5));
-    assert!(batches.next(NOW, judge, || false));
+    assert!(next(&mut batches, || false));
     assert_eq!(outputs(&batches), [(1, 4)]);
     batches.succeed();
     assert!(batches.next_stuck(1));
@@ -239,8 +299,11 @@ fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
     let (mut batches, place) = two_partitions(Delivery::default());
     let many = i64::try_from(BYTES / 256).unwrap();
     batches.receive(batch(0, 10..10 + many));
+    let begin = Instant::now();
+    [begin, begin + GRACE].map(|now| batches.pause_or_resume(now));
     assert_eq!(batches.commands().count(), 2, "both are paused");
     batches.succeed_but(&[], &[place], NOW);
+    batches.pause_or_resume(begin + GRACE);
     let commands: Vec<_> = batches.commands().collect();
     assert!(commands.contains(&Command::Resume(id(1))) && !commands.contains(&Command::Resume(id(0))), "{commands:?}");
 }
@@ -249,7 +312,11 @@ fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
 enum Move {
     Read(u8),
     Write,
+    /// So many are read and judged while it is written.
+    WriteMeanwhile(u8),
     Abort,
+    /// The same.
+    AbortMeanwhile(u8),
     /// The partition goes, and comes back with what is committed.
     Rebalance,
     /// The same, told after the transaction under way was written.
@@ -261,7 +328,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         4 => (1..20_u8).prop_map(Move::Read),
         4 => Just(Move::Write),
+        4 => (1..20_u8).prop_map(Move::WriteMeanwhile),
         1 => Just(Move::Abort),
+        1 => (1..20_u8).prop_map(Move::AbortMeanwhile),
         1 => Just(Move::Rebalance),
         1 => Just(Move::LateRebalance),
         1 => any::<u8>().prop_map(Move::Refuse),
@@ -271,7 +340,15 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 /// What is written next.
 fn begin(batches: &mut Batches) -> bool {
-    batches.next_stuck(usize::MAX) || batches.next(NOW, judge, || false)
+    batches.next_stuck(usize::MAX) || next(batches, || false)
+}
+
+/// So many are read, from that offset on, and judged; gives the next offset.
+fn meanwhile(batches: &mut Batches, offset: i64, number: u8) -> i64 {
+    let end = offset + i64::from(number);
+    batches.receive(batch(0, offset..end));
+    batches.prepare(NOW, judge, || false);
+    end
 }
 
 proptest! {
@@ -286,12 +363,15 @@ proptest! {
                     batches.receive(batch(0, next..next + i64::from(number)));
                     next += i64::from(number);
                 }
-                Move::Write | Move::LateRebalance => if begin(&mut batches) {
+                Move::Write | Move::WriteMeanwhile(_) | Move::LateRebalance => if begin(&mut batches) {
                     let late = matches!(one, Move::LateRebalance);
                     written.extend(batches.outputs().map(|output| output.record.offset));
                     let before = committed;
                     committed = batches.offsets().iter().map(|(_, committed)| committed.offset).max().unwrap();
                     prop_assert!(committed >= before);
+                    if let Move::WriteMeanwhile(number) = one {
+                        next = meanwhile(&mut batches, next, number);
+                    }
                     if late {
                         batches.release(&[id(0)]);
                         batches.assign(start(0, committed));
@@ -299,7 +379,10 @@ proptest! {
                     }
                     batches.succeed();
                 },
-                Move::Abort => if begin(&mut batches) {
+                Move::Abort | Move::AbortMeanwhile(_) => if begin(&mut batches) {
+                    if let Move::AbortMeanwhile(number) = one {
+                        next = meanwhile(&mut batches, next, number);
+                    }
                     batches.fail();
                 },
                 Move::Rebalance => {
