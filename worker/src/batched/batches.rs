@@ -25,7 +25,7 @@ use crate::{
     engine::{Partition, Placement},
     retry::{Failure, GiveUp, Spent},
     sink::DeliveryError,
-    source::{Batch, Command, Commit, Extent, PartitionId, Place, Position, Start},
+    source::{Batch, Command, Commit, Extent, GRACE, PartitionId, Place, Position, Start},
     status::Counts,
     told::Told,
 };
@@ -107,11 +107,9 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of records that wait, before no more are received.
+/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts. librdkafka drops what it fetched
+/// ahead of a partition that is paused, and fetches it again. They are resumed at half of it.
 const BYTES: usize = 16 * 1024 * 1024;
-/// How long none are received before the source is told to read no more; it goes on at half of these bytes. librdkafka drops what it
-/// fetched ahead of a partition that is paused, and fetches it again.
-const GRACE: Duration = Duration::from_secs(1);
 
 impl Batches {
     pub(crate) fn new(delivery: Delivery, sink: &'static str) -> Self {

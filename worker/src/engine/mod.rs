@@ -4,12 +4,14 @@
 //! - `gate`: whether one more attempt may begin: circuit breaker and rate limit. Pure.
 //! - `partition`: one hold on a partition. Pure.
 //! - `pending`: a record that is not settled, and the work for it.
+//! - `room`: whether there is room for more records. Pure.
 //!
 //! One task owns all of it; each record that is under way is a task of its own.
 
 mod gate;
 mod partition;
 mod pending;
+mod room;
 mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -97,7 +99,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     loop {
         engine.go_on();
         tokio::select! {
-            event = events.recv(), if engine.unjudged.is_none() => match event {
+            event = events.recv(), if engine.unjudged.is_none() && (stopping || engine.schedule.has_room()) => match event {
                 Some(event) => engine.handle(event),
                 None => return Ok(()),
             },
@@ -189,6 +191,7 @@ impl Engine {
         while let Some(work) = self.schedule.next(now) {
             self.begin(work);
         }
+        self.schedule.mind_room(now);
         let commands: Vec<_> = self.schedule.commands().collect();
         for command in commands {
             self.command(command);

@@ -87,7 +87,7 @@ pub(crate) struct Limits {
 }
 
 /// Unsettled records of one partition. At most so many wait behind a key that is blocked, before its partition waits too.
-const UNSETTLED: usize = 1_000;
+pub(super) const UNSETTLED: usize = 1_000;
 /// Records from the lowest unsettled one on.
 const SPAN: usize = 10_000;
 /// Bytes of unsettled records, over all partitions; the worker's default memory limit is 256 MiB.
@@ -206,22 +206,19 @@ impl Partition {
         Some(Commit { partition: self.id.clone(), offset, note: text })
     }
 
-    /// `closed`: nothing is to be read for now, whatever the limits say.
-    pub(crate) fn should_pause(&self, limits: &Limits, closed: bool) -> bool {
-        !self.paused
-            && (closed
-                || self.halted.is_some()
-                || self.offsets.unsettled() >= limits.unsettled
-                || self.offsets.span() >= limits.span
-                || self.bytes >= limits.bytes
-                || !self.is_told)
+    /// Whether nothing may be read for now, whatever room there is; `closed`: of no partition.
+    pub(crate) fn must_wait(&self, closed: bool) -> bool {
+        closed || self.halted.is_some() || !self.is_told
+    }
+
+    /// Whether it holds as much as it may.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.offsets.unsettled() >= limits.unsettled || self.offsets.span() >= limits.span || self.bytes >= limits.bytes
     }
 
     pub(crate) fn may_resume(&self, limits: &Limits, closed: bool) -> bool {
         self.paused
-            && !closed
-            && self.halted.is_none()
-            && self.is_told
+            && !self.must_wait(closed)
             && self.offsets.unsettled() <= limits.unsettled / 2
             && self.offsets.span() <= limits.span / 2
             && self.bytes <= limits.bytes / 2

@@ -27,6 +27,7 @@ use super::{
     gate::{Gate, Pass},
     partition::{Known, Limits, Partition, Placement},
     pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
+    room::Room,
 };
 use crate::{
     dead_letters::Failed,
@@ -59,6 +60,7 @@ pub(crate) struct Schedule {
     circuit: Circuit,
     /// The time that counts against retry budgets.
     clock: Stopwatch,
+    room: Room,
     commands: Vec<Command>,
     counts: Counts,
     /// Whether there is something new to tell about halted partitions.
@@ -89,6 +91,7 @@ impl Schedule {
             ready: VecDeque::new(),
             letters: VecDeque::new(),
             later: BinaryHeap::new(),
+            room: Room::default(),
             commands: Vec::new(),
             counts: Counts::default(),
             halts_changed: false,
@@ -165,7 +168,23 @@ impl Schedule {
 
     /// When there may be something to do although nothing happens.
     pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        self.later.peek().map(|Reverse((at, _))| *at).into_iter().chain(self.gate.wakes_at(now)).min()
+        let later = self.later.peek().map(|Reverse((at, _))| *at);
+        later.into_iter().chain(self.gate.wakes_at(now)).chain(self.room.ends_at()).min()
+    }
+
+    /// Whether more records may be received.
+    pub(crate) fn has_room(&self) -> bool {
+        self.room.is_there()
+    }
+
+    /// Has partitions paused that have been full for too long.
+    pub(crate) fn mind_room(&mut self, now: Instant) {
+        let (partitions, limits) = (&self.partitions, &self.limits);
+        let is_full =
+            |hold| partitions.get(hold).is_some_and(|partition| !partition.paused && partition.is_full(limits));
+        for hold in self.room.look(now, is_full) {
+            self.pause(hold);
+        }
     }
 
     /// Work has come to its end; that of a partition that is gone changes nothing. `chance` is a random number from 0 to 1.
@@ -481,13 +500,20 @@ impl Schedule {
     fn pause_or_resume(&mut self, hold: HoldKey) {
         let closed = self.circuit == Circuit::Open;
         let partition = &mut self.partitions[hold];
-        if partition.should_pause(&self.limits, closed) {
-            partition.paused = true;
-            self.commands.push(Command::Pause(partition.id.clone()));
-        } else if partition.may_resume(&self.limits, closed) {
+        if partition.may_resume(&self.limits, closed) {
             partition.paused = false;
             self.commands.push(Command::Resume(partition.id.clone()));
+        } else if !partition.paused && partition.must_wait(closed) {
+            self.pause(hold);
+        } else if !partition.paused && partition.is_full(&self.limits) {
+            self.room.fill(hold);
         }
+    }
+
+    fn pause(&mut self, hold: HoldKey) {
+        let partition = &mut self.partitions[hold];
+        partition.paused = true;
+        self.commands.push(Command::Pause(partition.id.clone()));
     }
 
     fn share_memory(&mut self) {

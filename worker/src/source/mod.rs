@@ -118,6 +118,9 @@ pub(crate) enum Command {
 /// How long records under way may take to be settled when their partition is revoked.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long an engine that has no room for more records leaves them with the source, before it has partitions paused.
+pub(crate) const GRACE: Duration = Duration::from_millis(250);
+
 /// Batches of records that may wait for the engine.
 const EVENTS: usize = 16;
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_crds::{CircuitBreaker, Duration as Text, Retry};
+use sluice_crds::{CircuitBreaker, Duration as Text, Ordering, Retry};
 use sluice_pipeline::{Envelope, Media, Message};
 
 use super::*;
-use crate::retry::Failure;
+use crate::{engine::partition::UNSETTLED, retry::Failure, source::GRACE};
 
 const OPEN_FOR: Duration = Duration::from_mins(1);
 
@@ -193,6 +193,34 @@ fn a_probe_whose_partition_goes_makes_room_for_another() {
     stage.schedule.assign(Start { partition: id(), committed: None });
     stage.receive(0..1);
     assert!(stage.begin().is_some());
+}
+
+#[test]
+fn a_partition_is_paused_where_it_has_no_room_for_longer_than_a_moment() {
+    let mut stage = Stage::new(Delivery { ordering: Ordering::None, ..Delivery::default() });
+    let room = |stage: &mut Stage| {
+        stage.schedule.mind_room(stage.now.at);
+        (stage.schedule.has_room(), stage.commands())
+    };
+    let full = i64::try_from(UNSETTLED).unwrap();
+    stage.receive(0..full);
+    assert_eq!(room(&mut stage), (false, vec![]));
+    stage.wait(GRACE / 2);
+    assert_eq!(room(&mut stage), (false, vec![]));
+    let work = stage.begin().unwrap();
+    stage.end(work, End::Delivered);
+    assert_eq!(room(&mut stage), (true, vec![]), "it was in time");
+
+    stage.receive(full..full + 1);
+    assert_eq!(room(&mut stage), (false, vec![]));
+    stage.wait(GRACE);
+    assert!(stage.schedule.wakes_at(stage.now.at).is_some_and(|at| at <= stage.now.at));
+    assert_eq!(room(&mut stage), (true, vec![Command::Pause(id())]), "others go on");
+    for _ in 0..full / 2 {
+        let work = stage.begin().unwrap();
+        stage.end(work, End::Delivered);
+    }
+    assert_eq!(room(&mut stage), (true, vec![Command::Resume(id())]));
 }
 
 #[test]

@@ -55,8 +55,9 @@ pub(super) struct Settings {
 /// librdkafka's consumer with our part in its rebalances.
 type GroupConsumer = BaseConsumer<Group>;
 
-/// Records that are told at once, at most.
+/// Records that are told at once, at most, and their bytes, about.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 512 * 1024;
 /// How long a command may wait while no record comes.
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
@@ -131,11 +132,13 @@ enum Suspicion {
 struct Batches {
     each: Vec<Batch>,
     records: usize,
+    bytes: usize,
 }
 
 impl Batches {
     fn add(&mut self, record: Record) {
         self.records += 1;
+        self.bytes += record.memory();
         match self.each.last_mut() {
             Some(Batch { partition, records })
                 if partition.partition == record.partition && partition.topic == record.topic =>
@@ -299,7 +302,7 @@ impl Reader {
         let mut findings = Findings::default();
         let mut batches = Batches::default();
         let mut patience = POLL;
-        while batches.records < BATCH {
+        while batches.records < BATCH && batches.bytes < BATCH_BYTES {
             match consumer.poll(patience) {
                 None => break,
                 Some(Ok(message)) => batches.add(self.topics.record(&message)),
