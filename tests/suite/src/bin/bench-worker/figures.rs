@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use sluice_suite::verdict::{At, median, tell};
 
-use crate::{job::Job, paced::Latency, subject::Kind};
+use crate::{
+    job::Job,
+    paced::{Latency, RATE},
+    subject::Kind,
+};
 
 /// One measurement, of records that were read.
 #[derive(Clone, Copy)]
@@ -43,7 +47,7 @@ impl Figures {
             println!("| {} | {} | {rate:.0} | {cpu:.2} | {memory:.0} MiB |", job.name(), kind.name());
         }
         println!();
-        println!("| job at 2,000 records/s | program | p50 | p99 |");
+        println!("| job at {RATE} records/s | program | p50 | p99 |");
         println!("|---|---|---:|---:|");
         for ((job, kind), latencies) in &self.latencies {
             let of = |value: fn(&Latency) -> f64| median(latencies.iter().map(value).collect());

@@ -5,11 +5,13 @@
 //! - `subject`: a program that is measured.
 //! - `bare`: the loop.
 //! - `target`, `api`: where records go.
+//! - `arrived`: whether each is there, and once.
 //! - `paced`: how long they take.
 //! - `figures`: medians, ratios and what must hold.
 #![allow(clippy::print_stdout, reason = "the figures are told on the terminal")]
 
 mod api;
+mod arrived;
 mod bare;
 mod figures;
 mod job;
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use sluice_cluster::{Cluster, Part, exit};
 use sluice_kafka::{Admin, BatchProducer, Compression, KafkaConnection};
 use sluice_suite::{measured::Measured, until};
@@ -130,14 +132,14 @@ impl Bench {
         let program = self.start(kind, (job, source), &target, name)?;
         let expected = job.is_left_of(records);
         let watched = watch(&target, expected).await;
-        let (delivered, rate) = watched.with_context(|| format!("{name}:\n{}", program.log()))?;
-        ensure!(delivered == expected, "{name}: {delivered} records were delivered instead of {expected}");
+        let rate = watched.with_context(|| format!("{name}:\n{}", program.log()))?;
         let sample = Sample {
             // Of records that are read, whatever is left of them.
             rate: rate / float(expected) * float(records),
             cpu: program.cpu()? / (float(records) / 1e6),
             memory: program.peak_memory()?,
         };
+        target.check(&self.kafka, expected).await.with_context(|| format!("{name}:\n{}", program.log()))?;
         drop(program);
         target.close().await?;
         Ok(sample)
@@ -188,9 +190,8 @@ async fn arrived(target: &Target, wanted: usize) -> anyhow::Result<()> {
     until("records", PATIENCE, look).await
 }
 
-/// Waits until so many records are delivered; gives how many there are, and how many came in a second, from the first that was
-/// seen on.
-async fn watch(target: &Target, expected: usize) -> anyhow::Result<(usize, f64)> {
+/// Waits until so many records are delivered; gives how many came in a second, from the first that was seen on.
+async fn watch(target: &Target, expected: usize) -> anyhow::Result<f64> {
     let mut pace = interval(Duration::from_millis(50));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut first, mut before, mut moved) = (None, 0, Instant::now());
@@ -203,7 +204,7 @@ async fn watch(target: &Target, expected: usize) -> anyhow::Result<(usize, f64)>
             first.get_or_insert((now, delivered));
         }
         if let (true, Some((begin, there))) = (delivered >= expected, first) {
-            return Ok((delivered, float(delivered - there) / (now - begin).as_secs_f64()));
+            return Ok(float(delivered - there) / (now - begin).as_secs_f64());
         }
         if moved.elapsed() > PATIENCE {
             bail!("no progress at {delivered} of {expected} records");

@@ -16,9 +16,9 @@ use crate::{
     records::{Records, Stamp},
 };
 
-/// Records that come in a second, and for how long.
-const RATE: usize = 2_000;
-const SECONDS: usize = 5;
+/// Records that come in a second, and for how long. The broker gets each alone, and is far from being busy with that.
+pub(crate) const RATE: usize = 500;
+const SECONDS: usize = 6;
 /// Records in all, the first included, which is sent ahead.
 pub(crate) const RECORDS: usize = RATE * SECONDS + 1;
 const TICK: Duration = Duration::from_millis(1);

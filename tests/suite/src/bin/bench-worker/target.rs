@@ -2,13 +2,15 @@
 
 use std::{env, net::SocketAddr, process::Command};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sluice_kafka::{Admin, NewTopic, OffsetAt, TopicPartition};
 use sluice_suite::{measured::Measured, program::free_address, until};
+use tokio::task;
 
 use crate::{
     PARTITIONS, PATIENCE,
     api::{self, Told},
+    arrived,
     job::Job,
 };
 
@@ -50,7 +52,22 @@ impl Target {
         }
     }
 
-    /// How many records are there.
+    /// Whether so many records are there, each once.
+    pub(crate) async fn check(&self, kafka: &str, expected: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Topic(_, name) => {
+                let (kafka, name) = (kafka.to_owned(), name.clone());
+                task::spawn_blocking(move || arrived::once(&kafka, &name, expected)).await?
+            }
+            Self::Api { .. } => {
+                let delivered = self.delivered().await?;
+                ensure!(delivered == expected, "{delivered} records were delivered instead of {expected}");
+                Ok(())
+            }
+        }
+    }
+
+    /// How many records are there, with the markers of transactions.
     pub(crate) async fn delivered(&self) -> anyhow::Result<usize> {
         match self {
             Self::Topic(admin, name) => {
