@@ -11,6 +11,7 @@ mod connection;
 mod definition;
 mod duration;
 mod integration;
+mod last_good;
 pub mod metrics;
 mod outgoing;
 mod reference;
@@ -25,6 +26,7 @@ pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
 pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
+pub use last_good::LastGood;
 pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,

@@ -24,7 +24,7 @@ pub use verify::{
 };
 pub use version::{Deprecation, Version};
 
-use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplate};
+use crate::{DeadLetters, Duration, LastGood, SecretReference, TopicReference, TopicTemplate};
 
 /// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -196,6 +196,9 @@ pub struct WebhookStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Where the objects of the last spec are noted that could be carried out: they are kept while a later one cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
     /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, `SecretsReady`, `DeduplicationHealthy`, and `Reconciling` or
     /// `Stalled` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

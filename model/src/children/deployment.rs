@@ -53,12 +53,7 @@ impl DataPlane<'_> {
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": {"metadata": {"labels": selector}, "spec": self.pod()},
         }});
-        owner.child(ChildKind::Deployment, self.component, &self.name(owner), body)
-    }
-
-    /// Name of the Deployment.
-    pub fn name(&self, owner: &Owner) -> String {
-        format!("{}-{}", owner.name.name, self.component)
+        owner.child(ChildKind::Deployment, self.component, &owner.data_plane(self.component), body)
     }
 
     fn pod(&self) -> Value {

@@ -1,6 +1,8 @@
 //! Compares the objects that should exist with those that do.
 
-use super::{Child, ChildKind, Difference, Live, Owner, differences, find};
+use serde_json::Value;
+
+use super::{Child, ChildKind, Difference, Live, NOTE_ANNOTATION, Owner, differences, find, short_hash};
 
 /// Everything that the operator can do to the objects that it owns.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,9 +78,8 @@ pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
 }
 
 fn update(child: &Child, live: &Live) -> Option<Change> {
-    // What is immutable is named by its content: the one that exists is the one that is wanted.
     if child.manifest["immutable"] == true {
-        return None;
+        return update_note(child, live);
     }
     let differences = differences(&child.manifest, &live.object);
     (!differences.is_empty()).then(|| Change::Update {
@@ -87,6 +88,23 @@ fn update(child: &Child, live: &Live) -> Option<Change> {
         resource_version: live.metadata("resourceVersion").to_owned(),
         differences,
     })
+}
+
+/// What is immutable is named by its content: the one that exists is the one that is wanted, but for what is noted on it.
+fn update_note(child: &Child, live: &Live) -> Option<Change> {
+    let note = |object: &Value| object["metadata"]["annotations"][NOTE_ANNOTATION].as_str().map(str::to_owned);
+    let (wanted, there) = (note(&child.manifest)?, note(&live.object));
+    if there.as_ref() == Some(&wanted) {
+        return None;
+    }
+    let mut child = child.clone();
+    // The generation of the first spec that had this configuration stays.
+    child.manifest["data"] = live.object["data"].clone();
+    let short = |note: String| format!("note {}", short_hash(note.as_bytes()));
+    let path = format!("metadata.annotations.{NOTE_ANNOTATION}");
+    let differences = vec![Difference { path, from: there.map(short), to: short(wanted) }];
+    let [uid, resource_version] = ["uid", "resourceVersion"].map(|key| live.metadata(key).to_owned());
+    Some(Change::Update { child, uid, resource_version, differences })
 }
 
 /// Of the objects that are ours and no longer wanted: all but the newest configurations.
@@ -111,7 +129,7 @@ fn delete(object: &Live) -> Change {
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
-    use serde_json::{Value, json};
+    use serde_json::json;
     use sluice_crds::NamespacedName;
 
     use super::*;

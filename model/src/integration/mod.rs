@@ -2,12 +2,14 @@
 
 mod auth;
 mod desire;
+mod held;
 mod history;
 mod measure;
 mod report;
 mod scaling;
 mod sink;
 mod steps;
+mod subject;
 mod validate;
 mod work;
 
@@ -19,10 +21,12 @@ use sluice_crds::{
 };
 
 pub use desire::{desire, worker_name};
+pub use held::Held;
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
 pub use scaling::{Needs, needed};
+pub use subject::Subject;
 pub use validate::validate;
 pub use work::{Shown, Sink, Work, with_work};
 

@@ -3,6 +3,7 @@
 mod claim;
 mod contract;
 mod desire;
+mod held;
 mod kong;
 mod report;
 mod route;
@@ -19,6 +20,7 @@ use sluice_crds::{
 
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
+pub use held::Held;
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{plugins_of, route_kinds};

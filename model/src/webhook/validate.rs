@@ -63,7 +63,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     })
 }
 
-fn owner(webhook: &Webhook) -> Owner {
+pub(super) fn owner(webhook: &Webhook) -> Owner {
     let metadata = &webhook.metadata;
     let [namespace, name, uid] =
         [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.clone().unwrap_or_default());
