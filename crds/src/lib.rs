@@ -32,7 +32,8 @@ pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
 pub use settings::{
-    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, SchemaRegistry, Settings, Tenancy, Tracing,
+    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, NetworkPolicies, SchemaRegistry, Settings,
+    Tenancy, Tracing,
 };
 pub use size::{InvalidSize, Size};
 pub use topic::*;

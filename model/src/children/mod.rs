@@ -3,6 +3,7 @@
 mod deployment;
 mod difference;
 mod disruption;
+mod network;
 mod note;
 mod plan;
 mod trouble;
@@ -44,6 +45,8 @@ pub enum ChildKind {
     KongPlugin,
     /// How many pods may be put out at a time.
     PodDisruptionBudget,
+    /// Who may call pods, and whom they may.
+    NetworkPolicy,
 }
 
 impl ChildKind {
@@ -58,6 +61,7 @@ impl ChildKind {
             Self::Ingress => ("networking.k8s.io/v1", "Ingress"),
             Self::KongPlugin => ("configuration.konghq.com/v1", "KongPlugin"),
             Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
+            Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
         }
     }
 }

@@ -21,7 +21,8 @@ struct Note<T> {
     objects: Vec<Child>,
 }
 
-/// The children, with a note of them on their configuration. What follows `replicas` and `paused` is not noted: these act in any case.
+/// The children, with a note of them on their configuration. What follows from `replicas`, `paused`
+/// and the operator's configuration alone is not noted: these act in any case.
 pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
     let objects = children.iter().filter(|child| is_noted(child.kind)).map(|child| with_replicas(child, 0)).collect();
     let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
@@ -80,7 +81,7 @@ pub(crate) fn with_replicas(child: &Child, replicas: i32) -> Child {
 
 /// Whether an object follows from what can be refused alone.
 const fn is_noted(kind: ChildKind) -> bool {
-    !matches!(kind, ChildKind::ConfigMap | ChildKind::PodDisruptionBudget)
+    !matches!(kind, ChildKind::ConfigMap | ChildKind::PodDisruptionBudget | ChildKind::NetworkPolicy)
 }
 
 fn is_configuration(child: &Child) -> bool {

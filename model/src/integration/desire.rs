@@ -10,7 +10,8 @@ use crate::{
     secrets,
 };
 
-/// The dead-letter Topic where it is the Integration's own, the configuration, the worker, and how many workers may be put out at a time.
+/// The dead-letter Topic where it is the Integration's own, the configuration, the worker, how many workers may be put out at a time, and who may
+/// call them.
 pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
     let configuration = flow.owner.configuration(COMPONENT, &configuration(flow));
     let worker = DataPlane {
@@ -28,7 +29,9 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
     };
     let worker = worker.deployment(&flow.owner);
     let budget = flow.owner.disruption_budget(COMPONENT, most_workers(flow.scaling, flow.replicas));
-    noted(own_topic(flow).into_iter().chain([configuration, worker]).chain(budget).collect(), &Subject::of(flow))
+    let network = flow.owner.network_policy(COMPONENT, None, settings);
+    let children = own_topic(flow).into_iter().chain([configuration, worker]).chain(budget).chain(network);
+    noted(children.collect(), &Subject::of(flow))
 }
 
 /// Workers that there are to be at most.

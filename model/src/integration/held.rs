@@ -1,7 +1,7 @@
 //! An Integration whose spec cannot be carried out: what followed from the last one that could is kept, in the number of workers
 //! that the new one asks for.
 
-use sluice_crds::{Integration, Scaling};
+use sluice_crds::{Integration, Scaling, Settings};
 
 use super::{
     COMPONENT, Subject,
@@ -37,9 +37,11 @@ impl Held {
     }
 
     /// The objects that it should have.
-    pub fn desire(&self) -> Vec<Child> {
+    pub fn desire(&self, settings: &Settings) -> Vec<Child> {
         let budget = self.owner.disruption_budget(COMPONENT, most_workers(self.scaling, self.replicas));
-        self.children.iter().map(|child| with_replicas(child, self.replicas)).chain(budget).collect()
+        let network = self.owner.network_policy(COMPONENT, None, settings);
+        let kept = self.children.iter().map(|child| with_replicas(child, self.replicas));
+        kept.chain(budget).chain(network).collect()
     }
 }
 
@@ -47,7 +49,7 @@ impl Held {
 mod tests {
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
-    use sluice_crds::{Settings, Topic};
+    use sluice_crds::Topic;
 
     use super::*;
     use crate::{
@@ -65,13 +67,19 @@ mod tests {
         serde_saphyr::from_str(&yaml).unwrap()
     }
 
+    fn settings() -> Settings {
+        let policies = "networkPolicies: {operatorNamespace: sluice}";
+        let images = "images: {receiver: r, worker: w}";
+        let yaml = format!("{{clusters: {{default: {{bootstrapServers: ['kafka:9092']}}}}, {images}, {policies}}}");
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
     fn desired(integration: &Integration) -> Vec<Child> {
-        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
-        let settings: Settings = serde_saphyr::from_str(settings).unwrap();
         let orders = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {}, \
                       status: {topicName: shop.orders, topicId: id}}";
         let source = serde_saphyr::from_str::<Topic>(orders).unwrap();
         let references = References { source: Some(source), ..References::default() };
+        let settings = settings();
         desire(&validate(integration, &references, &settings).unwrap(), &settings)
     }
 
@@ -100,7 +108,7 @@ mod tests {
         let (broken, configuration) = broken(", replicas: 3", &before);
         let held = Held::recall(&broken, &configuration).unwrap();
         let live: Vec<Live> = before.iter().map(live).collect();
-        assert_eq!(plan(&held.owner, &held.desire(), &live), children::Plan::default());
+        assert_eq!(plan(&held.owner, &held.desire(&settings()), &live), children::Plan::default());
         assert_eq!(held.subject.group, "shop.to-ledger");
     }
 
@@ -113,7 +121,7 @@ mod tests {
             (", scaling: {minReplicas: 1, maxReplicas: 9}", 1, 1),
         ] {
             let (broken, configuration) = broken(spec, &before);
-            let desired = Held::recall(&broken, &configuration).unwrap().desire();
+            let desired = Held::recall(&broken, &configuration).unwrap().desire(&settings());
             let mut expected = worker(&before).manifest["spec"].clone();
             expected["replicas"] = json!(replicas);
             assert_eq!(worker(&desired).manifest["spec"], expected, "{spec}");
@@ -127,12 +135,12 @@ mod tests {
         let before = desired(&integration(""));
         let (broken, configuration) = broken("", &before);
         let held = Held::recall(&broken, &configuration).unwrap();
-        assert_eq!(plan(&held.owner, &held.desire(), &[configuration]).changes.len(), before.len() - 1);
+        assert_eq!(plan(&held.owner, &held.desire(&settings()), &[configuration]).changes.len(), before.len() - 1);
         let mut all: Vec<Live> = before.iter().map(live).collect();
         for object in all.iter_mut().filter(|object| object.kind == ChildKind::Deployment) {
             object.object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("another");
         }
-        let changes = plan(&held.owner, &held.desire(), &all).changes;
+        let changes = plan(&held.owner, &held.desire(&settings()), &all).changes;
         let [children::Change::Update { child, .. }] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!(child, worker(&before));
     }

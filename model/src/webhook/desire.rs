@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route,
-/// and how many receivers may be put out at a time.
+/// how many receivers may be put out at a time, and who may call them.
 pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
@@ -32,7 +32,8 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let others = [configuration, controls, receiver, service(endpoint)];
     let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
     let budget = owner.disruption_budget(COMPONENT, endpoint.replicas);
-    noted(own_topics(endpoint).chain(others).chain(route).chain(budget).collect(), &())
+    let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
+    noted(own_topics(endpoint).chain(others).chain(route).chain(budget).chain(network).collect(), &())
 }
 
 /// Name of the receiver's Deployment, Service and route.

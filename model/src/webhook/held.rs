@@ -1,7 +1,7 @@
 //! A Webhook whose spec cannot be carried out: what followed from the last one that could is kept, paused and in the number of
 //! receivers that the new one asks for.
 
-use sluice_crds::Webhook;
+use sluice_crds::{Settings, Webhook, wire};
 
 use super::{COMPONENT, desire::controls, validate::owner};
 use crate::children::{Child, Live, Owner, recalled, with_replicas};
@@ -26,18 +26,19 @@ impl Held {
     }
 
     /// The objects that it should have.
-    pub fn desire(&self) -> Vec<Child> {
+    pub fn desire(&self, settings: &Settings) -> Vec<Child> {
         let controls = controls(&self.owner, self.replicas, self.paused);
         let budget = self.owner.disruption_budget(COMPONENT, self.replicas);
         let kept = self.children.iter().map(|child| with_replicas(child, self.replicas));
-        kept.chain([controls]).chain(budget).collect()
+        let network = self.owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
+        kept.chain([controls]).chain(budget).chain(network).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use sluice_crds::{Settings, wire::CONTROLS_KEY};
+    use sluice_crds::wire::CONTROLS_KEY;
 
     use super::*;
     use crate::{
@@ -54,8 +55,10 @@ mod tests {
 
     #[test]
     fn pauses_and_numbers_of_a_broken_spec_act_and_its_route_waits() {
-        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
-        let settings: Settings = serde_saphyr::from_str(settings).unwrap();
+        let policies = "networkPolicies: {operatorNamespace: sluice}";
+        let images = "images: {receiver: r, worker: w}";
+        let yaml = format!("{{clusters: {{default: {{bootstrapServers: ['kafka:9092']}}}}, {images}, {policies}}}");
+        let settings: Settings = serde_saphyr::from_str(&yaml).unwrap();
         let judge = |webhook: &Webhook| validate(webhook, &References::default(), &settings);
         let before = desire(&judge(&webhook("replicas: 2")).unwrap(), &settings);
         let mut broken = webhook("respond: {status: 203}, replicas: 3, paused: true");
@@ -63,7 +66,7 @@ mod tests {
         broken.status.get_or_insert_default().last_good = last_good(&before);
         let configuration = before.iter().find(|child| child.manifest["immutable"] == true).unwrap();
         let (kind, name, object) = (configuration.kind, configuration.name.clone(), configuration.manifest.clone());
-        let after = Held::recall(&broken, &Live { kind, name, object }).unwrap().desire();
+        let after = Held::recall(&broken, &Live { kind, name, object }).unwrap().desire(&settings);
 
         let names = |children: &[Child]| {
             let mut names: Vec<_> = children.iter().map(|child| (child.kind, child.name.clone())).collect();

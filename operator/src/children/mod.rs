@@ -47,5 +47,6 @@ const fn plural(kind: ChildKind) -> &'static str {
         ChildKind::Ingress => "ingresses",
         ChildKind::KongPlugin => "kongplugins",
         ChildKind::PodDisruptionBudget => "poddisruptionbudgets",
+        ChildKind::NetworkPolicy => "networkpolicies",
     }
 }

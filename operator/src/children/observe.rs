@@ -43,7 +43,7 @@ pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) 
 }
 
 /// Kinds of which an owner has at most one for a component, named like its Deployment.
-const AT_MOST_ONE: [ChildKind; 1] = [ChildKind::PodDisruptionBudget];
+const AT_MOST_ONE: [ChildKind; 2] = [ChildKind::PodDisruptionBudget, ChildKind::NetworkPolicy];
 
 /// Reads what exists under the names of `desired`, and what else is or may be the owner's and may be left over.
 pub async fn observe(client: &Client, owner: &Owner, component: &str, desired: &[Child]) -> Result<Vec<Live>, Error> {

@@ -93,7 +93,7 @@ async fn hold(
     };
     let Held { owner, subject, scaling, replicas, .. } = &held;
     held.replicas = context.measurements.follow(&owner.name, subject.clone(), *scaling, *replicas);
-    let Kept { live, pods, .. } = keep(integration, context, &held.owner, &held.desire()).await?;
+    let Kept { live, pods, .. } = keep(integration, context, &held.owner, &held.desire(&context.settings)).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
     Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
 }

@@ -93,7 +93,7 @@ async fn hold(webhook: &Webhook, context: &Context, rejections: &[Rejection]) ->
     let Some(held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[]));
     };
-    let Kept { live, pods, traffic, .. } = keep(webhook, context, &held.owner, held.desire()).await?;
+    let Kept { live, pods, traffic, .. } = keep(webhook, context, &held.owner, held.desire(&context.settings)).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods, traffic: traffic.as_ref() };
     Ok(pass(webhook, context, &outcome, &pods))
 }
