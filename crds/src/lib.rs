@@ -14,6 +14,7 @@ mod integration;
 mod last_good;
 pub mod metrics;
 mod outgoing;
+mod pods;
 mod reference;
 mod settings;
 mod size;
@@ -28,6 +29,7 @@ pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
 pub use last_good::LastGood;
 pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
+pub use pods::{PodSettings, Receiver, SecretName, Variable};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };

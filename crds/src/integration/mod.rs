@@ -18,7 +18,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LastGood, TopicReference};
+use crate::{LastGood, PodSettings, TopicReference};
 
 pub use auth::{ApiKeyAuth, BasicAuth, BearerAuth, ClientAuthentication, OAuth2, SinkAuth, SinkTls};
 pub use dead_letters::{DeadLetterSettings, HeaderStyle};
@@ -93,6 +93,9 @@ pub struct IntegrationSpec {
     /// The worker's own settings.
     #[serde(default)]
     pub worker: Worker,
+    /// Where its pods run, and what they have beside what Sluice gives them.
+    #[serde(default)]
+    pub pods: PodSettings,
     /// While true, no worker runs and records wait in the source.
     #[serde(default)]
     pub paused: bool,

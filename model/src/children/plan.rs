@@ -63,24 +63,24 @@ const KEPT_CONFIGURATIONS: usize = 3;
 
 /// What turns `live` into `desired`. In a world where the plan was applied nothing is left to change.
 pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
-    let mut plan = Plan::default();
+    let (mut plan, mut notes) = (Plan::default(), Vec::new());
     for child in desired {
         match find(live, child.kind, &child.name) {
             None => plan.changes.push(Change::Create(child.clone())),
             Some(object) if !object.is_owned_by(owner) => {
                 plan.withheld.push(Withheld { kind: child.kind, name: child.name.clone() });
             }
+            Some(object) if child.manifest["immutable"] == true => notes.extend(update_note(child, object)),
             Some(object) => plan.changes.extend(update(child, object)),
         }
     }
     plan.changes.extend(leftovers(owner, desired, live));
+    // A note is of objects that are there: where one of them is refused, that of the spec before stays.
+    plan.changes.extend(notes);
     plan
 }
 
 fn update(child: &Child, live: &Live) -> Option<Change> {
-    if child.manifest["immutable"] == true {
-        return update_note(child, live);
-    }
     let differences = differences(&child.manifest, &live.object);
     (!differences.is_empty()).then(|| Change::Update {
         child: child.clone(),

@@ -24,6 +24,7 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         tracing: settings.tracing.as_ref(),
         port: None,
+        pods: &flow.pods,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),
     };

@@ -182,6 +182,6 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(kinds, [ChildKind::ConfigMap, ChildKind::Deployment]);
+        assert_eq!(kinds, [ChildKind::Deployment, ChildKind::ConfigMap]);
     }
 }

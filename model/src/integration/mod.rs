@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, Scaling, StartFrom, Topic, TopicTemplate, Webhook, wire,
+    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic, TopicTemplate,
+    Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
@@ -83,6 +84,8 @@ pub struct Flow {
     pub scaling: Option<Scaling>,
     /// Whether it is paused.
     pub paused: bool,
+    /// What is said about the workers' pods.
+    pub pods: PodSettings,
     /// CPU and memory of a worker.
     pub resources: Option<ResourceRequirements>,
     /// How much a worker logs.

@@ -8,7 +8,7 @@ use super::{DeadLetterTopic, Flow, References, sink, steps::steps};
 use crate::{
     Cluster, Rejection,
     children::Owner,
-    references,
+    pods, references,
     tenancy::{self, Named},
 };
 
@@ -24,6 +24,7 @@ pub fn validate(
     rejections.extend(outside_tenancy(integration, settings));
     let sink = sink::sink(integration, references, source.as_ref(), settings);
     let sink = sink.map_err(|found| rejections.extend(found)).ok();
+    rejections.extend(pods::complaints(&spec.pods));
     rejections.extend(bad_circuit(spec));
     rejections.extend(not_for_this_sink(spec));
     let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
@@ -52,6 +53,7 @@ pub fn validate(
         replicas: replicas(integration),
         scaling: scaling(spec),
         paused: spec.paused,
+        pods: spec.pods.clone(),
         resources: spec.worker.resources.clone(),
         log_level: spec.worker.log_level,
         waiting_for: waiting_for(spec, references),

@@ -25,7 +25,8 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
         secrets: secrets(endpoint),
         tracing: settings.tracing.as_ref(),
         port: Some(wire::RECEIVER_PORT),
-        resources: None,
+        pods: &endpoint.pods,
+        resources: endpoint.resources.as_ref(),
         default_resources: ("50m", "32Mi", "128Mi"),
     };
     let receiver = receiver.deployment(owner);
