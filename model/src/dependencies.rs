@@ -111,11 +111,16 @@ mod tests {
             steps: [{name: a, validate: {jsonSchema: {configMapRef: {name: schemas, key: a.json}}}}],
             sink: {http: {url: 'https://a.example/',
                 auth: {oauth2: {tokenUrl: 'https://id.example/', clientIdRef: {name: id, key: k}, clientSecretRef: {name: id, key: s}}},
-                tls: {caRef: {name: authority, key: ca.crt}}}}}";
+                tls: {caRef: {name: authority, key: ca.crt}}}},
+            pods: {caConfigMapRef: {name: ca, key: ca.pem}, imagePullSecrets: [{name: pull}],
+                env: [{name: HTTPS_PROXY, secretRef: {name: proxy, key: url}}]}}";
         let expected = [
+            "ConfigMap/shop/ca",
             "ConfigMap/shop/schemas",
             "Secret/shop/authority",
             "Secret/shop/id",
+            "Secret/shop/proxy",
+            "Secret/shop/pull",
             "Topic/shop/dead",
             "Webhook/shop/stripe",
         ];
