@@ -11,8 +11,10 @@ mod connection;
 mod definition;
 mod duration;
 mod integration;
+mod last_good;
 pub mod metrics;
 mod outgoing;
+mod pods;
 mod reference;
 mod settings;
 mod size;
@@ -25,12 +27,15 @@ pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
 pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
+pub use last_good::LastGood;
 pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
+pub use pods::{PodSettings, Receiver, SecretName, Variable};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
 pub use settings::{
-    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, SchemaRegistry, Settings, Tenancy, Tracing,
+    AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, NetworkPolicies, SchemaRegistry, Settings,
+    Tenancy, Tracing,
 };
 pub use size::{InvalidSize, Size};
 pub use topic::*;

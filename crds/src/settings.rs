@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, KafkaConnection, OutgoingCalls, SaslMechanism, SecurityProtocol};
+use crate::{Duration, KafkaConnection, Network, OutgoingCalls, SaslMechanism, SecurityProtocol};
 
 /// The operator's configuration file (YAML).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,26 @@ pub struct Settings {
     /// How receivers and workers trace events. Default: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+    /// Who may call receivers and workers, and whom they may. Default: no NetworkPolicies are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<NetworkPolicies>,
+}
+
+/// The NetworkPolicies of receivers and workers: anybody may call a receiver's endpoint, and nobody what they tell of themselves but the
+/// namespaces that are named here. It takes a network plugin that enforces them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NetworkPolicies {
+    /// The operator's namespace, from which it asks receivers and workers how they are. Default: the one that it runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator_namespace: Option<String>,
+    /// Namespaces that read metrics. Where that of Prometheus is missing it reads none of receivers and workers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub monitoring_namespaces: Vec<String>,
+    /// Networks that receivers and workers may call, beside DNS: those of Kafka, of the APIs, of Redis, of issuers of tokens, of the
+    /// collector of traces. Default: all. A node's network plugin judges addresses, `outgoing` says what is judged in the pod itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Network>,
 }
 
 /// How receivers and workers trace events: by OpenTelemetry's own variables. A change makes all of their pods anew.

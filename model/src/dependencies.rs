@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use sluice_crds::{HttpSink, Integration, SecretReference, SinkAuth, SinkTls, Verify, Webhook};
+use sluice_crds::{HttpSink, Integration, PodSettings, SecretReference, SinkAuth, SinkTls, Verify, Webhook};
 
 use crate::topic::{Target, Use, uses_of_integration, uses_of_webhook};
 
@@ -13,6 +13,7 @@ pub(crate) fn of_integration(integration: &Integration) -> Vec<String> {
     let mut all = Dependencies::beside(integration.metadata.namespace.as_deref());
     all.topics(&uses_of_integration(integration).1);
     all.extend("ConfigMap", spec.config_map_names());
+    all.pods(&spec.pods);
     all.extend("Secret", spec.sink.http.iter().flat_map(secrets_of_sink).map(|secret| secret.name.as_str()));
     all.list()
 }
@@ -23,6 +24,7 @@ pub(crate) fn of_webhook(webhook: &Webhook) -> Vec<String> {
     let mut all = Dependencies::beside(webhook.metadata.namespace.as_deref());
     all.topics(&uses_of_webhook(webhook).1);
     all.extend("ConfigMap", spec.config_map_name());
+    all.pods(&spec.pods);
     let store = spec.deduplicate.store.iter().map(|store| &store.redis.url_secret_ref);
     all.extend("Secret", secrets_of_senders(&spec.verify).chain(store).map(|secret| secret.name.as_str()));
     all.extend("Secret", spec.route.ingress.iter().filter_map(|ingress| ingress.tls_secret_name.as_deref()));
@@ -47,6 +49,11 @@ impl<'a> Dependencies<'a> {
     fn extend<'n>(&mut self, kind: &str, names: impl IntoIterator<Item = &'n str>) {
         let namespace = self.namespace;
         self.names.extend(names.into_iter().map(|name| format!("{kind}/{namespace}/{name}")));
+    }
+
+    fn pods(&mut self, pods: &PodSettings) {
+        self.extend("ConfigMap", pods.ca_config_map_ref.iter().map(|reference| reference.name.as_str()));
+        self.extend("Secret", pods.secret_names());
     }
 
     fn topics(&mut self, uses: &BTreeSet<Use>) {
@@ -104,11 +111,16 @@ mod tests {
             steps: [{name: a, validate: {jsonSchema: {configMapRef: {name: schemas, key: a.json}}}}],
             sink: {http: {url: 'https://a.example/',
                 auth: {oauth2: {tokenUrl: 'https://id.example/', clientIdRef: {name: id, key: k}, clientSecretRef: {name: id, key: s}}},
-                tls: {caRef: {name: authority, key: ca.crt}}}}}";
+                tls: {caRef: {name: authority, key: ca.crt}}}},
+            pods: {caConfigMapRef: {name: ca, key: ca.pem}, imagePullSecrets: [{name: pull}],
+                env: [{name: HTTPS_PROXY, secretRef: {name: proxy, key: url}}]}}";
         let expected = [
+            "ConfigMap/shop/ca",
             "ConfigMap/shop/schemas",
             "Secret/shop/authority",
             "Secret/shop/id",
+            "Secret/shop/proxy",
+            "Secret/shop/pull",
             "Topic/shop/dead",
             "Webhook/shop/stripe",
         ];

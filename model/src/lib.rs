@@ -17,6 +17,7 @@ pub mod conditions;
 mod dependencies;
 pub mod integration;
 mod number;
+mod pods;
 mod references;
 pub mod rejection;
 mod schema;

@@ -36,11 +36,14 @@ use crate::{
 /// Runs until SIGTERM or SIGINT; passes that have begun are finished, and the lease is given back. Errors: what keeps it from
 /// starting, and the loss of the lease: then the process has to end, so that nothing of it goes on.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings = read(&arguments)?;
+    let mut settings = read(&arguments)?;
     let kafka_timeout = settings.admin_requests.timeout.get();
     ensure!(kafka_timeout < MARGIN, "adminRequests.timeout is {kafka_timeout:?}; it must be shorter than {MARGIN:?}");
     let config = Config::infer().await.context("cannot tell which Kubernetes cluster to work on")?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    if let Some(policies) = &mut settings.network_policies {
+        policies.operator_namespace.get_or_insert_with(|| namespace.clone());
+    }
     // Another one after each start: a replica does not take its predecessor's lease for its own.
     let identity = format!("{}-{:08x}", arguments.identity, fastrand::u32(..));
     let (leadership, metrics) = (Leadership::default(), Arc::new(Metrics::default().watching(certificates(&settings))));

@@ -18,7 +18,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TopicReference;
+use crate::{LastGood, PodSettings, TopicReference};
 
 pub use auth::{ApiKeyAuth, BasicAuth, BearerAuth, ClientAuthentication, OAuth2, SinkAuth, SinkTls};
 pub use dead_letters::{DeadLetterSettings, HeaderStyle};
@@ -93,6 +93,9 @@ pub struct IntegrationSpec {
     /// The worker's own settings.
     #[serde(default)]
     pub worker: Worker,
+    /// Where its pods run, and what they have beside what Sluice gives them.
+    #[serde(default)]
+    pub pods: PodSettings,
     /// While true, no worker runs and records wait in the source.
     #[serde(default)]
     pub paused: bool,
@@ -152,6 +155,9 @@ pub struct IntegrationStatus {
     /// The generation whose configuration the workers run; older than `observedGeneration` while a bad spec is held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_generation: Option<i64>,
+    /// Where the objects of the last spec are noted that could be carried out: they are kept while a later one cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
     /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SinkHealthy`, and `Reconciling`, `Stalled` or `Paused` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

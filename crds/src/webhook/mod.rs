@@ -24,7 +24,7 @@ pub use verify::{
 };
 pub use version::{Deprecation, Version};
 
-use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplate};
+use crate::{DeadLetters, Duration, LastGood, PodSettings, Receiver, SecretReference, TopicReference, TopicTemplate};
 
 /// An HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -100,6 +100,12 @@ pub struct WebhookSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
+    /// The receiver's own settings.
+    #[serde(default)]
+    pub receiver: Receiver,
+    /// Where its pods run, and what they have beside what Sluice gives them.
+    #[serde(default)]
+    pub pods: PodSettings,
     /// While true, every request is answered 503 with Retry-After, so that senders try again later. Receivers obey within
     /// about 90 s, without a restart.
     #[serde(default)]
@@ -196,6 +202,9 @@ pub struct WebhookStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Where the objects of the last spec are noted that could be carried out: they are kept while a later one cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
     /// `Ready`, `RouteAccepted`, `ReceiverAvailable`, `TopicReady`, `SecretsReady`, `DeduplicationHealthy`, and `Reconciling` or
     /// `Stalled` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

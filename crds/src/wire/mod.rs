@@ -24,6 +24,8 @@ pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
 pub const KAFKA_CREDENTIALS_FOLDER: &str = "/etc/sluice/kafka/credentials";
 /// Folder in which a data plane finds the authorities that sign the brokers' certificates, as `ca.crt`.
 pub const KAFKA_CA_FOLDER: &str = "/etc/sluice/kafka/ca";
+/// Folder in which a data plane finds further authorities that sign the certificates of what it calls.
+pub const AUTHORITIES_FOLDER: &str = "/etc/sluice/authorities";
 /// Key of the configuration in its ConfigMap.
 pub const CONFIG_KEY: &str = "config.json";
 /// Key of what a receiver obeys without a restart in its ConfigMap.

@@ -7,14 +7,16 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use serde_json::{Value, json};
-use sluice_crds::{Reason, Tracing, wire};
+use serde_json::{Map, Value, json};
+use sluice_crds::{PodSettings, Reason, Tracing, Variable, wire};
 
 use super::{Child, ChildKind, Owner, SeenPod, Trouble, trouble};
 use crate::Cluster;
 
 /// The user and group of every container: `nonroot` of the distroless images.
 const NON_ROOT: i64 = 65_532;
+/// Where the authorities of the web are in the images; those of users are read beside them.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs";
 
 /// What is particular about a data plane's Deployment.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct DataPlane<'a> {
     pub tracing: Option<&'a Tracing>,
     /// Port of the endpoint that it serves, beside the status port.
     pub port: Option<u16>,
+    /// What the user said about the pods.
+    pub pods: &'a PodSettings,
     /// CPU and memory, where the user said something about them.
     pub resources: Option<&'a ResourceRequirements>,
     /// `cpu` and `memory` to request, and `memory` as limit, where the user said nothing.
@@ -47,18 +51,24 @@ impl DataPlane<'_> {
     /// The Deployment, named `<owner>-<component>`. It meets the Pod Security Standard `restricted`.
     pub fn deployment(&self, owner: &Owner) -> Child {
         let selector = owner.selector(self.component);
+        let mut metadata = json!({"labels": selector});
+        if let Some(labels) = metadata["labels"].as_object_mut() {
+            labels.extend(self.pods.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
+        }
+        if !self.pods.annotations.is_empty() {
+            metadata["annotations"] = json!(self.pods.annotations);
+        }
+        let mut pod = self.pod();
+        if let Some(pod) = pod.as_object_mut() {
+            pod.extend(self.placement(&json!(selector)));
+        }
         let body = json!({"spec": {
             "replicas": self.replicas,
             "selector": {"matchLabels": selector},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {"metadata": {"labels": selector}, "spec": self.pod()},
+            "template": {"metadata": metadata, "spec": pod},
         }});
-        owner.child(ChildKind::Deployment, self.component, &self.name(owner), body)
-    }
-
-    /// Name of the Deployment.
-    pub fn name(&self, owner: &Owner) -> String {
-        format!("{}-{}", owner.name.name, self.component)
+        owner.child(ChildKind::Deployment, self.component, &owner.data_plane(self.component), body)
     }
 
     fn pod(&self) -> Value {
@@ -103,6 +113,32 @@ impl DataPlane<'_> {
         })
     }
 
+    /// Where pods run, and by whose rights, as the user said; nothing of it where nothing was said. `selector` finds the pods.
+    fn placement(&self, selector: &Value) -> Map<String, Value> {
+        let PodSettings { node_selector, tolerations, affinity, topology_spread_constraints, .. } = self.pods;
+        let constraints = topology_spread_constraints.iter().cloned().map(|mut constraint| {
+            if constraint["labelSelector"].is_null() {
+                constraint["labelSelector"] = json!({"matchLabels": selector});
+            }
+            constraint
+        });
+        let all = [
+            ("nodeSelector", json!(node_selector)),
+            ("tolerations", json!(tolerations)),
+            ("affinity", json!(affinity)),
+            ("topologySpreadConstraints", constraints.collect()),
+            ("priorityClassName", json!(self.pods.priority_class_name)),
+            ("imagePullSecrets", json!(self.pods.image_pull_secrets)),
+            ("serviceAccountName", json!(self.pods.service_account_name)),
+        ];
+        let is_said = |value: &Value| match value {
+            Value::Array(values) => !values.is_empty(),
+            Value::Object(values) => !values.is_empty(),
+            value => !value.is_null(),
+        };
+        all.into_iter().filter(|(_, value)| is_said(value)).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     fn environment(&self) -> Vec<Value> {
         let mut environment = vec![json!({"name": "SLUICE_LOG_FORMAT", "value": "json"})];
         if let Some(Tracing { environment: variables, headers_secret_name }) = self.tracing {
@@ -112,6 +148,11 @@ impl DataPlane<'_> {
                 json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": key}})
             }));
         }
+        if self.pods.ca_config_map_ref.is_some() {
+            let folders = format!("{SYSTEM_AUTHORITIES}:{}", wire::AUTHORITIES_FOLDER);
+            environment.push(json!({"name": "SSL_CERT_DIR", "value": folders}));
+        }
+        environment.extend(self.pods.env.iter().map(variable));
         environment
     }
 
@@ -145,11 +186,27 @@ impl DataPlane<'_> {
             let source = json!({"configMap": {"name": name, "optional": true}});
             volumes.push(volume("kafka-ca", source, wire::KAFKA_CA_FOLDER));
         }
+        if let Some(reference) = &self.pods.ca_config_map_ref {
+            // Not optional: what is called cannot be trusted without, and Kubernetes says what is missing.
+            let items = json!([{"key": reference.key, "path": "ca.crt"}]);
+            let source = json!({"configMap": {"name": reference.name, "items": items}});
+            volumes.push(volume("authorities", source, wire::AUTHORITIES_FOLDER));
+        }
         for (index, name) in self.secrets.iter().enumerate() {
             let source = json!({"secret": {"secretName": name, "optional": true}});
             volumes.push(volume(&format!("secret-{index}"), source, &format!("{}/{name}", wire::SECRETS_FOLDER)));
         }
         volumes
+    }
+}
+
+fn variable(variable: &Variable) -> Value {
+    let Variable { name, value, secret_ref } = variable;
+    match secret_ref {
+        Some(secret) => {
+            json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}})
+        }
+        None => json!({"name": name, "value": value}),
     }
 }
 
@@ -203,30 +260,77 @@ mod tests {
 
     use super::*;
 
+    /// The template of a receiver, where this is added to the configuration and said about its pods.
+    fn template(more: &str, pods: &str) -> Value {
+        let settings =
+            format!("{{clusters: {{default: {{bootstrapServers: [k]}}}}, images: {{receiver: r, worker: w}}{more}}}");
+        let settings: Settings = serde_saphyr::from_str(&settings).unwrap();
+        let name = NamespacedName { namespace: "shop".into(), name: "github".into() };
+        let owner = Owner { kind: "Webhook", name, uid: "u".into(), generation: 1 };
+        let data_plane = DataPlane {
+            component: "receiver",
+            image: &settings.images.receiver,
+            replicas: 1,
+            config_map: "config",
+            controls: None,
+            cluster: &Cluster::find(&settings, "default", "").unwrap(),
+            secrets: Vec::new(),
+            tracing: settings.tracing.as_ref(),
+            port: None,
+            pods: &serde_saphyr::from_str(pods).unwrap(),
+            resources: None,
+            default_resources: ("10m", "16Mi", "128Mi"),
+        };
+        data_plane.deployment(&owner).manifest["spec"]["template"].clone()
+    }
+
+    #[test]
+    fn what_is_said_about_pods_stands_beside_what_sluice_says() {
+        let labels = json!({"app.kubernetes.io/name": "sluice-receiver", "sluice.dev/webhook": "github"});
+        let plain = template("", "{}");
+        assert_eq!(plain["metadata"], json!({"labels": labels}));
+        let pods = "{labels: {team: shop}, annotations: {a: b}, nodeSelector: {disk: ssd}, tolerations: [{operator: Exists}], \
+                    affinity: {podAffinity: {}}, priorityClassName: high, imagePullSecrets: [{name: pull}], \
+                    serviceAccountName: shop, caConfigMapRef: {name: ca, key: own.pem}, topologySpreadConstraints: \
+                    [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}], \
+                    env: [{name: HTTPS_PROXY, secretRef: {name: proxy, key: url}}, {name: NO_PROXY, value: .svc}]}";
+        let found = template("", pods);
+        let mut all = labels.clone();
+        all["team"] = json!("shop");
+        assert_eq!(found["metadata"], json!({"labels": all, "annotations": {"a": "b"}}));
+        let mut expected = plain["spec"].clone();
+        let constraint = json!({
+            "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": labels},
+        });
+        for (name, value) in [
+            ("nodeSelector", json!({"disk": "ssd"})),
+            ("tolerations", json!([{"operator": "Exists"}])),
+            ("affinity", json!({"podAffinity": {}})),
+            ("topologySpreadConstraints", json!([constraint])),
+            ("priorityClassName", json!("high")),
+            ("imagePullSecrets", json!([{"name": "pull"}])),
+            ("serviceAccountName", json!("shop")),
+        ] {
+            expected[name] = value;
+        }
+        let secret = json!({"secretKeyRef": {"name": "proxy", "key": "url"}});
+        expected["containers"][0]["env"] = json!([
+            {"name": "SLUICE_LOG_FORMAT", "value": "json"},
+            {"name": "SSL_CERT_DIR", "value": "/etc/ssl/certs:/etc/sluice/authorities"},
+            {"name": "HTTPS_PROXY", "valueFrom": secret},
+            {"name": "NO_PROXY", "value": ".svc"},
+        ]);
+        let source = json!({"name": "ca", "items": [{"key": "own.pem", "path": "ca.crt"}]});
+        let mount = json!({"name": "authorities", "mountPath": "/etc/sluice/authorities", "readOnly": true});
+        let push = |list: &mut Value, element| list.as_array_mut().unwrap().push(element);
+        push(&mut expected["volumes"], json!({"name": "authorities", "configMap": source}));
+        push(&mut expected["containers"][0]["volumeMounts"], mount);
+        assert_eq!(found["spec"], expected);
+    }
+
     #[test]
     fn a_data_plane_traces_by_the_variables_of_the_configuration() {
-        let environment = |more: &str| {
-            let settings = format!(
-                "{{clusters: {{default: {{bootstrapServers: [k]}}}}, images: {{receiver: r, worker: w}}{more}}}"
-            );
-            let settings: Settings = serde_saphyr::from_str(&settings).unwrap();
-            let name = NamespacedName { namespace: "shop".into(), name: "github".into() };
-            let owner = Owner { kind: "Webhook", name, uid: "u".into(), generation: 1 };
-            let data_plane = DataPlane {
-                component: "receiver",
-                image: &settings.images.receiver,
-                replicas: 1,
-                config_map: "config",
-                controls: None,
-                cluster: &Cluster::find(&settings, "default", "").unwrap(),
-                secrets: Vec::new(),
-                tracing: settings.tracing.as_ref(),
-                port: None,
-                resources: None,
-                default_resources: ("10m", "16Mi", "128Mi"),
-            };
-            data_plane.deployment(&owner).manifest["spec"]["template"]["spec"]["containers"][0]["env"].clone()
-        };
+        let environment = |more: &str| template(more, "{}")["spec"]["containers"][0]["env"].clone();
         let log = json!({"name": "SLUICE_LOG_FORMAT", "value": "json"});
         assert_eq!(environment(""), json!([log]));
         let tracing = ", tracing: {environment: {OTEL_TRACES_SAMPLER_ARG: '0.1', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c:4318'}, headersSecretName: otlp}";

@@ -2,16 +2,22 @@
 
 mod deployment;
 mod difference;
+mod disruption;
+mod network;
+mod note;
 mod plan;
 mod trouble;
 
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::{NamespacedName, TopicTemplate};
 
 pub use deployment::{Availability, DataPlane, availability};
 pub use difference::{Difference, differences};
+pub use note::{NOTE_ANNOTATION, last_good};
+pub(crate) use note::{noted, recalled, with_replicas};
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 
@@ -21,7 +27,7 @@ pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
 /// The kinds of objects that Sluice makes. RBAC grants exactly these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ChildKind {
     /// A Topic of Sluice.
     Topic,
@@ -37,6 +43,10 @@ pub enum ChildKind {
     Ingress,
     /// What Kong does with the requests of a route.
     KongPlugin,
+    /// How many pods may be put out at a time.
+    PodDisruptionBudget,
+    /// Who may call pods, and whom they may.
+    NetworkPolicy,
 }
 
 impl ChildKind {
@@ -50,12 +60,14 @@ impl ChildKind {
             Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
             Self::Ingress => ("networking.k8s.io/v1", "Ingress"),
             Self::KongPlugin => ("configuration.konghq.com/v1", "KongPlugin"),
+            Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
+            Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
         }
     }
 }
 
 /// An object that should exist.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Child {
     /// Its kind.
     pub kind: ChildKind,

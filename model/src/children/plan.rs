@@ -1,6 +1,8 @@
 //! Compares the objects that should exist with those that do.
 
-use super::{Child, ChildKind, Difference, Live, Owner, differences, find};
+use serde_json::Value;
+
+use super::{Child, ChildKind, Difference, Live, NOTE_ANNOTATION, Owner, differences, find, short_hash};
 
 /// Everything that the operator can do to the objects that it owns.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,25 +63,24 @@ const KEPT_CONFIGURATIONS: usize = 3;
 
 /// What turns `live` into `desired`. In a world where the plan was applied nothing is left to change.
 pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
-    let mut plan = Plan::default();
+    let (mut plan, mut notes) = (Plan::default(), Vec::new());
     for child in desired {
         match find(live, child.kind, &child.name) {
             None => plan.changes.push(Change::Create(child.clone())),
             Some(object) if !object.is_owned_by(owner) => {
                 plan.withheld.push(Withheld { kind: child.kind, name: child.name.clone() });
             }
+            Some(object) if child.manifest["immutable"] == true => notes.extend(update_note(child, object)),
             Some(object) => plan.changes.extend(update(child, object)),
         }
     }
     plan.changes.extend(leftovers(owner, desired, live));
+    // A note is of objects that are there: where one of them is refused, that of the spec before stays.
+    plan.changes.extend(notes);
     plan
 }
 
 fn update(child: &Child, live: &Live) -> Option<Change> {
-    // What is immutable is named by its content: the one that exists is the one that is wanted.
-    if child.manifest["immutable"] == true {
-        return None;
-    }
     let differences = differences(&child.manifest, &live.object);
     (!differences.is_empty()).then(|| Change::Update {
         child: child.clone(),
@@ -87,6 +88,23 @@ fn update(child: &Child, live: &Live) -> Option<Change> {
         resource_version: live.metadata("resourceVersion").to_owned(),
         differences,
     })
+}
+
+/// What is immutable is named by its content: the one that exists is the one that is wanted, but for what is noted on it.
+fn update_note(child: &Child, live: &Live) -> Option<Change> {
+    let note = |object: &Value| object["metadata"]["annotations"][NOTE_ANNOTATION].as_str().map(str::to_owned);
+    let (wanted, there) = (note(&child.manifest)?, note(&live.object));
+    if there.as_ref() == Some(&wanted) {
+        return None;
+    }
+    let mut child = child.clone();
+    // The generation of the first spec that had this configuration stays.
+    child.manifest["data"] = live.object["data"].clone();
+    let short = |note: String| format!("note {}", short_hash(note.as_bytes()));
+    let path = format!("metadata.annotations.{NOTE_ANNOTATION}");
+    let differences = vec![Difference { path, from: there.map(short), to: short(wanted) }];
+    let [uid, resource_version] = ["uid", "resourceVersion"].map(|key| live.metadata(key).to_owned());
+    Some(Change::Update { child, uid, resource_version, differences })
 }
 
 /// Of the objects that are ours and no longer wanted: all but the newest configurations.
@@ -111,7 +129,7 @@ fn delete(object: &Live) -> Change {
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
-    use serde_json::{Value, json};
+    use serde_json::json;
     use sluice_crds::NamespacedName;
 
     use super::*;

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use sluice_crds::{Settings, wire};
+use sluice_crds::{Scaling, Settings, wire};
 
-use super::{COMPONENT, DeadLetterTopic, Flow};
+use super::{COMPONENT, DeadLetterTopic, Flow, Subject};
 use crate::{
-    children::{Child, DataPlane, Owner},
+    children::{Child, DataPlane, Owner, noted},
     secrets,
 };
 
-/// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
+/// The dead-letter Topic where it is the Integration's own, the configuration, the worker, how many workers may be put out at a time, and who may
+/// call them.
 pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
     let configuration = flow.owner.configuration(COMPONENT, &configuration(flow));
     let worker = DataPlane {
@@ -23,16 +24,25 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         tracing: settings.tracing.as_ref(),
         port: None,
+        pods: &flow.pods,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),
     };
     let worker = worker.deployment(&flow.owner);
-    own_topic(flow).into_iter().chain([configuration, worker]).collect()
+    let budget = flow.owner.disruption_budget(COMPONENT, most_workers(flow.scaling, flow.replicas));
+    let network = flow.owner.network_policy(COMPONENT, None, settings);
+    let children = own_topic(flow).into_iter().chain([configuration, worker]).chain(budget).chain(network);
+    noted(children.collect(), &Subject::of(flow))
+}
+
+/// Workers that there are to be at most.
+pub(super) fn most_workers(scaling: Option<Scaling>, replicas: i32) -> i32 {
+    scaling.map_or(replicas, |scaling| scaling.max_replicas)
 }
 
 /// Name of the worker's Deployment.
 pub fn worker_name(owner: &Owner) -> String {
-    format!("{}-{COMPONENT}", owner.name.name)
+    owner.data_plane(COMPONENT)
 }
 
 /// Name of the Topic that the Integration owns for its dead letters.

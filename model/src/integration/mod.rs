@@ -2,12 +2,14 @@
 
 mod auth;
 mod desire;
+mod held;
 mod history;
 mod measure;
 mod report;
 mod scaling;
 mod sink;
 mod steps;
+mod subject;
 mod validate;
 mod work;
 
@@ -15,14 +17,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, Scaling, StartFrom, Topic, TopicTemplate, Webhook, wire,
+    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic, TopicTemplate,
+    Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
+pub use held::Held;
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
 pub use scaling::{Needs, needed};
+pub use subject::Subject;
 pub use validate::validate;
 pub use work::{Shown, Sink, Work, with_work};
 
@@ -79,6 +84,8 @@ pub struct Flow {
     pub scaling: Option<Scaling>,
     /// Whether it is paused.
     pub paused: bool,
+    /// What is said about the workers' pods.
+    pub pods: PodSettings,
     /// CPU and memory of a worker.
     pub resources: Option<ResourceRequirements>,
     /// How much a worker logs.

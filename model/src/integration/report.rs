@@ -1,20 +1,31 @@
 //! Writes down what was observed of an Integration.
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{ConditionType, Integration, IntegrationStatus, Reason, Topic};
+use sluice_crds::{ConditionType, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
 
-use super::{COMPONENT, DeadLetterTopic, Flow, desire::own_dead_letters, worker_name};
+use super::{COMPONENT, DeadLetterTopic, Flow, Held, desire::own_dead_letters, worker_name};
 use crate::{
     Conditions, Rejection,
-    children::{self, Availability, ChildKind, Live, Plan, SeenPod},
+    children::{self, Availability, ChildKind, Live, Owner, Plan, SeenPod},
     dependencies, references, rejection,
 };
 
 /// What a pass came to.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// The Integration cannot be carried out, or not yet. What runs keeps running.
+    /// The Integration cannot be carried out, or not yet, and nothing is known of a spec that could. What runs keeps running.
     Rejected(&'a [Rejection]),
+    /// The Integration cannot be carried out, or not yet; what followed from the last spec that could was kept.
+    Held {
+        /// Why.
+        rejections: &'a [Rejection],
+        /// What was kept.
+        held: &'a Held,
+        /// The objects that existed before.
+        live: &'a [Live],
+        /// The workers' pods; none are needed where every one is available.
+        pods: &'a [SeenPod],
+    },
     /// The Integration was compared with what exists; the plan's changes, if it has any, were applied after that.
     Planned {
         /// What should run.
@@ -25,6 +36,8 @@ pub enum Outcome<'a> {
         pods: &'a [SeenPod],
         /// What had to change.
         plan: &'a Plan,
+        /// Where the objects are noted.
+        last_good: Option<LastGood>,
     },
     /// The world did not let the pass finish.
     Failed {
@@ -48,31 +61,52 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
     let status = match outcome {
         Outcome::Rejected(rejections) => {
             rejected(&mut conditions, rejections);
+            conditions.keep(ConditionType::WorkersAvailable);
             status
+        }
+        Outcome::Held { rejections, held, live, pods } => {
+            rejected(&mut conditions, rejections);
+            let workers = children::find_availability(live, &worker_name(&held.owner), pods, now);
+            available(&mut conditions, workers.as_ref());
+            paused(&mut conditions, held.paused);
+            running(status, &held.owner, (held.scaling, held.replicas), workers.as_ref())
         }
         Outcome::Failed { reason, message } => {
             failed(&mut conditions, *reason, message);
             status
         }
-        Outcome::Planned { flow, live, pods, plan } => {
+        Outcome::Planned { flow, live, pods, plan, last_good } => {
             let workers = children::find_availability(live, &worker_name(&flow.owner), pods, now);
             planned(&mut conditions, flow, &Seen { live, plan, workers: workers.as_ref() });
             let active = workers.as_ref().filter(|workers| workers.complete && plan.changes.is_empty());
             IntegrationStatus {
                 active_generation: active.map_or(previous.active_generation, |_| generation),
+                last_good: last_good.clone(),
                 source: Some(flow.source_title()),
                 sink: Some(flow.sink_title()),
-                wanted_replicas: flow.scaling.map(|_| flow.replicas),
-                replicas: workers.as_ref().map(|workers| workers.replicas),
-                ready_replicas: workers.as_ref().map(|workers| workers.ready),
-                selector: Some(flow.owner.selector_text(COMPONENT)),
-                ..status
+                ..running(status, &flow.owner, (flow.scaling, flow.replicas), workers.as_ref())
             }
         }
     };
     // Workers tell of it, not a pass.
     conditions.keep(ConditionType::SinkHealthy);
     IntegrationStatus { conditions: conditions.finish(), ..status }
+}
+
+/// The status with how many workers there are, and how many `scaling` wants.
+fn running(
+    status: IntegrationStatus,
+    owner: &Owner,
+    (scaling, wanted): (Option<Scaling>, i32),
+    workers: Option<&Availability>,
+) -> IntegrationStatus {
+    IntegrationStatus {
+        wanted_replicas: scaling.map(|_| wanted),
+        replicas: workers.map(|workers| workers.replicas),
+        ready_replicas: workers.map(|workers| workers.ready),
+        selector: Some(owner.selector_text(COMPONENT)),
+        ..status
+    }
 }
 
 fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
@@ -93,7 +127,6 @@ fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
         }
         None => conditions.keep(ConditionType::DependenciesReady),
     }
-    conditions.keep(ConditionType::WorkersAvailable);
 }
 
 fn failed(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
@@ -128,17 +161,27 @@ fn planned(conditions: &mut Conditions<'_>, flow: &Flow, seen: &Seen<'_>) {
         Some(first) => conditions.no(ConditionType::DependenciesReady, first.reason, rejection::summary(&waiting)),
         None => conditions.yes(ConditionType::DependenciesReady, Reason::Satisfied, ""),
     }
-    match seen.workers {
+    available(conditions, seen.workers);
+    paused(conditions, flow.paused);
+}
+
+fn available(conditions: &mut Conditions<'_>, workers: Option<&Availability>) {
+    match workers {
         Some(workers) if workers.complete => {
             conditions.yes(ConditionType::WorkersAvailable, Reason::Satisfied, &workers.message);
         }
         Some(workers) => conditions.no(ConditionType::WorkersAvailable, workers.reason, &workers.message),
         None => conditions.no(ConditionType::WorkersAvailable, Reason::Progressing, "no worker exists yet"),
     }
-    if flow.paused {
-        conditions.yes(ConditionType::Paused, Reason::Paused, "spec.paused is true; records wait in the source");
+}
+
+fn paused(conditions: &mut Conditions<'_>, paused: bool) {
+    if paused {
+        conditions.yes(ConditionType::Paused, Reason::Paused, PAUSED);
     }
 }
+
+const PAUSED: &str = "spec.paused is true; records wait in the source";
 
 fn verdict(flow: &Flow, seen: &Seen<'_>, waiting: &[Rejection]) -> (bool, Reason, String) {
     if let Some(conflict) = seen.plan.withheld.first() {
@@ -153,7 +196,7 @@ fn verdict(flow: &Flow, seen: &Seen<'_>, waiting: &[Rejection]) -> (bool, Reason
     match seen.workers {
         Some(workers) if !workers.complete => (false, workers.reason, format!("workers: {}", workers.message)),
         None => (false, Reason::Progressing, "no worker exists yet".to_owned()),
-        Some(_) if flow.paused => (true, Reason::Paused, "spec.paused is true; records wait in the source".to_owned()),
+        Some(_) if flow.paused => (true, Reason::Paused, PAUSED.to_owned()),
         Some(workers) => (true, Reason::Running, format!("workers: {}", workers.message)),
     }
 }

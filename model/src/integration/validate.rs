@@ -1,14 +1,14 @@
 //! Judges an Integration and what it refers to.
 
 use sluice_crds::{
-    Decode, Delivery, Duration, Guarantee, Integration, IntegrationSpec, NamespacedName, Settings, Size, Topic,
+    Decode, Delivery, Duration, Guarantee, Integration, IntegrationSpec, NamespacedName, Scaling, Settings, Size, Topic,
 };
 
 use super::{DeadLetterTopic, Flow, References, sink, steps::steps};
 use crate::{
     Cluster, Rejection,
     children::Owner,
-    references,
+    pods, references,
     tenancy::{self, Named},
 };
 
@@ -24,6 +24,7 @@ pub fn validate(
     rejections.extend(outside_tenancy(integration, settings));
     let sink = sink::sink(integration, references, source.as_ref(), settings);
     let sink = sink.map_err(|found| rejections.extend(found)).ok();
+    rejections.extend(pods::complaints(&spec.pods));
     rejections.extend(bad_circuit(spec));
     rejections.extend(not_for_this_sink(spec));
     let decode = decode(spec).map_err(|found| rejections.push(found)).ok();
@@ -50,15 +51,16 @@ pub fn validate(
         dead_letters,
         dead_letter_headers: spec.dead_letters.header_style,
         replicas: replicas(integration),
-        scaling: spec.scaling.filter(|_| !spec.paused),
+        scaling: scaling(spec),
         paused: spec.paused,
+        pods: spec.pods.clone(),
         resources: spec.worker.resources.clone(),
         log_level: spec.worker.log_level,
         waiting_for: waiting_for(spec, references),
     })
 }
 
-fn owner(integration: &Integration) -> Owner {
+pub(super) fn owner(integration: &Integration) -> Owner {
     let metadata = &integration.metadata;
     let [namespace, name, uid] =
         [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.clone().unwrap_or_default());
@@ -73,7 +75,7 @@ pub(super) struct Source {
 }
 
 /// With `scaling` it is what the last pass ran: how many are needed is known only after the broker was asked.
-fn replicas(integration: &Integration) -> i32 {
+pub(super) fn replicas(integration: &Integration) -> i32 {
     let spec = &integration.spec;
     match spec.scaling {
         _ if spec.paused => 0,
@@ -83,6 +85,11 @@ fn replicas(integration: &Integration) -> i32 {
             before.unwrap_or(1).clamp(scaling.min_replicas, scaling.max_replicas)
         }
     }
+}
+
+/// How the number of workers follows the lag; not at all while it is paused.
+pub(super) fn scaling(spec: &IntegrationSpec) -> Option<Scaling> {
+    spec.scaling.filter(|_| !spec.paused)
 }
 
 fn source(integration: &Integration, references: &References, settings: &Settings) -> Result<Source, Rejection> {

@@ -5,15 +5,16 @@ use sluice_crds::{Settings, Size, TopicTemplate, wire};
 
 use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
 use crate::{
-    children::{Child, ChildKind, DataPlane, Owner},
+    children::{Child, ChildKind, DataPlane, Owner, noted},
     secrets,
 };
 
-/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route.
+/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route,
+/// how many receivers may be put out at a time, and who may call them.
 pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
-    let controls = controls(endpoint);
+    let controls = controls(owner, endpoint.replicas, endpoint.paused);
     let receiver = DataPlane {
         component: COMPONENT,
         image: &settings.images.receiver,
@@ -24,18 +25,21 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
         secrets: secrets(endpoint),
         tracing: settings.tracing.as_ref(),
         port: Some(wire::RECEIVER_PORT),
-        resources: None,
+        pods: &endpoint.pods,
+        resources: endpoint.resources.as_ref(),
         default_resources: ("50m", "32Mi", "128Mi"),
     };
     let receiver = receiver.deployment(owner);
     let others = [configuration, controls, receiver, service(endpoint)];
     let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
-    own_topics(endpoint).chain(others).chain(route).collect()
+    let budget = owner.disruption_budget(COMPONENT, endpoint.replicas);
+    let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
+    noted(own_topics(endpoint).chain(others).chain(route).chain(budget).chain(network).collect(), &())
 }
 
 /// Name of the receiver's Deployment, Service and route.
 pub fn receiver_name(owner: &Owner) -> String {
-    format!("{}-{COMPONENT}", owner.name.name)
+    owner.data_plane(COMPONENT)
 }
 
 /// The Topics that are the Webhook's own.
@@ -95,13 +99,12 @@ fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
 }
 
 /// What is not worth a rollout stands in a ConfigMap that changes in place.
-fn controls(endpoint: &Endpoint) -> Child {
-    let replicas = u32::try_from(endpoint.replicas).unwrap_or(1);
-    let controls = wire::ReceiverControls { paused: endpoint.paused, replicas };
+pub(super) fn controls(owner: &Owner, replicas: i32, paused: bool) -> Child {
+    let controls = wire::ReceiverControls { paused, replicas: u32::try_from(replicas).unwrap_or(1) };
     let controls = serde_json::to_string(&controls).expect("controls are plain data");
-    let name = format!("{}-controls", receiver_name(&endpoint.owner));
+    let name = format!("{}-controls", receiver_name(owner));
     let body = json!({"data": {wire::CONTROLS_KEY: controls}});
-    endpoint.owner.child(ChildKind::ConfigMap, COMPONENT, &name, body)
+    owner.child(ChildKind::ConfigMap, COMPONENT, &name, body)
 }
 
 /// The Secrets that the receiver needs, each once.

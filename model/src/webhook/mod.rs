@@ -3,6 +3,7 @@
 mod claim;
 mod contract;
 mod desire;
+mod held;
 mod kong;
 mod report;
 mod route;
@@ -13,12 +14,15 @@ mod verify;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire,
+    Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, PodSettings, Topic, TopicTemplate,
+    wire,
 };
 
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
+pub use held::Held;
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{plugins_of, route_kinds};
@@ -93,6 +97,10 @@ pub struct Endpoint {
     pub patience: Duration,
     /// Receivers to run.
     pub replicas: i32,
+    /// What is said about their pods.
+    pub pods: PodSettings,
+    /// CPU and memory of a receiver.
+    pub resources: Option<ResourceRequirements>,
     /// Which addresses its receivers may call.
     pub outgoing: OutgoingCalls,
     /// Whether every request is answered 503.

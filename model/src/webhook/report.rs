@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
-use sluice_crds::{ConditionType, Ingress, ParentReference, Reason, Topic, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, Ingress, LastGood, ParentReference, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
-    Endpoint, Entry, Found, Listener, Shown, WrittenTopic, receiver_name,
+    Endpoint, Entry, Found, Held, Listener, Shown, WrittenTopic, receiver_name,
     url::{ingress_url, no_listener, url},
 };
 use crate::{
@@ -38,13 +38,28 @@ pub struct Seen<'a> {
     pub unknown_kind: Option<ChildKind>,
     /// What the receivers said about themselves, where they were asked.
     pub traffic: Option<&'a Shown>,
+    /// Where the objects are noted.
+    pub last_good: Option<LastGood>,
 }
 
 /// What a pass came to.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// The Webhook cannot be carried out, or not yet. What runs keeps running.
+    /// The Webhook cannot be carried out, or not yet, and nothing is known of a spec that could. What runs keeps running.
     Rejected(&'a [Rejection]),
+    /// The Webhook cannot be carried out, or not yet; what followed from the last spec that could was kept.
+    Held {
+        /// Why.
+        rejections: &'a [Rejection],
+        /// What was kept.
+        held: &'a Held,
+        /// The objects that existed before.
+        live: &'a [Live],
+        /// The receivers' pods; none are needed where every one is available.
+        pods: &'a [SeenPod],
+        /// What the receivers said about themselves, where they were asked.
+        traffic: Option<&'a Shown>,
+    },
     /// The Webhook was compared with what exists; the plan's changes, if it has any, were applied after that.
     Planned(&'a Endpoint, Seen<'a>),
     /// The world did not let the pass finish.
@@ -75,12 +90,20 @@ pub fn report(
     let status = match outcome {
         Outcome::Rejected(rejections) => {
             rejected(&mut conditions, rejections);
+            conditions.keep(ConditionType::ReceiverAvailable);
             status
+        }
+        Outcome::Held { rejections, held, live, pods, traffic } => {
+            rejected(&mut conditions, rejections);
+            let receivers = children::find_availability(live, &receiver_name(&held.owner), pods, now);
+            receiver(receivers.as_ref()).tell(&mut conditions);
+            running(counted(status, *traffic), receivers.as_ref())
         }
         Outcome::Failed { reason, message } => {
             conditions.no(ConditionType::Ready, *reason, message);
             conditions.yes(ConditionType::Reconciling, *reason, message);
             keep_parts(&mut conditions);
+            conditions.keep(ConditionType::ReceiverAvailable);
             status
         }
         Outcome::Planned(endpoint, seen) => {
@@ -92,13 +115,21 @@ pub fn report(
                     Entry::Ingress(ingress) => ingress_url(endpoint, ingress, ingress_address(endpoint, seen.live)),
                 },
                 topic: Some(endpoint.kafka_topic()),
-                replicas: receivers.as_ref().map(|receivers| receivers.replicas),
-                ready_replicas: receivers.as_ref().map(|receivers| receivers.ready),
-                ..counted(status, seen.traffic)
+                last_good: seen.last_good.clone(),
+                ..running(counted(status, seen.traffic), receivers.as_ref())
             }
         }
     };
     WebhookStatus { conditions: conditions.finish(), ..status }
+}
+
+/// The status with how many receivers there are.
+fn running(status: WebhookStatus, receivers: Option<&Availability>) -> WebhookStatus {
+    WebhookStatus {
+        replicas: receivers.map(|receivers| receivers.replicas),
+        ready_replicas: receivers.map(|receivers| receivers.ready),
+        ..status
+    }
 }
 
 /// The status with the receivers' numbers; without any it keeps those that it has.
@@ -128,10 +159,10 @@ fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
     keep_parts(conditions);
 }
 
+/// Of the parts all but the receivers.
 fn keep_parts(conditions: &mut Conditions<'_>) {
     for kept in [
         ConditionType::RouteAccepted,
-        ConditionType::ReceiverAvailable,
         ConditionType::TopicReady,
         ConditionType::SecretsReady,
         ConditionType::DeduplicationHealthy,
@@ -156,6 +187,15 @@ impl Part {
     fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, works: false, reason, message: message.into() }
     }
+
+    fn tell(self, conditions: &mut Conditions<'_>) {
+        let Self { kind, works, reason, message } = self;
+        if works {
+            conditions.yes(kind, reason, message);
+        } else {
+            conditions.no(kind, reason, message);
+        }
+    }
 }
 
 fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>, receivers: Option<&Availability>) {
@@ -175,14 +215,8 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
     if secrets.is_none() {
         conditions.keep(ConditionType::SecretsReady);
     }
-    for Part { kind, works, reason, message } in
-        parts.into_iter().chain(secrets).chain([deduplication(endpoint, found)])
-    {
-        if works {
-            conditions.yes(kind, reason, message);
-        } else {
-            conditions.no(kind, reason, message);
-        }
+    for part in parts.into_iter().chain(secrets).chain([deduplication(endpoint, found)]) {
+        part.tell(conditions);
     }
 }
 
@@ -436,6 +470,7 @@ mod tests {
             missing_gateways: &[],
             unknown_kind: None,
             traffic: shown.as_ref(),
+            last_good: None,
         };
         let now = Timestamp::from_second(1).unwrap();
         let status = report(&webhook, None, &Outcome::Planned(&endpoint, seen), now);

@@ -12,7 +12,7 @@ use super::{
     kong::plugins,
     verify::verification,
 };
-use crate::{Cluster, Rejection, address, children::Owner, references, secrets::file};
+use crate::{Cluster, Rejection, address, children::Owner, pods, references, secrets::file};
 
 /// What should be served, or all that is wrong with the Webhook.
 pub fn validate(webhook: &Webhook, references: &References, settings: &Settings) -> Result<Endpoint, Vec<Rejection>> {
@@ -27,6 +27,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
     let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
+    rejections.extend(pods::complaints(&spec.pods));
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     rejections.extend(bad_window(spec.deduplicate.window));
@@ -58,12 +59,14 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         respond: spec.respond.status,
         patience: spec.patience,
         replicas: spec.replicas,
+        pods: spec.pods.clone(),
+        resources: spec.receiver.resources.clone(),
         outgoing: settings.outgoing.clone(),
         paused: spec.paused,
     })
 }
 
-fn owner(webhook: &Webhook) -> Owner {
+pub(super) fn owner(webhook: &Webhook) -> Owner {
     let metadata = &webhook.metadata;
     let [namespace, name, uid] =
         [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.clone().unwrap_or_default());

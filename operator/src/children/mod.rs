@@ -3,6 +3,7 @@
 mod apply;
 mod observe;
 mod pods;
+mod remembered;
 
 use kube::{
     Api, Client,
@@ -13,6 +14,7 @@ use sluice_model::children::ChildKind;
 pub use apply::apply;
 pub use observe::{Existence, get, observe};
 pub use pods::{Pods, hear, list_pods};
+pub use remembered::remembered;
 
 /// The name by which the API server knows what is ours in an object.
 pub const FIELD_MANAGER: &str = "sluice";
@@ -44,5 +46,7 @@ const fn plural(kind: ChildKind) -> &'static str {
         ChildKind::HttpRoute => "httproutes",
         ChildKind::Ingress => "ingresses",
         ChildKind::KongPlugin => "kongplugins",
+        ChildKind::PodDisruptionBudget => "poddisruptionbudgets",
+        ChildKind::NetworkPolicy => "networkpolicies",
     }
 }

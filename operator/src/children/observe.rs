@@ -42,10 +42,17 @@ pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) 
     }
 }
 
-/// Reads what exists under the names of `desired`, and what else carries the owner's labels and may be left over.
+/// Kinds of which an owner has at most one for a component, named like its Deployment.
+const AT_MOST_ONE: [ChildKind; 2] = [ChildKind::PodDisruptionBudget, ChildKind::NetworkPolicy];
+
+/// Reads what exists under the names of `desired`, and what else is or may be the owner's and may be left over.
 pub async fn observe(client: &Client, owner: &Owner, component: &str, desired: &[Child]) -> Result<Vec<Live>, Error> {
     let namespace = &owner.name.namespace;
-    let wanted = try_join_all(desired.iter().map(|child| get(client, child.kind, namespace, &child.name)));
+    let name = owner.data_plane(component);
+    let is_desired = |kind| desired.iter().any(|child| child.kind == kind);
+    let others = AT_MOST_ONE.into_iter().filter(|kind| !is_desired(*kind)).map(|kind| (kind, name.as_str()));
+    let names = desired.iter().map(|child| (child.kind, child.name.as_str())).chain(others);
+    let wanted = try_join_all(names.map(|(kind, name)| get(client, kind, namespace, name)));
     let labelled = try_join_all(
         [ChildKind::ConfigMap, ChildKind::Topic]
             .map(|kind| list(client, kind, namespace, owner.selector_text(component))),

@@ -7,10 +7,12 @@ mod work;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::ResourceExt;
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_model::{
-    children::{ChildKind, find, look_again, plan},
-    integration::{COMPONENT, Outcome, Work, desire, report, validate, worker_name},
+    Rejection,
+    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    integration::{COMPONENT, Flow, Held, Outcome, Subject, Work, desire, report, validate, worker_name},
 };
 
 use self::{begin::begin, resolve::resolve};
@@ -47,33 +49,85 @@ impl Kind for Integration {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<IntegrationStatus>, Error> {
-        let now = Timestamp::now();
-        let next = Next::Within(LOOK_AGAIN);
         let references = resolve(&context.client, self).await?;
-        let mut flow = match validate(self, &references, &context.settings) {
-            Ok(flow) => flow,
-            Err(rejections) => {
-                return Ok(Pass { status: report(self, &Outcome::Rejected(&rejections), now), next });
-            }
-        };
-        flow.replicas = context.measurements.follow(&flow);
-        let desired = desire(&flow, &context.settings);
-        let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
-        begin(context, &flow, &live, now).await?;
-        let plan = plan(&flow.owner, &desired, &live);
-        children::apply(&context.client, &flow.owner.name.namespace, &plan).await?;
-        let deployment = find(&live, ChildKind::Deployment, &worker_name(&flow.owner));
-        let Pods { addresses, troubled } =
-            children::list_pods(&context.client, &flow.owner, COMPONENT, deployment).await?;
-        let resume = || Work::resume(&self.status.clone().unwrap_or_default(), now);
-        context.work.follow(&flow.owner.name, addresses, resume, |_| ());
-        let pods = children::hear(&context.asker, troubled).await;
-        let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan };
-        Ok(Pass { status: report(self, &outcome, now), next })
+        match validate(self, &references, &context.settings) {
+            Ok(flow) => carry_out(self, context, flow).await,
+            Err(rejections) => hold(self, context, &rejections).await,
+        }
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> IntegrationStatus {
         report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+async fn carry_out(
+    integration: &Integration,
+    context: &Context,
+    mut flow: Flow,
+) -> Result<Pass<IntegrationStatus>, Error> {
+    let now = Timestamp::now();
+    let Flow { owner, scaling, replicas, .. } = &flow;
+    flow.replicas = context.measurements.follow(&owner.name, Subject::of(&flow), *scaling, *replicas);
+    let desired = desire(&flow, &context.settings);
+    let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
+    begin(context, &flow, &live, now).await?;
+    let Kept { live, plan, pods } = keep(integration, context, &flow.owner, &desired, live).await?;
+    let outcome =
+        Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, last_good: last_good(&desired) };
+    Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
+}
+
+/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
+async fn hold(
+    integration: &Integration,
+    context: &Context,
+    rejections: &[Rejection],
+) -> Result<Pass<IntegrationStatus>, Error> {
+    let now = Timestamp::now();
+    let known = integration.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let namespace = integration.namespace().unwrap_or_default();
+    let configuration = children::remembered(&context.client, &namespace, known).await?;
+    let Some(mut held) = configuration.and_then(|found| Held::recall(integration, &found)) else {
+        return Ok(Pass {
+            status: report(integration, &Outcome::Rejected(rejections), now),
+            next: next_look(&[], now),
+        });
+    };
+    let Held { owner, subject, scaling, replicas, .. } = &held;
+    held.replicas = context.measurements.follow(&owner.name, subject.clone(), *scaling, *replicas);
+    let desired = held.desire(&context.settings);
+    let live = children::observe(&context.client, &held.owner, COMPONENT, &desired).await?;
+    let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;
+    let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
+    Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
+}
+
+/// What was seen while objects were kept as they should be.
+struct Kept {
+    live: Vec<Live>,
+    plan: Plan,
+    pods: Vec<SeenPod>,
+}
+
+/// Observes, plans and applies; then listens to the workers.
+async fn keep(
+    integration: &Integration,
+    context: &Context,
+    owner: &Owner,
+    desired: &[Child],
+    live: Vec<Live>,
+) -> Result<Kept, Error> {
+    let plan = plan(owner, desired, &live);
+    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    let deployment = find(&live, ChildKind::Deployment, &worker_name(owner));
+    let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
+    let begin = || Work::resume(&integration.status.clone().unwrap_or_default(), Timestamp::now());
+    context.work.follow(&owner.name, addresses, begin, |_| ());
+    let pods = children::hear(&context.asker, troubled).await;
+    Ok(Kept { live, plan, pods })
+}
+
+fn next_look(pods: &[SeenPod], now: Timestamp) -> Next {
+    Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN))
 }

@@ -16,34 +16,10 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Scaling};
-use sluice_model::integration::{Backlog, Flow, Needs, Shown, needed};
+use sluice_model::integration::{Backlog, Needs, Shown, Subject, needed};
 use tokio::time::Instant;
 
 use crate::{context::Context, idle::IdleGroup};
-
-/// What is asked about an Integration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Subject {
-    cluster: String,
-    group: String,
-    topics: Vec<String>,
-    dead_letters: String,
-}
-
-impl Subject {
-    fn of(flow: &Flow) -> Self {
-        Self {
-            cluster: flow.cluster.name.clone(),
-            group: flow.group.clone(),
-            topics: flow.topics.clone(),
-            dead_letters: flow.dead_letter_topic(),
-        }
-    }
-
-    fn all_topics(&self) -> impl Iterator<Item = &String> {
-        self.topics.iter().chain([&self.dead_letters])
-    }
-}
 
 /// The newest numbers of an Integration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,14 +69,14 @@ struct Workers {
 }
 
 impl Workers {
-    fn follow(&mut self, flow: &Flow) -> i32 {
-        if flow.scaling.is_none() {
+    fn follow(&mut self, scaling: Option<Scaling>, replicas: i32) -> i32 {
+        if scaling.is_none() {
             *self = Self::default();
         }
-        self.scaling = flow.scaling;
-        self.run = match (flow.scaling, self.wanted) {
+        self.scaling = scaling;
+        self.run = match (scaling, self.wanted) {
             (Some(scaling), Some(wanted)) => wanted.clamp(scaling.min_replicas, scaling.max_replicas),
-            _ => flow.replicas,
+            _ => replicas,
         };
         self.run
     }
@@ -121,9 +97,8 @@ pub struct Measurements {
 }
 
 impl Measurements {
-    /// From now on the Integration is measured. Gives the number of workers to run.
-    pub fn follow(&self, flow: &Flow) -> i32 {
-        let subject = Subject::of(flow);
+    /// From now on the Integration is measured. Gives the number of workers to run: `replicas` unless `scaling` knows better.
+    pub fn follow(&self, name: &NamespacedName, subject: Subject, scaling: Option<Scaling>, replicas: i32) -> i32 {
         let mut followed = self.followed();
         let new = |subject| Followed {
             subject,
@@ -132,11 +107,11 @@ impl Measurements {
             written: None,
             workers: Workers::default(),
         };
-        let known = followed.entry(flow.owner.name.clone()).or_insert_with(|| new(subject.clone()));
+        let known = followed.entry(name.clone()).or_insert_with(|| new(subject.clone()));
         if known.subject != subject {
             *known = new(subject);
         }
-        known.workers.follow(flow)
+        known.workers.follow(scaling, replicas)
     }
 
     /// The groups of those Integrations that run no worker.

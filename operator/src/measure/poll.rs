@@ -10,14 +10,11 @@ use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Measuring, NamespacedName};
 use sluice_kafka::{Admin, CommittedOffset, OffsetAt, PerPartition, TopicPartition};
-use sluice_model::integration::{Backlog, History, PartitionOffsets};
+use sluice_model::integration::{Backlog, History, PartitionOffsets, Subject};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
-use super::{
-    Subject,
-    turns::{Group, turns},
-};
+use super::turns::{Group, turns};
 use crate::{context::Context, error::Error};
 
 /// Looks between two at the partitions of topics, which change seldom.

@@ -269,12 +269,19 @@ struct Others {
 
 impl Others {
     /// What is watched beside the resources themselves. Users' ConfigMaps have no label to be told by.
-    fn all() -> [Self; 6] {
+    fn all() -> [Self; 8] {
         let ours = |kind| Self::of(kind, Some(OURS), wakes::owners);
         let config_maps = Self::of(ChildKind::ConfigMap, None, wakes::config_map);
-        let [deployments, services, routes, ingresses] =
-            [ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute, ChildKind::Ingress].map(ours);
-        [config_maps, deployments, services, routes, ingresses, Self::pods()]
+        let [deployments, services, routes, ingresses, budgets, policies] = [
+            ChildKind::Deployment,
+            ChildKind::Service,
+            ChildKind::HttpRoute,
+            ChildKind::Ingress,
+            ChildKind::PodDisruptionBudget,
+            ChildKind::NetworkPolicy,
+        ]
+        .map(ours);
+        [config_maps, deployments, services, routes, ingresses, budgets, policies, Self::pods()]
     }
 
     fn of(kind: ChildKind, labels: Option<&'static str>, wake: fn(&Context, &Change<Owned>)) -> Self {

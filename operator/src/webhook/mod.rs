@@ -7,10 +7,14 @@ mod traffic;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::ResourceExt;
 use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
-    children::{ChildKind, find, look_again, plan},
-    webhook::{COMPONENT, Outcome, References, Seen, desire, is_before, receiver_name, report, validate},
+    Rejection,
+    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    webhook::{
+        COMPONENT, Endpoint, Held, Outcome, References, Seen, Shown, desire, is_before, receiver_name, report, validate,
+    },
 };
 
 pub use self::traffic::{BUSY, Reception};
@@ -46,43 +50,81 @@ impl Kind for Webhook {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<WebhookStatus>, Error> {
-        let now = Timestamp::now();
         let references = resolve(&context.client, self).await?;
         let references = References { older_claim: older_claim(context, self), ..references };
-        let readers = context.relations.readers(&name_of(self));
-        let endpoint = match validate(self, &references, &context.settings) {
-            Ok(endpoint) => endpoint,
-            Err(rejections) => {
-                let status = report(self, Some(&readers), &Outcome::Rejected(&rejections), now);
-                return Ok(Pass { status, next: Next::Within(LOOK_AGAIN) });
-            }
-        };
-        let desired = desire(&endpoint, &context.settings);
-        let (desired, live, unknown_kind) = observe(&context.client, &endpoint, desired).await?;
-        let plan = plan(&endpoint.owner, &desired, &live);
-        children::apply(&context.client, &endpoint.owner.name.namespace, &plan).await?;
-        let deployment = find(&live, ChildKind::Deployment, &receiver_name(&endpoint.owner));
-        let Pods { addresses, troubled } =
-            children::list_pods(&context.client, &endpoint.owner, COMPONENT, deployment).await?;
-        let pods = children::hear(&context.asker, troubled).await;
-        let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
-        let begin = || Reception::resume(&self.status.clone().unwrap_or_default());
-        let traffic = context.reception.follow(&endpoint.owner.name, addresses, begin, Reception::show);
-        let seen = Seen {
-            live: &live,
-            pods: &pods,
-            plan: &plan,
-            listeners: &references.listeners,
-            missing_gateways: &references.missing_gateways,
-            unknown_kind,
-            traffic: traffic.as_ref(),
-        };
-        Ok(Pass { status: report(self, Some(&readers), &Outcome::Planned(&endpoint, seen), now), next })
+        match validate(self, &references, &context.settings) {
+            Ok(endpoint) => carry_out(self, context, &references, &endpoint).await,
+            Err(rejections) => hold(self, context, &rejections).await,
+        }
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
         report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+async fn carry_out(
+    webhook: &Webhook,
+    context: &Context,
+    references: &References,
+    endpoint: &Endpoint,
+) -> Result<Pass<WebhookStatus>, Error> {
+    let desired = desire(endpoint, &context.settings);
+    let last_good = last_good(&desired);
+    let Kept { live, plan, unknown_kind, pods, traffic } = keep(webhook, context, &endpoint.owner, desired).await?;
+    let seen = Seen {
+        live: &live,
+        pods: &pods,
+        plan: &plan,
+        listeners: &references.listeners,
+        missing_gateways: &references.missing_gateways,
+        unknown_kind,
+        traffic: traffic.as_ref(),
+        last_good,
+    };
+    Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods))
+}
+
+/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
+async fn hold(webhook: &Webhook, context: &Context, rejections: &[Rejection]) -> Result<Pass<WebhookStatus>, Error> {
+    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let namespace = webhook.namespace().unwrap_or_default();
+    let configuration = children::remembered(&context.client, &namespace, known).await?;
+    let Some(held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
+        return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[]));
+    };
+    let Kept { live, pods, traffic, .. } = keep(webhook, context, &held.owner, held.desire(&context.settings)).await?;
+    let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods, traffic: traffic.as_ref() };
+    Ok(pass(webhook, context, &outcome, &pods))
+}
+
+/// What was seen while objects were kept as they should be.
+struct Kept {
+    live: Vec<Live>,
+    plan: Plan,
+    unknown_kind: Option<ChildKind>,
+    pods: Vec<SeenPod>,
+    traffic: Option<Shown>,
+}
+
+/// Observes, plans and applies; then listens to the receivers.
+async fn keep(webhook: &Webhook, context: &Context, owner: &Owner, desired: Vec<Child>) -> Result<Kept, Error> {
+    let (desired, live, unknown_kind) = observe(&context.client, owner, desired).await?;
+    let plan = plan(owner, &desired, &live);
+    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
+    let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
+    let pods = children::hear(&context.asker, troubled).await;
+    let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
+    let traffic = context.reception.follow(&owner.name, addresses, begin, Reception::show);
+    Ok(Kept { live, plan, unknown_kind, pods, traffic })
+}
+
+fn pass(webhook: &Webhook, context: &Context, outcome: &Outcome<'_>, pods: &[SeenPod]) -> Pass<WebhookStatus> {
+    let now = Timestamp::now();
+    let readers = context.relations.readers(&name_of(webhook));
+    let next = Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN));
+    Pass { status: report(webhook, Some(&readers), outcome, now), next }
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.

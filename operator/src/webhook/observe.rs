@@ -3,8 +3,8 @@
 use futures::future::try_join_all;
 use kube::Client;
 use sluice_model::{
-    children::{Child, ChildKind, Live},
-    webhook::{COMPONENT, Endpoint, plugins_of, receiver_name, route_kinds},
+    children::{Child, ChildKind, Live, Owner},
+    webhook::{COMPONENT, plugins_of, receiver_name, route_kinds},
 };
 
 use crate::{
@@ -17,10 +17,10 @@ use crate::{
 /// also where none is desired, or one of another kind, and so are the plugins that it names.
 pub async fn observe(
     client: &Client,
-    endpoint: &Endpoint,
+    owner: &Owner,
     mut desired: Vec<Child>,
 ) -> Result<(Vec<Child>, Vec<Live>, Option<ChildKind>), Error> {
-    let (namespace, name) = (&endpoint.owner.name.namespace, receiver_name(&endpoint.owner));
+    let (namespace, name) = (&owner.name.namespace, receiver_name(owner));
     let mut names: Vec<(ChildKind, String)> = route_kinds().map(|kind| (kind, name.clone())).into();
     names.extend(
         desired
@@ -44,7 +44,7 @@ pub async fn observe(
     let more =
         get_all(client, namespace, &more.into_iter().filter(|plugin| !names.contains(plugin)).collect::<Vec<_>>())
             .await?;
-    let mut live = children::observe(client, &endpoint.owner, COMPONENT, &desired).await?;
+    let mut live = children::observe(client, owner, COMPONENT, &desired).await?;
     for object in routes.into_iter().chain(more.into_iter().filter_map(Existence::there)) {
         if !live.iter().any(|known| (known.kind, &known.name) == (object.kind, &object.name)) {
             live.push(object);

@@ -194,13 +194,14 @@ fn kafka_names(stage: &Stage, stories: &[Story]) -> Vec<String> {
     names.map(|name| format!("{}.{name}", stage.namespace)).collect()
 }
 
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     ("sluice.dev", "v1alpha1", "Topic"),
     ("sluice.dev", "v1alpha1", "Webhook"),
     ("sluice.dev", "v1alpha1", "Integration"),
     ("", "v1", "ConfigMap"),
     ("", "v1", "Service"),
     ("apps", "v1", "Deployment"),
+    ("policy", "v1", "PodDisruptionBudget"),
     ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
 ];
 
@@ -275,7 +276,7 @@ async fn kafka_topics(stage: &Stage, stories: &[Story]) -> anyhow::Result<Vec<(S
 /// The object without what differs from run to run: ids, versions, times, what Kubernetes adds, and numbers that are asked for
 /// now and then.
 fn without_accidents(mut object: Value) -> Value {
-    const ACCIDENTS: [&str; 17] = [
+    const ACCIDENTS: [&str; 19] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",
@@ -289,6 +290,9 @@ fn without_accidents(mut object: Value) -> Value {
         "clusterIPs",
         "deployment.kubernetes.io/revision",
         "sluice.dev/applied",
+        // These tell of uids.
+        "sluice.dev/objects",
+        "objectsHash",
         "test/touched",
         "lag",
         "deadLetters",

@@ -75,7 +75,7 @@ fn fields(text: &mut String, prefix: &str, schema: &JSONSchemaProps) {
 }
 
 /// Kubernetes' own types are documented by Kubernetes.
-const FOREIGN: [&str; 2] = ["conditions", "resources"];
+const FOREIGN: [&str; 3] = ["conditions", "resources", "tolerations"];
 
 fn descend(text: &mut String, path: &str, field: &JSONSchemaProps) {
     if FOREIGN.iter().any(|foreign| path.rsplit('.').next() == Some(foreign)) {

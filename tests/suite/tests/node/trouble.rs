@@ -17,7 +17,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::Target;
-use sluice_crds::{Integration, KafkaCluster, KafkaConnection, NamespacedName, Settings, Topic, Webhook};
+use sluice_crds::{Integration, KafkaCluster, KafkaConnection, NamespacedName, PodSettings, Settings, Topic, Webhook};
 use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
 use sluice_model::{
     Cluster,
@@ -174,6 +174,7 @@ fn worker(place: &Place, name: &str, image: &str) {
         secrets: Vec::new(),
         tracing: None,
         port: None,
+        pods: &PodSettings::default(),
         resources: None,
         default_resources: ("10m", "16Mi", "128Mi"),
     };

@@ -1,0 +1,94 @@
+//! What is noted of a spec that could be carried out, so that its objects are kept while a later spec cannot: an annotation of its
+//! configuration holds their manifests. The note's hash stands in the owner's status, which only the operator may write, so
+//! that whoever may write ConfigMaps cannot have other objects made.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sluice_crds::{LastGood, wire::CONFIG_KEY};
+
+use super::{APPLIED_ANNOTATION, Child, ChildKind, Live, Owner, short_hash, to_bytes};
+
+/// Annotation of a configuration with the manifests of the other objects of its spec.
+pub const NOTE_ANNOTATION: &str = "sluice.dev/objects";
+/// Kubernetes takes 256 KiB of annotations; what is longer is not noted.
+const LONGEST_NOTE: usize = 192 * 1024;
+
+/// A note, with what the owner's kind adds.
+#[derive(Serialize, Deserialize)]
+struct Note<T> {
+    more: T,
+    objects: Vec<Child>,
+}
+
+/// The children, with a note of them on their configuration. What follows from `replicas`, `paused`
+/// and the operator's configuration alone is not noted: these act in any case.
+pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
+    let objects = children.iter().filter(|child| is_noted(child.kind)).map(|child| with_replicas(child, 0)).collect();
+    let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
+    if note.len() > LONGEST_NOTE {
+        return children;
+    }
+    let annotate =
+        |child: Child| if is_configuration(&child) { child.annotated(NOTE_ANNOTATION, &note) } else { child };
+    children.into_iter().map(annotate).collect()
+}
+
+/// What a status has to say of children, so that they are found again.
+pub fn last_good(children: &[Child]) -> Option<LastGood> {
+    let configuration = children.iter().find(|child| is_configuration(child))?;
+    let note = configuration.manifest["metadata"]["annotations"][NOTE_ANNOTATION].as_str()?;
+    Some(LastGood { config_map: configuration.name.clone(), objects_hash: hash(note) })
+}
+
+/// The children that a note tells of, with their configuration; `None` where the note is not the one that
+/// the status means.
+pub(crate) fn recalled<T: DeserializeOwned>(
+    owner: &Owner,
+    component: &str,
+    known: &LastGood,
+    found: &Live,
+) -> Option<(T, Vec<Child>)> {
+    let note = found.object["metadata"]["annotations"][NOTE_ANNOTATION].as_str()?;
+    let data = &found.object["data"];
+    let is_meant = found.name == known.config_map
+        && found.is_owned_by(owner)
+        && hash(note) == known.objects_hash
+        && data[CONFIG_KEY].as_str().is_some_and(|config| found.name.ends_with(&short_hash(config.as_bytes())));
+    if !is_meant {
+        return None;
+    }
+    let Note { more, mut objects } = serde_json::from_str::<Note<T>>(note).ok()?;
+    let body = json!({"immutable": true, "data": data});
+    let configuration = owner.child(ChildKind::ConfigMap, component, &found.name, body);
+    objects.push(configuration.annotated(NOTE_ANNOTATION, note));
+    Some((more, objects))
+}
+
+/// The same, but for the replicas of a Deployment.
+pub(crate) fn with_replicas(child: &Child, replicas: i32) -> Child {
+    let mut child = child.clone();
+    if child.kind == ChildKind::Deployment {
+        child.manifest["spec"]["replicas"] = json!(replicas);
+        if let Some(metadata) = child.manifest["metadata"].as_object_mut() {
+            metadata.remove("annotations");
+        }
+        let hash = short_hash(&to_bytes(&child.manifest));
+        child.manifest["metadata"]["annotations"] = json!({APPLIED_ANNOTATION: hash});
+    }
+    child
+}
+
+/// Whether an object follows from what can be refused alone.
+const fn is_noted(kind: ChildKind) -> bool {
+    !matches!(kind, ChildKind::ConfigMap | ChildKind::PodDisruptionBudget | ChildKind::NetworkPolicy)
+}
+
+fn is_configuration(child: &Child) -> bool {
+    child.manifest["immutable"] == Value::Bool(true)
+}
+
+/// SHA-256 in hexadecimal digits.
+fn hash(note: &str) -> String {
+    hex::encode(Sha256::digest(note.as_bytes()))
+}
