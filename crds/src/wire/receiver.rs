@@ -314,6 +314,13 @@ pub struct ReceiverStatus {
     /// What keeps Redis from being asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis_trouble: Option<String>,
+    /// What keeps events from being written to Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_trouble: Option<String>,
+    /// What is wrong with credentials beside `unusable_secrets`: keys that their issuer does not give, credentials for Kafka that
+    /// cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_trouble: Option<String>,
     /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
     pub deduplication_window: Duration,
     /// Files of Secrets that cannot be used.

@@ -159,7 +159,8 @@ impl Part {
 }
 
 fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>, receivers: Option<&Availability>) {
-    let parts = [topic(endpoint, seen.live), receiver(receivers), route(endpoint, seen)];
+    let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
+    let parts = [topic(endpoint, seen.live, found), receiver(receivers), route(endpoint, seen)];
     let (ready, reason, message) = verdict(endpoint, seen, &parts);
     if ready {
         conditions.yes(ConditionType::Ready, reason, message);
@@ -170,7 +171,6 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
-    let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
     let secrets = secrets(endpoint, found);
     if secrets.is_none() {
         conditions.keep(ConditionType::SecretsReady);
@@ -216,8 +216,8 @@ fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reaso
     }
 }
 
-/// The topics that the Webhook writes to.
-fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
+/// The topics that the Webhook writes to, as Kubernetes and as the receivers see them.
+fn topic(endpoint: &Endpoint, live: &[Live], found: Option<&Found>) -> Part {
     let kind = ConditionType::TopicReady;
     let events = not_ready("spec.topic", &endpoint.topic, &endpoint.owner.name.name, live);
     let dead_letters = || {
@@ -226,8 +226,21 @@ fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
     };
     match events.or_else(dead_letters) {
         Some(rejection) => Part::fails(kind, rejection.reason, rejection.message),
-        None => Part::works(kind, endpoint.kafka_topic()),
+        None => match found.filter(|found| found.cut_off > 0) {
+            Some(found) => Part::fails(kind, Reason::Blocked, cut_off(found)),
+            None => Part::works(kind, endpoint.kafka_topic()),
+        },
     }
+}
+
+fn cut_off(found: &Found) -> String {
+    let Found { cut_off, answered, .. } = found;
+    let whose = if cut_off == answered { String::new() } else { format!("by {cut_off} of {answered} receivers ") };
+    format!("events cannot be written {whose}and senders are asked to come again: {}", joined(&found.kafka_troubles))
+}
+
+fn joined(texts: &BTreeSet<String>) -> String {
+    texts.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a topic is not ready, where it is not; `own` is the name of the Topic where it is the Webhook's own.
@@ -244,21 +257,24 @@ fn not_ready(field: &str, topic: &WrittenTopic, own: &str, live: &[Live]) -> Opt
     }
 }
 
-/// Whether the Secrets are there and usable; `None` where no receiver has said so.
+/// Whether the Secrets are there and usable, and what else proves who somebody is; `None` where no receiver has said so.
 fn secrets(endpoint: &Endpoint, found: Option<&Found>) -> Option<Part> {
     let kind = ConditionType::SecretsReady;
-    if endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none() {
-        return Some(Part::works(kind, "no Secret is needed"));
+    let needs_none = endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none();
+    let Some(found) = found else { return needs_none.then(|| Part::works(kind, "no Secret is needed")) };
+    let unusable: Vec<String> = found.unusable_secrets.iter().map(|file| key_of(file)).collect();
+    let mut messages = found.credentials_troubles.clone();
+    if !unusable.is_empty() {
+        messages.insert(format!(
+            "missing, or no secret of this kind: {}; a Secret that is made or changed is used within about 90 s",
+            unusable.join(", ")
+        ));
     }
-    let unusable: Vec<String> = found?.unusable_secrets.iter().map(|file| key_of(file)).collect();
-    if unusable.is_empty() {
-        return Some(Part::works(kind, "every Secret is there"));
-    }
-    let message = format!(
-        "missing, or no secret of this kind: {}; a Secret that is made or changed is used within about 90 s",
-        unusable.join(", ")
-    );
-    Some(Part::fails(kind, Reason::SecretUnusable, message))
+    Some(match (messages.is_empty(), needs_none) {
+        (false, _) => Part::fails(kind, Reason::SecretUnusable, joined(&messages)),
+        (true, true) => Part::works(kind, "no Secret is needed"),
+        (true, false) => Part::works(kind, "every Secret is there"),
+    })
 }
 
 /// The key that a mounted file is.
@@ -418,7 +434,7 @@ mod tests {
     use super::*;
     use crate::webhook::{References, validate};
 
-    /// The conditions of a Webhook with a signing secret whose receivers found this, with nothing else there yet.
+    /// The conditions of a Webhook whose receivers found this: its Topic is ready, and nothing else is there yet.
     fn conditions(spec: &str, found: Option<Found>) -> Vec<String> {
         let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
         let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
@@ -427,6 +443,8 @@ mod tests {
         let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
         let settings = serde_saphyr::from_str(settings).unwrap();
         let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
+        let topic = WrittenTopic::Named { kafka: "shop.github".into(), not_ready: None };
+        let endpoint = Endpoint { topic, ..endpoint };
         let shown = found.map(|found| Shown { found, ..Shown::default() });
         let seen = Seen {
             live: &[],
@@ -460,7 +478,29 @@ mod tests {
         let there = "SecretsReady True Satisfied: every Secret is there";
         assert_eq!(told(SIGNED, Some(found())).as_deref(), Some(there));
         let needless = "SecretsReady True Satisfied: no Secret is needed";
-        assert_eq!(told("verify: {none: {}}", None).as_deref(), Some(needless));
+        for found in [None, Some(found())] {
+            assert_eq!(told("verify: {none: {}}", found).as_deref(), Some(needless));
+        }
+        let away = "the keys at https://id.example/jwks cannot be fetched";
+        let issuer = Found { credentials_troubles: [away.to_owned()].into(), ..found() };
+        let expected = format!("SecretsReady False SecretUnusable: {away}");
+        assert_eq!(told("verify: {none: {}}", Some(issuer)), Some(expected));
+    }
+
+    #[test]
+    fn that_receivers_cannot_write_is_told_though_they_run() {
+        let told = |found, kind: &str| conditions(SIGNED, found).into_iter().find(|one| one.starts_with(kind)).unwrap();
+        let ready = "TopicReady True Satisfied: shop.github";
+        assert_eq!((told(None, "TopicReady"), told(Some(found()), "TopicReady")), (ready.into(), ready.into()));
+        let troubles = || ["no answer from Kafka".to_owned()].into();
+        let some = Found { cut_off: 1, kafka_troubles: troubles(), ..found() };
+        let expected =
+            "events cannot be written by 1 of 2 receivers and senders are asked to come again: no answer from Kafka";
+        assert_eq!(told(Some(some), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
+        let all = Found { cut_off: 2, kafka_troubles: troubles(), ..found() };
+        let expected = "events cannot be written and senders are asked to come again: no answer from Kafka";
+        assert_eq!(told(Some(all.clone()), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
+        assert_eq!(told(Some(all), "Ready"), format!("Ready False Blocked: TopicReady: {expected}"));
     }
 
     #[test]
