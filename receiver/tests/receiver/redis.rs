@@ -9,12 +9,15 @@ use std::{
 };
 
 use futures::future::join_all;
+use http::Method;
+use serde_json::json;
+use sluice_crds::{CloudEvents, wire::Verification};
 use tempfile::TempDir;
 
 use crate::{
     kafka::{connection, records, topic},
-    running::{Running, SECRET, Setup},
-    sender::{Sender, fresh_id},
+    running::{PATH, Running, SECRET, Setup},
+    sender::{Sender, fresh_id, full},
     until,
 };
 
@@ -107,6 +110,35 @@ async fn each_event_is_written_once_however_often_it_comes_to_whom() {
     assert_eq!(found, expected);
     let unchecked: Vec<_> = join_all(receivers.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
     assert_eq!(unchecked, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = async || {
+        let mut setup = Setup::new(connection(), &topic);
+        let file = setup.secret("redis");
+        fs::write(&file, redis.url()).unwrap();
+        setup.config.deduplication_redis = Some(file);
+        setup.config.verification = Verification::None;
+        setup.config.event.cloud_events = CloudEvents::AcceptBatches;
+        setup.ready().await
+    };
+    let send = async |receiver: &Running, ids: Vec<usize>| {
+        let event =
+            |id: &usize| json!({"specversion": "1.0", "id": id.to_string(), "source": "/a", "type": "t", "data": id});
+        let batch = json!(ids.iter().map(event).collect::<Vec<_>>()).to_string();
+        let sender = Sender::to(receiver.endpoint);
+        let request = sender.request(Method::POST, PATH).header("content-type", "application/cloudevents-batch+json");
+        sender.send(request.body(full(batch)).unwrap()).await.unwrap().status
+    };
+    // Of every second event Redis tells the other receiver that it is there.
+    assert_eq!(send(&receiver().await, (0..200).step_by(2).collect()).await, 202);
+    assert_eq!(send(&receiver().await, (0..200).collect()).await, 202);
+    let written: Vec<usize> = written(&topic).await.iter().map(|id| id.parse().unwrap()).collect();
+    let expected: Vec<_> = (0..200).step_by(2).chain((1..200).step_by(2)).collect();
+    assert_eq!(written, expected);
 }
 
 #[tokio::test]
