@@ -7,7 +7,10 @@ use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
 use sluice_model::webhook::claim_the_same;
 
-use super::{Change, Owned, Seen, Watched, controller};
+use super::{
+    Change, Seen, Watched,
+    others::{Owned, controller},
+};
 use crate::{context::Context, controller::Kind, topic::Related};
 
 /// A kind whose changes concern others.
