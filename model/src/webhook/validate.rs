@@ -199,8 +199,7 @@ fn bad_body(body: Size) -> Option<Rejection> {
 mod tests {
     use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
 
-    use super::{Endpoint, Entry, References, Rejection, validate};
-    use crate::webhook::{Allowed, Listener, url::url};
+    use super::{Endpoint, References, Rejection, validate};
 
     fn judge(spec: &str) -> Result<Endpoint, Vec<Rejection>> {
         judge_with(spec, &References::default())
@@ -215,19 +214,6 @@ mod tests {
     }
 
     const ROUTE: &str = "route: {parentRefs: [{name: edge, namespace: gateways}], hostnames: [hooks.example]}";
-
-    fn listener(protocol: &str, hostname: Option<&str>) -> Listener {
-        Listener {
-            namespace: "gateways".into(),
-            gateway: "edge".into(),
-            name: protocol.to_lowercase(),
-            protocol: protocol.into(),
-            port: if protocol == "HTTPS" { 443 } else { 8080 },
-            hostname: hostname.map(str::to_owned),
-            address: Some("192.0.2.1".into()),
-            allowed: Allowed::All,
-        }
-    }
 
     #[test]
     fn what_is_left_out_gets_its_default() {
@@ -349,50 +335,5 @@ mod tests {
             ("spec.limits.body", Reason::Invalid),
         ];
         assert_eq!(found, expected.map(|(field, reason)| (field.to_owned(), reason)));
-    }
-
-    #[test]
-    fn a_listener_that_cannot_serve_the_endpoint_is_told_before_anybody_is_blamed() {
-        use crate::webhook::url::no_listener;
-        let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
-        let Entry::Gateways(parents) = &endpoint.entry else { panic!("{endpoint:?}") };
-        let complaint = |listeners: &[Listener]| no_listener(&endpoint, &parents[0], listeners);
-        let closed = Listener { allowed: Allowed::OwnNamespace, ..listener("HTTP", None) };
-        for (listeners, expected) in [
-            (vec![], None),
-            (vec![listener("HTTP", None)], None),
-            (vec![listener("HTTP", Some("*.example"))], None),
-            (vec![closed.clone(), listener("HTTPS", Some("hooks.example"))], None),
-            (vec![listener("TCP", None)], Some("has no listener for HTTP or HTTPS")),
-            (vec![closed], Some("takes no routes from the namespace \"shop\"")),
-            (
-                vec![listener("HTTP", Some("other.example"))],
-                Some("serves \"other.example\", and not \"hooks.example\""),
-            ),
-        ] {
-            let told = complaint(&listeners);
-            assert_eq!(told.is_some(), expected.is_some(), "{listeners:?}");
-            assert!(told.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{listeners:?}");
-        }
-        let mut parent = parents[0].clone();
-        parent.section_name = Some("web".into());
-        let told = no_listener(&endpoint, &parent, &[listener("HTTP", None), listener("HTTPS", None)]);
-        assert_eq!(told.as_deref(), Some("has no listener \"web\"; it has: \"http\", \"https\""));
-    }
-
-    #[test]
-    fn the_url_is_that_of_the_listener_that_serves_the_host() {
-        let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
-        let cases = [
-            (vec![], None),
-            (vec![listener("HTTP", None)], Some("http://hooks.example:8080/shop/stripe")),
-            (vec![listener("HTTP", None), listener("HTTPS", None)], Some("https://hooks.example/shop/stripe")),
-            (vec![listener("HTTPS", Some("*.example"))], Some("https://hooks.example/shop/stripe")),
-            (vec![listener("HTTPS", Some("other.example"))], None),
-            (vec![listener("TCP", None)], None),
-        ];
-        for (listeners, expected) in cases {
-            assert_eq!(url(&endpoint, &listeners).as_deref(), expected, "{listeners:?}");
-        }
     }
 }

@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn watches_over_many_namespaces_are_renewed_less_often() {
-        let kinds = 9;
+        let kinds = 10;
         let seconds = [1, 2, 3, 7, 10, 100].map(|namespaces| watch_seconds(kinds * namespaces));
-        assert_eq!(seconds, [60, 90, 135, 290, 290, 290]);
-        assert_eq!(seconds.map(silence_seconds), [70, 100, 145, 150, 150, 150]);
+        assert_eq!(seconds, [60, 100, 150, 290, 290, 290]);
+        assert_eq!(seconds.map(silence_seconds), [70, 110, 150, 150, 150, 150]);
     }
 }

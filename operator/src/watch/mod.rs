@@ -4,7 +4,8 @@
 //!
 //! - `follow`: one watch, through whatever happens to it.
 //! - `cache`: what the watches have told.
-//! - `others`: what is watched beside the resources. Resources are kept, what they own is not: of that only the owner and the version.
+//! - `others`: what is watched beside the resources. Those are kept whole, of the others only what tells whom a change
+//!   concerns.
 //! - `wakes`: whom a change concerns.
 //!
 //! Standing by, a replica watches too, so that it leads with full caches from the first moment.
@@ -14,15 +15,16 @@ mod follow;
 mod others;
 mod wakes;
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
-    api::DynamicObject,
-    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
+    api::ApiResource,
+    core::{DeserializeGuard, DynamicResourceScope, error_boundary::InvalidObject},
     runtime::watcher::{Config, Event},
 };
+use serde::de::DeserializeOwned;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 use tokio::{
     sync::watch as channel,
@@ -142,10 +144,12 @@ pub struct Watches {
 
 /// Topics, Webhooks and Integrations.
 const RESOURCES: usize = 3;
+/// Those of the Gateway API.
+const GATEWAYS: usize = 1;
 
 /// How many watches there are over these namespaces; none means all.
 pub fn count(namespaces: &[String]) -> usize {
-    (RESOURCES + Others::all().len()) * namespaces.len().max(1)
+    (RESOURCES + Others::all().len() + GATEWAYS) * namespaces.len().max(1)
 }
 
 /// Whether all watches were answered: by a list, or by the refusal to give one.
@@ -178,6 +182,7 @@ impl Watches {
             for others in Others::all() {
                 watches.others(context, client, others, namespace.clone());
             }
+            watches.others(context, client, Others::gateways(), namespace);
         }
         debug_assert_eq!(watches.tasks.len(), count(all));
         watches
@@ -218,9 +223,18 @@ impl Watches {
         });
     }
 
-    fn others(&mut self, context: &Arc<Context>, client: &Client, others: Others, namespace: Option<String>) {
+    fn others<T, V>(&mut self, context: &Arc<Context>, client: &Client, others: Others<T, V>, namespace: Option<String>)
+    where
+        T: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+        V: Versioned + Send + Sync + 'static,
+    {
         let Others { resource, labels, keep, wake } = others;
-        let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
+        let api: Api<T> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
