@@ -197,6 +197,22 @@ async fn while_redis_is_away_events_are_taken_counted_and_told() {
 }
 
 #[tokio::test]
+async fn that_redis_is_gone_or_back_is_told_where_nobody_sends() {
+    let topic = topic(&connection(), &[]).await;
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let receiver = receiver(&topic, &redis.url()).await;
+    assert_eq!(receiver.status().await.redis_trouble, None);
+    drop(redis);
+    let told = until(async || receiver.status().await.redis_trouble, Option::is_some).await.unwrap();
+    assert!(told.contains("Redis does not answer"), "{told}");
+    let redis = Redis::start(port).await;
+    until(async || receiver.status().await.redis_trouble, Option::is_none).await;
+    assert_eq!(redis.ask(&["KEYS", "*"]), "", "nothing is left behind");
+    assert_eq!(receiver.status().await.unchecked, 0);
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_read_is_told_and_used_when_it_comes() {
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
@@ -212,6 +228,7 @@ async fn an_address_that_cannot_be_read_is_told_and_used_when_it_comes() {
         receiver.status().await.trouble
     };
     until(answers, Option::is_none).await;
+    assert_eq!(send(&receiver, &fresh_id()).await, 202);
     assert!(!redis.ask(&["KEYS", "sluice:shop/github:*"]).is_empty());
     let ids: BTreeSet<_> = written(&topic).await.into_iter().collect();
     assert!(ids.len() >= 2, "{ids:?}");
