@@ -1,6 +1,6 @@
 //! The objects that an Integration should have.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use sluice_crds::{Settings, wire};
 
@@ -9,6 +9,9 @@ use crate::{
     children::{Child, DataPlane, Owner},
     secrets,
 };
+
+/// Deliveries under way have 10 s to end; the rest is for the last commit and the last spans.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// The dead-letter Topic where it is the Integration's own, the configuration, and the worker.
 pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
@@ -22,6 +25,7 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
         cluster: &flow.cluster,
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         tracing: settings.tracing.as_ref(),
+        grace: GRACE,
         port: None,
         resources: flow.resources.as_ref(),
         default_resources: ("50m", "64Mi", "256Mi"),
