@@ -3,6 +3,7 @@
 mod claim;
 mod contract;
 mod desire;
+mod event;
 mod kong;
 mod report;
 mod route;

@@ -1,14 +1,12 @@
 //! Judges a Webhook and what it refers to.
 
-use sluice_crds::{
-    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec,
-    wire,
-};
+use sluice_crds::{Duration, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec, wire};
 
 use super::{
     Endpoint, Entry, References, WrittenTopic,
     claim::{header, path},
     contract::contract,
+    event::event_sources,
     kong::plugins,
     verify::verification,
 };
@@ -22,7 +20,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let owner = owner(webhook);
     let path = path(webhook);
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
-    let event = event(spec).map_err(|found| rejections.extend(found)).ok();
+    let event = event_sources(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
@@ -109,63 +107,6 @@ fn rate_limits(limits: &Limits) -> wire::RateLimits {
         }),
         total: limits.total.as_ref().map(|total| rate(total.requests_per_second, total.burst)),
         genuine: limits.requests_per_second.map(|requests| rate(requests, limits.burst)),
-    }
-}
-
-fn event(spec: &WebhookSpec) -> Result<wire::EventSources, Vec<Rejection>> {
-    let event = &spec.event;
-    let mut rejections = Vec::new();
-    let id = event.id.as_ref().and_then(|id| id_source(id).map_err(|found| rejections.push(found)).ok());
-    let mut field = |path: &str, field: &Option<EventField>| {
-        field.as_ref().and_then(|field| field_source(path, field).map_err(|found| rejections.push(found)).ok())
-    };
-    let default = if spec.verify.preset.is_some() { CloudEvents::Ignore } else { CloudEvents::Accept };
-    let sources = wire::EventSources {
-        id,
-        event_type: field("spec.event.type", &event.event_type),
-        key: field("spec.event.key", &event.key),
-        sequence: field("spec.event.sequence", &event.sequence),
-        cloud_events: event.cloud_events.unwrap_or(default),
-        headers: event.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
-    };
-    rejections.extend(sources.headers.iter().filter_map(|name| bad_header(spec, name)));
-    if rejections.is_empty() { Ok(sources) } else { Err(rejections) }
-}
-
-/// Headers that carry credentials, whatever the scheme.
-const CREDENTIALS: [&str; 5] =
-    ["authorization", "cookie", "proxy-authorization", "x-api-key", "x-forwarded-client-cert"];
-
-/// What proves who a sender is must not get into the topic.
-fn bad_header(spec: &WebhookSpec, name: &str) -> Option<Rejection> {
-    let verify = &spec.verify;
-    let certificate = verify.client_certificate.as_ref().and_then(|certificate| certificate.header.as_deref());
-    let of_scheme = [
-        verify.hmac.as_ref().map(|hmac| hmac.header.as_str()),
-        verify.api_key.as_ref().map(|key| key.header.as_str()),
-        certificate,
-    ];
-    let proves = CREDENTIALS.contains(&name)
-        || ["signature", "token", "secret", "hmac"].iter().any(|word| name.contains(word))
-        || of_scheme.into_iter().flatten().any(|header| header.eq_ignore_ascii_case(name));
-    let message = format!("the header {name} proves who the sender is and must not get into a topic; remove it");
-    proves.then(|| Rejection::invalid("spec.event.headers", message))
-}
-
-fn id_source(id: &EventId) -> Result<wire::IdSource, Rejection> {
-    match (&id.header, &id.json_pointer, &id.body_hash) {
-        (Some(header), None, None) => Ok(wire::IdSource::Header(header.clone())),
-        (None, Some(pointer), None) => Ok(wire::IdSource::JsonPointer(pointer.clone())),
-        (None, None, Some(_)) => Ok(wire::IdSource::BodyHash),
-        _ => Err(Rejection::invalid("spec.event.id", "write exactly one of header, jsonPointer, bodyHash")),
-    }
-}
-
-fn field_source(path: &str, field: &EventField) -> Result<wire::FieldSource, Rejection> {
-    match (&field.header, &field.json_pointer) {
-        (Some(header), None) => Ok(wire::FieldSource::Header(header.clone())),
-        (None, Some(pointer)) => Ok(wire::FieldSource::JsonPointer(pointer.clone())),
-        _ => Err(Rejection::invalid(path, "write exactly one of header, jsonPointer")),
     }
 }
 

@@ -87,15 +87,19 @@ fn jwt(jwt: &Jwt) -> Verification {
     }
 }
 
-fn client_certificate(certificate: &ClientCertificate) -> Result<Verification, Rejection> {
-    let default_header = match certificate.format {
+/// The header that carries the identity.
+pub(super) fn certificate_header(certificate: &ClientCertificate) -> &str {
+    certificate.header.as_deref().unwrap_or(match certificate.format {
         CertificateFormat::Envoy => "X-Forwarded-Client-Cert",
         CertificateFormat::Rfc9440 => "Client-Cert",
         CertificateFormat::Text => "Ssl-Client-Subject-Dn",
-    };
+    })
+}
+
+fn client_certificate(certificate: &ClientCertificate) -> Result<Verification, Rejection> {
     Ok(Verification::ClientCertificate {
         format: certificate.format,
-        header: certificate.header.clone().unwrap_or_else(|| default_header.to_owned()),
+        header: certificate_header(certificate).to_owned(),
         allowed: certificate.allowed.iter().map(certificate_name).collect::<Result<_, _>>()?,
     })
 }
