@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CertificateFormat, CloudEvents, Deprecation, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName,
-    OutgoingCalls, PresetName, Size,
+    Network, OutgoingCalls, PresetName, Size,
 };
 
 /// All that a receiver needs to know.
@@ -185,6 +185,9 @@ pub enum Verification {
         header: String,
         /// The certificates that are accepted.
         allowed: Vec<CertificateName>,
+        /// Where the header is believed to come from; where there is none, from everywhere.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        proxies: Vec<Network>,
     },
     /// No verification.
     None,

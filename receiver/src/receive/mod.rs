@@ -154,7 +154,7 @@ impl Receiver {
         self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         let held = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
         let at = Timestamp::now();
-        let request = Signed { headers: &head.headers, query: head.uri.query(), body: &held.bytes };
+        let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &held.bytes };
         self.verify(request, at).await?;
         self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
