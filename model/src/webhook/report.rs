@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use sluice_crds::{ConditionType, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
@@ -157,7 +160,11 @@ impl Part {
 
 fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>, receivers: Option<&Availability>) {
     let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
-    let parts = [topic(endpoint, seen.live, found), receiver(receivers), route(endpoint, seen)];
+    // After a start of the operator nobody was asked yet, and what was said stands.
+    let said = conditions.before(ConditionType::TopicReady).filter(|said| seen.traffic.is_none() && is_blocked(said));
+    let cut_off =
+        found.filter(|found| found.cut_off > 0).map(cut_off).or_else(|| said.map(|said| said.message.clone()));
+    let parts = [topic(endpoint, seen.live, cut_off), receiver(receivers), route(endpoint, seen)];
     let (ready, reason, message) = verdict(endpoint, seen, &parts);
     if ready {
         conditions.yes(ConditionType::Ready, reason, message);
@@ -213,8 +220,12 @@ fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reaso
     }
 }
 
-/// The topics that the Webhook writes to, as Kubernetes and as the receivers see them.
-fn topic(endpoint: &Endpoint, live: &[Live], found: Option<&Found>) -> Part {
+fn is_blocked(condition: &Condition) -> bool {
+    condition.status == "False" && condition.reason == Reason::Blocked.to_string()
+}
+
+/// The topics that the Webhook writes to, and why receivers cannot, where they cannot.
+fn topic(endpoint: &Endpoint, live: &[Live], cut_off: Option<String>) -> Part {
     let kind = ConditionType::TopicReady;
     let events = not_ready("spec.topic", &endpoint.topic, &endpoint.owner.name.name, live);
     let dead_letters = || {
@@ -223,8 +234,8 @@ fn topic(endpoint: &Endpoint, live: &[Live], found: Option<&Found>) -> Part {
     };
     match events.or_else(dead_letters) {
         Some(rejection) => Part::fails(kind, rejection.reason, rejection.message),
-        None => match found.filter(|found| found.cut_off > 0) {
-            Some(found) => Part::fails(kind, Reason::Blocked, cut_off(found)),
+        None => match cut_off {
+            Some(message) => Part::fails(kind, Reason::Blocked, message),
             None => Part::works(kind, endpoint.kafka_topic()),
         },
     }
@@ -324,11 +335,18 @@ mod tests {
 
     /// The conditions of a Webhook whose receivers found this: its Topic is ready, and nothing else is there yet.
     fn conditions(spec: &str, found: Option<Found>) -> Vec<String> {
+        let told = conditions_after(Vec::new(), spec, found).into_iter();
+        told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
+    }
+
+    /// The same where it had these conditions before.
+    fn conditions_after(before: Vec<Condition>, spec: &str, found: Option<Found>) -> Vec<Condition> {
         let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
         let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
         let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, {spec}}}");
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
-        let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+        let mut webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+        webhook.status = Some(WebhookStatus { conditions: before, ..WebhookStatus::default() });
         let settings = serde_saphyr::from_str(settings).unwrap();
         let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
         let topic = WrittenTopic::Named { kafka: "shop.github".into(), not_ready: None };
@@ -344,9 +362,7 @@ mod tests {
             traffic: shown.as_ref(),
         };
         let now = Timestamp::from_second(1).unwrap();
-        let status = report(&webhook, None, &Outcome::Planned(&endpoint, seen), now);
-        let told = status.conditions.into_iter();
-        told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
+        report(&webhook, None, &Outcome::Planned(&endpoint, seen), now).conditions
     }
 
     const SIGNED: &str = "verify: {preset: {name: GitHub, secretRefs: [{name: github, key: current}]}}";
@@ -389,6 +405,18 @@ mod tests {
         let expected = "events cannot be written and senders are asked to come again: no answer from Kafka";
         assert_eq!(told(Some(all.clone()), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
         assert_eq!(told(Some(all), "Ready"), format!("Ready False Blocked: TopicReady: {expected}"));
+    }
+
+    #[test]
+    fn what_receivers_said_of_kafka_stands_until_they_are_asked_again() {
+        let away = Found { cut_off: 2, kafka_troubles: ["no answer from Kafka".to_owned()].into(), ..found() };
+        let before = conditions_after(Vec::new(), SIGNED, Some(away));
+        let topic = |found| {
+            let told = conditions_after(before.clone(), SIGNED, found);
+            told.into_iter().find(|one| one.type_ == "TopicReady").unwrap().status
+        };
+        assert_eq!((topic(None).as_str(), topic(Some(found())).as_str()), ("False", "True"));
+        assert_eq!(topic(Some(Found::default())), "True", "nobody answers, which is said elsewhere");
     }
 
     #[test]
