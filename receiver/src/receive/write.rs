@@ -246,15 +246,18 @@ mod tests {
     #[tokio::test]
     async fn each_begins_before_the_next_one_whenever_it_ends() {
         let begun = Mutex::new(Vec::new());
-        let one = async |number: usize| {
-            begun.lock().unwrap().push(number);
-            for _ in 0..(number * 7) % 5 {
-                yield_now().await;
+        let one = |number: usize| {
+            let begun = &begun;
+            async move {
+                begun.lock().unwrap().push(number);
+                for _ in 0..(number * 7) % 5 {
+                    yield_now().await;
+                }
+                number
             }
-            number
         };
         let all: Vec<usize> = (0..200).collect();
-        assert_eq!(in_order(all.iter().map(|number| one(*number)).collect()).await, all);
+        assert_eq!(in_order(all.iter().copied().map(one).collect()).await, all);
         assert_eq!(*begun.lock().unwrap(), all);
     }
 }
