@@ -23,11 +23,11 @@ pub enum ConditionType {
     RouteAccepted,
     /// Receivers run.
     ReceiverAvailable,
-    /// The topic that holds the events is ready.
+    /// The topic that holds the events is ready, and receivers can write to it.
     TopicReady,
     /// The schema registry has the schema as declared.
     SchemaRegistered,
-    /// The Secrets that the receivers need are there and usable.
+    /// The Secrets that the receivers need are there and usable, and what else proves who somebody is.
     SecretsReady,
     /// Events that are sent twice are found.
     DeduplicationHealthy,
@@ -92,7 +92,7 @@ pub enum Reason {
     SinkFailing,
     /// A partition stopped at a record, as the Integration says.
     Halted,
-    /// A Secret is missing, or one of its keys is missing or no secret of its kind.
+    /// A Secret is missing, or one of its keys is missing or no secret of its kind, or keys that are published cannot be fetched.
     SecretUnusable,
     /// Redis does not answer.
     RedisUnreachable,

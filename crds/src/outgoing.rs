@@ -111,7 +111,8 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 impl Network {
-    fn holds(self, address: IpAddr) -> bool {
+    /// Whether an address lies in it. One of IPv6 that only wraps one of IPv4 lies in no network of IPv4.
+    pub fn holds(self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
 }

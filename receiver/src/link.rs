@@ -25,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) topic_seen: bool,
     /// What was wrong when Kafka was last asked.
     pub(crate) trouble: Option<String>,
+    /// Why the credentials as they are now cannot be used; a producer that was made from the former ones goes on as long as they hold.
+    pub(crate) unusable_credentials: Option<String>,
 }
 
 /// The two clients that the link holds.
@@ -37,6 +39,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While all is well: often enough for a status that people read.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Link {
+    /// All that is wrong, in a sentence each.
+    pub(crate) fn troubles(&self) -> impl Iterator<Item = &str> {
+        [&self.unusable_credentials, &self.trouble].into_iter().flatten().map(String::as_str)
+    }
+}
 
 /// Connects to Kafka and keeps the link up, for as long as anybody looks at it. That Kafka is away is no reason to end.
 pub(crate) fn watch(endpoint: Arc<Endpoint>) -> watch::Receiver<Link> {
@@ -58,12 +67,17 @@ async fn keep_up(endpoint: Arc<Endpoint>, sender: watch::Sender<Link>) {
             fingerprint = current;
             match connect(&endpoint) {
                 Ok(connected) => {
-                    sender.send_modify(|link| link.producer = Some(connected.producer.clone()));
+                    sender.send_modify(|link| {
+                        link.producer = Some(connected.producer.clone());
+                        link.unusable_credentials = None;
+                    });
                     clients = Some(connected);
                     next_question = Instant::now();
                 }
-                // A producer that was made from the former credentials goes on as long as they hold.
-                Err(error) => note(&sender, Some(error.to_string())),
+                Err(error) => {
+                    warn!("Kafka credentials in trouble: {error}");
+                    sender.send_modify(|link| link.unusable_credentials = Some(error.to_string()));
+                }
             }
         }
         if let Some(Clients { admin, .. }) = clients.as_ref().filter(|_| next_question <= Instant::now()) {
@@ -115,7 +129,36 @@ fn note(sender: &watch::Sender<Link>, trouble: Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use sluice_crds::{KafkaConnection, SaslMechanism, SecurityProtocol};
+
     use super::*;
+    use crate::config::tests::endpoint;
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_used_are_told_until_they_can_whatever_kafka_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| fs::write(folder.path().join(name), "text").unwrap();
+        write("username");
+        write("password");
+        let connection = KafkaConnection {
+            bootstrap_servers: vec!["127.0.0.1:9".into()],
+            security_protocol: SecurityProtocol::SaslPlaintext,
+            sasl_mechanism: Some(SaslMechanism::ScramSha256),
+            credentials: Some(folder.path().into()),
+            ca: None,
+        };
+        let mut link = watch(Arc::new(Endpoint { connection, ..endpoint() }));
+        let is_told = |link: &Link| link.troubles().any(|trouble| trouble.contains("the SASL password"));
+        drop(link.wait_for(|link| link.producer.is_some()).await.unwrap());
+        fs::remove_file(folder.path().join("password")).unwrap();
+        drop(link.wait_for(is_told).await.unwrap());
+        drop(link.wait_for(|link| link.trouble.is_some()).await.unwrap());
+        assert!(is_told(&link.borrow()));
+        write("password");
+        drop(link.wait_for(|link| !is_told(link)).await.unwrap());
+    }
 
     #[test]
     fn a_topic_that_was_seen_stays_seen_while_kafka_is_in_trouble() {

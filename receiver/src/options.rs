@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, ValueEnum};
 use sluice_crds::{
     Duration,
-    wire::{CONFIG_FOLDER, CONTROLS_FOLDER, RECEIVER_PORT, STATUS_PORT},
+    wire::{CONFIG_FOLDER, CONTROLS_FOLDER, RECEIVER_PORT, STATUS_PORT, ending::DRAIN_DELAY},
 };
 
 /// Receives the events of one Webhook: verified, deduplicated, and written to Kafka before they are acknowledged.
@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value_t = any_address(STATUS_PORT))]
     pub status_listen: SocketAddr,
     /// How long requests are still taken after SIGTERM, while gateways learn that this receiver is no longer ready.
-    #[arg(long, env = "SLUICE_DRAIN_DELAY", value_name = "DURATION", default_value = "5s")]
+    #[arg(long, env = "SLUICE_DRAIN_DELAY", value_name = "DURATION", default_value_t = DRAIN_DELAY)]
     pub drain_delay: Duration,
     /// How the log is written. What is in it is `RUST_LOG`'s choice.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]

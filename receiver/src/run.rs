@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use sluice_crds::wire::ending::{LAST_LOOKS, LAST_WRITES, longest_request};
 use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
     net::TcpListener,
@@ -18,9 +19,6 @@ use crate::{
     server::{Ending, serve},
     shared, status,
 };
-
-/// Longer than Kafka may take to confirm what senders no longer wait for.
-const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM or SIGINT, and a second one cuts the wait short. Errors are such that a person must act: the
 /// configuration is wrong, or an address is taken.
@@ -38,12 +36,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let attributes = [("sluice.webhook", endpoint.webhook.to_string())];
     let tracer =
         Tracer::from_env(Program { name: "receiver", version: env!("CARGO_PKG_VERSION"), attributes: &attributes });
+    let last_requests = longest_request(endpoint.patience);
     let receiver = Receiver::new(endpoint, controls, keys, link.clone(), shared).traced_by(tracer.clone());
     let receiver = Arc::new(receiver);
     let ending = Ending::default();
     let status_ending = Ending::default();
-    let status = tokio::spawn(serve(status_listener, status::router(&receiver, &ending), status_ending.clone()));
-    let ended = serve(listener, receiver.router(), ending.clone());
+    let of_status = status::router(&receiver, &ending);
+    let status = tokio::spawn(serve(status_listener, of_status, status_ending.clone(), LAST_LOOKS));
+    let ended = serve(listener, receiver.router(), ending.clone(), last_requests);
     let ((), ()) = tokio::join!(ended, end(signals, &ending, options.drain_delay.get()));
 
     let producer = link.borrow().producer.clone();

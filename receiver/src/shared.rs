@@ -7,7 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use redis::{
     cmd,
 };
 use sluice_outgoing::Stamp;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::{config::Endpoint, deduplicate::Fingerprint, receive};
@@ -68,6 +69,8 @@ const TIME: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the file with the address is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is tried, whether anybody sends or not: often enough for a status that people read.
+const TRY_EVERY: Duration = Duration::from_secs(5);
 const CONFIRMED: &str = "confirmed";
 
 /// Gives what stands there; where nothing does, the reservation.
@@ -77,18 +80,34 @@ const RESERVE: &str = "local found = redis.call('GET', KEYS[1]) if found then re
 const CONFIRM: &str = "local found = redis.call('GET', KEYS[1]) if not found or found == ARGV[1] then \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+/// Does what the others do and leaves nothing behind: a Redis may answer and yet take no writes.
+const TRY: &str = "redis.call('SET', KEYS[1], '', 'PX', 1000) return redis.call('DEL', KEYS[1])";
 
-/// The Redis of an endpoint, where it has one.
+/// The Redis of an endpoint, where it has one. From now on it is tried every few seconds.
 pub(crate) fn watch(endpoint: &Endpoint) -> Option<Shared> {
     let file = endpoint.redis.clone()?;
     let state = State { stamp: None, manager: None, looked: None, trouble: None, away_until: None };
-    Some(Shared(Arc::new(Inner {
+    let inner = Arc::new(Inner {
         file,
         prefix: format!("sluice:{}:", endpoint.webhook),
         window: endpoint.window,
         reservation: receive::longest(endpoint.patience) + TIME,
         state: Mutex::new(state),
-    })))
+    });
+    tokio::spawn(keep_trying(Arc::downgrade(&inner)));
+    Some(Shared(inner))
+}
+
+/// Notices that Redis is gone or back where nobody sends; for as long as anybody looks at it.
+async fn keep_trying(inner: Weak<Inner>) {
+    let mut ticks = interval(TRY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let key = format!("{}try", inner.prefix);
+        Shared(inner).run::<i64>(TRY, &key, &[]).await;
+    }
 }
 
 impl Shared {

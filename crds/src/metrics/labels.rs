@@ -111,6 +111,7 @@ pub const REFUSED_REASON: Label = Label {
         "CredentialWrong",
         "KeyUnknown",
         "ClaimWrong",
+        "ProxyUnknown",
     ]),
 };
 /// A file with certificates.

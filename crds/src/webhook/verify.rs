@@ -222,7 +222,7 @@ pub struct Jwt {
 }
 
 /// The client's certificate, which the gateway has verified and forwards in a header. The gateway must remove that header
-/// from what clients send, and nobody but the gateway may reach the receiver.
+/// from what clients send, and `proxies` keep others from writing it who reach the receiver without the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("self.format != 'Rfc9440' || self.allowed.all(one, has(one.sha256))")
     .message("clientCertificate: with format Rfc9440 write allowed: [{sha256: ...}]"))]
@@ -241,6 +241,11 @@ pub struct ClientCertificate {
     /// The certificates that are accepted.
     #[schemars(length(min = 1, max = 64))]
     pub allowed: Vec<CertificateIdentity>,
+    /// Networks that the gateway's proxies connect from, such as `10.0.3.0/24`: what comes from elsewhere is refused,
+    /// whatever its header says. Default: any, so that nobody but the gateway may reach the receiver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    pub proxies: Vec<String>,
 }
 
 /// How a gateway forwards a certificate.

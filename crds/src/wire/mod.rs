@@ -1,6 +1,7 @@
 //! What crosses a process boundary: the configuration that the operator writes and the data planes read, and what the
 //! data planes answer. The operator has judged it: unions are enums here, every default is filled in.
 
+pub mod ending;
 mod receiver;
 mod worker;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CertificateFormat, CloudEvents, Deprecation, Duration, Encoding, HmacAlgorithm, KafkaConnection, NamespacedName,
-    OutgoingCalls, PresetName, Size,
+    Network, OutgoingCalls, PresetName, Size,
 };
 
 /// All that a receiver needs to know.
@@ -185,6 +185,9 @@ pub enum Verification {
         header: String,
         /// The certificates that are accepted.
         allowed: Vec<CertificateName>,
+        /// Where the header is believed to come from; where there is none, from everywhere.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        proxies: Vec<Network>,
     },
     /// No verification.
     None,
@@ -314,6 +317,13 @@ pub struct ReceiverStatus {
     /// What keeps Redis from being asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis_trouble: Option<String>,
+    /// What keeps events from being written to Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_trouble: Option<String>,
+    /// What is wrong with credentials beside `unusable_secrets`: keys that their issuer does not give, credentials for Kafka that
+    /// cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_trouble: Option<String>,
     /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
     pub deduplication_window: Duration,
     /// Files of Secrets that cannot be used.

@@ -1,5 +1,7 @@
 //! The Deployment of a data plane, and what its status says about it.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentCondition},
@@ -37,6 +39,8 @@ pub struct DataPlane<'a> {
     pub secrets: Vec<&'a str>,
     /// How it traces events.
     pub tracing: Option<&'a Tracing>,
+    /// How long a pod may take to end.
+    pub grace: Duration,
     /// Port of the endpoint that it serves, beside the status port.
     pub port: Option<u16>,
     /// What the user said about the pods.
@@ -76,7 +80,7 @@ impl DataPlane<'_> {
         json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": 30,
+            "terminationGracePeriodSeconds": self.grace.as_secs() + u64::from(self.grace.subsec_nanos() > 0),
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": NON_ROOT,
@@ -276,6 +280,7 @@ mod tests {
             cluster: &Cluster::find(&settings, "default", "").unwrap(),
             secrets: Vec::new(),
             tracing: settings.tracing.as_ref(),
+            grace: Duration::from_secs(30),
             port: None,
             pods: &serde_saphyr::from_str(pods).unwrap(),
             resources: None,

@@ -43,6 +43,11 @@ impl<'a> Conditions<'a> {
         self.set(kind, "Unknown", reason, message.into());
     }
 
+    /// A condition as it was.
+    pub fn before(&self, kind: ConditionType) -> Option<&'a Condition> {
+        find(self.previous, kind)
+    }
+
     /// Keeps a condition as it was, for what this pass did not look at.
     pub fn keep(&mut self, kind: ConditionType) {
         if let Some(previous) = find(self.previous, kind) {

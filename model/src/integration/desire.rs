@@ -1,6 +1,6 @@
 //! The objects that an Integration should have.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use sluice_crds::{Scaling, Settings, wire};
 
@@ -9,6 +9,9 @@ use crate::{
     children::{Child, DataPlane, Owner, noted},
     secrets,
 };
+
+/// Deliveries under way have 10 s to end; the rest is for the last commit and the last spans.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// The dead-letter Topic where it is the Integration's own, the configuration, the worker, how many workers may be put out at a time, and who may
 /// call them.
@@ -23,6 +26,7 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
         cluster: &flow.cluster,
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         tracing: settings.tracing.as_ref(),
+        grace: GRACE,
         port: None,
         pods: &flow.pods,
         resources: flow.resources.as_ref(),

@@ -24,6 +24,7 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
         cluster: &endpoint.cluster,
         secrets: secrets(endpoint),
         tracing: settings.tracing.as_ref(),
+        grace: wire::ending::longest_end(endpoint.patience.get()),
         port: Some(wire::RECEIVER_PORT),
         pods: &endpoint.pods,
         resources: endpoint.resources.as_ref(),
@@ -119,4 +120,31 @@ fn service(endpoint: &Endpoint) -> Child {
         "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
     }});
     owner.child(ChildKind::Service, COMPONENT, &receiver_name(owner), body)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::Webhook;
+
+    use super::*;
+    use crate::webhook::{References, validate};
+
+    #[test]
+    fn a_receiver_has_the_time_to_end_that_its_longest_request_takes() {
+        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        let settings: Settings = serde_saphyr::from_str(settings).unwrap();
+        let grace = |patience: &str| {
+            let metadata = "{name: stripe, namespace: shop, uid: u, generation: 3}";
+            let spec =
+                format!("{{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}, patience: {patience}}}");
+            let yaml =
+                format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
+            let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+            let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
+            let mut receivers =
+                desire(&endpoint, &settings).into_iter().filter(|one| one.kind == ChildKind::Deployment);
+            receivers.next().unwrap().manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].clone()
+        };
+        assert_eq!((grace("2500ms"), grace("25s")), (json!(37), json!(82)));
+    }
 }

@@ -1,8 +1,10 @@
 //! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
 
+mod acceptance;
 mod claim;
 mod contract;
 mod desire;
+mod event;
 mod held;
 mod kong;
 mod report;

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use serde_json::Value;
-use sluice_crds::{ConditionType, Ingress, LastGood, ParentReference, Reason, Topic, Webhook, WebhookStatus};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use sluice_crds::{ConditionType, LastGood, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
-    Endpoint, Entry, Found, Held, Listener, Shown, WrittenTopic, receiver_name,
-    url::{ingress_url, no_listener, url},
+    Endpoint, Entry, Found, Held, Listener, Shown, WrittenTopic,
+    acceptance::{ingress_address, route},
+    receiver_name,
+    url::{ingress_url, url},
 };
 use crate::{
     Conditions, Rejection,
@@ -16,10 +20,6 @@ use crate::{
     dependencies, references, rejection,
     topic::{User, named},
 };
-
-/// The controller that Contour, Kong and the others name themselves by stands in a route's status; Sluice reads all.
-const ACCEPTED: &str = "Accepted";
-const RESOLVED: &str = "ResolvedRefs";
 
 /// What a pass observed.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ fn keep_parts(conditions: &mut Conditions<'_>) {
 }
 
 /// One part of a Webhook: whether it works, and why not.
-struct Part {
+pub(super) struct Part {
     kind: ConditionType,
     works: bool,
     reason: Reason,
@@ -180,11 +180,11 @@ struct Part {
 }
 
 impl Part {
-    fn works(kind: ConditionType, message: impl Into<String>) -> Self {
+    pub(super) fn works(kind: ConditionType, message: impl Into<String>) -> Self {
         Self { kind, works: true, reason: Reason::Satisfied, message: message.into() }
     }
 
-    fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+    pub(super) fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, works: false, reason, message: message.into() }
     }
 
@@ -199,7 +199,12 @@ impl Part {
 }
 
 fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>, receivers: Option<&Availability>) {
-    let parts = [topic(endpoint, seen.live), receiver(receivers), route(endpoint, seen)];
+    let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
+    // After a start of the operator nobody was asked yet, and what was said stands.
+    let said = conditions.before(ConditionType::TopicReady).filter(|said| seen.traffic.is_none() && is_blocked(said));
+    let cut_off =
+        found.filter(|found| found.cut_off > 0).map(cut_off).or_else(|| said.map(|said| said.message.clone()));
+    let parts = [topic(endpoint, seen.live, cut_off), receiver(receivers), route(endpoint, seen)];
     let (ready, reason, message) = verdict(endpoint, seen, &parts);
     if ready {
         conditions.yes(ConditionType::Ready, reason, message);
@@ -210,7 +215,6 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
         let progress = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
         conditions.yes(progress, reason, message);
     }
-    let found = seen.traffic.map(|shown| &shown.found).filter(|found| found.answered > 0);
     let secrets = secrets(endpoint, found);
     if secrets.is_none() {
         conditions.keep(ConditionType::SecretsReady);
@@ -250,8 +254,12 @@ fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reaso
     }
 }
 
-/// The topics that the Webhook writes to.
-fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
+fn is_blocked(condition: &Condition) -> bool {
+    condition.status == "False" && condition.reason == Reason::Blocked.to_string()
+}
+
+/// The topics that the Webhook writes to, and why receivers cannot, where they cannot.
+fn topic(endpoint: &Endpoint, live: &[Live], cut_off: Option<String>) -> Part {
     let kind = ConditionType::TopicReady;
     let events = not_ready("spec.topic", &endpoint.topic, &endpoint.owner.name.name, live);
     let dead_letters = || {
@@ -260,8 +268,21 @@ fn topic(endpoint: &Endpoint, live: &[Live]) -> Part {
     };
     match events.or_else(dead_letters) {
         Some(rejection) => Part::fails(kind, rejection.reason, rejection.message),
-        None => Part::works(kind, endpoint.kafka_topic()),
+        None => match cut_off {
+            Some(message) => Part::fails(kind, Reason::Blocked, message),
+            None => Part::works(kind, endpoint.kafka_topic()),
+        },
     }
+}
+
+fn cut_off(found: &Found) -> String {
+    let Found { cut_off, answered, .. } = found;
+    let whose = if cut_off == answered { String::new() } else { format!("by {cut_off} of {answered} receivers ") };
+    format!("events cannot be written {whose}and senders are asked to come again: {}", joined(&found.kafka_troubles))
+}
+
+fn joined(texts: &BTreeSet<String>) -> String {
+    texts.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a topic is not ready, where it is not; `own` is the name of the Topic where it is the Webhook's own.
@@ -278,21 +299,24 @@ fn not_ready(field: &str, topic: &WrittenTopic, own: &str, live: &[Live]) -> Opt
     }
 }
 
-/// Whether the Secrets are there and usable; `None` where no receiver has said so.
+/// Whether the Secrets are there and usable, and what else proves who somebody is; `None` where no receiver has said so.
 fn secrets(endpoint: &Endpoint, found: Option<&Found>) -> Option<Part> {
     let kind = ConditionType::SecretsReady;
-    if endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none() {
-        return Some(Part::works(kind, "no Secret is needed"));
+    let needs_none = endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none();
+    let Some(found) = found else { return needs_none.then(|| Part::works(kind, "no Secret is needed")) };
+    let unusable: Vec<String> = found.unusable_secrets.iter().map(|file| key_of(file)).collect();
+    let mut messages = found.credentials_troubles.clone();
+    if !unusable.is_empty() {
+        messages.insert(format!(
+            "missing, or no secret of this kind: {}; a Secret that is made or changed is used within about 90 s",
+            unusable.join(", ")
+        ));
     }
-    let unusable: Vec<String> = found?.unusable_secrets.iter().map(|file| key_of(file)).collect();
-    if unusable.is_empty() {
-        return Some(Part::works(kind, "every Secret is there"));
-    }
-    let message = format!(
-        "missing, or no secret of this kind: {}; a Secret that is made or changed is used within about 90 s",
-        unusable.join(", ")
-    );
-    Some(Part::fails(kind, Reason::SecretUnusable, message))
+    Some(match (messages.is_empty(), needs_none) {
+        (false, _) => Part::fails(kind, Reason::SecretUnusable, joined(&messages)),
+        (true, true) => Part::works(kind, "no Secret is needed"),
+        (true, false) => Part::works(kind, "every Secret is there"),
+    })
 }
 
 /// The key that a mounted file is.
@@ -338,129 +362,29 @@ fn receiver(receivers: Option<&Availability>) -> Part {
     }
 }
 
-/// The verdict on the route: of every gateway that is named, or of the Ingress's controller.
-fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
-    let kind = ConditionType::RouteAccepted;
-    if let Some(older) = &endpoint.older_claim {
-        let address = match &endpoint.header {
-            None => format!("the path {:?}", endpoint.path),
-            Some((name, value)) => format!("the path {:?} with the header {name}: {value}", endpoint.path),
-        };
-        let message = format!(
-            "the older Webhook \"{older}\" has {address} on the same host and gateway; use another path or host name"
-        );
-        return Part::fails(kind, Reason::RouteConflict, message);
-    }
-    match seen.unknown_kind {
-        None => {}
-        Some(ChildKind::KongPlugin) => {
-            let message = "this cluster has no KongPlugin (configuration.konghq.com/v1), so that nothing would do what \
-                           route.kong says, and there is no route; install Kong, or remove route.kong";
-            return Part::fails(kind, Reason::KongMissing, message);
-        }
-        Some(_) => {
-            let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a \
-                           gateway that serves it, or write route.ingress";
-            return Part::fails(kind, Reason::GatewayApiMissing, message);
-        }
-    }
-    match &endpoint.entry {
-        Entry::Gateways(parents) => gateways(endpoint, parents, seen),
-        Entry::Ingress(ingress) => of_ingress(endpoint, ingress, seen.live),
-    }
-}
-
-/// An Ingress has no condition: a controller that serves it writes its own address into the status, and others do nothing.
-fn of_ingress(endpoint: &Endpoint, ingress: &Ingress, live: &[Live]) -> Part {
-    let kind = ConditionType::RouteAccepted;
-    if children::find(live, ChildKind::Ingress, &receiver_name(&endpoint.owner)).is_none() {
-        return Part::fails(kind, Reason::Progressing, "no Ingress exists yet");
-    }
-    let Some(address) = ingress_address(endpoint, live) else {
-        let class = &ingress.class_name;
-        let message = format!("no controller of the class {class:?} has given the Ingress an address; does it run?");
-        return Part::fails(kind, Reason::RoutePending, message);
-    };
-    Part::works(kind, format!("the Ingress is served at {address}"))
-}
-
-/// The first address that a controller has given to the endpoint's Ingress.
-fn ingress_address<'a>(endpoint: &Endpoint, live: &'a [Live]) -> Option<&'a str> {
-    let ingress = children::find(live, ChildKind::Ingress, &receiver_name(&endpoint.owner))?;
-    let first = &ingress.object["status"]["loadBalancer"]["ingress"][0];
-    first["hostname"].as_str().or_else(|| first["ip"].as_str())
-}
-
-fn gateways(endpoint: &Endpoint, parents: &[ParentReference], seen: &Seen<'_>) -> Part {
-    let kind = ConditionType::RouteAccepted;
-    let Some(route) = children::find(seen.live, ChildKind::HttpRoute, &receiver_name(&endpoint.owner)) else {
-        return Part::fails(kind, Reason::Progressing, "no HTTPRoute exists yet");
-    };
-    for parent in parents {
-        let namespace = parent.namespace.as_deref().unwrap_or(&endpoint.owner.name.namespace);
-        let gateway = format!("{namespace}/{}", parent.name);
-        let status = parent_status(&route.object, &endpoint.owner.name.namespace, parent);
-        let refusal = status.and_then(|status| [ACCEPTED, RESOLVED].iter().find_map(|wanted| refusal(status, wanted)));
-        if status.is_some() && refusal.is_none() {
-            continue;
-        }
-        // What can be seen from here says more than what a gateway says, or that it says nothing.
-        if seen.missing_gateways.contains(&gateway) {
-            let message =
-                format!("there is no Gateway {gateway:?}; create it, or name another one in route.parentRefs");
-            return Part::fails(kind, Reason::RoutePending, message);
-        }
-        if let Some(complaint) = no_listener(endpoint, parent, seen.listeners) {
-            return Part::fails(kind, Reason::NoListener, format!("the Gateway {gateway:?} {complaint}"));
-        }
-        let Some(refusal) = refusal else {
-            let message = format!("the Gateway {gateway:?} has not answered; does its controller run?");
-            return Part::fails(kind, Reason::RoutePending, message);
-        };
-        return Part::fails(kind, Reason::RouteRefused, format!("the Gateway {gateway:?} says {refusal}"));
-    }
-    Part::works(kind, "every gateway accepted the route")
-}
-
-/// What a parent says about the newest version of the route.
-fn parent_status<'a>(route: &'a Value, own: &str, parent: &ParentReference) -> Option<&'a Value> {
-    let is_parent = |reference: &Value| {
-        reference["name"] == parent.name.as_str()
-            && reference["namespace"].as_str().unwrap_or(own) == parent.namespace.as_deref().unwrap_or(own)
-            && reference["sectionName"].as_str() == parent.section_name.as_deref()
-    };
-    let generation = route["metadata"]["generation"].as_i64();
-    let is_current = |status: &Value| {
-        status["conditions"].as_array().is_some_and(|conditions| {
-            conditions.iter().any(|condition| {
-                condition["type"] == ACCEPTED && condition["observedGeneration"].as_i64() == generation
-            })
-        })
-    };
-    let parents = route["status"]["parents"].as_array()?;
-    parents.iter().find(|status| is_parent(&status["parentRef"]) && is_current(status))
-}
-
-fn refusal(status: &Value, wanted: &str) -> Option<String> {
-    let condition = status["conditions"].as_array()?.iter().find(|condition| condition["type"] == wanted)?;
-    let text = |key: &str| condition[key].as_str().unwrap_or_default();
-    (condition["status"] != "True").then(|| format!("{}: {}", text("reason"), text("message")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::webhook::{References, validate};
 
-    /// The conditions of a Webhook with a signing secret whose receivers found this, with nothing else there yet.
+    /// The conditions of a Webhook whose receivers found this: its Topic is ready, and nothing else is there yet.
     fn conditions(spec: &str, found: Option<Found>) -> Vec<String> {
+        let told = conditions_after(Vec::new(), spec, found).into_iter();
+        told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
+    }
+
+    /// The same where it had these conditions before.
+    fn conditions_after(before: Vec<Condition>, spec: &str, found: Option<Found>) -> Vec<Condition> {
         let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
         let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
         let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, {spec}}}");
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
-        let webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+        let mut webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+        webhook.status = Some(WebhookStatus { conditions: before, ..WebhookStatus::default() });
         let settings = serde_saphyr::from_str(settings).unwrap();
         let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
+        let topic = WrittenTopic::Named { kafka: "shop.github".into(), not_ready: None };
+        let endpoint = Endpoint { topic, ..endpoint };
         let shown = found.map(|found| Shown { found, ..Shown::default() });
         let seen = Seen {
             live: &[],
@@ -473,9 +397,7 @@ mod tests {
             last_good: None,
         };
         let now = Timestamp::from_second(1).unwrap();
-        let status = report(&webhook, None, &Outcome::Planned(&endpoint, seen), now);
-        let told = status.conditions.into_iter();
-        told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
+        report(&webhook, None, &Outcome::Planned(&endpoint, seen), now).conditions
     }
 
     const SIGNED: &str = "verify: {preset: {name: GitHub, secretRefs: [{name: github, key: current}]}}";
@@ -495,7 +417,41 @@ mod tests {
         let there = "SecretsReady True Satisfied: every Secret is there";
         assert_eq!(told(SIGNED, Some(found())).as_deref(), Some(there));
         let needless = "SecretsReady True Satisfied: no Secret is needed";
-        assert_eq!(told("verify: {none: {}}", None).as_deref(), Some(needless));
+        for found in [None, Some(found())] {
+            assert_eq!(told("verify: {none: {}}", found).as_deref(), Some(needless));
+        }
+        let away = "the keys at https://id.example/jwks cannot be fetched";
+        let issuer = Found { credentials_troubles: [away.to_owned()].into(), ..found() };
+        let expected = format!("SecretsReady False SecretUnusable: {away}");
+        assert_eq!(told("verify: {none: {}}", Some(issuer)), Some(expected));
+    }
+
+    #[test]
+    fn that_receivers_cannot_write_is_told_though_they_run() {
+        let told = |found, kind: &str| conditions(SIGNED, found).into_iter().find(|one| one.starts_with(kind)).unwrap();
+        let ready = "TopicReady True Satisfied: shop.github";
+        assert_eq!((told(None, "TopicReady"), told(Some(found()), "TopicReady")), (ready.into(), ready.into()));
+        let troubles = || ["no answer from Kafka".to_owned()].into();
+        let some = Found { cut_off: 1, kafka_troubles: troubles(), ..found() };
+        let expected =
+            "events cannot be written by 1 of 2 receivers and senders are asked to come again: no answer from Kafka";
+        assert_eq!(told(Some(some), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
+        let all = Found { cut_off: 2, kafka_troubles: troubles(), ..found() };
+        let expected = "events cannot be written and senders are asked to come again: no answer from Kafka";
+        assert_eq!(told(Some(all.clone()), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
+        assert_eq!(told(Some(all), "Ready"), format!("Ready False Blocked: TopicReady: {expected}"));
+    }
+
+    #[test]
+    fn what_receivers_said_of_kafka_stands_until_they_are_asked_again() {
+        let away = Found { cut_off: 2, kafka_troubles: ["no answer from Kafka".to_owned()].into(), ..found() };
+        let before = conditions_after(Vec::new(), SIGNED, Some(away));
+        let topic = |found| {
+            let told = conditions_after(before.clone(), SIGNED, found);
+            told.into_iter().find(|one| one.type_ == "TopicReady").unwrap().status
+        };
+        assert_eq!((topic(None).as_str(), topic(Some(found())).as_str()), ("False", "True"));
+        assert_eq!(topic(Some(Found::default())), "True", "nobody answers, which is said elsewhere");
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub struct Found {
     pub unusable_secrets: BTreeSet<PathBuf>,
     /// What keeps Redis from being asked.
     pub redis_trouble: Option<String>,
+    /// Receivers that cannot write to Kafka.
+    pub cut_off: usize,
+    /// Why they cannot.
+    pub kafka_troubles: BTreeSet<String>,
+    /// What is wrong with credentials that are no files of Secrets.
+    pub credentials_troubles: BTreeSet<String>,
     /// How far back ids are surely remembered.
     pub window: Option<Duration>,
 }
@@ -205,6 +211,11 @@ fn name(because: RejectedBecause) -> String {
 }
 
 impl Found {
+    /// Whether something does not answer that may answer again at any moment, without anybody changing anything.
+    pub fn waits_for_others(&self) -> bool {
+        self.cut_off > 0 || self.redis_trouble.is_some()
+    }
+
     fn of(answers: &[Option<ReceiverStatus>]) -> Self {
         let answered = || answers.iter().flatten();
         Self {
@@ -213,6 +224,9 @@ impl Found {
             paused: answered().filter(|status| status.paused).count(),
             unusable_secrets: answered().flat_map(|status| status.unusable_secrets.iter().cloned()).collect(),
             redis_trouble: answered().find_map(|status| status.redis_trouble.clone()),
+            cut_off: answered().filter(|status| status.kafka_trouble.is_some()).count(),
+            kafka_troubles: answered().filter_map(|status| status.kafka_trouble.clone()).collect(),
+            credentials_troubles: answered().filter_map(|status| status.credentials_trouble.clone()).collect(),
             window: answered().map(|status| status.deduplication_window.get()).min(),
         }
     }
@@ -261,6 +275,25 @@ mod tests {
         traffic.take(&[None], at(20));
         let shown = traffic.shown();
         assert_eq!((shown.rate, shown.p95, shown.accepted.as_str()), (None, None, "20"));
+    }
+
+    #[test]
+    fn what_keeps_receivers_from_writing_is_told_once_for_all() {
+        let cut_off = |instance: &str, trouble: Option<&str>| {
+            let kafka_trouble = trouble.map(str::to_owned);
+            Some(ReceiverStatus { kafka_trouble, ..receiver(instance, 100, 0).unwrap() })
+        };
+        let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
+        traffic.take(&[cut_off("a", Some("no answer")), cut_off("b", None), cut_off("c", Some("no answer"))], at(0));
+        let found = traffic.shown().found;
+        assert_eq!((found.answered, found.cut_off), (3, 2));
+        assert_eq!(found.kafka_troubles, ["no answer".to_owned()].into());
+        assert!(found.waits_for_others());
+        traffic.take(&[cut_off("a", None), cut_off("b", None), cut_off("c", None)], at(10));
+        assert_eq!(
+            traffic.shown().found,
+            Found { complete: true, answered: 3, window: Some(Duration::ZERO), ..Found::default() }
+        );
     }
 
     #[test]

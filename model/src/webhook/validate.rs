@@ -1,14 +1,12 @@
 //! Judges a Webhook and what it refers to.
 
-use sluice_crds::{
-    CloudEvents, Duration, EventField, EventId, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec,
-    wire,
-};
+use sluice_crds::{Duration, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec, wire};
 
 use super::{
     Endpoint, Entry, References, WrittenTopic,
     claim::{header, path},
     contract::contract,
+    event::event_sources,
     kong::plugins,
     verify::verification,
 };
@@ -22,7 +20,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let owner = owner(webhook);
     let path = path(webhook);
     let verification = verification(spec, &path).map_err(|found| rejections.push(found)).ok();
-    let event = event(spec).map_err(|found| rejections.extend(found)).ok();
+    let event = event_sources(spec).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
@@ -115,63 +113,6 @@ fn rate_limits(limits: &Limits) -> wire::RateLimits {
     }
 }
 
-fn event(spec: &WebhookSpec) -> Result<wire::EventSources, Vec<Rejection>> {
-    let event = &spec.event;
-    let mut rejections = Vec::new();
-    let id = event.id.as_ref().and_then(|id| id_source(id).map_err(|found| rejections.push(found)).ok());
-    let mut field = |path: &str, field: &Option<EventField>| {
-        field.as_ref().and_then(|field| field_source(path, field).map_err(|found| rejections.push(found)).ok())
-    };
-    let default = if spec.verify.preset.is_some() { CloudEvents::Ignore } else { CloudEvents::Accept };
-    let sources = wire::EventSources {
-        id,
-        event_type: field("spec.event.type", &event.event_type),
-        key: field("spec.event.key", &event.key),
-        sequence: field("spec.event.sequence", &event.sequence),
-        cloud_events: event.cloud_events.unwrap_or(default),
-        headers: event.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
-    };
-    rejections.extend(sources.headers.iter().filter_map(|name| bad_header(spec, name)));
-    if rejections.is_empty() { Ok(sources) } else { Err(rejections) }
-}
-
-/// Headers that carry credentials, whatever the scheme.
-const CREDENTIALS: [&str; 5] =
-    ["authorization", "cookie", "proxy-authorization", "x-api-key", "x-forwarded-client-cert"];
-
-/// What proves who a sender is must not get into the topic.
-fn bad_header(spec: &WebhookSpec, name: &str) -> Option<Rejection> {
-    let verify = &spec.verify;
-    let certificate = verify.client_certificate.as_ref().and_then(|certificate| certificate.header.as_deref());
-    let of_scheme = [
-        verify.hmac.as_ref().map(|hmac| hmac.header.as_str()),
-        verify.api_key.as_ref().map(|key| key.header.as_str()),
-        certificate,
-    ];
-    let proves = CREDENTIALS.contains(&name)
-        || ["signature", "token", "secret", "hmac"].iter().any(|word| name.contains(word))
-        || of_scheme.into_iter().flatten().any(|header| header.eq_ignore_ascii_case(name));
-    let message = format!("the header {name} proves who the sender is and must not get into a topic; remove it");
-    proves.then(|| Rejection::invalid("spec.event.headers", message))
-}
-
-fn id_source(id: &EventId) -> Result<wire::IdSource, Rejection> {
-    match (&id.header, &id.json_pointer, &id.body_hash) {
-        (Some(header), None, None) => Ok(wire::IdSource::Header(header.clone())),
-        (None, Some(pointer), None) => Ok(wire::IdSource::JsonPointer(pointer.clone())),
-        (None, None, Some(_)) => Ok(wire::IdSource::BodyHash),
-        _ => Err(Rejection::invalid("spec.event.id", "write exactly one of header, jsonPointer, bodyHash")),
-    }
-}
-
-fn field_source(path: &str, field: &EventField) -> Result<wire::FieldSource, Rejection> {
-    match (&field.header, &field.json_pointer) {
-        (Some(header), None) => Ok(wire::FieldSource::Header(header.clone())),
-        (None, Some(pointer)) => Ok(wire::FieldSource::JsonPointer(pointer.clone())),
-        _ => Err(Rejection::invalid(path, "write exactly one of header, jsonPointer")),
-    }
-}
-
 fn bad_keys_address(spec: &WebhookSpec, settings: &Settings) -> Option<Rejection> {
     address::complaint("spec.verify.jwt.jwksUri", &spec.verify.jwt.as_ref()?.jwks_uri, settings)
 }
@@ -202,8 +143,7 @@ fn bad_body(body: Size) -> Option<Rejection> {
 mod tests {
     use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
 
-    use super::{Endpoint, Entry, References, Rejection, validate};
-    use crate::webhook::{Allowed, Listener, url::url};
+    use super::{Endpoint, References, Rejection, validate};
 
     fn judge(spec: &str) -> Result<Endpoint, Vec<Rejection>> {
         judge_with(spec, &References::default())
@@ -218,19 +158,6 @@ mod tests {
     }
 
     const ROUTE: &str = "route: {parentRefs: [{name: edge, namespace: gateways}], hostnames: [hooks.example]}";
-
-    fn listener(protocol: &str, hostname: Option<&str>) -> Listener {
-        Listener {
-            namespace: "gateways".into(),
-            gateway: "edge".into(),
-            name: protocol.to_lowercase(),
-            protocol: protocol.into(),
-            port: if protocol == "HTTPS" { 443 } else { 8080 },
-            hostname: hostname.map(str::to_owned),
-            address: Some("192.0.2.1".into()),
-            allowed: Allowed::All,
-        }
-    }
 
     #[test]
     fn what_is_left_out_gets_its_default() {
@@ -352,50 +279,5 @@ mod tests {
             ("spec.limits.body", Reason::Invalid),
         ];
         assert_eq!(found, expected.map(|(field, reason)| (field.to_owned(), reason)));
-    }
-
-    #[test]
-    fn a_listener_that_cannot_serve_the_endpoint_is_told_before_anybody_is_blamed() {
-        use crate::webhook::url::no_listener;
-        let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
-        let Entry::Gateways(parents) = &endpoint.entry else { panic!("{endpoint:?}") };
-        let complaint = |listeners: &[Listener]| no_listener(&endpoint, &parents[0], listeners);
-        let closed = Listener { allowed: Allowed::OwnNamespace, ..listener("HTTP", None) };
-        for (listeners, expected) in [
-            (vec![], None),
-            (vec![listener("HTTP", None)], None),
-            (vec![listener("HTTP", Some("*.example"))], None),
-            (vec![closed.clone(), listener("HTTPS", Some("hooks.example"))], None),
-            (vec![listener("TCP", None)], Some("has no listener for HTTP or HTTPS")),
-            (vec![closed], Some("takes no routes from the namespace \"shop\"")),
-            (
-                vec![listener("HTTP", Some("other.example"))],
-                Some("serves \"other.example\", and not \"hooks.example\""),
-            ),
-        ] {
-            let told = complaint(&listeners);
-            assert_eq!(told.is_some(), expected.is_some(), "{listeners:?}");
-            assert!(told.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{listeners:?}");
-        }
-        let mut parent = parents[0].clone();
-        parent.section_name = Some("web".into());
-        let told = no_listener(&endpoint, &parent, &[listener("HTTP", None), listener("HTTPS", None)]);
-        assert_eq!(told.as_deref(), Some("has no listener \"web\"; it has: \"http\", \"https\""));
-    }
-
-    #[test]
-    fn the_url_is_that_of_the_listener_that_serves_the_host() {
-        let endpoint = judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap();
-        let cases = [
-            (vec![], None),
-            (vec![listener("HTTP", None)], Some("http://hooks.example:8080/shop/stripe")),
-            (vec![listener("HTTP", None), listener("HTTPS", None)], Some("https://hooks.example/shop/stripe")),
-            (vec![listener("HTTPS", Some("*.example"))], Some("https://hooks.example/shop/stripe")),
-            (vec![listener("HTTPS", Some("other.example"))], None),
-            (vec![listener("TCP", None)], None),
-        ];
-        for (listeners, expected) in cases {
-            assert_eq!(url(&endpoint, &listeners).as_deref(), expected, "{listeners:?}");
-        }
     }
 }

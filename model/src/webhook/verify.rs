@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use sluice_crds::{
-    CertificateFormat, CertificateIdentity, ClientCertificate, Hmac, Jwt, Preset, PresetName, SecretReference,
-    WebhookSpec,
+    CertificateFormat, CertificateIdentity, ClientCertificate, Hmac, InvalidNetwork, Jwt, Network, Preset, PresetName,
+    SecretReference, WebhookSpec,
     wire::{CertificateName, Verification},
 };
 
@@ -87,17 +87,27 @@ fn jwt(jwt: &Jwt) -> Verification {
     }
 }
 
-fn client_certificate(certificate: &ClientCertificate) -> Result<Verification, Rejection> {
-    let default_header = match certificate.format {
+/// The header that carries the identity.
+pub(super) fn certificate_header(certificate: &ClientCertificate) -> &str {
+    certificate.header.as_deref().unwrap_or(match certificate.format {
         CertificateFormat::Envoy => "X-Forwarded-Client-Cert",
         CertificateFormat::Rfc9440 => "Client-Cert",
         CertificateFormat::Text => "Ssl-Client-Subject-Dn",
-    };
+    })
+}
+
+fn client_certificate(certificate: &ClientCertificate) -> Result<Verification, Rejection> {
     Ok(Verification::ClientCertificate {
         format: certificate.format,
-        header: certificate.header.clone().unwrap_or_else(|| default_header.to_owned()),
+        header: certificate_header(certificate).to_owned(),
         allowed: certificate.allowed.iter().map(certificate_name).collect::<Result<_, _>>()?,
+        proxies: certificate.proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?,
     })
+}
+
+fn proxy(text: &str) -> Result<Network, Rejection> {
+    let wrong = |error: InvalidNetwork| Rejection::invalid("spec.verify.clientCertificate.proxies", error.to_string());
+    text.parse().map_err(wrong)
 }
 
 fn certificate_name(identity: &CertificateIdentity) -> Result<CertificateName, Rejection> {
@@ -110,5 +120,28 @@ fn certificate_name(identity: &CertificateIdentity) -> Result<CertificateName, R
             "spec.verify.clientCertificate.allowed",
             "write exactly one of uri, dns, subject, sha256",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_is_no_network_is_named() {
+        let verification = |proxies: &str| {
+            let yaml = format!("{{allowed: [{{uri: a}}], proxies: [{proxies}]}}");
+            client_certificate(&serde_saphyr::from_str(&yaml).unwrap())
+        };
+        let Verification::ClientCertificate { proxies, .. } = verification("10.0.3.0/24, '2001:db8::1'").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(proxies, ["10.0.3.0/24", "2001:db8::1"].map(|text| text.parse::<Network>().unwrap()));
+        let refused = verification("10.0.3.0/33").unwrap_err().to_string();
+        assert!(
+            refused.contains("spec.verify.clientCertificate.proxies") && refused.contains("10.0.3.0/33"),
+            "{refused}"
+        );
     }
 }

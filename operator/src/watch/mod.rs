@@ -3,29 +3,29 @@
 //! There is one watch for each kind (and namespace, where the operator looks after some only), and everybody is told by it:
 //!
 //! - `follow`: one watch, through whatever happens to it.
-//! - `cache`: what the watches have told. Resources are kept, what they own is not: of that only the owner and the version.
+//! - `cache`: what the watches have told.
+//! - `others`: what is watched beside the resources. Those are kept whole, of the others only what tells whom a change
+//!   concerns.
 //! - `wakes`: whom a change concerns.
 //!
 //! Standing by, a replica watches too, so that it leads with full caches from the first moment.
 
 mod cache;
 mod follow;
+mod others;
 mod wakes;
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{
-    api::core::v1::Pod,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DynamicObject},
-    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
+    api::ApiResource,
+    core::{DeserializeGuard, DynamicResourceScope, error_boundary::InvalidObject},
     runtime::watcher::{Config, Event},
 };
+use serde::de::DeserializeOwned;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
-use sluice_model::children::{ChildKind, owner_label};
 use tokio::{
     sync::watch as channel,
     task::{JoinError, JoinSet},
@@ -34,16 +34,13 @@ use tokio::{
 use self::{
     cache::{Cache, Change, Feed, Versioned},
     follow::{Told, follow},
+    others::Others,
 };
 use crate::{
-    backoff::Backoff, children, context::Context, controller::Kind, kubernetes::watch_seconds, queue::Queue,
-    tasks::panicked, topic::Related,
+    backoff::Backoff, context::Context, controller::Kind, kubernetes::watch_seconds, queue::Queue, tasks::panicked,
+    topic::Related,
 };
 
-/// Label of everything that Sluice makes.
-const OURS: &str = "app.kubernetes.io/managed-by=sluice";
-/// Of the pods of receivers and workers.
-const PODS: &str = "app.kubernetes.io/name in (sluice-receiver,sluice-worker)";
 /// What kubectl notes for itself; it repeats the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -147,10 +144,12 @@ pub struct Watches {
 
 /// Topics, Webhooks and Integrations.
 const RESOURCES: usize = 3;
+/// Those of the Gateway API.
+const GATEWAYS: usize = 1;
 
 /// How many watches there are over these namespaces; none means all.
 pub fn count(namespaces: &[String]) -> usize {
-    (RESOURCES + Others::all().len()) * namespaces.len().max(1)
+    (RESOURCES + Others::all().len() + GATEWAYS) * namespaces.len().max(1)
 }
 
 /// Whether all watches were answered: by a list, or by the refusal to give one.
@@ -183,6 +182,7 @@ impl Watches {
             for others in Others::all() {
                 watches.others(context, client, others, namespace.clone());
             }
+            watches.others(context, client, Others::gateways(), namespace);
         }
         debug_assert_eq!(watches.tasks.len(), count(all));
         watches
@@ -223,9 +223,18 @@ impl Watches {
         });
     }
 
-    fn others(&mut self, context: &Arc<Context>, client: &Client, others: Others, namespace: Option<String>) {
+    fn others<T, V>(&mut self, context: &Arc<Context>, client: &Client, others: Others<T, V>, namespace: Option<String>)
+    where
+        T: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+        V: Versioned + Send + Sync + 'static,
+    {
         let Others { resource, labels, keep, wake } = others;
-        let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
+        let api: Api<T> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
@@ -255,42 +264,6 @@ impl Watches {
     fn first(&self) -> First {
         self.unanswered.send_modify(|unanswered| *unanswered += 1);
         First(Some(self.unanswered.clone()))
-    }
-}
-
-/// Objects of which only the owner and the version are kept.
-struct Others {
-    resource: ApiResource,
-    labels: Option<&'static str>,
-    keep: fn(PartialObjectMeta<DynamicObject>) -> Owned,
-    /// Wakes whom a change of one concerns.
-    wake: fn(&Context, &Change<Owned>),
-}
-
-impl Others {
-    /// What is watched beside the resources themselves. Users' ConfigMaps have no label to be told by.
-    fn all() -> [Self; 8] {
-        let ours = |kind| Self::of(kind, Some(OURS), wakes::owners);
-        let config_maps = Self::of(ChildKind::ConfigMap, None, wakes::config_map);
-        let [deployments, services, routes, ingresses, budgets, policies] = [
-            ChildKind::Deployment,
-            ChildKind::Service,
-            ChildKind::HttpRoute,
-            ChildKind::Ingress,
-            ChildKind::PodDisruptionBudget,
-            ChildKind::NetworkPolicy,
-        ]
-        .map(ours);
-        [config_maps, deployments, services, routes, ingresses, budgets, policies, Self::pods()]
-    }
-
-    fn of(kind: ChildKind, labels: Option<&'static str>, wake: fn(&Context, &Change<Owned>)) -> Self {
-        Self { resource: children::api_resource(kind), labels, keep: Owned::of, wake }
-    }
-
-    /// What keeps pods from running is not told by their Deployment.
-    fn pods() -> Self {
-        Self { resource: ApiResource::erase::<Pod>(&()), labels: Some(PODS), keep: Owned::of_pod, wake: wakes::owners }
     }
 }
 
@@ -356,41 +329,4 @@ fn seen<K: Resource>(guarded: DeserializeGuard<K>) -> Seen<K> {
             Seen::Undecodable(Arc::new(invalid))
         }
     }
-}
-
-/// What is kept of an object that somebody owns.
-#[derive(Clone, Debug, PartialEq)]
-struct Owned {
-    owner: Option<OwnerReference>,
-    version: Option<String>,
-}
-
-impl Owned {
-    fn of(object: PartialObjectMeta<DynamicObject>) -> Self {
-        Self { owner: controller(&object.metadata).cloned(), version: object.metadata.resource_version }
-    }
-}
-
-impl Owned {
-    /// A pod belongs to a ReplicaSet; whose it is at last is told by its labels.
-    fn of_pod(pod: PartialObjectMeta<DynamicObject>) -> Self {
-        let labels = pod.metadata.labels.unwrap_or_default();
-        let of = |kind: &str| {
-            let name = labels.get(&owner_label(kind))?.clone();
-            Some(OwnerReference { kind: kind.to_owned(), name, ..OwnerReference::default() })
-        };
-        let owner = of(Integration::NAME).or_else(|| of(Webhook::NAME));
-        Self { owner, version: pod.metadata.resource_version }
-    }
-}
-
-impl Versioned for Owned {
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-}
-
-/// The owner that looks after an object.
-fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
 }

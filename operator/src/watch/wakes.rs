@@ -7,7 +7,10 @@ use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
 use sluice_model::webhook::claim_the_same;
 
-use super::{Change, Owned, Seen, Watched, controller};
+use super::{
+    Change, Seen, Watched,
+    others::{Owned, SeenGateway, controller},
+};
 use crate::{context::Context, controller::Kind, topic::Related};
 
 /// A kind whose changes concern others.
@@ -85,6 +88,24 @@ pub fn config_map(context: &Context, change: &Change<Owned>) {
         .wake_where(namespace, |integration| integration.spec.config_map_names().contains(name.as_str()));
     context.webhooks.wake_where(namespace, |webhook| webhook.spec.config_map_name() == Some(name.as_str()));
     context.topics.wake_where(namespace, |topic| topic.spec.schema_config_map() == Some(name.as_str()));
+}
+
+/// Wakes the Webhooks that name a Gateway, where its listeners or its addresses are other ones than before.
+pub fn gateway(context: &Context, change: &Change<SeenGateway>) {
+    let [before, after] = [&change.before, &change.after].map(|seen| seen.as_ref().map(|seen| &seen.gateway));
+    if before == after {
+        return;
+    }
+    for (webhook, _) in context.webhooks.where_is(|webhook| names_gateway(webhook, &change.name)) {
+        context.webhooks.queue.wake_later(&webhook);
+    }
+}
+
+fn names_gateway(webhook: &Webhook, gateway: &NamespacedName) -> bool {
+    let own = webhook.metadata.namespace.as_deref();
+    webhook.spec.route.parent_refs.iter().any(|parent| {
+        parent.name == gateway.name && parent.namespace.as_deref().or(own) == Some(gateway.namespace.as_str())
+    })
 }
 
 /// Wakes all Webhooks: routes can be made now.

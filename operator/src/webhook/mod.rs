@@ -1,5 +1,6 @@
 //! One pass over a Webhook.
 
+mod gateway;
 mod observe;
 mod resolve;
 mod traffic;
@@ -17,7 +18,10 @@ use sluice_model::{
     },
 };
 
-pub use self::traffic::{BUSY, Reception};
+pub use self::{
+    gateway::Gateway,
+    traffic::{BUSY, Reception},
+};
 use self::{observe::observe, resolve::resolve};
 use crate::{
     children::{self, Pods},
@@ -27,7 +31,8 @@ use crate::{
     watch::Watched,
 };
 
-/// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost.
+/// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost, and
+/// for the labels of namespaces.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 
 impl Kind for Webhook {

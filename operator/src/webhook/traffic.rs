@@ -75,7 +75,9 @@ impl Asked for Webhook {
         }
         let burst = reception.traffic.take(answers, Timestamp::now());
         let shown = Some(reception.traffic.shown());
-        let is_busy = shown != reception.newest;
+        // What comes back by itself is looked for often, or a status would go on to speak of it.
+        let waits = shown.as_ref().is_some_and(|shown| shown.found.waits_for_others());
+        let is_busy = waits || shown != reception.newest;
         reception.newest = shown;
         Heard { is_busy, news: Brought { is_worth_a_pass: reception.is_worth_a_pass(), burst } }
     }

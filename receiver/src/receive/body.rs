@@ -1,12 +1,12 @@
 //! Reads a body into bounded memory, in bounded time.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use sluice_crds::wire::DeferredBecause;
+use sluice_crds::wire::{DeferredBecause, ending::BODY};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -21,7 +21,6 @@ pub(super) struct Held {
     memory: OwnedSemaphorePermit,
 }
 
-const TIME: Duration = Duration::from_secs(10);
 /// What a request takes besides its body.
 const OVERHEAD: u32 = 4096;
 
@@ -32,7 +31,7 @@ pub(super) async fn read(body: Body, limit: usize, memory: &Arc<Semaphore>) -> R
     if announced > limit {
         return Err(Refused::Size);
     }
-    timeout(TIME, collect(body, limit, memory)).await.unwrap_or(Err(Refused::BodyLate))
+    timeout(BODY, collect(body, limit, memory)).await.unwrap_or(Err(Refused::BodyLate))
 }
 
 async fn collect(mut body: Body, limit: usize, memory: &Arc<Semaphore>) -> Result<Held, Refused> {

@@ -2,13 +2,15 @@
 //!
 //! - `gate`: what a request's head says, before its body is read.
 //! - `body`: reads a body into bounded memory, in bounded time.
-//! - `write`: writes an event once.
+//! - `judge`: the events in it, and what is wrong with them.
+//! - `write`: writes each event once, in order.
 //! - `answer`: what the sender is told.
 //! - `span`: what a trace says of a request.
 
 mod answer;
 mod body;
 mod gate;
+mod judge;
 mod span;
 mod write;
 
@@ -25,10 +27,10 @@ use axum::{
 };
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
-use sluice_pipeline::Rejection;
 use sluice_telemetry::traces::{Span, Tracer};
 use tokio::sync::{Semaphore, watch};
 
+use self::judge::{JUDGES, judge};
 pub(crate) use self::{
     answer::{Because, Refused, Taken, Tally},
     write::longest,
@@ -37,7 +39,6 @@ use crate::{
     config::Endpoint,
     controls::Controls,
     deduplicate::{Deduplicator, Limits},
-    event::Event,
     limit::Limiter,
     link::Link,
     secrets::Keys,
@@ -62,14 +63,10 @@ pub(crate) struct Receiver {
     limiter: Limiter,
     /// What the events that are on their way may take, in bytes.
     memory: Arc<Semaphore>,
+    /// Places for large bodies that are judged.
+    judges: Arc<Semaphore>,
     /// Anybody can cause a line in the log.
     log: Throttle,
-}
-
-/// An event, and what is wrong with its body.
-struct Judged {
-    event: Event,
-    mismatch: Option<Rejection>,
 }
 
 /// Events on their way take at most this much, twice: here and in the producer. Four of the largest fit in any case.
@@ -98,6 +95,7 @@ impl Receiver {
             limiter: Limiter::new(endpoint.rate_limits.clone()),
             deduplicator: Mutex::new(Deduplicator::new(limits)),
             memory: Arc::new(Semaphore::new(memory)),
+            judges: Arc::new(Semaphore::new(JUDGES)),
             log: Throttle::default(),
             endpoint,
         }
@@ -149,37 +147,25 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
 
 impl Receiver {
     async fn take(self: &Arc<Self>, request: Request, span: &Span) -> Result<Taken, Refused> {
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
         let peer = head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
         self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
-        let kept = body::read(body, self.endpoint.body_limit, &self.memory).await?;
+        let held = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
         let at = Timestamp::now();
-        let request = Signed { headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
+        let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &held.bytes };
         self.verify(request, at).await?;
         self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }
-        let events = self.endpoint.sources.events(&head.headers, &kept.bytes).map_err(Refused::Event)?;
-        let judged = self.judge_bodies(events, &kept.bytes)?;
-        span::carry_on(&mut head.headers, span);
-        let (tally, refused) = self.write_all(judged, Arc::new(head.headers), kept, at).await;
+        let mut headers = Arc::new(head.headers);
+        let events = judge(&self.endpoint, &headers, &held, &self.judges).await?;
+        span::carry_on(Arc::make_mut(&mut headers), span);
+        let (tally, refused) = self.write_all(events, headers, held, at).await;
         self.counters.events(&tally);
         refused.map_or(Ok(Taken::Events(tally)), Err)
-    }
-
-    /// The events, each with what is wrong with its body. Before any is written: of a batch that is refused, none is.
-    fn judge_bodies(&self, events: Vec<Event>, body: &[u8]) -> Result<Vec<Judged>, Refused> {
-        let judge = |event| match &self.endpoint.contract {
-            None => Ok(Judged { event, mismatch: None }),
-            Some(contract) => match contract.judge(&event, body).err() {
-                Some(mismatch) if contract.dead_letters().is_none() => Err(Refused::Schema(mismatch)),
-                mismatch => Ok(Judged { event, mismatch }),
-            },
-        };
-        events.into_iter().map(judge).collect()
     }
 
     /// While a key is missing, a request that no other one signed may be genuine: its sender is to try again.

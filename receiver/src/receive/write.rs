@@ -1,11 +1,14 @@
-//! Writes each event once: reserved, written, then confirmed or released.
+//! Writes each event once, and the events of a request in their order: reserved, written, then confirmed or released.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::future::{join_all, maybe_done};
 use http::HeaderMap;
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
@@ -14,27 +17,43 @@ use sluice_pipeline::Rejection;
 use sluice_telemetry::traces::{TRACE_HEADERS, TraceContext, messaging};
 
 use super::{
-    Judged, Receiver,
+    Receiver,
     answer::{Refused, Tally},
     body::Held,
+    judge::Judged,
 };
 use crate::{
     contract::Contract,
     deduplicate::{Admission, Fingerprint, Reservation},
     record::Received,
-    shared::Answer,
+    shared::{Answer, Claim},
 };
 
 /// What became of a write.
 #[derive(Debug)]
 enum Fate {
     Written,
-    /// It was written before, by this receiver or another one.
-    Duplicate,
     /// Certainly not written.
     Failed(Refused),
     /// Perhaps written, perhaps yet to be written.
     Unknown,
+}
+
+/// What to do with an event.
+enum Turn {
+    Write(Admitted),
+    /// There is nothing to write, or not now.
+    Over(Result<Once, Refused>),
+}
+
+/// An event that is to be written, and the right to do so.
+struct Admitted {
+    record: OutgoingRecord,
+    reservation: Reservation,
+    /// The right among all receivers; they are not asked where they share nothing, or it does not answer.
+    claim: Option<Claim>,
+    /// What the event is when it is written.
+    written: Once,
 }
 
 /// An event that is safe.
@@ -52,22 +71,27 @@ pub(crate) fn longest(patience: Duration) -> Duration {
 }
 
 impl Receiver {
-    /// Writes the events of a request, those that were not written before. All of them are safe only where nothing is refused; a
-    /// sender that sends them again because some are not meets the others as duplicates.
+    /// Writes the events of a request in their order, those that were not written before. All of them are safe only where nothing is
+    /// refused; a sender that sends them again because some are not meets the others as duplicates.
     pub(super) async fn write_all(
         self: &Arc<Self>,
         events: Vec<Judged>,
         headers: Arc<HeaderMap>,
-        held: Held,
+        held: Arc<Held>,
         at: Timestamp,
     ) -> (Tally, Option<Refused>) {
-        let held = Arc::new(held);
-        let writes = events.into_iter().map(|Judged { event, mismatch }| {
-            let event = Received { event, headers: Arc::clone(&headers), body: held.bytes.clone(), at };
-            self.write_once(event, mismatch, Arc::clone(&held))
+        let receiver = Arc::clone(self);
+        // A sender that hangs up ends its request, but not this task: what becomes of the events is to be remembered.
+        let writing = tokio::spawn(async move {
+            let received = events.into_iter().map(|Judged { event, mismatch }| {
+                let body = held.bytes.clone();
+                (Received { event, headers: Arc::clone(&headers), body, at }, mismatch)
+            });
+            receiver.write_each(received.collect()).await
         });
+        let unknown = |_| vec![Err(Refused::Deferred(DeferredBecause::Unconfirmed))];
         let (mut tally, mut first_refused) = (Tally::default(), None);
-        for outcome in join_all(writes).await {
+        for outcome in writing.await.unwrap_or_else(unknown) {
             match outcome {
                 Ok(Once::Written) => tally.written += 1,
                 Ok(Once::DeadLetter) => tally.dead_letters += 1,
@@ -78,34 +102,64 @@ impl Receiver {
         (tally, first_refused)
     }
 
-    /// Writes an event unless it was written before.
-    async fn write_once(
-        self: &Arc<Self>,
-        event: Received,
-        mismatch: Option<Rejection>,
-        held: Arc<Held>,
-    ) -> Result<Once, Refused> {
+    /// First all rights, then all writes: Redis answers in any order, and the producer is to get the events in theirs.
+    async fn write_each(&self, events: Vec<(Received, Option<Rejection>)>) -> Vec<Result<Once, Refused>> {
+        let turns = events.into_iter().map(|(event, mismatch)| self.admit(event, mismatch));
+        let turns = in_order(turns.collect()).await;
+        in_order(turns.into_iter().map(|turn| self.take_turn(turn)).collect()).await
+    }
+
+    /// Asks for the right to write an event, here and then of the other receivers.
+    async fn admit(&self, event: Received, mismatch: Option<Rejection>) -> Turn {
         let fingerprint = Fingerprint::of(&event.event.identity());
         let admission = self.deduplicator().reserve(fingerprint, Instant::now());
         let reservation = match admission {
             Admission::Reserved(reservation) => reservation,
-            Admission::Duplicate => return Ok(Once::Duplicate),
-            Admission::InProgress => return Err(Refused::Deferred(DeferredBecause::InProgress)),
-            Admission::Full => return Err(Refused::Deferred(DeferredBecause::Busy)),
+            Admission::Duplicate => return Turn::Over(Ok(Once::Duplicate)),
+            Admission::InProgress => return Turn::Over(Err(Refused::Deferred(DeferredBecause::InProgress))),
+            Admission::Full => return Turn::Over(Err(Refused::Deferred(DeferredBecause::Busy))),
+        };
+        let answer = match &self.shared {
+            Some(shared) => Some(shared.reserve(fingerprint).await),
+            None => None,
+        };
+        let claim = match answer {
+            None => None,
+            Some(Answer::Reserved(claim)) => Some(claim),
+            Some(Answer::Nothing) => {
+                self.counters.unchecked();
+                None
+            }
+            Some(Answer::Duplicate) => {
+                self.deduplicator().confirm(&reservation, Instant::now());
+                return Turn::Over(Ok(Once::Duplicate));
+            }
+            Some(Answer::InProgress) => {
+                self.deduplicator().release(&reservation);
+                return Turn::Over(Err(Refused::Deferred(DeferredBecause::InProgress)));
+            }
         };
         let written = if mismatch.is_some() { Once::DeadLetter } else { Once::Written };
-        let record = self.record(event, mismatch.as_ref());
-        let receiver = Arc::clone(self);
-        // A sender that hangs up ends its request, but not this task: the event's fate is to be remembered.
-        let write = tokio::spawn(async move {
-            let fate = receiver.write_shared(fingerprint, record).await;
-            receiver.settle(&reservation, &fate);
-            drop(held);
-            fate
-        });
-        match write.await.unwrap_or(Fate::Unknown) {
+        Turn::Write(Admitted { record: self.record(event, mismatch.as_ref()), reservation, claim, written })
+    }
+
+    /// Writes an event whose turn it is; the other receivers know of it before the sender does.
+    async fn take_turn(&self, turn: Turn) -> Result<Once, Refused> {
+        let Admitted { record, reservation, claim, written } = match turn {
+            Turn::Write(admitted) => admitted,
+            Turn::Over(outcome) => return outcome,
+        };
+        let fate = self.write(record).await;
+        if let (Some(shared), Some(claim)) = (&self.shared, &claim) {
+            match &fate {
+                Fate::Written => shared.confirm(claim).await,
+                Fate::Failed(_) => shared.release(claim).await,
+                Fate::Unknown => {}
+            }
+        }
+        self.settle(&reservation, &fate);
+        match fate {
             Fate::Written => Ok(written),
-            Fate::Duplicate => Ok(Once::Duplicate),
             Fate::Failed(refused) => Err(refused),
             Fate::Unknown => Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
         }
@@ -119,27 +173,6 @@ impl Receiver {
             (Some(mismatch), Some(dead_letters)) => dead_letters.letter(record, mismatch, at),
             _ => record,
         }
-    }
-
-    /// Writes an event unless another receiver did; the others know of it before the sender does.
-    async fn write_shared(&self, fingerprint: Fingerprint, record: OutgoingRecord) -> Fate {
-        let Some(shared) = &self.shared else { return self.write(record).await };
-        let claim = match shared.reserve(fingerprint).await {
-            Answer::Reserved(claim) => claim,
-            Answer::InProgress => return Fate::Failed(Refused::Deferred(DeferredBecause::InProgress)),
-            Answer::Duplicate => return Fate::Duplicate,
-            Answer::Nothing => {
-                self.counters.unchecked();
-                return self.write(record).await;
-            }
-        };
-        let fate = self.write(record).await;
-        match &fate {
-            Fate::Written | Fate::Duplicate => shared.confirm(&claim).await,
-            Fate::Failed(_) => shared.release(&claim).await,
-            Fate::Unknown => {}
-        }
-        fate
     }
 
     /// The record's parent in its trace is the request until here, and this write from here on.
@@ -169,12 +202,27 @@ impl Receiver {
 
     fn settle(&self, reservation: &Reservation, fate: &Fate) {
         match fate {
-            Fate::Written | Fate::Duplicate => self.deduplicator().confirm(reservation, Instant::now()),
+            Fate::Written => self.deduplicator().confirm(reservation, Instant::now()),
             Fate::Failed(_) => self.deduplicator().release(reservation),
             // The reservation stays until no part of the write can be on its way any more.
             Fate::Unknown => {}
         }
     }
+}
+
+/// Begins each before the next one, and gives what becomes of them in the same order.
+async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+    let mut begun: Vec<_> = all.into_iter().map(|one| Box::pin(maybe_done(one))).collect();
+    let begin = poll_fn(|context| {
+        for one in &mut begun {
+            // What is done already keeps its outcome until it is taken.
+            let _ = one.as_mut().poll(context);
+        }
+        Poll::Ready(())
+    });
+    begin.await;
+    join_all(begun.iter_mut().map(Pin::as_mut)).await;
+    begun.into_iter().map(|mut one| one.as_mut().take_output().expect("it was waited for")).collect()
 }
 
 fn fate(error: &SendError) -> Fate {
@@ -184,5 +232,32 @@ fn fate(error: &SendError) -> Fate {
         SendError::NotWritten(error) if error.code == ErrorCode::MESSAGE_TOO_LARGE => Fate::Failed(Refused::Size),
         SendError::NotWritten(_) => Fate::Failed(Refused::Deferred(DeferredBecause::NotWritten)),
         SendError::Unknown(_) => Fate::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_begins_before_the_next_one_whenever_it_ends() {
+        let begun = Mutex::new(Vec::new());
+        let one = |number: usize| {
+            let begun = &begun;
+            async move {
+                begun.lock().unwrap().push(number);
+                for _ in 0..(number * 7) % 5 {
+                    yield_now().await;
+                }
+                number
+            }
+        };
+        let all: Vec<usize> = (0..200).collect();
+        assert_eq!(in_order(all.iter().copied().map(one).collect()).await, all);
+        assert_eq!(*begun.lock().unwrap(), all);
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::Version;
+use sluice_crds::wire::ending::HEAD;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Where a connection stands.
@@ -39,7 +40,6 @@ pub(super) enum Overdue {
     Idle,
 }
 
-const HEAD: Duration = Duration::from_secs(5);
 /// Longer than gateways keep an idle connection (a minute, mostly): one that both sides give up at the same moment would
 /// fail a request.
 const IDLE: Duration = Duration::from_mins(3);

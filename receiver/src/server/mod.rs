@@ -57,13 +57,11 @@ const STREAMS: u32 = 128;
 /// HTTP/2: how often a silent client is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
-/// Longer than any request may take: its head, its body, Kafka's confirmation.
-const LAST_REQUESTS: Duration = Duration::from_secs(20);
 /// No file descriptor is left: one gets free when a connection ends.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
-/// Serves until the end has begun and all connections have ended.
-pub(crate) async fn serve(listener: TcpListener, router: Router, ending: Ending) {
+/// Serves until the end has begun and all connections have ended, or that much later.
+pub(crate) async fn serve(listener: TcpListener, router: Router, ending: Ending, last_requests: Duration) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let open = GracefulShutdown::new();
     while let Some((stream, place)) = next(&listener, &places, &ending).await {
@@ -71,8 +69,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ending: Ending)
         tokio::spawn(connection.run(stream, open.watcher()));
     }
     drop(listener);
-    if timeout(LAST_REQUESTS, open.shutdown()).await.is_err() {
-        warn!("Connections were still open after {LAST_REQUESTS:?}; ending without them");
+    if timeout(last_requests, open.shutdown()).await.is_err() {
+        warn!("Connections were still open after {last_requests:?}; ending without them");
     }
 }
 

@@ -66,7 +66,7 @@ fn obstacles(ring: &KeyRing, link: &Link) -> Vec<String> {
         obstacles.extend(ring.unusable.iter().map(|unusable| unusable.reason.clone()));
     }
     if !link.topic_seen {
-        obstacles.push(link.trouble.clone().unwrap_or_else(|| "Kafka has not answered yet".to_owned()));
+        obstacles.push(link.troubles().next().unwrap_or("Kafka has not answered yet").to_owned());
     }
     obstacles
 }
@@ -79,6 +79,7 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
     let unusable_secrets: Vec<PathBuf> = signing.chain(of_redis).collect();
     let window = receiver.window();
     let redis_trouble = receiver.shared.as_ref().and_then(Shared::trouble);
+    let link = receiver.link.borrow().clone();
     Json(ReceiverStatus {
         generation: receiver.endpoint.generation,
         instance: observed.instance.clone(),
@@ -86,7 +87,9 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
         paused: receiver.controls.borrow().paused,
         deduplication_window: duration(window),
         unusable_secrets,
-        trouble: trouble(&ring, &receiver.link.borrow(), redis_trouble.as_deref()),
+        trouble: trouble(&ring, &link, redis_trouble.as_deref()),
+        credentials_trouble: credentials_trouble(&ring, &link),
+        kafka_trouble: link.trouble,
         redis_trouble,
         ..receiver.counters.status()
     })
@@ -99,7 +102,17 @@ fn duration(time: time::Duration) -> Duration {
 /// All that a person should look at, in one sentence each.
 fn trouble(ring: &KeyRing, link: &Link, of_redis: Option<&str>) -> Option<String> {
     let secrets = ring.unusable.iter().map(|unusable| unusable.reason.as_str());
-    let troubles: Vec<_> = secrets.chain(link.trouble.as_deref()).chain(of_redis).collect();
+    joined(secrets.chain(link.troubles()).chain(of_redis))
+}
+
+/// What is wrong with credentials that are no files of Secrets that the Webhook names.
+fn credentials_trouble(ring: &KeyRing, link: &Link) -> Option<String> {
+    let published = ring.unusable.iter().filter(|unusable| unusable.file.is_none());
+    joined(published.map(|unusable| unusable.reason.as_str()).chain(link.unusable_credentials.as_deref()))
+}
+
+fn joined<'a>(troubles: impl Iterator<Item = &'a str>) -> Option<String> {
+    let troubles: Vec<_> = troubles.collect();
     (!troubles.is_empty()).then(|| troubles.join("; "))
 }
 
@@ -113,7 +126,7 @@ mod tests {
     use crate::{secrets::Unusable, verify::Scheme};
 
     fn link(topic_seen: bool, trouble: Option<&str>) -> Link {
-        Link { producer: None, topic_seen, trouble: trouble.map(str::to_owned) }
+        Link { topic_seen, trouble: trouble.map(str::to_owned), ..Link::default() }
     }
 
     fn ring(usable: usize, unusable: usize) -> KeyRing {
@@ -143,5 +156,17 @@ mod tests {
         assert_eq!(trouble(&ring(1, 0), &link(true, None), None), None);
         let told = trouble(&ring(1, 1), &link(true, Some("no answer")), Some("no Redis"));
         assert_eq!(told.as_deref(), Some("key cannot be read; no answer; no Redis"));
+    }
+
+    #[test]
+    fn of_credentials_only_those_are_told_apart_that_are_no_secrets_of_the_webhook() {
+        let unusable =
+            |file: Option<&str>, reason: &str| Unusable { file: file.map(Into::into), reason: reason.into() };
+        let ring =
+            KeyRing { unusable: vec![unusable(Some("key"), "no key"), unusable(None, "no issuer")], ..ring(1, 0) };
+        let told =
+            credentials_trouble(&ring, &Link { unusable_credentials: Some("no login".into()), ..link(true, None) });
+        assert_eq!(told.as_deref(), Some("no issuer; no login"));
+        assert_eq!(credentials_trouble(&KeyRing::default(), &link(true, Some("no answer"))), None);
     }
 }

@@ -1,9 +1,10 @@
-//! The client's certificate as a gateway forwards it. The gateway has verified it and removed what the client itself wrote.
+//! The client's certificate as a gateway forwards it. The gateway has verified it and removed what the client itself wrote;
+//! who reaches the receiver without the gateway could write anything.
 
 use aws_lc_rs::digest::{self, SHA256};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderName;
-use sluice_crds::{CertificateFormat, wire::CertificateName};
+use sluice_crds::{CertificateFormat, Network, wire::CertificateName};
 
 use super::{Refusal, Signed, header};
 
@@ -13,10 +14,16 @@ pub struct Certificates {
     pub(super) format: CertificateFormat,
     pub(super) header: HeaderName,
     pub(super) allowed: Vec<CertificateName>,
+    /// Where the gateway's proxies are; none: anywhere.
+    pub(super) proxies: Vec<Network>,
 }
 
 impl Certificates {
     pub(super) fn verify(&self, request: Signed<'_>) -> Result<(), Refusal> {
+        let peer = request.peer.to_canonical();
+        if !self.proxies.is_empty() && !self.proxies.iter().any(|proxies| proxies.holds(peer)) {
+            return Err(Refusal::ProxyUnknown);
+        }
         let value = header::single(request.headers, self.header.as_str())?;
         let value = std::str::from_utf8(value).map_err(|_| Refusal::CredentialMalformed)?;
         let names = match self.format {

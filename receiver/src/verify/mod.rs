@@ -19,7 +19,7 @@ mod stripe;
 mod time;
 mod twilio;
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use http::{HeaderMap, HeaderName};
 use sluice_crds::{
@@ -63,6 +63,8 @@ pub enum Scheme {
 /// What is verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
+    /// Who sent it over its connection: the last proxy on the way.
+    pub peer: IpAddr,
     pub headers: &'a HeaderMap,
     /// As it was sent, without the question mark.
     pub query: Option<&'a str>,
@@ -84,11 +86,12 @@ pub enum Refusal {
     CredentialWrong,
     KeyUnknown,
     ClaimWrong,
+    ProxyUnknown,
 }
 
 impl Refusal {
     /// Every cause.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HeaderMissing,
         Self::HeaderRepeated,
         Self::SignatureMalformed,
@@ -101,6 +104,7 @@ impl Refusal {
         Self::CredentialWrong,
         Self::KeyUnknown,
         Self::ClaimWrong,
+        Self::ProxyUnknown,
     ];
 }
 
@@ -127,11 +131,14 @@ impl Scheme {
             Verification::Jwt { issuer, audience, subjects, .. } => {
                 Self::Jwt(Rules { issuer: issuer.clone(), audience: audience.clone(), subjects: subjects.clone() })
             }
-            Verification::ClientCertificate { format, header, allowed } => Self::ClientCertificate(Certificates {
-                format: *format,
-                header: hmac::header_name(header)?,
-                allowed: allowed.clone(),
-            }),
+            Verification::ClientCertificate { format, header, allowed, proxies } => {
+                Self::ClientCertificate(Certificates {
+                    format: *format,
+                    header: hmac::header_name(header)?,
+                    allowed: allowed.clone(),
+                    proxies: proxies.clone(),
+                })
+            }
             Verification::None => Self::None,
         })
     }
@@ -286,6 +293,7 @@ impl fmt::Display for Refusal {
             Self::CredentialWrong => "the credential is none of those that are accepted",
             Self::KeyUnknown => "the token names a key that its issuer does not publish",
             Self::ClaimWrong => "the token is of another issuer, for another audience or about another subject",
+            Self::ProxyUnknown => "it did not come from a proxy of the gateway",
         })
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
+use sluice_crds::Duration;
 
 use crate::{
-    kafka::{connection, records, topic},
+    kafka::{connection, connection_to, records, topic},
     running::{Running, SECRET, Setup},
     sender::{Sender, fresh_id},
     until,
@@ -53,6 +54,28 @@ async fn send_until(receiver: &Running, gone: &AtomicBool) -> usize {
 async fn until_ended(receiver: &mut Running) -> std::process::ExitStatus {
     let receiver = std::sync::Mutex::new(receiver);
     until(async || receiver.lock().unwrap().ended(), Option::is_some).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_longest_request_is_answered_before_the_receiver_ends() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut setup = Setup::new(connection_to(nobody.local_addr().unwrap().to_string()), "shop.github");
+    setup.config.patience = Duration::from_secs(25);
+    let mut receiver = setup.start();
+    let alive = async || Sender::to(receiver.status).get("/healthz").await.map(|answer| answer.status).ok();
+    until(alive, |status| *status == Some(200)).await;
+    let end = async {
+        // The event is known, so the request is on its way: Kafka is waited for.
+        until(
+            async || receiver.metrics().await.contains("events_remembered{namespace=\"shop\",webhook=\"github\"} 1"),
+            |taken| *taken,
+        )
+        .await;
+        receiver.terminate();
+    };
+    let (answer, ()) = futures::join!(receiver.post("{}"), end);
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    assert!(until_ended(&mut receiver).await.success());
 }
 
 #[tokio::test]

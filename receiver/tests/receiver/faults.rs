@@ -64,7 +64,8 @@ async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_not
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
         assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
     }
-    until(async || receiver.status().await.trouble, Option::is_some).await;
+    let told = until(async || receiver.status().await.kafka_trouble, Option::is_some).await.unwrap();
+    assert!(told.contains("no answer from Kafka"), "{told}");
     // It goes on answering for itself, with Retry-After.
     assert!(receiver.is_ready().await);
 
@@ -72,7 +73,7 @@ async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_not
     for id in ["e-1", "e-2"] {
         until(async || sender.signed(SECRET, id, "{}").await.unwrap().status, |status| *status == 202).await;
     }
-    until(async || receiver.status().await.trouble, Option::is_none).await;
+    until(async || receiver.status().await.kafka_trouble, Option::is_none).await;
     let written: BTreeSet<_> =
         records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
     assert!(["e-1", "e-2"].iter().all(|id| written.contains(*id)), "{written:?}");

@@ -85,7 +85,7 @@ async fn send(receiver: &Running, token: &str) -> (u16, Option<String>) {
 async fn trouble(receiver: &Running, text: &str) {
     let alive = async || Sender::to(receiver.status).get("/healthz").await.map(|answer| answer.status).ok();
     until(alive, |status| *status == Some(200)).await;
-    let told = async || receiver.status().await.trouble;
+    let told = async || receiver.status().await.credentials_trouble;
     until(told, |trouble| trouble.as_ref().is_some_and(|trouble| trouble.contains(text))).await;
 }
 

@@ -9,12 +9,15 @@ use std::{
 };
 
 use futures::future::join_all;
+use http::Method;
+use serde_json::json;
+use sluice_crds::{CloudEvents, wire::Verification};
 use tempfile::TempDir;
 
 use crate::{
     kafka::{connection, records, topic},
-    running::{Running, SECRET, Setup},
-    sender::{Sender, fresh_id},
+    running::{PATH, Running, SECRET, Setup},
+    sender::{Sender, fresh_id, full},
     until,
 };
 
@@ -110,6 +113,35 @@ async fn each_event_is_written_once_however_often_it_comes_to_whom() {
 }
 
 #[tokio::test]
+async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = async || {
+        let mut setup = Setup::new(connection(), &topic);
+        let file = setup.secret("redis");
+        fs::write(&file, redis.url()).unwrap();
+        setup.config.deduplication_redis = Some(file);
+        setup.config.verification = Verification::None;
+        setup.config.event.cloud_events = CloudEvents::AcceptBatches;
+        setup.ready().await
+    };
+    let send = async |receiver: &Running, ids: Vec<usize>| {
+        let event =
+            |id: &usize| json!({"specversion": "1.0", "id": id.to_string(), "source": "/a", "type": "t", "data": id});
+        let batch = json!(ids.iter().map(event).collect::<Vec<_>>()).to_string();
+        let sender = Sender::to(receiver.endpoint);
+        let request = sender.request(Method::POST, PATH).header("content-type", "application/cloudevents-batch+json");
+        sender.send(request.body(full(batch)).unwrap()).await.unwrap().status
+    };
+    // Of every second event Redis tells the other receiver that it is there.
+    assert_eq!(send(&receiver().await, (0..200).step_by(2).collect()).await, 202);
+    assert_eq!(send(&receiver().await, (0..200).collect()).await, 202);
+    let written: Vec<usize> = written(&topic).await.iter().map(|id| id.parse().unwrap()).collect();
+    let expected: Vec<_> = (0..200).step_by(2).chain((1..200).step_by(2)).collect();
+    assert_eq!(written, expected);
+}
+
+#[tokio::test]
 async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservation_ends() {
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
@@ -165,6 +197,22 @@ async fn while_redis_is_away_events_are_taken_counted_and_told() {
 }
 
 #[tokio::test]
+async fn that_redis_is_gone_or_back_is_told_where_nobody_sends() {
+    let topic = topic(&connection(), &[]).await;
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let receiver = receiver(&topic, &redis.url()).await;
+    assert_eq!(receiver.status().await.redis_trouble, None);
+    drop(redis);
+    let told = until(async || receiver.status().await.redis_trouble, Option::is_some).await.unwrap();
+    assert!(told.contains("Redis does not answer"), "{told}");
+    let redis = Redis::start(port).await;
+    until(async || receiver.status().await.redis_trouble, Option::is_none).await;
+    assert_eq!(redis.ask(&["KEYS", "*"]), "", "nothing is left behind");
+    assert_eq!(receiver.status().await.unchecked, 0);
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_read_is_told_and_used_when_it_comes() {
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
@@ -180,6 +228,7 @@ async fn an_address_that_cannot_be_read_is_told_and_used_when_it_comes() {
         receiver.status().await.trouble
     };
     until(answers, Option::is_none).await;
+    assert_eq!(send(&receiver, &fresh_id()).await, 202);
     assert!(!redis.ask(&["KEYS", "sluice:shop/github:*"]).is_empty());
     let ids: BTreeSet<_> = written(&topic).await.into_iter().collect();
     assert!(ids.len() >= 2, "{ids:?}");

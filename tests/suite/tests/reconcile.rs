@@ -23,7 +23,7 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_crds::{Integration, Topic, Webhook};
 use sluice_kafka::{ConfigChange, ConfigSource};
 use sluice_suite::{
@@ -527,6 +527,45 @@ async fn an_ingress_takes_the_place_of_a_route_and_makes_room_for_it_again() {
         if told.0.starts_with("True") && told.1 == expected { Ok(()) } else { Err(format!("{told:?}")) }
     };
     world.until("stripe", "its Ingress is served", serves).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_address_of_an_endpoint_follows_its_gateway() {
+    let world = World::begin("gateway").await.unwrap();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway"));
+    let gateways = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let apply = async |more: Value| {
+        let mut listener = json!({"name": "http", "port": 80, "protocol": "HTTP"});
+        listener.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let manifest = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "edge"},
+            "spec": {"gatewayClassName": "nobody", "listeners": [listener]},
+        });
+        gateways.patch("edge", &PatchParams::apply("kubectl").force(), &Patch::Apply(manifest)).await.unwrap();
+    };
+    let says = async |what: &str| {
+        let judge = |webhook: &Webhook| {
+            let status = webhook.status.clone().unwrap_or_default();
+            let told = format!("{} {}", status.url.unwrap_or_default(), condition(&status.conditions, "RouteAccepted"));
+            if told.contains(what) { Ok(()) } else { Err(told) }
+        };
+        world.until("stripe", what, judge).await.unwrap();
+    };
+    world.apply::<Webhook>(WEBHOOK).await.unwrap();
+    says("there is no Gateway").await;
+    for host in ["a.example", "b.example"] {
+        apply(json!({"hostname": host})).await;
+        says(&format!("http://{host}/{}/stripe ", world.namespace)).await;
+    }
+    apply(json!({})).await;
+    let address = json!({"status": {"addresses": [{"type": "IPAddress", "value": "2001:db8::1"}]}});
+    gateways.patch_status("edge", &PatchParams::default(), &Patch::Merge(address)).await.unwrap();
+    says(&format!("http://[2001:db8::1]/{}/stripe ", world.namespace)).await;
+    let bank = json!({"from": "Selector", "selector": {"matchLabels": {"team": "bank"}}});
+    apply(json!({"allowedRoutes": {"namespaces": bank}})).await;
+    says("it does not have the labels").await;
 }
 
 #[tokio::test]

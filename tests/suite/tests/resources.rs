@@ -119,7 +119,9 @@ async fn the_api_server_accepts_what_is_valid() {
         ),
         (
             "Webhook",
-            format!("{ROUTE}, verify: {{clientCertificate: {{allowed: [{{uri: 'spiffe://partner/sender'}}]}}}}"),
+            format!(
+                "{ROUTE}, verify: {{clientCertificate: {{allowed: [{{uri: 'spiffe://partner/sender'}}], proxies: ['10.0.3.0/24']}}}}"
+            ),
         ),
         ("Integration", format!("{SOURCE}, {SINK}")),
         ("Integration", format!("{SOURCE}, {SINK}, decode: {{format: Text, maxSize: 2Mi}}")),

@@ -9,7 +9,7 @@ use sluice_crds::{Encoding, HmacAlgorithm, PresetName, wire::Verification};
 
 use super::{
     super::{Key, Rules, Scheme, Signed, published_keys},
-    request::{NOW, Request, at, genuine, hmac_scheme, preset},
+    request::{NOW, PEER, Request, at, genuine, hmac_scheme, preset},
 };
 use crate::cases::cases;
 
@@ -87,7 +87,7 @@ fn keys(request: &Request) -> Vec<Key> {
 fn is_let_in(authorization: &str) -> bool {
     let rules = Rules { issuer: "https://id.example".into(), audience: vec!["hooks".into()], subjects: vec![] };
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, authorization.parse().unwrap())]);
-    let request = Signed { headers: &headers, query: None, body: b"{}" };
+    let request = Signed { peer: PEER, headers: &headers, query: None, body: b"{}" };
     Scheme::Jwt(rules).verify(request, &PUBLISHED, &at(NOW)).is_ok()
 }
 
@@ -156,7 +156,7 @@ proptest! {
         let request = &GENUINE[which.index(GENUINE.len())];
         let headers = headers(request, &changed);
         let body = body.as_deref().unwrap_or(&request.body);
-        let verdict = request.scheme.verify(Signed { headers: &headers, query: query.as_deref(), body }, &keys(request), &at(NOW));
+        let verdict = request.scheme.verify(Signed { peer: PEER, headers: &headers, query: query.as_deref(), body }, &keys(request), &at(NOW));
         // Which bytes are changed is chance: some become what they were.
         let is_as_before = headers == self::headers(request, &[]);
         prop_assert!(verdict.is_err() || is_as_before, "{:?} {:?}", &request.scheme, headers);
@@ -208,7 +208,7 @@ proptest! {
             .into_iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_bytes(value).unwrap()))
             .collect();
-        let verdict = scheme.verify(Signed { headers: &headers, query: None, body: b"{}" }, &keys, &at(NOW));
+        let verdict = scheme.verify(Signed { peer: PEER, headers: &headers, query: None, body: b"{}" }, &keys, &at(NOW));
         prop_assert!(verdict.is_err(), "{:?}", headers);
     }
 }

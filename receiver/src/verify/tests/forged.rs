@@ -6,7 +6,7 @@ use sluice_crds::PresetName;
 
 use super::{
     super::{Refusal, Scheme},
-    request::{NOW, Request, genuine, preset},
+    request::{NOW, Request, certificate, genuine, preset},
 };
 
 /// Whether a scheme says anything about the body: tokens and keys only say who sends.
@@ -51,6 +51,21 @@ fn a_header_of_the_signature_stands_there_once() {
             without.headers.remove(index);
             assert!(without.verdict().is_err(), "{name} {:?}", request.scheme);
         }
+    }
+}
+
+#[test]
+fn a_certificate_is_believed_from_the_gateways_proxies_and_from_nobody_else() {
+    for (peer, expected) in [
+        ("10.0.3.255", Ok(())),
+        ("::ffff:10.0.3.1", Ok(())),
+        ("2001:db8::1", Ok(())),
+        ("10.0.4.1", Err(Refusal::ProxyUnknown)),
+        ("127.0.0.1", Err(Refusal::ProxyUnknown)),
+        ("2001:db9::1", Err(Refusal::ProxyUnknown)),
+    ] {
+        let request = Request { peer: peer.parse().unwrap(), ..certificate(b"{}") };
+        assert_eq!(request.verdict(), expected, "{peer}");
     }
 }
 
@@ -147,6 +162,7 @@ fn parts(request: &Request) -> Request {
     Request {
         scheme: Scheme::None,
         secrets: request.secrets.clone(),
+        peer: request.peer,
         headers: request.headers.clone(),
         query: request.query.clone(),
         body: request.body.clone(),

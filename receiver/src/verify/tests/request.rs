@@ -1,6 +1,9 @@
 //! A request to verify, and one of each scheme that is genuine.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     digest::{self, SHA256},
@@ -26,6 +29,7 @@ use super::super::{Freshness, Key, Refusal, Scheme, Signed};
 pub(super) struct Request {
     pub(super) scheme: Scheme,
     pub(super) secrets: Vec<Vec<u8>>,
+    pub(super) peer: IpAddr,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) query: Option<String>,
     pub(super) body: Vec<u8>,
@@ -34,12 +38,14 @@ pub(super) struct Request {
 
 /// When the genuine requests were signed.
 pub(super) const NOW: i64 = 1_700_000_000;
+/// A proxy of the gateway.
+pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 9));
 pub(super) const SECRET: &str = "It's a Secret to Everybody";
 
 impl Request {
     pub(super) fn new(scheme: Scheme, secret: &[u8], body: &[u8]) -> Self {
         let (secrets, body) = (vec![secret.to_vec()], body.to_vec());
-        Self { scheme, secrets, headers: Vec::new(), query: None, body, now: NOW }
+        Self { scheme, secrets, peer: PEER, headers: Vec::new(), query: None, body, now: NOW }
     }
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -63,7 +69,7 @@ impl Request {
         for (name, value) in &self.headers {
             headers.append(*name, value.parse().unwrap());
         }
-        let signed = Signed { headers: &headers, query: self.query.as_deref(), body: &self.body };
+        let signed = Signed { peer: self.peer, headers: &headers, query: self.query.as_deref(), body: &self.body };
         self.scheme.verify(signed, &keys, &at(self.now))
     }
 }
@@ -191,11 +197,12 @@ fn basic(body: &[u8]) -> Request {
     request.header("authorization", format!("Basic {pair}"))
 }
 
-fn certificate(body: &[u8]) -> Request {
+pub(super) fn certificate(body: &[u8]) -> Request {
     let verification = Verification::ClientCertificate {
         format: CertificateFormat::Envoy,
         header: "X-Forwarded-Client-Cert".into(),
         allowed: vec![CertificateName::Uri("spiffe://partner/sender".into())],
+        proxies: vec!["10.0.3.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
     };
     let mut request = Request::new(Scheme::of(&verification).unwrap(), b"", body);
     request.secrets.clear();

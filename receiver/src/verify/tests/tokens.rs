@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Key, Refusal, Rules, Scheme, Signed, published_keys},
-    request::{NOW, at},
+    request::{NOW, PEER, at},
 };
 
 /// An issuer with one key.
@@ -65,7 +65,7 @@ fn verdict(subjects: &[&str], keys: &[Key], token: &str) -> Result<(), Refusal> 
     });
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    scheme.verify(Signed { headers: &headers, query: None, body: b"{}" }, keys, &at(NOW))
+    scheme.verify(Signed { peer: PEER, headers: &headers, query: None, body: b"{}" }, keys, &at(NOW))
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn worker(place: &Place, name: &str, image: &str) {
         cluster: &cluster,
         secrets: Vec::new(),
         tracing: None,
+        grace: Duration::from_secs(30),
         port: None,
         pods: &PodSettings::default(),
         resources: None,

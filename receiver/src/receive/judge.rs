@@ -1,0 +1,106 @@
+//! The events of a request, each with what is wrong with its body: small bodies are judged at once, large ones on threads of their
+//! own, so that nobody else's request waits for them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sluice_crds::wire::DeferredBecause;
+use sluice_pipeline::Rejection;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{answer::Refused, body::Held};
+use crate::{config::Endpoint, event::Event};
+
+/// An event, and what is wrong with its body.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) event: Event,
+    pub(super) mismatch: Option<Rejection>,
+}
+
+/// Large bodies that are judged at the same time: each may take many times its size in memory.
+pub(super) const JUDGES: usize = 2;
+/// In bytes. To parse that much takes about as long as to give it to another thread.
+const SMALL: usize = 16 * 1024;
+
+/// The events of a request. Before any is written: of a batch that is refused, none is.
+pub(super) async fn judge(
+    endpoint: &Arc<Endpoint>,
+    headers: &Arc<HeaderMap>,
+    held: &Arc<Held>,
+    judges: &Arc<Semaphore>,
+) -> Result<Vec<Judged>, Refused> {
+    if held.bytes.len() <= SMALL {
+        return judge_now(endpoint, headers, &held.bytes);
+    }
+    let (endpoint, headers, held) = (Arc::clone(endpoint), Arc::clone(headers), Arc::clone(held));
+    apart(judges, move || judge_now(&endpoint, &headers, &held.bytes)).await
+}
+
+/// Does something on a thread of its own, when there is a place for it. A sender that hangs up ends its request, but not this: the
+/// place is free when it is done.
+async fn apart<T: Send + 'static>(
+    judges: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let place = Arc::clone(judges).acquire_owned().await.expect("the semaphore is never closed");
+    let working = spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    // Without an outcome nothing was written.
+    working.await.unwrap_or(Err(Refused::Deferred(DeferredBecause::Busy)))
+}
+
+fn judge_now(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Judged>, Refused> {
+    let events = endpoint.sources.events(headers, body).map_err(Refused::Event)?;
+    let judge = |event| match &endpoint.contract {
+        None => Ok(Judged { event, mismatch: None }),
+        Some(contract) => match contract.judge(&event, body).err() {
+            Some(mismatch) if contract.dead_letters().is_none() => Err(Refused::Schema(mismatch)),
+            mismatch => Ok(Judged { event, mismatch }),
+        },
+    };
+    events.into_iter().map(judge).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, thread};
+
+    use axum::body::Body;
+    use futures::poll;
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::{config::tests::endpoint, receive::body};
+
+    async fn held(size: usize) -> Arc<Held> {
+        let memory = Arc::new(Semaphore::new(1024 * 1024));
+        Arc::new(body::read(Body::from(vec![b'x'; size]), size, &memory).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_done_apart_is_done_by_another_thread() {
+        let judges = Arc::new(Semaphore::new(1));
+        let there = apart(&judges, || Ok(thread::current().id())).await.unwrap();
+        assert_ne!(there, thread::current().id());
+        assert_eq!(judges.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_small_body_does_not_wait_for_the_large_ones() {
+        let endpoint = Arc::new(endpoint());
+        let headers = HeaderMap::from_iter([("x-github-delivery".parse().unwrap(), HeaderValue::from_static("e-1"))]);
+        let headers = Arc::new(headers);
+        let judges = Arc::new(Semaphore::new(0));
+        let (small, large) = (held(SMALL).await, held(SMALL + 1).await);
+        let mut waiting = pin!(judge(&endpoint, &headers, &large, &judges));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        assert_eq!(judge(&endpoint, &headers, &small, &judges).await.unwrap()[0].event.names.id, "e-1");
+        judges.add_permits(1);
+        assert_eq!(waiting.await.unwrap()[0].event.names.id, "e-1");
+    }
+}
