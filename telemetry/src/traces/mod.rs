@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 pub use self::{
     context::{TRACE_HEADERS, TraceContext},
-    span::{Beginning, Span},
+    span::{Beginning, Exemplar, Span},
 };
 
 /// Makes spans, where tracing is on. Clones are cheap.
@@ -108,8 +108,17 @@ fn key_value(key: &'static str, value: impl Into<opentelemetry::Value>) -> KeyVa
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use opentelemetry_sdk::trace::Sampler;
+
     use super::*;
+
+    /// Makes spans that nobody is sent, all of them recorded or none.
+    pub(crate) fn tracer(records: bool) -> Tracer {
+        let sampler = if records { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
+        let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
+        Tracer(Some(Running { tracer: provider.tracer("test"), provider }))
+    }
 
     #[tokio::test]
     async fn without_a_collector_nothing_is_made() {
