@@ -97,8 +97,13 @@ impl Tracer {
 
 /// What is wrong with variables that are meant for receivers and workers.
 pub fn complaints(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let foreign = environment.keys().filter(|name| !name.starts_with("OTEL_"));
-    let foreign = foreign.map(|name| format!("{name} is no variable of OpenTelemetry: those begin with OTEL_"));
+    let foreign = environment.keys().filter_map(|name| match name.strip_prefix("OTEL_") {
+        None => Some(format!("{name} is no variable of OpenTelemetry: those begin with OTEL_")),
+        Some(_) if variables::is_known(name) => None,
+        Some(_) => {
+            Some(format!("{name} changes nothing for receivers and workers; what does is in docs/observability.md"))
+        }
+    });
     let judged = variables::judge(|name| environment.get(name).cloned());
     foreign.chain(judged.err().into_iter().flatten().map(|complaint| complaint.to_string())).collect()
 }
@@ -140,5 +145,9 @@ pub(crate) mod tests {
         assert_eq!(environment(&[endpoint]), Vec::<String>::new());
         let expected = "RUST_LOG is no variable of OpenTelemetry: those begin with OTEL_";
         assert_eq!(environment(&[endpoint, ("RUST_LOG", "debug")]), [expected]);
+        assert_eq!(environment(&[endpoint, ("OTEL_SERVICE_NAME", "hooks")]), Vec::<String>::new());
+        let expected =
+            "OTEL_LOG_LEVEL changes nothing for receivers and workers; what does is in docs/observability.md";
+        assert_eq!(environment(&[("OTEL_LOG_LEVEL", "debug")]), [expected]);
     }
 }
