@@ -361,7 +361,8 @@ mod tests {
     #[test]
     fn a_restart_is_no_burst() {
         let before = || vec![Some(worker("a", 5_000)), Some(worker("b", 5_000))];
-        let after = vec![Some(worker("a2", 30)), Some(worker("b", 5_060))];
+        let young = WorkerStatus { uptime: sluice_crds::Duration::from_secs(20), ..worker("a2", 30) };
+        let after = vec![Some(young), Some(worker("b", 5_060))];
         assert_eq!(shown(vec![before(), after]).rate.as_deref(), Some("3.0/s"));
     }
 
