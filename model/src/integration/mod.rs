@@ -22,7 +22,7 @@ pub use desire::{desire, worker_name};
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
-pub use scaling::{Needs, needed};
+pub use scaling::{Needs, bounds, needed};
 pub use validate::validate;
 pub use work::{Shown, Sink, Work, with_work};
 
