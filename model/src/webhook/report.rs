@@ -104,6 +104,8 @@ pub fn report(
 /// The status with the receivers' numbers; without any it keeps those that it has.
 fn counted(status: WebhookStatus, traffic: Option<&Shown>) -> WebhookStatus {
     let Some(shown) = traffic.cloned() else { return status };
+    let [rate, p95] =
+        if shown.rates_follow { [status.rate.clone(), status.p95.clone()] } else { [shown.rate, shown.p95] };
     WebhookStatus {
         accepted: Some(shown.accepted),
         duplicates: Some(shown.duplicates),
@@ -111,8 +113,8 @@ fn counted(status: WebhookStatus, traffic: Option<&Shown>) -> WebhookStatus {
         rejected: Some(shown.rejected),
         rejected_by: shown.rejected_by,
         unconfirmed: Some(shown.unconfirmed),
-        rate: shown.rate,
-        p95: shown.p95,
+        rate,
+        p95,
         last_event_time: shown.last_event.map(Time).or(status.last_event_time),
         ..status
     }
