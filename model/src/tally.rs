@@ -32,8 +32,8 @@ pub(crate) trait Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Tally<C> {
     totals: C,
-    /// What each process had counted when it was asked last.
-    known: BTreeMap<String, C>,
+    /// When each process answered last, and what it had counted then.
+    known: BTreeMap<String, (Timestamp, C)>,
     /// The totals of the last minute, oldest first; at least two looks where there were two.
     looks: VecDeque<(Timestamp, C)>,
     /// Since when processes are known: one that is older may have been counted by somebody else.
@@ -92,14 +92,18 @@ impl<C: Counts> Tally<C> {
     fn count(&mut self, answer: &impl Answer<Counts = C>, now: Timestamp) {
         let counts = answer.counts();
         let began = now.as_second() - i64::try_from(answer.uptime().as_secs()).unwrap_or(i64::MAX);
-        let before = match self.known.remove(answer.instance()) {
-            Some(before) => before,
+        let (heard, before) = match self.known.remove(answer.instance()) {
+            Some((heard, before)) => (heard.as_second(), before),
             // What it counted before we looked is in the counts already, as good as it can be told.
-            None if self.resumed && began < self.since.as_second() => counts.clone(),
-            None => C::default(),
+            None if self.resumed && began < self.since.as_second() => (now.as_second(), counts.clone()),
+            None => (began, C::default()),
         };
+        // It has counted unheard since before the first look: all of that would seem to have come after it.
+        if self.looks.front().is_some_and(|(first, _)| heard < first.as_second()) {
+            self.looks.clear();
+        }
         self.totals.add(&counts, &before);
-        self.known.insert(answer.instance().to_owned(), counts);
+        self.known.insert(answer.instance().to_owned(), (now, counts));
     }
 
     /// A process that does not answer may answer again; of those that ended long ago nothing has to be known.
@@ -232,6 +236,22 @@ mod tests {
             tally.take(&answers, at(second));
             assert_eq!(tally.totals().seen, total, "at {second} s");
         }
+    }
+
+    #[test]
+    fn a_process_that_was_silent_for_long_makes_no_burst_when_it_answers_again() {
+        let mut tally = Tally::resume(None, at(0));
+        for second in [0, 30] {
+            tally.take(&[process("a", 100, 2 * second), process("b", 100, 2 * second)], at(second.try_into().unwrap()));
+        }
+        assert_eq!(rate(&tally), Some(4.0));
+        for second in [60, 90, 120, 150] {
+            tally.take(&[process("a", 200, 2 * second), None], at(second.try_into().unwrap()));
+        }
+        tally.take(&[process("a", 300, 360), process("b", 300, 360)], at(180));
+        assert_eq!((rate(&tally), tally.totals().seen), (None, 720), "nobody knows when it counted that");
+        tally.take(&[process("a", 300, 420), process("b", 300, 420)], at(210));
+        assert_eq!(rate(&tally), Some(4.0));
     }
 
     #[test]

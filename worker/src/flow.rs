@@ -68,7 +68,7 @@ impl Flow {
         let outgoing = Outgoing { record, message, idempotency_key: &idempotency_key, span };
         let begin = Instant::now();
         let result = self.sink.deliver(&outgoing).await;
-        self.status.attempted(begin.elapsed(), result.as_ref().err());
+        self.status.attempted(begin.elapsed(), span.exemplar(), result.as_ref().err());
         result.map_or_else(End::Failed, |()| End::Delivered)
     }
 

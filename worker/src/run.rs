@@ -52,12 +52,13 @@ const LONGEST_END: Duration = Duration::from_secs(25);
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let job = config::read(&options.config)?;
     logs::start(options.log_format, job.config.log_level);
-    let status = Arc::new(Status::new(&job));
+    let tracer = tracer(&job);
+    let status = Arc::new(Status::new(&job).traced_by(&tracer));
     let listener = TcpListener::bind(options.status_listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", options.status_listen))?;
     info!(integration = %job.config.integration, generation = job.generation, status = %listener.local_addr()?, "Worker starts");
     let server = tokio::spawn(serve(listener, Arc::clone(&status)));
-    let (shutdown, tracer) = (shutdown_on_signal()?, tracer(&job));
+    let shutdown = shutdown_on_signal()?;
     let surroundings = Surroundings { status, shutdown: shutdown.clone(), tracer: tracer.clone() };
     let worked = shutdown_bounded(&shutdown, work(&job, &options.instance, &surroundings)).await;
     tracer.end().await;

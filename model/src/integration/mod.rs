@@ -26,7 +26,7 @@ pub use held::Held;
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
-pub use scaling::{Needs, needed};
+pub use scaling::{Needs, bounds, needed};
 pub use subject::Subject;
 pub use validate::validate;
 pub use work::{Shown, Sink, Work, with_work};

@@ -13,11 +13,16 @@ const KEPT: u32 = 60;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs(VecDeque<(Timestamp, i32)>);
 
-/// Workers for a lag: one for each `targetLag` records, at least one while anything waits, and never more than partitions, which
-/// would have nothing to do. `None`: the group has not committed an offset yet, and it takes a worker to do so.
+/// The fewest and the most workers where the source has so many partitions: whatever the spec says, more would have nothing to do.
+pub fn bounds(scaling: &Scaling, partitions: usize) -> (i32, i32) {
+    let useful = partitions.try_into().unwrap_or(i32::MAX).max(1);
+    (scaling.min_replicas.min(useful), scaling.max_replicas.min(useful))
+}
+
+/// Workers for a lag: one for each `targetLag` records, and at least one while anything waits. `None`: the group has not committed an
+/// offset yet, and it takes a worker to do so.
 pub fn needed(scaling: &Scaling, lag: Option<u64>, partitions: usize) -> i32 {
-    let least = scaling.min_replicas;
-    let most = scaling.max_replicas.min(partitions.try_into().unwrap_or(i32::MAX)).max(least);
+    let (least, most) = bounds(scaling, partitions);
     let for_lag = match lag {
         None => 1,
         Some(lag) => lag.div_ceil(scaling.target_lag.max(1)).try_into().unwrap_or(i32::MAX),
@@ -78,6 +83,7 @@ mod tests {
         }
         assert_eq!(needed(&scaling(2, 10), Some(0), 6), 2);
         assert_eq!(needed(&scaling(2, 3), Some(10_000), 6), 3);
+        assert_eq!(needed(&scaling(5, 9), Some(0), 3), 3, "two of five would have nothing to do");
     }
 
     #[test]
@@ -121,14 +127,15 @@ mod tests {
         ) {
             let (min, more, partitions) = bounds;
             let scaling = scaling(min, min + more);
-            let most = (min + more).min(partitions.try_into().unwrap()).max(min);
-            let (mut needs, mut current, mut now) = (Needs::default(), min.max(1).min(most), 0);
+            let (least, most) = bounds(&scaling, partitions);
+            prop_assert!(least <= min && most <= min + more && most <= i32::try_from(partitions).unwrap());
+            let (mut needs, mut current, mut now) = (Needs::default(), least.max(1), 0);
             for (seconds, lag) in lags {
                 now += seconds;
                 let need = needed(&scaling, lag, partitions);
                 let next = needs.decide(COOLDOWN, current, need, at(now));
                 prop_assert!(next >= need, "never fewer than are needed");
-                prop_assert!((min..=most).contains(&next));
+                prop_assert!((least..=most).contains(&next));
                 prop_assert!(next <= current.max(need), "never more than run or are needed");
                 current = next;
             }

@@ -74,7 +74,8 @@ pub(super) struct Source {
     pub(super) topics: Vec<String>,
 }
 
-/// With `scaling` it is what the last pass ran: how many are needed is known only after the broker was asked.
+/// With `scaling` it is what the last pass ran, or one: how many are needed, and how many partitions there are for them, is known only
+/// after the broker was asked.
 pub(super) fn replicas(integration: &Integration) -> i32 {
     let spec = &integration.spec;
     match spec.scaling {
@@ -82,7 +83,7 @@ pub(super) fn replicas(integration: &Integration) -> i32 {
         None => spec.replicas,
         Some(scaling) => {
             let before = integration.status.as_ref().and_then(|status| status.wanted_replicas);
-            before.unwrap_or(1).clamp(scaling.min_replicas, scaling.max_replicas)
+            before.unwrap_or(1).min(scaling.max_replicas)
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Work {
 /// What a status says about the workers' work. Where there are no workers, it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
+    /// Whether rates and times are yet to be told, which takes two looks: a status keeps what it says of them until then.
+    pub rates_follow: bool,
     /// Records that the sink took, per second.
     pub rate: Option<String>,
     /// Records that became dead letters, per second.
@@ -150,6 +152,7 @@ impl Work {
         let attempts = |counts: &Counts| counts.attempts.iter().sum();
         let circuit = Some(format!("{:?}", found.circuit));
         Shown {
+            rates_follow: found.is_complete() && span.is_none(),
             rate: rate(|counts| counts.delivered),
             dead_letter_rate: rate(|counts| counts.dead_lettered),
             error_rate: known(
@@ -266,18 +269,24 @@ impl Answer for WorkerStatus {
 /// The status with what workers have done.
 pub fn with_work(previous: &IntegrationStatus, work: &Shown, now: Timestamp) -> IntegrationStatus {
     let work = work.clone();
-    IntegrationStatus {
+    let status = IntegrationStatus {
         conditions: conditions(previous, work.sink, now),
-        rate: work.rate,
-        dead_letter_rate: work.dead_letter_rate,
-        error_rate: work.error_rate,
-        p95: work.p95,
         in_flight: work.in_flight,
         circuit: work.circuit,
         gone: work.gone,
         last_delivery_time: work.last_delivery.map(Time),
         trouble: work.trouble,
         ..previous.clone()
+    };
+    if work.rates_follow {
+        return status;
+    }
+    IntegrationStatus {
+        rate: work.rate,
+        dead_letter_rate: work.dead_letter_rate,
+        error_rate: work.error_rate,
+        p95: work.p95,
+        ..status
     }
 }
 
@@ -343,6 +352,7 @@ mod tests {
         };
         let minute = Timestamp::from_second(at(0).as_second() / 60 * 60).unwrap();
         let expected = Shown {
+            rates_follow: false,
             rate: Some("35/s".into()),
             dead_letter_rate: Some("2.0/s".into()),
             error_rate: Some("0.2%".into()),
@@ -361,7 +371,8 @@ mod tests {
     #[test]
     fn a_restart_is_no_burst() {
         let before = || vec![Some(worker("a", 5_000)), Some(worker("b", 5_000))];
-        let after = vec![Some(worker("a2", 30)), Some(worker("b", 5_060))];
+        let young = WorkerStatus { uptime: sluice_crds::Duration::from_secs(20), ..worker("a2", 30) };
+        let after = vec![Some(young), Some(worker("b", 5_060))];
         assert_eq!(shown(vec![before(), after]).rate.as_deref(), Some("3.0/s"));
     }
 
@@ -459,6 +470,21 @@ mod tests {
         }
         let many = WorkerStatus { halted: (0..9).map(|partition| halted(partition, 1)).collect(), ..worker("b", 0) };
         assert!(sink(many).ends_with("; and 6 more"));
+    }
+
+    #[test]
+    fn a_rate_stands_until_another_one_is_known_when_the_operator_restarts() {
+        let said =
+            IntegrationStatus { rate: Some("35/s".into()), p95: Some("64ms".into()), ..IntegrationStatus::default() };
+        let mut work = Work::resume(&said, at(0));
+        let mut told = |answers: &[Option<WorkerStatus>], second| {
+            work.take(answers, at(second));
+            let status = with_work(&said, &work.shown(), at(second));
+            [status.rate, status.p95].map(Option::unwrap_or_default)
+        };
+        assert_eq!(told(&[Some(worker("a", 1_000))], 0), ["35/s", "64ms"]);
+        assert_eq!(told(&[Some(worker("a", 1_060))], 30), ["2.0/s", "64ms"]);
+        assert_eq!(told(&[], 60), ["", ""], "nothing runs");
     }
 
     #[test]

@@ -135,6 +135,8 @@ fn running(status: WebhookStatus, receivers: Option<&Availability>) -> WebhookSt
 /// The status with the receivers' numbers; without any it keeps those that it has.
 fn counted(status: WebhookStatus, traffic: Option<&Shown>) -> WebhookStatus {
     let Some(shown) = traffic.cloned() else { return status };
+    let [rate, p95] =
+        if shown.rates_follow { [status.rate.clone(), status.p95.clone()] } else { [shown.rate, shown.p95] };
     WebhookStatus {
         accepted: Some(shown.accepted),
         duplicates: Some(shown.duplicates),
@@ -142,8 +144,8 @@ fn counted(status: WebhookStatus, traffic: Option<&Shown>) -> WebhookStatus {
         rejected: Some(shown.rejected),
         rejected_by: shown.rejected_by,
         unconfirmed: Some(shown.unconfirmed),
-        rate: shown.rate,
-        p95: shown.p95,
+        rate,
+        p95,
         last_event_time: shown.last_event.map(Time).or(status.last_event_time),
         ..status
     }

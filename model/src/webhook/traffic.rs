@@ -65,6 +65,8 @@ pub struct Shown {
     pub rejected_by: BTreeMap<String, String>,
     /// Requests that Kafka did not confirm.
     pub unconfirmed: String,
+    /// Whether rate and time are yet to be told, which takes two looks: a status keeps what it says of them until then.
+    pub rates_follow: bool,
     /// Accepted events per second.
     pub rate: Option<String>,
     /// Time until confirmation.
@@ -139,6 +141,7 @@ impl Traffic {
             rejected: rounded(totals.rejected.values().sum()),
             rejected_by: rejected_by.map(|(cause, count)| (cause.clone(), rounded(*count))).collect(),
             unconfirmed: rounded(totals.unconfirmed),
+            rates_follow: self.found.complete && span.is_none(),
             rate: span.as_ref().map(|span| per_second(span.rate(|counts| counts.accepted))),
             p95: span.as_ref().and_then(|span| span.p95(|counts| &counts.confirmations)),
             last_event: self.last_event.and_then(minute),
@@ -268,12 +271,15 @@ mod tests {
     fn rates_are_unknown_while_a_receiver_is() {
         let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
         traffic.take(&[receiver("a", 100, 0)], at(0));
+        assert!(traffic.shown().rates_follow, "one look tells no rate");
         traffic.take(&[receiver("a", 110, 20)], at(10));
         let shown = traffic.shown();
+        assert!(!shown.rates_follow);
         assert_eq!((shown.rate.as_deref(), shown.p95.as_deref()), (Some("2.0/s"), Some("8ms")));
         assert_eq!(shown.last_event, Timestamp::from_second(at(0).as_second() / 60 * 60).ok());
         traffic.take(&[None], at(20));
         let shown = traffic.shown();
+        assert!(!shown.rates_follow, "nobody knows it");
         assert_eq!((shown.rate, shown.p95, shown.accepted.as_str()), (None, None, "20"));
     }
 

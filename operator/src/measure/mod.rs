@@ -16,7 +16,7 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Scaling};
-use sluice_model::integration::{Backlog, Needs, Shown, Subject, needed};
+use sluice_model::integration::{Backlog, Needs, Shown, Subject, bounds, needed};
 use tokio::time::Instant;
 
 use crate::{context::Context, idle::IdleGroup};
@@ -66,6 +66,8 @@ struct Workers {
     /// As the last pass had it.
     run: i32,
     wanted: Option<i32>,
+    /// Those of its source, when that was decided.
+    partitions: usize,
 }
 
 impl Workers {
@@ -75,7 +77,10 @@ impl Workers {
         }
         self.scaling = scaling;
         self.run = match (scaling, self.wanted) {
-            (Some(scaling), Some(wanted)) => wanted.clamp(scaling.min_replicas, scaling.max_replicas),
+            (Some(scaling), Some(wanted)) => {
+                let (least, most) = bounds(&scaling, self.partitions);
+                wanted.clamp(least, most)
+            }
             _ => replicas,
         };
         self.run
@@ -85,7 +90,7 @@ impl Workers {
         let Some(scaling) = self.scaling else { return false };
         let needed = needed(&scaling, backlog.lag, partitions);
         let wanted = self.needs.decide(scaling.cooldown.get(), self.run, needed, now);
-        self.wanted = Some(wanted);
+        (self.wanted, self.partitions) = (Some(wanted), partitions);
         wanted != self.run
     }
 }
@@ -179,7 +184,7 @@ impl Measurements {
             known.numbers.lost = false;
             change(&mut known.numbers);
             known.changed |= before != known.numbers;
-            if before.lag().is_none() && known.numbers.lag().is_some() {
+            if !before.lost && before.lag().is_none() && known.numbers.lag().is_some() {
                 // Whoever sees no number yet need not wait for the first one.
                 known.written = None;
             }

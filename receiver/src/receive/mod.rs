@@ -89,7 +89,7 @@ impl Receiver {
             controls,
             keys,
             link,
-            counters: Counters::default(),
+            counters: Counters::new(&Tracer::default()),
             shared,
             tracer: Tracer::default(),
             limiter: Limiter::new(endpoint.rate_limits.clone()),
@@ -101,9 +101,9 @@ impl Receiver {
         }
     }
 
-    /// With spans made by this tracer.
+    /// With spans made by this tracer, before anything is received.
     pub(crate) fn traced_by(self, tracer: Tracer) -> Self {
-        Self { tracer, ..self }
+        Self { counters: Counters::new(&tracer), tracer, ..self }
     }
 
     /// The endpoint. Its path is compared as it was sent: a router would decode it.
@@ -135,7 +135,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     let begin = Instant::now();
     let mut span = receiver.tracer.begin(|| span::of_request(&request, &receiver.endpoint));
     let outcome = receiver.take(request, &span).await;
-    receiver.counters.count(&outcome, begin.elapsed());
+    receiver.counters.count(&outcome, begin.elapsed(), &span);
     if let Err(refused) = &outcome {
         receiver.log.refused(refused);
     }

@@ -10,18 +10,18 @@ use jiff::Timestamp;
 
 use prometheus_client::{
     encoding::{EncodeLabelValue, LabelValueEncoder},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, histogram::exponential_buckets},
     registry::Registry,
 };
 use sluice_crds::{
     metrics::receiver as defined,
     wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
 };
-use sluice_telemetry::{Durations, metrics::Define as _};
+use sluice_telemetry::{
+    DurationHistogram, Durations,
+    metrics::Define as _,
+    traces::{Span, Tracer},
+};
 
 use crate::{
     receive::{Because, Refused, Taken, Tally},
@@ -39,7 +39,7 @@ pub(crate) struct Counters {
     rejected: ByCause<RejectedBecause>,
     deferred: ByCause<DeferredBecause>,
     refusals: ByCause<Refusal>,
-    confirmation: Histogram,
+    confirmation: DurationHistogram,
     /// The same for the operator.
     confirmations: Durations,
     /// In seconds since 1970; 0 before the first.
@@ -63,10 +63,11 @@ fn label<T>(because: T) -> [(&'static str, Cause<T>); 1] {
     [("reason", Cause(because))]
 }
 
-impl Default for Counters {
-    fn default() -> Self {
+impl Counters {
+    /// All at 0. Times name traces where this tracer makes any.
+    pub(crate) fn new(tracer: &Tracer) -> Self {
         // 1 ms to 8 s: from a broker next door to the longest patience that makes sense.
-        let confirmation = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let confirmation = DurationHistogram::new(exponential_buckets(0.001, 2.0, 14), tracer);
         let counters = Self {
             accepted: Counter::default(),
             duplicates: Counter::default(),
@@ -92,9 +93,7 @@ impl Default for Counters {
         }
         counters
     }
-}
 
-impl Counters {
     /// Counts the events of a request that are safe, whatever became of its others.
     pub(crate) fn events(&self, tally: &Tally) {
         self.accepted.inc_by(tally.written);
@@ -106,11 +105,11 @@ impl Counters {
     }
 
     /// Counts a request by its answer and, where something was written, the time that it took.
-    pub(crate) fn count(&self, outcome: &Result<Taken, Refused>, took: Duration) {
+    pub(crate) fn count(&self, outcome: &Result<Taken, Refused>, took: Duration, span: &Span) {
         match outcome {
             Ok(Taken::Events(tally)) => {
                 if tally.written + tally.dead_letters > 0 {
-                    self.confirmation.observe(took.as_secs_f64());
+                    self.confirmation.observe(took, span.exemplar());
                     self.confirmations.observe(took);
                 }
             }
@@ -192,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_request_is_counted_once_by_what_became_of_it() {
-        let counters = Counters::default();
+        let counters = Counters::new(&Tracer::default());
         let tally = Tally { written: 2, dead_letters: 3, duplicates: 1 };
         counters.events(&tally);
         let outcomes = [
@@ -202,7 +201,7 @@ mod tests {
             Err(Refused::Deferred(DeferredBecause::Unconfirmed)),
         ];
         for outcome in &outcomes {
-            counters.count(outcome, Duration::from_millis(3));
+            counters.count(outcome, Duration::from_millis(3), &Span::default());
         }
         let status = counters.status();
         assert!(status.last_event.is_some());

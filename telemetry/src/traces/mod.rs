@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 pub use self::{
     context::{TRACE_HEADERS, TraceContext},
-    span::{Beginning, Span},
+    span::{Beginning, Exemplar, Span},
 };
 
 /// Makes spans, where tracing is on. Clones are cheap.
@@ -97,8 +97,13 @@ impl Tracer {
 
 /// What is wrong with variables that are meant for receivers and workers.
 pub fn complaints(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let foreign = environment.keys().filter(|name| !name.starts_with("OTEL_"));
-    let foreign = foreign.map(|name| format!("{name} is no variable of OpenTelemetry: those begin with OTEL_"));
+    let foreign = environment.keys().filter_map(|name| match name.strip_prefix("OTEL_") {
+        None => Some(format!("{name} is no variable of OpenTelemetry: those begin with OTEL_")),
+        Some(_) if variables::is_known(name) => None,
+        Some(_) => {
+            Some(format!("{name} changes nothing for receivers and workers; what does is in docs/observability.md"))
+        }
+    });
     let judged = variables::judge(|name| environment.get(name).cloned());
     foreign.chain(judged.err().into_iter().flatten().map(|complaint| complaint.to_string())).collect()
 }
@@ -108,8 +113,17 @@ fn key_value(key: &'static str, value: impl Into<opentelemetry::Value>) -> KeyVa
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use opentelemetry_sdk::trace::Sampler;
+
     use super::*;
+
+    /// Makes spans that nobody is sent, all of them recorded or none.
+    pub(crate) fn tracer(records: bool) -> Tracer {
+        let sampler = if records { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
+        let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
+        Tracer(Some(Running { tracer: provider.tracer("test"), provider }))
+    }
 
     #[tokio::test]
     async fn without_a_collector_nothing_is_made() {
@@ -131,5 +145,9 @@ mod tests {
         assert_eq!(environment(&[endpoint]), Vec::<String>::new());
         let expected = "RUST_LOG is no variable of OpenTelemetry: those begin with OTEL_";
         assert_eq!(environment(&[endpoint, ("RUST_LOG", "debug")]), [expected]);
+        assert_eq!(environment(&[endpoint, ("OTEL_SERVICE_NAME", "hooks")]), Vec::<String>::new());
+        let expected =
+            "OTEL_LOG_LEVEL changes nothing for receivers and workers; what does is in docs/observability.md";
+        assert_eq!(environment(&[("OTEL_LOG_LEVEL", "debug")]), [expected]);
     }
 }

@@ -7,6 +7,7 @@ use opentelemetry::{
     trace::{Span as _, SpanKind, Status, Tracer as _},
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span as Recorded};
+use prometheus_client::encoding::EncodeLabelSet;
 
 use super::{context::TraceContext, key_value};
 
@@ -27,6 +28,13 @@ pub struct Beginning {
     name: Cow<'static, str>,
     parent: Option<TraceContext>,
     attributes: Vec<KeyValue>,
+}
+
+/// What names a recorded span beside a metric: the labels of an exemplar, as Prometheus and Grafana expect them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Exemplar {
+    trace_id: String,
+    span_id: String,
 }
 
 /// The conventions' name of what went wrong.
@@ -90,6 +98,13 @@ impl Span {
     /// Where its children stand, also where it is not recorded; `None` where tracing is off.
     pub fn context(&self) -> Option<TraceContext> {
         self.0.as_ref().map(|begun| TraceContext(begun.span.span_context().clone()))
+    }
+
+    /// What names it beside a metric; `None` where nobody will see it.
+    pub fn exemplar(&self) -> Option<Exemplar> {
+        let context = self.0.as_ref()?.span.span_context();
+        let ids = || Exemplar { trace_id: context.trace_id().to_string(), span_id: context.span_id().to_string() };
+        context.is_sampled().then(ids)
     }
 
     /// Adds an attribute.

@@ -19,6 +19,16 @@ struct Family {
 struct Sample {
     name: String,
     labels: BTreeMap<String, String>,
+    exemplar: Option<Exemplar>,
+}
+
+/// A trace that a bucket of a histogram names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exemplar {
+    /// The trace's id.
+    pub trace: String,
+    /// The id of a span in it.
+    pub span: String,
 }
 
 impl Exposition {
@@ -42,6 +52,12 @@ impl Exposition {
             }
         }
         Self(families)
+    }
+
+    /// The traces that the buckets of a histogram name.
+    pub fn exemplars(&self, metric: &Metric) -> Vec<Exemplar> {
+        let samples = self.0.get(metric.family()).map(|family| family.samples.as_slice()).unwrap_or_default();
+        samples.iter().filter_map(|sample| sample.exemplar.clone()).collect()
     }
 
     /// Everything in which it is not what these chapters define.
@@ -73,7 +89,7 @@ impl Family {
         if self.samples.is_empty() && metric.labels.is_empty() {
             complaints.push(format!("{name} has no value"));
         }
-        for Sample { name: sample, labels } in &self.samples {
+        for Sample { name: sample, labels, .. } in &self.samples {
             let suffixes: &[&str] = if metric.kind == Kind::Histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
             if !suffixes.iter().any(|suffix| *sample == format!("{name}{suffix}")) {
                 complaints.push(format!("{name} has a sample {sample}"));
@@ -101,14 +117,18 @@ fn words(comment: &str) -> [&str; 3] {
 
 /// `name{label="value",...} value # exemplar`. No value of ours holds a quotation mark or a comma.
 fn sample(line: &str) -> Sample {
-    let head = line.split(" # ").next().unwrap_or_default();
-    let (name, labels) = match head.split_once('{') {
-        Some((name, rest)) => (name, rest.split_once('}').unwrap_or_default().0),
-        None => (head.split(' ').next().unwrap_or_default(), ""),
-    };
-    let labels = labels.split(',').filter_map(|label| label.split_once('='));
-    let labels = labels.map(|(label, value)| (label.to_owned(), value.trim_matches('"').to_owned()));
-    Sample { name: name.to_owned(), labels: labels.collect() }
+    let (head, exemplar) = line.split_once(" # ").unwrap_or((line, ""));
+    let name = head.split(['{', ' ']).next().unwrap_or_default();
+    let mut named = labels(exemplar);
+    let exemplar = named.remove("trace_id").zip(named.remove("span_id")).map(|(trace, span)| Exemplar { trace, span });
+    Sample { name: name.to_owned(), labels: labels(head), exemplar }
+}
+
+/// What stands between the first braces.
+fn labels(text: &str) -> BTreeMap<String, String> {
+    let inside = text.split_once('{').and_then(|(_, rest)| rest.split_once('}')).unwrap_or_default().0;
+    let labels = inside.split(',').filter_map(|label| label.split_once('='));
+    labels.map(|(label, value)| (label.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -133,6 +153,17 @@ mod tests {
     #[test]
     fn what_is_as_defined_is_no_complaint() {
         assert_eq!(complaints(&format!("{LEADER}{DURATION}")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_bucket_names_a_trace_by_both_ids() {
+        let named = |labels| {
+            let text = DURATION.replace("{trace_id=\"a\"}", labels) + "# EOF\n";
+            Exposition::read(&text).exemplars(&operator::RECONCILE_DURATION)
+        };
+        let expected = Exemplar { trace: "a".to_owned(), span: "b".to_owned() };
+        assert_eq!(named("{trace_id=\"a\",span_id=\"b\"}"), [expected]);
+        assert!(named("{trace_id=\"a\"}").is_empty());
     }
 
     #[test]

@@ -49,15 +49,15 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes these addresses each second, each job by its name, and evaluates the rules of a file as often.
-    pub async fn start(jobs: &[(&str, SocketAddr)], rules: &Path) -> anyhow::Result<Self> {
+    /// Scrapes these addresses each second, each job by its name, with exemplars, and evaluates the rules of these files as often.
+    pub async fn start(jobs: &[(&str, SocketAddr)], rules: &[&Path]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let scrape = jobs.iter().map(|(job, address)| {
             json!({"job_name": job, "honor_labels": true, "static_configs": [{"targets": [address.to_string()]}]})
         });
         let config = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [rules],
+            "rule_files": rules,
             "scrape_configs": scrape.collect::<Vec<_>>(),
         });
         let path = folder.path().join("prometheus.yml");
@@ -68,6 +68,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", path.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -14,7 +14,7 @@ mod batches;
 mod record;
 mod traced;
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -23,6 +23,7 @@ use sluice_kafka::{
     TransactionalProducer, Unwritten, consumer::Membership,
 };
 use sluice_pipeline::{Pipeline, Record};
+use sluice_telemetry::traces::Exemplar;
 use tokio::{
     sync::oneshot,
     time::{Instant, MissedTickBehavior, interval},
@@ -79,6 +80,12 @@ struct Writing {
     traced: Vec<Traced>,
 }
 
+/// A batch that was being written.
+struct Attempt {
+    took: Duration,
+    traced: Vec<Traced>,
+}
+
 /// What became of a batch.
 enum End {
     Batch(Unwritten),
@@ -117,7 +124,7 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
                 Some(event) => engine.handle(event),
                 None => return,
             },
-            (took, end) = ended(&mut engine.writing) => engine.finish(took, end),
+            (attempt, end) = ended(&mut engine.writing) => engine.finish(&attempt, end),
             () = until(engine.again_at) => engine.again_at = None,
             () = until(engine.batches.pauses_at().map(Instant::from_std)) => {}
             _ = commits.tick() => engine.commit(),
@@ -130,14 +137,21 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
     }
 }
 
-/// The end of what is being written, and how long it took; never without it.
-async fn ended(writing: &mut Option<Writing>) -> (Duration, End) {
+/// The end of what is being written; never without it.
+async fn ended(writing: &mut Option<Writing>) -> (Attempt, End) {
     let Some(Writing { begin, end, traced }) = writing else { return std::future::pending().await };
     let end = end.await;
-    let took = begin.elapsed();
-    traced::note_failures(traced, &end);
+    let mut attempt = Attempt { took: begin.elapsed(), traced: mem::take(traced) };
+    traced::note_failures(&mut attempt.traced, &end);
     *writing = None;
-    (took, end)
+    (attempt, end)
+}
+
+impl Attempt {
+    /// What names the record at this place beside a metric.
+    fn exemplar(&self, place: usize) -> Option<Exemplar> {
+        self.traced.get(place).and_then(Traced::exemplar)
+    }
 }
 
 impl Engine {
@@ -254,19 +268,19 @@ impl Engine {
         }
     }
 
-    fn finish(&mut self, took: Duration, end: End) {
+    fn finish(&mut self, attempt: &Attempt, end: End) {
         match end {
-            End::Batch(unwritten) if unwritten == Unwritten::default() => self.succeed(took),
-            End::Batch(unwritten) => self.succeed_but(took, &unwritten),
-            End::Transaction(Ok(())) => self.succeed(took),
+            End::Batch(unwritten) if unwritten == Unwritten::default() => self.succeed(attempt),
+            End::Batch(unwritten) => self.succeed_but(attempt, &unwritten),
+            End::Transaction(Ok(())) => self.succeed(attempt),
             End::Transaction(Err(TransactionError::Refused { record, error })) => {
                 if !self.batches.refuse(record, &self.refusal(&error), Utc::now()) {
-                    self.not_buried(took, &error);
+                    self.not_buried(attempt.took, &error);
                 }
             }
             End::Transaction(Err(TransactionError::Aborted(error))) => {
                 self.batches.fail();
-                self.fail(took, &error);
+                self.fail(attempt, 0, &error);
             }
             End::Transaction(Err(TransactionError::Unknown(error))) => {
                 self.batches.fail();
@@ -277,11 +291,11 @@ impl Engine {
         self.batches.forget_what_is_gone();
     }
 
-    fn succeed(&mut self, took: Duration) {
+    fn succeed(&mut self, attempt: &Attempt) {
         let status = &self.delivering.status;
-        for output in self.batches.outputs() {
+        for (place, output) in self.batches.outputs().enumerate() {
             if let Fate::Deliver(_) = output.fate {
-                status.attempted(took, None);
+                status.attempted(attempt.took, attempt.exemplar(place), None);
             }
         }
         self.batches.succeed();
@@ -293,16 +307,16 @@ impl Engine {
         }
     }
 
-    fn succeed_but(&mut self, took: Duration, Unwritten { refused, failed }: &Unwritten) {
+    fn succeed_but(&mut self, attempt: &Attempt, Unwritten { refused, failed }: &Unwritten) {
         let told = |(place, error): &(usize, KafkaError)| (*place, self.refusal(error));
         let told: Vec<_> = refused.iter().map(told).collect();
         let places: Vec<_> = failed.iter().map(|(place, _)| *place).collect();
         let taken = self.batches.succeed_but(&told, &places, Utc::now());
         if let (false, Some((_, error))) = (taken, refused.first()) {
-            self.not_buried(took, error);
+            self.not_buried(attempt.took, error);
         }
-        if let Some((_, error)) = failed.first() {
-            self.fail(took, error);
+        if let Some((place, error)) = failed.first() {
+            self.fail(attempt, *place, error);
         }
     }
 
@@ -316,8 +330,9 @@ impl Engine {
         self.try_later(took);
     }
 
-    /// Kafka does not answer, or the group is being rebalanced: then the next generation is told soon.
-    fn fail(&mut self, took: Duration, error: &KafkaError) {
+    /// Kafka does not answer, as the record at this place shows, or the group is being rebalanced: then the next generation is told
+    /// soon.
+    fn fail(&mut self, attempt: &Attempt, place: usize, error: &KafkaError) {
         if is_outdated(error.code) {
             let since = *self.outdated.get_or_insert_with(Instant::now);
             if since.elapsed() > OUTDATED {
@@ -329,10 +344,10 @@ impl Engine {
             let message = format!("records cannot be written to topic {topic:?}, so they wait: {error}");
             let Refusal { code, message: told } = self.refusal(error);
             let failed = DeliveryError { failure: Failure::Passing { retry_after: None }, code, message: told };
-            self.delivering.status.attempted(took, Some(&failed));
+            self.delivering.status.attempted(attempt.took, attempt.exemplar(place), Some(&failed));
             self.delivering.status.trouble(Area::Writing, message);
         }
-        self.try_later(took);
+        self.try_later(attempt.took);
     }
 
     /// Others have at least as much time until then as the attempt took, or they would wait for most of it.

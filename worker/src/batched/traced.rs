@@ -1,7 +1,7 @@
 //! What a trace says of the records of a batch.
 
 use sluice_kafka::{OutgoingRecord, TransactionError};
-use sluice_telemetry::traces::{Span, TRACE_HEADERS, messaging};
+use sluice_telemetry::traces::{Exemplar, Span, TRACE_HEADERS, messaging};
 
 use super::{
     End,
@@ -43,6 +43,11 @@ fn traced(spans: &Spans, output: &Output, record: &mut OutgoingRecord) -> Traced
 }
 
 impl Traced {
+    /// What names the span of the record beside a metric.
+    pub(super) fn exemplar(&self) -> Option<Exemplar> {
+        self.process.exemplar()
+    }
+
     fn fail(&mut self, error_type: &str) {
         self.process.fail(error_type);
         self.send.fail(error_type);

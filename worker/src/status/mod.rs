@@ -13,11 +13,14 @@ use std::{
 };
 
 use chrono::Utc;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::exponential_buckets;
 use sluice_crds::wire::{
     Circuit, HaltedPartition, SinkConfig, SinkFailure, SourceConfig, TlsConfig, WorkerConfig, WorkerStatus,
 };
-use sluice_telemetry::{Certificates, Durations};
+use sluice_telemetry::{
+    Certificates, DurationHistogram, Durations,
+    traces::{Exemplar, Tracer},
+};
 use tracing::{info, warn};
 
 pub(crate) use server::serve;
@@ -36,7 +39,7 @@ pub(crate) struct Status {
     troubles: Mutex<BTreeMap<Area, Trouble>>,
     halted: Mutex<Vec<HaltedPartition>>,
     /// Seconds that attempts took.
-    attempts: Histogram,
+    attempts: DurationHistogram,
     /// The same for the operator.
     durations: Durations,
     failed: AtomicU64,
@@ -105,8 +108,7 @@ impl Status {
             counts: Mutex::default(),
             troubles: Mutex::default(),
             halted: Mutex::default(),
-            // 1 ms to 33 s.
-            attempts: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            attempts: attempts(&Tracer::default()),
             durations: Durations::default(),
             failed: AtomicU64::new(0),
             last_delivery: AtomicI64::new(0),
@@ -116,6 +118,11 @@ impl Status {
             started: Instant::now(),
             heartbeat: AtomicU64::new(0),
         }
+    }
+
+    /// With times that name the traces of this tracer, before any attempt.
+    pub(crate) fn traced_by(self, tracer: &Tracer) -> Self {
+        Self { attempts: attempts(tracer), ..self }
     }
 
     /// All counts, at one moment, and what the sink last failed with.
@@ -145,9 +152,10 @@ impl Status {
         *lock(&self.halted) = halted;
     }
 
-    /// An attempt ended. Only the first failure after a success is logged, and the first success after a failure.
-    pub(crate) fn attempted(&self, took: Duration, error: Option<&DeliveryError>) {
-        self.attempts.observe(took.as_secs_f64());
+    /// An attempt for the record of this span ended. Only the first failure after a success is logged, and the first success after
+    /// a failure.
+    pub(crate) fn attempted(&self, took: Duration, span: Option<Exemplar>, error: Option<&DeliveryError>) {
+        self.attempts.observe(took, span);
         self.durations.observe(took);
         match error {
             Some(error) => self.attempt_failed(error),
@@ -265,6 +273,11 @@ impl Status {
     fn age(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// From 1 ms to 33 s.
+fn attempts(tracer: &Tracer) -> DurationHistogram {
+    DurationHistogram::new(exponential_buckets(0.001, 2.0, 16), tracer)
 }
 
 /// Those of the Kafka cluster and of the sink.

@@ -34,6 +34,9 @@ struct Panel {
     queries: Vec<(String, &'static str)>,
 }
 
+/// Histograms whose buckets name traces, where tracing is on.
+const TRACED: [Metric; 2] = [receiver::CONFIRMATION_DURATION, worker::DELIVERY_DURATION];
+
 const WIDTH: usize = 24;
 const HEIGHT: usize = 8;
 
@@ -293,7 +296,11 @@ fn panels(rows: &[Row]) -> Vec<Value> {
 fn panel(panel: &Panel, id: usize, place: &Value) -> Value {
     let target = |(number, (query, legend)): (usize, &(String, &str))| {
         let legend = if legend.is_empty() { "__auto" } else { legend };
-        json!({"refId": format!("Q{number}"), "datasource": prometheus(), "expr": query, "legendFormat": legend})
+        let traced = TRACED.iter().any(|metric| query.contains(metric.name));
+        json!({
+            "refId": format!("Q{number}"), "datasource": prometheus(), "expr": query, "legendFormat": legend,
+            "exemplar": traced,
+        })
     };
     json!({
         "id": id, "type": "timeseries", "title": panel.title, "datasource": prometheus(), "gridPos": place,

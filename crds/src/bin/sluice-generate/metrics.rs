@@ -12,7 +12,8 @@ const PREFACE: &str = "\
 Operator, receivers and workers answer `GET /metrics` on their port `status` (9090) in the OpenMetrics text format. Names are whole, as Prometheus shows
 them: a histogram has `_bucket`, `_sum` and `_count` besides. Durations are in seconds, sizes in bytes.
 
-No label takes its value from a request, a record or an answer, so the number of series is bounded by what people declare.
+No label takes its value from a request, a record or an answer, so the number of series is bounded by what people declare. Traces that
+buckets name where tracing is on are exemplars, which make no series: see [observability.md](observability.md#traces).
 ";
 
 /// The page as Markdown: a table for each program, then one for the labels.

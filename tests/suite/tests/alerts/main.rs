@@ -188,7 +188,7 @@ async fn prometheus_scrapes_the_programs_and_the_alerts_fire() {
         ("sluice-receiver", flow.receiver.status),
         ("sluice-worker", flow.worker.status),
     ];
-    let prometheus = Prometheus::start(&jobs, &folder.path().join("rules.yaml")).await.unwrap();
+    let prometheus = Prometheus::start(&jobs, &[&folder.path().join("rules.yaml")]).await.unwrap();
     let scraped = || async {
         let found = prometheus.get("query", &[("query", "count(up == 1)")]).await.map_err(|error| error.to_string())?;
         if found["result"][0]["value"][1] == "3" { Ok(()) } else { Err(found.to_string()) }

@@ -1,6 +1,7 @@
 //! Traces as a real Collector of OpenTelemetry is sent them: what they say of an event on its way from its sender to an API.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod exemplars;
 mod path;
 
 use std::{
@@ -97,6 +98,8 @@ async fn one_trace_leads_from_the_request_through_two_topics_to_each_attempt() {
     assert_eq!(carried, [parent(5), parent(6)]);
     let told = format!("{seen:?}");
     assert!(!told.contains("customer-1") && !told.contains("key=secret"), "{told}");
+    exemplars::are_of(&path, &seen).await;
+    exemplars::are_kept(&path, &seen[0].trace).await;
 }
 
 #[tokio::test]
@@ -112,6 +115,7 @@ async fn a_trace_of_the_sender_goes_on_and_one_that_it_does_not_record_is_not_ex
     path.caught_until(1).await.unwrap();
     assert_eq!(path.sender.send("evt-2", &payment(2)).await.unwrap(), StatusCode::ACCEPTED);
     path.caught_until(2).await.unwrap();
+    exemplars::are_none(&path).await;
     let headers = [("traceparent", sent_by("00f067aa0ba902b8", "01")), ("tracestate", "shop=7".to_owned())];
     let recording = path.sender_with(&headers).unwrap();
     assert_eq!(recording.send("evt-3", &payment(3)).await.unwrap(), StatusCode::ACCEPTED);
@@ -119,6 +123,7 @@ async fn a_trace_of_the_sender_goes_on_and_one_that_it_does_not_record_is_not_ex
     let seen = path.spans_until(&collector, 6).await.unwrap();
     assert!(seen.iter().all(|span| span.trace == TRACE), "{seen:?}");
     assert_eq!(seen[0].parent, "00f067aa0ba902b8");
+    exemplars::are_of(&path, &seen).await;
     let caught = path.caught_until(3).await.unwrap();
     let header = |place: usize, name: &str| caught[place].header(name).unwrap_or_default().to_owned();
     let unsampled = header(0, "traceparent");
@@ -174,4 +179,5 @@ async fn a_variable_with_a_bad_value_is_told_and_events_go_on() {
         assert!(log.contains(r#"No traces: OTEL_TRACES_SAMPLER is \"sometimes\"; known: always_on"#), "{log}");
     }
     assert!(collector.spans().is_empty());
+    exemplars::are_none(&path).await;
 }

@@ -21,7 +21,7 @@ pub struct Path {
     /// The Integration `to-api`.
     pub worker: Plane,
     /// The Integration `to-copies`.
-    _between: Plane,
+    pub between: Plane,
     /// Signs as the Webhook wants it.
     pub sender: Sender,
     pub api: Catcher,
@@ -77,7 +77,7 @@ impl Path {
         let worker = Plane::worker(stage, "to-api", &of_worker).await?;
         let sender = Sender::new(receiver.endpoint, "hooks.shop.example", "/payments", SECRET)?;
         let [payments, copies] = ["payments", "copies"].map(|name| format!("{}.{name}", stage.namespace));
-        Ok(Self { receiver, worker, _between: between, sender, api, payments, copies })
+        Ok(Self { receiver, worker, between, sender, api, payments, copies })
     }
 
     /// A sender that says this too.
