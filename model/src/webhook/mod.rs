@@ -1,5 +1,6 @@
 //! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
 
+mod aws;
 mod claim;
 mod contract;
 mod desire;
@@ -17,11 +18,12 @@ use sluice_crds::{
     Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire,
 };
 
+pub use aws::HttpApi;
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
-pub use route::{plugins_of, route_kinds};
+pub use route::{belongings, is_of_route, route_kinds};
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};
 pub use validate::validate;
@@ -106,6 +108,8 @@ pub enum Entry {
     Gateways(Vec<ParentReference>),
     /// An Ingress.
     Ingress(Ingress),
+    /// An API of AWS API Gateway.
+    AwsApiGateway(HttpApi),
 }
 
 /// What the body of an event must look like.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sluice_crds::{ConditionType, Ingress, ParentReference, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
-    Endpoint, Entry, Found, Listener, Shown, WrittenTopic, receiver_name,
+    Endpoint, Entry, Found, Listener, Shown, WrittenTopic, aws, receiver_name,
     url::{ingress_url, no_listener, url},
 };
 use crate::{
@@ -90,6 +90,7 @@ pub fn report(
                 url: match &endpoint.entry {
                     Entry::Gateways(_) => url(endpoint, seen.listeners),
                     Entry::Ingress(ingress) => ingress_url(endpoint, ingress, ingress_address(endpoint, seen.live)),
+                    Entry::AwsApiGateway(api) => aws::url(endpoint, api, seen.live),
                 },
                 topic: Some(endpoint.kafka_topic()),
                 replicas: receivers.as_ref().map(|receivers| receivers.replicas),
@@ -187,13 +188,14 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
 }
 
 /// What no waiting mends.
-const NEED_A_PERSON: [Reason; 6] = [
+const NEED_A_PERSON: [Reason; 7] = [
     Reason::NameConflict,
     Reason::RouteConflict,
     Reason::RouteRefused,
     Reason::NoListener,
     Reason::GatewayApiMissing,
     Reason::KongMissing,
+    Reason::AckMissing,
 ];
 
 fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {
@@ -324,6 +326,14 @@ fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
                            route.kong says, and there is no route; install Kong, or remove route.kong";
             return Part::fails(kind, Reason::KongMissing, message);
         }
+        Some(missing) if matches!(endpoint.entry, Entry::AwsApiGateway(_)) => {
+            let (version, name) = missing.api();
+            let message = format!(
+                "this cluster has no {name} ({version}); install the ACK controller for API Gateway v2, or write route.parentRefs or \
+                 route.ingress"
+            );
+            return Part::fails(kind, Reason::AckMissing, message);
+        }
         Some(_) => {
             let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a \
                            gateway that serves it, or write route.ingress";
@@ -333,6 +343,10 @@ fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     match &endpoint.entry {
         Entry::Gateways(parents) => gateways(endpoint, parents, seen),
         Entry::Ingress(ingress) => of_ingress(endpoint, ingress, seen.live),
+        Entry::AwsApiGateway(api) => match aws::verdict(endpoint, api, seen.live) {
+            Ok(message) => Part::works(kind, message),
+            Err((reason, message)) => Part::fails(kind, reason, message),
+        },
     }
 }
 

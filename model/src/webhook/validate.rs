@@ -7,6 +7,7 @@ use sluice_crds::{
 
 use super::{
     Endpoint, Entry, References, WrittenTopic,
+    aws::http_api,
     claim::{header, path},
     contract::contract,
     kong::plugins,
@@ -26,13 +27,14 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
+    let entry = entry(&spec.route).map_err(|found| rejections.push(found)).ok();
     let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     rejections.extend(bad_window(spec.deduplicate.window));
     rejections.extend(bad_body(spec.limits.body));
-    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(plugins), true) =
-        (topic, verification, event, contract, plugins, rejections.is_empty())
+    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(entry), Some(plugins), true) =
+        (topic, verification, event, contract, entry, plugins, rejections.is_empty())
     else {
         return Err(rejections);
     };
@@ -41,7 +43,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         cluster,
         topic,
         contract,
-        entry: entry(&spec.route),
+        entry,
         plugins,
         hostnames: spec.route.hostnames.clone(),
         path,
@@ -90,10 +92,11 @@ fn topic(
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
 
-fn entry(route: &Route) -> Entry {
-    match &route.ingress {
-        Some(ingress) => Entry::Ingress(ingress.clone()),
-        None => Entry::Gateways(route.parent_refs.clone()),
+fn entry(route: &Route) -> Result<Entry, Rejection> {
+    match (&route.ingress, &route.aws_api_gateway) {
+        (Some(ingress), _) => Ok(Entry::Ingress(ingress.clone())),
+        (None, Some(gateway)) => Ok(Entry::AwsApiGateway(http_api(gateway)?)),
+        (None, None) => Ok(Entry::Gateways(route.parent_refs.clone())),
     }
 }
 

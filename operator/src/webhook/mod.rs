@@ -7,10 +7,12 @@ mod traffic;
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
-    children::{ChildKind, find, look_again, plan},
-    webhook::{COMPONENT, Outcome, References, Seen, desire, is_before, receiver_name, report, validate},
+    children::{Change, ChildKind, Plan, find, look_again, plan},
+    webhook::{
+        COMPONENT, Endpoint, Entry, Outcome, References, Seen, desire, is_before, receiver_name, report, validate,
+    },
 };
 
 pub use self::traffic::{BUSY, Reception};
@@ -25,6 +27,10 @@ use crate::{
 
 /// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
+/// What was changed and is not watched is looked at once more, so soon.
+const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
+/// What AWS has not made yet, or refuses, is looked at so often; a VPC link takes it some minutes.
+const LOOK_AT_AWS: Duration = Duration::from_secs(30);
 
 impl Kind for Webhook {
     type Status = WebhookStatus;
@@ -65,7 +71,7 @@ impl Kind for Webhook {
         let Pods { addresses, troubled } =
             children::list_pods(&context.client, &endpoint.owner, COMPONENT, deployment).await?;
         let pods = children::hear(&context.asker, troubled).await;
-        let next = Next::Within(look_again(&pods, now).unwrap_or(LOOK_AGAIN));
+        let of_pods = look_again(&pods, now).unwrap_or(LOOK_AGAIN);
         let begin = || Reception::resume(&self.status.clone().unwrap_or_default());
         let traffic = context.reception.follow(&endpoint.owner.name, addresses, begin, Reception::show);
         let seen = Seen {
@@ -77,12 +83,27 @@ impl Kind for Webhook {
             unknown_kind,
             traffic: traffic.as_ref(),
         };
-        Ok(Pass { status: report(self, Some(&readers), &Outcome::Planned(&endpoint, seen), now), next })
+        let status = report(self, Some(&readers), &Outcome::Planned(&endpoint, seen), now);
+        let next = next(&endpoint, &plan, &status, of_pods);
+        Ok(Pass { status, next })
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> WebhookStatus {
         report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
     }
+}
+
+/// When to look again: sooner than pods ask for where something was changed, or has to come, that no watch tells of.
+fn next(endpoint: &Endpoint, plan: &Plan, status: &WebhookStatus, of_pods: Duration) -> Next {
+    if plan.changes.iter().map(Change::kind).any(|kind| !children::is_watched(kind)) {
+        return Next::Within(LOOK_AT_CHANGES);
+    }
+    let is_accepted = |condition: &Condition| {
+        condition.type_ == ConditionType::RouteAccepted.to_string() && condition.status == "True"
+    };
+    let is_in_aws = matches!(endpoint.entry, Entry::AwsApiGateway(_));
+    let waits_for_aws = is_in_aws && !status.conditions.iter().any(is_accepted);
+    Next::Within(if waits_for_aws { of_pods.min(LOOK_AT_AWS) } else { of_pods })
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.
