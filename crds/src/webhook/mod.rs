@@ -3,6 +3,7 @@
 mod aws;
 mod event;
 mod limits;
+mod open_api;
 mod route;
 mod validate;
 mod verify;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use aws::{AwsApiGateway, VpcLink};
 pub use event::{CloudEvents, Empty, Event, EventField, EventId};
 pub use limits::{Limits, RequestRate, SourceRate};
+pub use open_api::OpenApi;
 pub use route::{Ingress, Kong, KongRateLimit, ParentReference, Route};
 pub use validate::{EventValidation, OnInvalidEvent};
 pub use verify::{
@@ -65,6 +67,10 @@ use crate::{DeadLetters, Duration, SecretReference, TopicReference, TopicTemplat
 pub struct WebhookSpec {
     /// Where the endpoint is reached: the gateways, Ingress or API of AWS API Gateway, host names and path.
     pub route: Route,
+    /// Describes the endpoint as an OpenAPI 3.0 document, in the ConfigMap `<name>-openapi`, for gateways that are set up from one,
+    /// such as Apigee. Default: no document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_api: Option<OpenApi>,
     /// Which version of the endpoint this is, where there are several. Default: it has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,

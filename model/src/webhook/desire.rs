@@ -3,13 +3,14 @@
 use serde_json::json;
 use sluice_crds::{Settings, Size, TopicTemplate, wire};
 
-use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
+use super::{COMPONENT, Endpoint, WrittenTopic, open_api, route::route};
 use crate::{
     children::{Child, ChildKind, DataPlane, Owner},
     secrets,
 };
 
-/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route.
+/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service, its
+/// description where one is asked for, and its route.
 pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
@@ -30,7 +31,7 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let receiver = receiver.deployment(owner);
     let others = [configuration, controls, receiver, service(endpoint)];
     let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
-    own_topics(endpoint).chain(others).chain(route).collect()
+    own_topics(endpoint).chain(others).chain(open_api::config_map(endpoint)).chain(route).collect()
 }
 
 /// Name of the receiver's Deployment, Service and route.

@@ -5,6 +5,7 @@ mod claim;
 mod contract;
 mod desire;
 mod kong;
+mod open_api;
 mod report;
 mod route;
 mod traffic;
@@ -15,7 +16,7 @@ mod verify;
 use std::collections::BTreeMap;
 
 use sluice_crds::{
-    Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire,
+    Deprecation, Duration, Ingress, NamespacedName, OpenApi, OutgoingCalls, ParentReference, Topic, TopicTemplate, wire,
 };
 
 pub use aws::HttpApi;
@@ -69,10 +70,14 @@ pub struct Endpoint {
     pub hostnames: Vec<String>,
     /// The path that senders use.
     pub path: String,
+    /// What senders call this version, where there are several.
+    pub version: Option<String>,
     /// The header by which senders choose this version, and its value.
     pub header: Option<(String, String)>,
     /// What every answer says where this version is out of date.
     pub deprecation: Option<Deprecation>,
+    /// Whether and how a document describes the endpoint.
+    pub open_api: Option<OpenApi>,
     /// The older Webhook that has this address, so that this one gets no route.
     pub older_claim: Option<NamespacedName>,
     /// How senders are verified.
