@@ -49,7 +49,7 @@ async fn get_all(client: &Client, namespace: &str, names: &[(ChildKind, String)]
     try_join_all(names.iter().map(|(kind, name)| children::get(client, *kind, namespace, name))).await
 }
 
-/// What there is of objects that may be left over. Where a kind may not be read, none of it were made.
+/// What there is of objects that may be left over. Where a kind may not be read, nothing of it was made either.
 async fn look_for(client: &Client, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Live>, Error> {
     let looks = try_join_all(names.iter().map(|(kind, name)| look(client, *kind, namespace, name)));
     Ok(looks.await?.into_iter().flatten().collect())

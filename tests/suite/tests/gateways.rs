@@ -215,8 +215,10 @@ async fn kong(scene: &Scene) {
         // Nothing is left to change, and that is seen although nobody watches plugins.
         until("nothing is left to change", PATIENCE, || async {
             let webhook = scene.stage.api::<Webhook>().get("stripe").await.map_err(|error| error.to_string())?;
-            let told = condition(&webhook.status.unwrap_or_default().conditions, "Ready");
-            if told.contains("were changed") { Err(told) } else { Ok(()) }
+            let status = webhook.status.unwrap_or_default();
+            let told = condition(&status.conditions, "Ready");
+            let is_current = status.observed_generation == webhook.metadata.generation;
+            if is_current && !told.contains("were changed") { Ok(()) } else { Err(told) }
         })
         .await
         .unwrap();
