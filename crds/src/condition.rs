@@ -112,6 +112,8 @@ pub enum Reason {
     GatewayApiMissing,
     /// Kong is not installed.
     KongMissing,
+    /// The ACK controller for AWS API Gateway is not installed.
+    AckMissing,
     /// Kafka cannot be reached.
     KafkaUnreachable,
     /// Kafka refused a request.

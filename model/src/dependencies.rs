@@ -28,6 +28,8 @@ pub(crate) fn of_webhook(webhook: &Webhook) -> Vec<String> {
     let store = spec.deduplicate.store.iter().map(|store| &store.redis.url_secret_ref);
     all.extend("Secret", secrets_of_senders(&spec.verify).chain(store).map(|secret| secret.name.as_str()));
     all.extend("Secret", spec.route.ingress.iter().filter_map(|ingress| ingress.tls_secret_name.as_deref()));
+    let link = spec.route.aws_api_gateway.as_ref().and_then(|gateway| gateway.vpc_link.as_ref());
+    all.extend("VPCLink", link.and_then(|link| link.name.as_deref()));
     for gateway in &spec.route.parent_refs {
         let namespace = gateway.namespace.as_deref().unwrap_or(all.namespace);
         all.names.insert(format!("Gateway/{namespace}/{}", gateway.name));
@@ -151,5 +153,7 @@ mod tests {
         let spec =
             "{route: {ingress: {className: nginx, tlsSecretName: tls}}, verify: {none: {}}, topicRef: {name: events}}";
         assert_eq!(of_webhook(&resource("Webhook", "plain", spec)), ["Secret/shop/tls", "Topic/shop/events"]);
+        let spec = "{route: {awsApiGateway: {targetArn: 'arn:aws:servicediscovery:a', vpcLink: {name: edge}}}, verify: {none: {}}}";
+        assert_eq!(of_webhook(&resource("Webhook", "aws", spec)), ["Topic/shop/aws", "VPCLink/shop/edge"]);
     }
 }

@@ -87,6 +87,11 @@ impl Error {
         }
     }
 
+    /// Whether the API server does not allow it to this operator.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Kube { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_forbidden()))
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {

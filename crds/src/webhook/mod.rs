@@ -1,7 +1,9 @@
 //! Webhook: an HTTP endpoint whose verified events are written to a Topic before they are acknowledged.
 
+mod aws;
 mod event;
 mod limits;
+mod open_api;
 mod route;
 mod validate;
 mod verify;
@@ -14,8 +16,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use aws::{AwsApiGateway, VpcLink};
 pub use event::{CloudEvents, Empty, Event, EventField, EventId};
 pub use limits::{Limits, RequestRate, SourceRate};
+pub use open_api::OpenApi;
 pub use route::{Ingress, Kong, KongRateLimit, ParentReference, Route};
 pub use validate::{EventValidation, OnInvalidEvent};
 pub use verify::{
@@ -57,12 +61,16 @@ use crate::{DeadLetters, Duration, LastGood, PodSettings, Receiver, SecretRefere
     .message("verify.preset: Twilio signs the address of the endpoint; write url, or route.hostnames"))]
 #[x_kube(validation = Rule::new("!has(self.deadLetters) || (has(self.validate) && (!has(self.validate.onInvalid) || self.validate.onInvalid == 'DeadLetter'))")
     .message("deadLetters: only events that validate holds back go there; write validate with onInvalid: DeadLetter, or leave deadLetters out"))]
-#[x_kube(validation = Rule::new("!has(self.version) || !has(self.version.header) || !has(self.route.ingress)")
-    .message("version.header: an Ingress cannot choose by a header; leave header out, so that the version stands in the path, or write route.parentRefs"))]
+#[x_kube(validation = Rule::new("!has(self.version) || !has(self.version.header) || has(self.route.parentRefs)")
+    .message("version.header: an Ingress cannot choose by a header, nor can AWS API Gateway; leave header out, so that the version stands in the path, or write route.parentRefs"))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
-    /// Where the endpoint is reached: the gateways or Ingress, host names and path.
+    /// Where the endpoint is reached: the gateways, Ingress or API of AWS API Gateway, host names and path.
     pub route: Route,
+    /// Describes the endpoint as an OpenAPI 3.0 document, in the ConfigMap `<name>-openapi`, for gateways that are set up from one,
+    /// such as Apigee. Default: no document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_api: Option<OpenApi>,
     /// Which version of the endpoint this is, where there are several. Default: it has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,

@@ -4,10 +4,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The gateways, host names and path of the endpoint. It becomes an HTTPRoute of the Gateway API, or an Ingress.
+use super::aws::AwsApiGateway;
+
+/// The gateways, host names and path of the endpoint. It becomes an HTTPRoute of the Gateway API, an Ingress, or an API of AWS API
+/// Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.parentRefs) != has(self.ingress)")
-    .message("route: write exactly one of parentRefs, ingress"))]
+#[x_kube(validation = Rule::new("[has(self.parentRefs), has(self.ingress), has(self.awsApiGateway)].filter(given, given).size() == 1")
+    .message("route: write exactly one of parentRefs, ingress, awsApiGateway"))]
+#[x_kube(validation = Rule::new("!has(self.awsApiGateway) || !(has(self.hostnames) || has(self.kong))")
+    .message("route.awsApiGateway: the API has a host name of its own, and Kong is not on its way; leave hostnames and kong out"))]
 #[x_kube(validation = Rule::new("!has(self.ingress) || !has(self.ingress.tlsSecretName) || has(self.hostnames)")
     .message("route.ingress: a certificate is for host names; write route.hostnames, or leave tlsSecretName out"))]
 #[x_kube(validation = Rule::new(
@@ -23,6 +28,9 @@ pub struct Route {
     /// Serves the endpoint by an Ingress (networking.k8s.io/v1) instead, where there is no Gateway API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
+    /// Serves the endpoint by AWS API Gateway instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws_api_gateway: Option<AwsApiGateway>,
     /// Host names that senders use. Default: those of the gateway's listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

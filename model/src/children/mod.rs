@@ -47,6 +47,16 @@ pub enum ChildKind {
     PodDisruptionBudget,
     /// Who may call pods, and whom they may.
     NetworkPolicy,
+    /// An API of AWS API Gateway.
+    AwsApi,
+    /// What API Gateway reaches a VPC by.
+    AwsVpcLink,
+    /// What an API of API Gateway calls.
+    AwsIntegration,
+    /// Which requests an API of API Gateway takes.
+    AwsRoute,
+    /// Where an API of API Gateway is served.
+    AwsStage,
 }
 
 impl ChildKind {
@@ -62,6 +72,11 @@ impl ChildKind {
             Self::KongPlugin => ("configuration.konghq.com/v1", "KongPlugin"),
             Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
             Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
+            Self::AwsApi => ("apigatewayv2.services.k8s.aws/v1alpha1", "API"),
+            Self::AwsVpcLink => ("apigatewayv2.services.k8s.aws/v1alpha1", "VPCLink"),
+            Self::AwsIntegration => ("apigatewayv2.services.k8s.aws/v1alpha1", "Integration"),
+            Self::AwsRoute => ("apigatewayv2.services.k8s.aws/v1alpha1", "Route"),
+            Self::AwsStage => ("apigatewayv2.services.k8s.aws/v1alpha1", "Stage"),
         }
     }
 }
@@ -102,6 +117,11 @@ impl Live {
     /// A text of its metadata, such as `uid`.
     pub fn metadata(&self, key: &str) -> &str {
         self.object["metadata"][key].as_str().unwrap_or_default()
+    }
+
+    /// Whether it is named by its content, so that older ones serve a rollback.
+    fn is_configuration(&self) -> bool {
+        self.kind == ChildKind::ConfigMap && self.object["immutable"] == true
     }
 
     fn is_owned_by(&self, owner: &Owner) -> bool {

@@ -33,6 +33,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The kind of the object.
+    pub fn kind(&self) -> ChildKind {
+        match self {
+            Self::Create(child) | Self::Update { child, .. } => child.kind,
+            Self::Delete { kind, .. } => *kind,
+        }
+    }
+}
+
 /// An object that is wanted and cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withheld {
@@ -107,11 +117,13 @@ fn update_note(child: &Child, live: &Live) -> Option<Change> {
     Some(Change::Update { child, uid, resource_version, differences })
 }
 
-/// Of the objects that are ours and no longer wanted: all but the newest configurations.
+/// Of the objects that are ours and no longer wanted: all but the newest configurations, and those that are being deleted, which may wait
+/// for a controller of theirs.
 fn leftovers(owner: &Owner, desired: &[Child], live: &[Live]) -> Vec<Change> {
     let is_wanted = |object: &Live| desired.iter().any(|child| child.kind == object.kind && child.name == object.name);
-    let ours = live.iter().filter(|object| object.is_owned_by(owner) && !is_wanted(object));
-    let (mut configurations, others): (Vec<_>, Vec<_>) = ours.partition(|object| object.kind == ChildKind::ConfigMap);
+    let is_going = |object: &Live| !object.metadata("deletionTimestamp").is_empty();
+    let ours = live.iter().filter(|object| object.is_owned_by(owner) && !is_wanted(object) && !is_going(object));
+    let (mut configurations, others): (Vec<_>, Vec<_>) = ours.partition(|object| object.is_configuration());
     // RFC 3339 in UTC sorts as text.
     configurations.sort_by(|a, b| b.metadata("creationTimestamp").cmp(a.metadata("creationTimestamp")));
     others.into_iter().chain(configurations.into_iter().skip(KEPT_CONFIGURATIONS)).map(delete).collect()
@@ -218,6 +230,25 @@ mod tests {
         let plan = plan(&owner(), &[wanted], &[foreign]);
         assert_eq!(plan.changes, []);
         assert_eq!(plan.withheld, [Withheld { kind: ChildKind::Deployment, name: "orders-worker".into() }]);
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_deleted_once_and_configurations_are_kept_for_a_rollback() {
+        let named = |name: &str| live(&child(ChildKind::AwsApi, name, 1));
+        let mut going = named("going");
+        going.object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let document = live(&owner().child(ChildKind::ConfigMap, "worker", "document", json!({"data": {}})));
+        let configuration = live(&owner().configuration("worker", &json!({"topic": "a"})));
+        let changes = plan(&owner(), &[], &[going, named("left"), document, configuration]).changes;
+        let deleted: Vec<_> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Delete { name, .. } => name.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(deleted, ["left", "document"]);
+        assert_eq!(changes.iter().map(Change::kind).collect::<Vec<_>>(), [ChildKind::AwsApi, ChildKind::ConfigMap]);
     }
 
     #[test]

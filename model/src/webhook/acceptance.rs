@@ -4,7 +4,7 @@ use serde_json::Value;
 use sluice_crds::{ConditionType, Ingress, ParentReference, Reason};
 
 use super::{
-    Endpoint, Entry, receiver_name,
+    Endpoint, Entry, aws, receiver_name,
     report::{Part, Seen},
     url::no_listener,
 };
@@ -34,6 +34,14 @@ pub(super) fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
                            route.kong says, and there is no route; install Kong, or remove route.kong";
             return Part::fails(kind, Reason::KongMissing, message);
         }
+        Some(missing) if matches!(endpoint.entry, Entry::AwsApiGateway(_)) => {
+            let (version, name) = missing.api();
+            let message = format!(
+                "this cluster has no {name} ({version}); install the ACK controller for API Gateway v2, or write route.parentRefs or \
+                 route.ingress"
+            );
+            return Part::fails(kind, Reason::AckMissing, message);
+        }
         Some(_) => {
             let message = "this cluster has no HTTPRoute (gateway.networking.k8s.io/v1); install the Gateway API and a \
                            gateway that serves it, or write route.ingress";
@@ -43,6 +51,10 @@ pub(super) fn route(endpoint: &Endpoint, seen: &Seen<'_>) -> Part {
     match &endpoint.entry {
         Entry::Gateways(parents) => gateways(endpoint, parents, seen),
         Entry::Ingress(ingress) => of_ingress(endpoint, ingress, seen.live),
+        Entry::AwsApiGateway(api) => match aws::verdict(endpoint, api, seen.live) {
+            Ok(message) => Part::works(kind, message),
+            Err((reason, message)) => Part::fails(kind, reason, message),
+        },
     }
 }
 

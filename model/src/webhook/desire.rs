@@ -3,14 +3,14 @@
 use serde_json::json;
 use sluice_crds::{Settings, Size, TopicTemplate, wire};
 
-use super::{COMPONENT, Endpoint, WrittenTopic, route::route};
+use super::{COMPONENT, Endpoint, WrittenTopic, open_api, route::route};
 use crate::{
     children::{Child, ChildKind, DataPlane, Owner, noted},
     secrets,
 };
 
-/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service and its route,
-/// how many receivers may be put out at a time, and who may call them.
+/// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service, its
+/// description where one is asked for, its route, how many receivers may be put out at a time, and who may call them.
 pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let owner = &endpoint.owner;
     let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
@@ -35,7 +35,8 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
     let budget = owner.disruption_budget(COMPONENT, endpoint.replicas);
     let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
-    noted(own_topics(endpoint).chain(others).chain(route).chain(budget).chain(network).collect(), &())
+    let more = open_api::config_map(endpoint).into_iter().chain(route).chain(budget).chain(network);
+    noted(own_topics(endpoint).chain(others).chain(more).collect(), &())
 }
 
 /// Name of the receiver's Deployment, Service and route.

@@ -1,12 +1,14 @@
 //! Webhook: a receiver behind a route of the Gateway API, and a Topic that holds what it receives.
 
 mod acceptance;
+mod aws;
 mod claim;
 mod contract;
 mod desire;
 mod event;
 mod held;
 mod kong;
+mod open_api;
 mod report;
 mod route;
 mod traffic;
@@ -18,16 +20,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Deprecation, Duration, Ingress, NamespacedName, OutgoingCalls, ParentReference, PodSettings, Topic, TopicTemplate,
-    wire,
+    Deprecation, Duration, Ingress, NamespacedName, OpenApi, OutgoingCalls, ParentReference, PodSettings, Topic,
+    TopicTemplate, wire,
 };
 
+pub use aws::HttpApi;
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
 pub use held::Held;
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
-pub use route::{plugins_of, route_kinds};
+pub use route::{belongings, is_of_route, route_kinds};
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};
 pub use validate::validate;
@@ -73,10 +76,14 @@ pub struct Endpoint {
     pub hostnames: Vec<String>,
     /// The path that senders use.
     pub path: String,
+    /// What senders call this version, where there are several.
+    pub version: Option<String>,
     /// The header by which senders choose this version, and its value.
     pub header: Option<(String, String)>,
     /// What every answer says where this version is out of date.
     pub deprecation: Option<Deprecation>,
+    /// Whether and how a document describes the endpoint.
+    pub open_api: Option<OpenApi>,
     /// The older Webhook that has this address, so that this one gets no route.
     pub older_claim: Option<NamespacedName>,
     /// How senders are verified.
@@ -116,6 +123,8 @@ pub enum Entry {
     Gateways(Vec<ParentReference>),
     /// An Ingress.
     Ingress(Ingress),
+    /// An API of AWS API Gateway.
+    AwsApiGateway(HttpApi),
 }
 
 /// What the body of an event must look like.

@@ -11,7 +11,7 @@ use sluice_crds::{ConditionType, LastGood, Reason, Topic, Webhook, WebhookStatus
 use super::{
     Endpoint, Entry, Found, Held, Listener, Shown, WrittenTopic,
     acceptance::{ingress_address, route},
-    receiver_name,
+    aws, receiver_name,
     url::{ingress_url, url},
 };
 use crate::{
@@ -113,6 +113,7 @@ pub fn report(
                 url: match &endpoint.entry {
                     Entry::Gateways(_) => url(endpoint, seen.listeners),
                     Entry::Ingress(ingress) => ingress_url(endpoint, ingress, ingress_address(endpoint, seen.live)),
+                    Entry::AwsApiGateway(api) => aws::url(endpoint, api, seen.live),
                 },
                 topic: Some(endpoint.kafka_topic()),
                 last_good: seen.last_good.clone(),
@@ -227,13 +228,14 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
 }
 
 /// What no waiting mends.
-const NEED_A_PERSON: [Reason; 6] = [
+const NEED_A_PERSON: [Reason; 7] = [
     Reason::NameConflict,
     Reason::RouteConflict,
     Reason::RouteRefused,
     Reason::NoListener,
     Reason::GatewayApiMissing,
     Reason::KongMissing,
+    Reason::AckMissing,
 ];
 
 fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {

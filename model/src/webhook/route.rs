@@ -1,34 +1,44 @@
-//! How requests find a Webhook's receivers: an HTTPRoute or an Ingress, and before it the plugins that it names.
+//! How requests find a Webhook's receivers: an HTTPRoute or an Ingress with the plugins that it names, or an API of AWS API Gateway.
 
 use serde_json::{Value, json};
 use sluice_crds::{Ingress, ParentReference};
 
-use super::{COMPONENT, Endpoint, Entry, kong::ANNOTATION, receiver_name};
+use super::{COMPONENT, Endpoint, Entry, aws, kong::ANNOTATION, receiver_name};
 use crate::children::{Child, ChildKind, Live};
 
 /// Port of the receivers' Service.
 const PORT: u16 = 80;
 
-/// The kinds of which an endpoint has at most one, named like its receivers.
-pub const fn route_kinds() -> [ChildKind; 2] {
-    [ChildKind::HttpRoute, ChildKind::Ingress]
+/// The kinds of which an endpoint has at most one, named like its receivers. What else belongs to a route, it tells.
+pub const fn route_kinds() -> [ChildKind; 3] {
+    [ChildKind::HttpRoute, ChildKind::Ingress, ChildKind::AwsApi]
 }
 
-/// The plugins, then the route that names them: to the receivers' Service, for exactly the endpoint's path.
+/// Whether objects of a kind are routes, or belong to one.
+pub fn is_of_route(kind: ChildKind) -> bool {
+    kind == ChildKind::KongPlugin || route_kinds().contains(&kind) || aws::BELONGINGS.contains(&kind)
+}
+
+/// The plugins, then the route that names them: to the receivers' Service, for exactly the endpoint's path. Or an API and what belongs to it.
 pub(super) fn route(endpoint: &Endpoint) -> Vec<Child> {
     let route = match &endpoint.entry {
         Entry::Gateways(parents) => http_route(endpoint, parents),
         Entry::Ingress(entry) => ingress(endpoint, entry),
+        Entry::AwsApiGateway(api) => return aws::objects(endpoint, api),
     };
     let names: Vec<_> = endpoint.plugins.iter().map(|plugin| plugin.object_name(endpoint)).collect();
     let route = if names.is_empty() { route } else { route.annotated(ANNOTATION, &names.join(",")) };
     endpoint.plugins.iter().map(|plugin| plugin.child(endpoint)).chain([route]).collect()
 }
 
-/// The KongPlugins that a route names.
-pub fn plugins_of(route: &Live) -> impl Iterator<Item = &str> {
+/// What belongs to a route, as far as it tells: the KongPlugins that it names, or the other objects of an API.
+pub fn belongings(route: &Live) -> Vec<(ChildKind, String)> {
+    if route.kind == ChildKind::AwsApi {
+        return aws::BELONGINGS.map(|kind| (kind, route.name.clone())).into();
+    }
     let names = route.object["metadata"]["annotations"][ANNOTATION].as_str().unwrap_or_default();
-    names.split(',').filter(|name| !name.is_empty())
+    let names = names.split(',').filter(|name| !name.is_empty());
+    names.map(|name| (ChildKind::KongPlugin, name.to_owned())).collect()
 }
 
 fn http_route(endpoint: &Endpoint, parents: &[ParentReference]) -> Child {
@@ -203,6 +213,95 @@ spec:
         let by_gateway = rendered(&format!("parentRefs: [{{name: kong}}], {kong}"), "").unwrap();
         assert_eq!(by_gateway[..2], expected[..2]);
         assert_eq!(by_gateway[2]["metadata"], expected[2]["metadata"]);
+    }
+
+    #[test]
+    fn aws_api_gateway_gets_an_api_with_a_link_an_integration_a_route_and_a_stage() {
+        let expected = documents(
+            "
+apiVersion: apigatewayv2.services.k8s.aws/v1alpha1
+kind: API
+metadata: {name: orders-receiver, namespace: shop}
+spec: {name: shop.orders, protocolType: HTTP}
+---
+apiVersion: apigatewayv2.services.k8s.aws/v1alpha1
+kind: VPCLink
+metadata: {name: orders-receiver, namespace: shop}
+spec: {name: shop.orders, subnetIDs: [subnet-a, subnet-b], securityGroupIDs: [sg-a]}
+---
+apiVersion: apigatewayv2.services.k8s.aws/v1alpha1
+kind: Integration
+metadata: {name: orders-receiver, namespace: shop}
+spec:
+  apiRef: {from: {name: orders-receiver}}
+  integrationType: HTTP_PROXY
+  integrationMethod: POST
+  payloadFormatVersion: '1.0'
+  connectionType: VPC_LINK
+  connectionRef: {from: {name: orders-receiver}}
+  integrationURI: 'arn:aws:elasticloadbalancing:eu-central-1:012345678901:listener/net/hooks/1/2'
+  requestParameters: {'overwrite:path': $request.path}
+---
+apiVersion: apigatewayv2.services.k8s.aws/v1alpha1
+kind: Route
+metadata: {name: orders-receiver, namespace: shop}
+spec:
+  apiRef: {from: {name: orders-receiver}}
+  routeKey: POST /v2/orders
+  targetRef: {from: {name: orders-receiver}}
+---
+apiVersion: apigatewayv2.services.k8s.aws/v1alpha1
+kind: Stage
+metadata: {name: orders-receiver, namespace: shop}
+spec: {apiRef: {from: {name: orders-receiver}}, stageName: $default, autoDeploy: true}
+",
+        );
+        let arn = "targetArn: 'arn:aws:elasticloadbalancing:eu-central-1:012345678901:listener/net/hooks/1/2'";
+        let with = |link: &str| format!("awsApiGateway: {{{arn}, vpcLink: {link}}}");
+        let own = with("{subnetIds: [subnet-a, subnet-b], securityGroupIds: [sg-a]}");
+        assert_eq!(rendered(&own, ", version: {name: v2}").unwrap(), expected);
+        for (link, key, value) in [
+            ("{id: abc123}", "connectionID", json!("abc123")),
+            ("{name: shared}", "connectionRef", json!({"from": {"name": "shared"}})),
+        ] {
+            let [api, integration, route, stage] =
+                rendered(&with(link), ", version: {name: v2}").unwrap().try_into().unwrap();
+            assert_eq!([&api, &route, &stage], [&expected[0], &expected[3], &expected[4]], "{link}");
+            assert_eq!(integration["spec"][key], value, "{link}");
+        }
+    }
+
+    #[test]
+    fn aws_api_gateway_calls_a_public_address_with_the_path() {
+        let gateway = "awsApiGateway: {url: 'https://receivers.example:8443', stage: live}";
+        let [_, integration, _, stage] = rendered(gateway, "").unwrap().try_into().unwrap();
+        let expected = json!({
+            "apiRef": {"from": {"name": "orders-receiver"}},
+            "integrationType": "HTTP_PROXY",
+            "integrationMethod": "POST",
+            "payloadFormatVersion": "1.0",
+            "connectionType": "INTERNET",
+            "integrationURI": "https://receivers.example:8443/orders",
+        });
+        assert_eq!(integration["spec"], expected);
+        assert_eq!(stage["spec"]["stageName"], "live");
+    }
+
+    #[test]
+    fn what_aws_api_gateway_calls_is_said_once_and_whole() {
+        let arn = "targetArn: 'arn:aws:servicediscovery:a'";
+        for (gateway, field) in [
+            (String::new(), "spec.route.awsApiGateway"),
+            (arn.to_owned(), "spec.route.awsApiGateway"),
+            (format!("{arn}, vpcLink: {{id: a}}, url: 'https://a.example'"), "spec.route.awsApiGateway"),
+            (format!("{arn}, vpcLink: {{}}"), "spec.route.awsApiGateway.vpcLink"),
+            (format!("{arn}, vpcLink: {{id: a, name: b}}"), "spec.route.awsApiGateway.vpcLink"),
+            (format!("{arn}, vpcLink: {{id: a, securityGroupIds: [b]}}"), "spec.route.awsApiGateway.vpcLink"),
+        ] {
+            let rejections = rendered(&format!("awsApiGateway: {{{gateway}}}"), "").unwrap_err();
+            let fields: Vec<_> = rejections.iter().map(|rejection| rejection.field.as_str()).collect();
+            assert_eq!(fields, [field], "{gateway}");
+        }
     }
 
     #[test]

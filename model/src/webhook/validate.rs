@@ -4,6 +4,7 @@ use sluice_crds::{Duration, Limits, NamespacedName, Route, Settings, Size, Webho
 
 use super::{
     Endpoint, Entry, References, WrittenTopic,
+    aws::http_api,
     claim::{header, path},
     contract::contract,
     event::event_sources,
@@ -24,14 +25,15 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     rejections.extend(bad_keys_address(spec, settings));
     let cluster = topic.as_ref().map(|(cluster, _)| cluster);
     let contract = contract(spec, references, settings, cluster).map_err(|found| rejections.extend(found)).ok();
+    let entry = entry(&spec.route).map_err(|found| rejections.push(found)).ok();
     let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(pods::complaints(&spec.pods));
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     rejections.extend(bad_window(spec.deduplicate.window));
     rejections.extend(bad_body(spec.limits.body));
-    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(plugins), true) =
-        (topic, verification, event, contract, plugins, rejections.is_empty())
+    let (Some((cluster, topic)), Some(verification), Some(event), Some(contract), Some(entry), Some(plugins), true) =
+        (topic, verification, event, contract, entry, plugins, rejections.is_empty())
     else {
         return Err(rejections);
     };
@@ -40,12 +42,14 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         cluster,
         topic,
         contract,
-        entry: entry(&spec.route),
+        entry,
         plugins,
         hostnames: spec.route.hostnames.clone(),
         path,
+        version: spec.version.as_ref().map(|version| version.name.clone()),
         header: header(webhook),
         deprecation: spec.version.as_ref().and_then(|version| version.deprecated.clone()),
+        open_api: spec.open_api.clone(),
         older_claim: references.older_claim.clone(),
         verification,
         tolerance: spec.verify.tolerance,
@@ -91,10 +95,11 @@ fn topic(
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
 
-fn entry(route: &Route) -> Entry {
-    match &route.ingress {
-        Some(ingress) => Entry::Ingress(ingress.clone()),
-        None => Entry::Gateways(route.parent_refs.clone()),
+fn entry(route: &Route) -> Result<Entry, Rejection> {
+    match (&route.ingress, &route.aws_api_gateway) {
+        (Some(ingress), _) => Ok(Entry::Ingress(ingress.clone())),
+        (None, Some(gateway)) => Ok(Entry::AwsApiGateway(http_api(gateway)?)),
+        (None, None) => Ok(Entry::Gateways(route.parent_refs.clone())),
     }
 }
 

@@ -48,5 +48,31 @@ const fn plural(kind: ChildKind) -> &'static str {
         ChildKind::KongPlugin => "kongplugins",
         ChildKind::PodDisruptionBudget => "poddisruptionbudgets",
         ChildKind::NetworkPolicy => "networkpolicies",
+        ChildKind::AwsApi => "apis",
+        ChildKind::AwsVpcLink => "vpclinks",
+        ChildKind::AwsIntegration => "integrations",
+        ChildKind::AwsRoute => "routes",
+        ChildKind::AwsStage => "stages",
+    }
+}
+
+/// Whether a change of such an object wakes its owner. Kinds that only some clusters have, and few Webhooks use, are not watched: each would
+/// cost every cluster a request twice a minute, to see whether it has come.
+pub const fn is_watched(kind: ChildKind) -> bool {
+    match kind {
+        ChildKind::Topic
+        | ChildKind::ConfigMap
+        | ChildKind::Deployment
+        | ChildKind::Service
+        | ChildKind::HttpRoute
+        | ChildKind::Ingress
+        | ChildKind::PodDisruptionBudget
+        | ChildKind::NetworkPolicy => true,
+        ChildKind::KongPlugin
+        | ChildKind::AwsApi
+        | ChildKind::AwsVpcLink
+        | ChildKind::AwsIntegration
+        | ChildKind::AwsRoute
+        | ChildKind::AwsStage => false,
     }
 }

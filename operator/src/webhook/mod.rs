@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
-use sluice_crds::{NamespacedName, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     Rejection,
-    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    children::{Change, Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     webhook::{
-        COMPONENT, Endpoint, Held, Outcome, References, Seen, Shown, desire, is_before, receiver_name, report, validate,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, receiver_name, report,
+        validate,
     },
 };
 
@@ -34,6 +35,10 @@ use crate::{
 /// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost, and
 /// for the labels of namespaces.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
+/// What was changed and is not watched is looked at once more, so soon.
+const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
+/// What AWS has not made yet, or refuses, is looked at so often; a VPC link takes it some minutes.
+const LOOK_AT_AWS: Duration = Duration::from_secs(30);
 
 impl Kind for Webhook {
     type Status = WebhookStatus;
@@ -87,7 +92,7 @@ async fn carry_out(
         traffic: traffic.as_ref(),
         last_good,
     };
-    Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods))
+    Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan)))
 }
 
 /// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
@@ -96,11 +101,12 @@ async fn hold(webhook: &Webhook, context: &Context, rejections: &[Rejection]) ->
     let namespace = webhook.namespace().unwrap_or_default();
     let configuration = children::remembered(&context.client, &namespace, known).await?;
     let Some(held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
-        return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[]));
+        return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
-    let Kept { live, pods, traffic, .. } = keep(webhook, context, &held.owner, held.desire(&context.settings)).await?;
+    let Kept { live, plan, pods, traffic, .. } =
+        keep(webhook, context, &held.owner, held.desire(&context.settings)).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods, traffic: traffic.as_ref() };
-    Ok(pass(webhook, context, &outcome, &pods))
+    Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
 }
 
 /// What was seen while objects were kept as they should be.
@@ -125,11 +131,32 @@ async fn keep(webhook: &Webhook, context: &Context, owner: &Owner, desired: Vec<
     Ok(Kept { live, plan, unknown_kind, pods, traffic })
 }
 
-fn pass(webhook: &Webhook, context: &Context, outcome: &Outcome<'_>, pods: &[SeenPod]) -> Pass<WebhookStatus> {
+fn pass(
+    webhook: &Webhook,
+    context: &Context,
+    outcome: &Outcome<'_>,
+    pods: &[SeenPod],
+    plan: Option<&Plan>,
+) -> Pass<WebhookStatus> {
     let now = Timestamp::now();
     let readers = context.relations.readers(&name_of(webhook));
-    let next = Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN));
-    Pass { status: report(webhook, Some(&readers), outcome, now), next }
+    let status = report(webhook, Some(&readers), outcome, now);
+    let of_pods = look_again(pods, now).unwrap_or(LOOK_AGAIN);
+    Pass { next: Next::Within(look_at(outcome, plan, &status).map_or(of_pods, |soon| soon.min(of_pods))), status }
+}
+
+/// When to look again because something was changed, or has to come, that no watch tells of.
+fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -> Option<Duration> {
+    let mut changes = plan.into_iter().flat_map(|plan| &plan.changes);
+    if changes.any(|change| !children::is_watched(change.kind())) {
+        return Some(LOOK_AT_CHANGES);
+    }
+    let is_accepted = |condition: &Condition| {
+        condition.type_ == ConditionType::RouteAccepted.to_string() && condition.status == "True"
+    };
+    let is_in_aws =
+        matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
+    (is_in_aws && !status.conditions.iter().any(is_accepted)).then_some(LOOK_AT_AWS)
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.

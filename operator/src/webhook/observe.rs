@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use kube::Client;
 use sluice_model::{
     children::{Child, ChildKind, Live, Owner},
-    webhook::{COMPONENT, plugins_of, receiver_name, route_kinds},
+    webhook::{COMPONENT, belongings, is_of_route, receiver_name, route_kinds},
 };
 
 use crate::{
@@ -12,51 +12,52 @@ use crate::{
     error::Error,
 };
 
-/// What exists of `desired`. Where the cluster does not have a kind that the route needs, which is then given back, route and plugins are no
-/// longer desired, so that everything else works: a route without its plugins would let in whom they keep out. A route that exists is seen
-/// also where none is desired, or one of another kind, and so are the plugins that it names.
+/// What exists of `desired`. Where the cluster does not have a kind that the route needs, which is then given back, route and what belongs to
+/// it are no longer desired, so that everything else works: a route without its plugins would let in whom they keep out. A route that exists
+/// is seen also where none is desired, or one of another kind, and so is what belongs to it.
 pub async fn observe(
     client: &Client,
     owner: &Owner,
     mut desired: Vec<Child>,
 ) -> Result<(Vec<Child>, Vec<Live>, Option<ChildKind>), Error> {
     let (namespace, name) = (&owner.name.namespace, receiver_name(owner));
-    let mut names: Vec<(ChildKind, String)> = route_kinds().map(|kind| (kind, name.clone())).into();
-    names.extend(
-        desired
-            .iter()
-            .filter(|child| child.kind == ChildKind::KongPlugin)
-            .map(|child| (child.kind, child.name.clone())),
-    );
-    let found = get_all(client, namespace, &names).await?;
-    let is_desired = |kind| desired.iter().any(|child| child.kind == kind);
-    let unknown = names
-        .iter()
-        .zip(&found)
-        .find(|((kind, _), found)| matches!(found, Existence::KindUnknown) && is_desired(*kind));
+    let wanted: Vec<(ChildKind, String)> =
+        desired.iter().filter(|child| is_of_route(child.kind)).map(|child| (child.kind, child.name.clone())).collect();
+    let others = route_kinds().map(|kind| (kind, name.clone())).into_iter().filter(|other| !wanted.contains(other));
+    let others: Vec<_> = others.collect();
+    let (found, left) = futures::try_join!(get_all(client, namespace, &wanted), look_for(client, namespace, &others))?;
+    let unknown = wanted.iter().zip(&found).find(|(_, found)| matches!(found, Existence::KindUnknown));
     let unknown = unknown.map(|((kind, _), _)| *kind);
     if unknown.is_some() {
         desired.retain(|child| !is_of_route(child.kind));
     }
-    let routes: Vec<Live> = found.into_iter().filter_map(Existence::there).collect();
-    let more: Vec<_> =
-        routes.iter().flat_map(plugins_of).map(|plugin| (ChildKind::KongPlugin, plugin.to_owned())).collect();
-    let more =
-        get_all(client, namespace, &more.into_iter().filter(|plugin| !names.contains(plugin)).collect::<Vec<_>>())
-            .await?;
+    let routes: Vec<Live> = found.into_iter().filter_map(Existence::there).chain(left).collect();
+    let belongings: Vec<_> = routes.iter().flat_map(belongings).filter(|one| !wanted.contains(one)).collect();
+    let belongings = look_for(client, namespace, &belongings).await?;
     let mut live = children::observe(client, owner, COMPONENT, &desired).await?;
-    for object in routes.into_iter().chain(more.into_iter().filter_map(Existence::there)) {
+    for object in routes.into_iter().chain(belongings) {
         if !live.iter().any(|known| (known.kind, &known.name) == (object.kind, &object.name)) {
             live.push(object);
         }
     }
+    // Deleted in this order, and without it nobody would know that there is more.
+    live.sort_by_key(|object| object.kind == ChildKind::AwsApi);
     Ok((desired, live, unknown))
-}
-
-fn is_of_route(kind: ChildKind) -> bool {
-    kind == ChildKind::KongPlugin || route_kinds().contains(&kind)
 }
 
 async fn get_all(client: &Client, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Existence>, Error> {
     try_join_all(names.iter().map(|(kind, name)| children::get(client, *kind, namespace, name))).await
+}
+
+/// What there is of objects that may be left over. Where a kind may not be read, nothing of it was made either.
+async fn look_for(client: &Client, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Live>, Error> {
+    let looks = try_join_all(names.iter().map(|(kind, name)| look(client, *kind, namespace, name)));
+    Ok(looks.await?.into_iter().flatten().collect())
+}
+
+async fn look(client: &Client, kind: ChildKind, namespace: &str, name: &str) -> Result<Option<Live>, Error> {
+    match children::get(client, kind, namespace, name).await {
+        Err(error) if error.is_forbidden() => Ok(None),
+        found => found.map(Existence::there),
+    }
 }

@@ -105,6 +105,14 @@ async fn the_api_server_accepts_what_is_valid() {
         ),
         (
             "Webhook",
+            format!("route: {{awsApiGateway: {{targetArn: 'arn:aws:servicediscovery:eu-central-1:0:service/a', vpcLink: {{id: a}}}}}}, {NONE}, version: {{name: v2}}"),
+        ),
+        (
+            "Webhook",
+            format!("route: {{awsApiGateway: {{url: 'https://a.example:8443', stage: live}}, path: /a}}, {NONE}, openApi: {{target: 'http://a.example'}}"),
+        ),
+        (
+            "Webhook",
             format!(
                 "{ROUTE}, {NONE}, version: {{name: v1.2, header: X-Version, deprecated: {{since: '2026-01-31T00:00:00Z', sunset: '2026-01-31T00:00:00Z', documentation: 'https://a.example/v2?a=b#c'}}}}"
             ),
@@ -297,6 +305,68 @@ async fn the_api_server_refuses_what_is_not_and_says_what_to_write() {
             format!("route: {{parentRefs: [{{name: edge}}], kong: {{rateLimit: {{}}}}}}, {NONE}"),
             "write perSecond, perMinute, or both",
         ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{parentRefs: [{{name: edge}}], awsApiGateway: {{url: 'https://a.example'}}}}, {NONE}"),
+            "write exactly one of parentRefs, ingress, awsApiGateway",
+        ),
+        ("Webhook", "w", format!("route: {{awsApiGateway: {{}}}}, {NONE}"), "write vpcLink and targetArn, or url"),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{awsApiGateway: {{vpcLink: {{id: a}}}}}}, {NONE}"),
+            "write vpcLink and targetArn, or url",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{awsApiGateway: {{url: 'https://a.example/path'}}}}, {NONE}"),
+            "spec.route.awsApiGateway.url",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{awsApiGateway: {{url: 'https://a.example', stage: a/b}}}}, {NONE}"),
+            "spec.route.awsApiGateway.stage",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{awsApiGateway: {{targetArn: 'arn:aws:lambda:a', vpcLink: {{id: a}}}}}}, {NONE}"),
+            "spec.route.awsApiGateway.targetArn",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "route: {{awsApiGateway: {{targetArn: 'arn:aws:servicediscovery:a', vpcLink: {{id: a, name: b}}}}}}, {NONE}"
+            ),
+            "vpcLink: write exactly one of id, name, subnetIds",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "route: {{awsApiGateway: {{targetArn: 'arn:aws:servicediscovery:a', vpcLink: {{id: a, securityGroupIds: [b]}}}}}}, {NONE}"
+            ),
+            "securityGroupIds are for a link that Sluice makes",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!("route: {{awsApiGateway: {{url: 'https://a.example'}}, hostnames: [a.example]}}, {NONE}"),
+            "leave hostnames and kong out",
+        ),
+        (
+            "Webhook",
+            "w",
+            format!(
+                "route: {{awsApiGateway: {{url: 'https://a.example'}}}}, {NONE}, version: {{name: v1, header: X-V}}"
+            ),
+            "nor can AWS API Gateway",
+        ),
+        ("Webhook", "w", format!("{ROUTE}, {NONE}, openApi: {{target: a.example}}"), "spec.openApi.target"),
         ("Webhook", "w", format!("{ROUTE}, {NONE}, version: {{name: 'a/b'}}"), "spec.version.name"),
         (
             "Webhook",
