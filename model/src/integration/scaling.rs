@@ -127,7 +127,7 @@ mod tests {
         ) {
             let (min, more, partitions) = bounds;
             let scaling = scaling(min, min + more);
-            let (least, most) = bounds(&scaling, partitions);
+            let (least, most) = super::bounds(&scaling, partitions);
             prop_assert!(least <= min && most <= min + more && most <= i32::try_from(partitions).unwrap());
             let (mut needs, mut current, mut now) = (Needs::default(), least.max(1), 0);
             for (seconds, lag) in lags {

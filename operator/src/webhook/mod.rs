@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use sluice_crds::{ConditionType, NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     Rejection,
-    children::{Change, Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, receiver_name, report,
         validate,

@@ -41,7 +41,7 @@ use self::{
     rebalance::Group,
     record::Topics,
 };
-use super::{Batch, Command, Event, Extent, PartitionId, Place, Position, SourceEnd, Start};
+use super::{Batch, Command, Event, Extent, PartitionId, Place, Position, SourceEnd};
 use crate::status::{Area, Status};
 
 /// What is read.
