@@ -36,6 +36,9 @@ const FUNCTIONS: &[&str] = &[
     "split_path",
 ];
 
+/// Those that are told by what.
+const BY_PATTERN: &[&str] = &["parse_regex_all", "split"];
+
 /// Memory that the pieces of one text may take, about.
 const MOST: usize = 96 * 1024 * 1024;
 /// A piece in a list, which is up to twice as long as what is in it.
@@ -54,7 +57,10 @@ pub(crate) fn function(name: &str) -> Option<&'static str> {
 /// The program with a look at each of these texts; `None` where there are none.
 pub(crate) fn guarded(program: &str, texts: &[Text]) -> Option<String> {
     let edits = texts.iter().flat_map(|Text { function, value, pattern }| {
-        let pattern = pattern.clone().map_or_else(String::new, |place| format!(", {}", &program[place]));
+        let pattern = pattern
+            .clone()
+            .filter(|_| BY_PATTERN.contains(function))
+            .map_or_else(String::new, |place| format!(", {}", &program[place]));
         [(value.start, format!("{LOOK}(")), (value.end, format!(", \"{function}\"{pattern})"))]
     });
     let mut edits: Vec<_> = edits.collect();
@@ -185,6 +191,7 @@ mod tests {
         for (program, expected) in [
             (".b = upcase!(.a)", None),
             (".b = split!(.a, \",\")", Some(".b = split!(look_at_pieces(.a, \"split\", \",\"), \",\")")),
+            (".b = chunks!(.a, 10)", Some(".b = chunks!(look_at_pieces(.a, \"chunks\"), 10)")),
             (
                 ".b = split(pattern: r'x+', value: string!(.a) + \"ä\")",
                 Some(".b = split(pattern: r'x+', value: look_at_pieces(string!(.a) + \"ä\", \"split\", r'x+'))"),

@@ -199,6 +199,7 @@ fn texts_are_taken_to_pieces_unless_there_would_be_too_many() {
         (".a = parse_json!(\"[\" + string!(.a) + \"]\")", r#"{"a":[1,2,3]}"#),
         (".a = length(parse_regex_all!(.a, r'(?P<n>\\d)'))", r#"{"a":3}"#),
         (".a = parse_csv!(.a)", r#"{"a":["1","2","3"]}"#),
+        (".a = chunks!(.a, 2)", r#"{"a":["1,","2,","3"]}"#),
     ] {
         assert_eq!(apply(&steps(program), r#"{"a": "1,2,3"}"#), deliver(expected), "{program}");
     }
