@@ -134,6 +134,8 @@ impl DataPlane<'_> {
             ("priorityClassName", json!(self.pods.priority_class_name)),
             ("imagePullSecrets", json!(self.pods.image_pull_secrets)),
             ("serviceAccountName", json!(self.pods.service_account_name)),
+            // Kubernetes copies the name there, and takes it back from there where it is left out.
+            ("serviceAccount", json!(self.pods.service_account_name)),
         ];
         let is_said = |value: &Value| match value {
             Value::Array(values) => !values.is_empty(),
@@ -315,6 +317,7 @@ mod tests {
             ("priorityClassName", json!("high")),
             ("imagePullSecrets", json!([{"name": "pull"}])),
             ("serviceAccountName", json!("shop")),
+            ("serviceAccount", json!("shop")),
         ] {
             expected[name] = value;
         }

@@ -5,7 +5,10 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sluice_crds::{LastGood, wire::CONFIG_KEY};
+use sluice_crds::{
+    LastGood,
+    wire::{CONFIG_KEY, CONTROLS_KEY},
+};
 
 use super::{APPLIED_ANNOTATION, Child, ChildKind, Live, Owner, short_hash, to_bytes};
 
@@ -24,7 +27,7 @@ struct Note<T> {
 /// The children, with a note of them on their configuration. What follows from `replicas`, `paused`
 /// and the operator's configuration alone is not noted: these act in any case.
 pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
-    let objects = children.iter().filter(|child| is_noted(child.kind)).map(|child| with_replicas(child, 0)).collect();
+    let objects = children.iter().filter(|child| is_noted(child)).map(|child| with_replicas(child, 0)).collect();
     let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
     if note.len() > LONGEST_NOTE {
         return children;
@@ -80,8 +83,13 @@ pub(crate) fn with_replicas(child: &Child, replicas: i32) -> Child {
 }
 
 /// Whether an object follows from what can be refused alone.
-const fn is_noted(kind: ChildKind) -> bool {
-    !matches!(kind, ChildKind::ConfigMap | ChildKind::PodDisruptionBudget | ChildKind::NetworkPolicy)
+fn is_noted(child: &Child) -> bool {
+    match child.kind {
+        ChildKind::PodDisruptionBudget | ChildKind::NetworkPolicy => false,
+        // The configuration carries the note, and what is obeyed without a restart acts in any case.
+        ChildKind::ConfigMap => !is_configuration(child) && child.manifest["data"][CONTROLS_KEY].is_null(),
+        _ => true,
+    }
 }
 
 fn is_configuration(child: &Child) -> bool {

@@ -152,6 +152,9 @@ pub(super) fn verdict(endpoint: &Endpoint, api: &HttpApi, live: &[Live]) -> Resu
         let object = children::find(live, wanted.kind, &wanted.name);
         found.push(object.ok_or_else(|| (Reason::Progressing, format!("no {} exists yet", full_name(&wanted))))?);
     }
+    if let Some(going) = found.iter().find(|object| !object.metadata("deletionTimestamp").is_empty()) {
+        return Err((Reason::RoutePending, format!("{} is being deleted, and is made anew then", live_name(going))));
+    }
     let told = |kind, goes_on: &str| {
         let concerned = found.iter().find(|object| is_true(object, kind))?;
         let message = condition(concerned, kind).and_then(|condition| condition["message"].as_str());

@@ -95,7 +95,10 @@ async fn hold(
         });
     };
     let Held { owner, subject, scaling, replicas, .. } = &held;
-    held.replicas = context.measurements.follow(&owner.name, subject.clone(), *scaling, *replicas);
+    // Of a cluster that is configured no more nothing can be measured.
+    if context.clusters.names().any(|name| *name == subject.cluster) {
+        held.replicas = context.measurements.follow(&owner.name, subject.clone(), *scaling, *replicas);
+    }
     let desired = held.desire(&context.settings);
     let live = children::observe(&context.client, &held.owner, COMPONENT, &desired).await?;
     let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;

@@ -107,8 +107,11 @@ impl<'a> Poller<'a> {
             } else if let Some(held) = self.records_in(&asked.subject.dead_letters) {
                 context.measurements.take_dead_letters(name, held);
             }
-            let partitions = asked.subject.topics.iter().flat_map(|topic| self.partitions_of(topic)).count();
-            if context.measurements.needs_others(name, partitions, now) {
+            let topics = &asked.subject.topics;
+            let partitions = topics.iter().flat_map(|topic| self.partitions_of(topic)).count();
+            // Where Kafka says nothing of a topic, its partitions are not gone.
+            let is_known = topics.iter().all(|topic| self.layout.contains_key(topic));
+            if is_known && context.measurements.needs_others(name, partitions, now) {
                 context.integrations.queue.wake(name);
             }
         }

@@ -14,8 +14,8 @@ use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     webhook::{
-        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, receiver_name, report,
-        validate,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
+        receiver_name, report, validate,
     },
 };
 
@@ -39,6 +39,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(10);
 const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
 /// What AWS has not made yet, or refuses, is looked at so often; a VPC link takes it some minutes.
 const LOOK_AT_AWS: Duration = Duration::from_secs(30);
+/// What it has taken may still be refused: its controller's conditions do not tell which spec they are about.
+const LOOK_AT_TAKEN: Duration = Duration::from_mins(2);
 
 impl Kind for Webhook {
     type Status = WebhookStatus;
@@ -64,7 +66,7 @@ impl Kind for Webhook {
         let references = References { older_claim: older_claim(context, self), ..references };
         match validate(self, &references, &context.settings) {
             Ok(endpoint) => carry_out(self, context, &references, &endpoint).await,
-            Err(rejections) => hold(self, context, &rejections).await,
+            Err(rejections) => hold(self, context, &references, &rejections).await,
         }
     }
 
@@ -96,15 +98,23 @@ async fn carry_out(
 }
 
 /// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
-async fn hold(webhook: &Webhook, context: &Context, rejections: &[Rejection]) -> Result<Pass<WebhookStatus>, Error> {
+async fn hold(
+    webhook: &Webhook,
+    context: &Context,
+    references: &References,
+    rejections: &[Rejection],
+) -> Result<Pass<WebhookStatus>, Error> {
     let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
     let namespace = webhook.namespace().unwrap_or_default();
     let configuration = children::remembered(&context.client, &namespace, known).await?;
     let Some(held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
-    let Kept { live, plan, pods, traffic, .. } =
-        keep(webhook, context, &held.owner, held.desire(&context.settings)).await?;
+    let mut desired = held.desire(&context.settings);
+    if references.older_claim.is_some() {
+        desired.retain(|child| !is_of_route(child.kind));
+    }
+    let Kept { live, plan, pods, traffic, .. } = keep(webhook, context, &held.owner, desired).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods, traffic: traffic.as_ref() };
     Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
 }
@@ -156,7 +166,7 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
     };
     let is_in_aws =
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
-    (is_in_aws && !status.conditions.iter().any(is_accepted)).then_some(LOOK_AT_AWS)
+    is_in_aws.then(|| if status.conditions.iter().any(is_accepted) { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.

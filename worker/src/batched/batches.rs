@@ -69,6 +69,8 @@ struct Hold {
     told: Told,
     /// Whether some of it is written again before any more is.
     stuck: bool,
+    /// The position that was told last.
+    reached: Option<i64>,
 }
 
 enum Waiting {
@@ -144,8 +146,16 @@ impl Batches {
         if self.paused {
             self.commands.push(Command::Pause(id.clone()));
         }
-        let (ahead, told) = (committed.clone(), Told::default());
-        self.holds.insert(id, Hold { number: self.begun, partition, written: committed, ahead, told, stuck: false });
+        let hold = Hold {
+            number: self.begun,
+            partition,
+            ahead: committed.clone(),
+            written: committed,
+            told: Told::default(),
+            stuck: false,
+            reached: None,
+        };
+        self.holds.insert(id, hold);
     }
 
     /// Records were read.
@@ -157,9 +167,15 @@ impl Batches {
         self.waiting.push_back(Waiting::Records(hold, batch));
     }
 
-    /// The source has told all records before these positions.
-    pub(crate) fn reach(&mut self, positions: Vec<Position>) {
-        self.waiting.push_back(Waiting::Reached(positions));
+    /// The source has told all records before these positions. One that was told before says nothing: while a partition is stuck it is told
+    /// again and again, and nobody looks.
+    pub(crate) fn reach(&mut self, mut positions: Vec<Position>) {
+        positions.retain(|Position { partition, offset }| {
+            self.holds.get_mut(partition).is_some_and(|held| held.reached.replace(*offset) != Some(*offset))
+        });
+        if !positions.is_empty() {
+            self.waiting.push_back(Waiting::Reached(positions));
+        }
     }
 
     /// Positions that were reached without a record are worth a commit now.
@@ -291,8 +307,8 @@ impl Batches {
         for number in 0..self.parts.len() {
             let length = self.parts[number].outputs.len();
             let again_from = failed.iter().copied().find(|place| (first..first + length).contains(place));
-            let outputs = std::mem::take(&mut self.parts[number].outputs);
-            for (place, output) in (first..).zip(outputs) {
+            let mut outputs = (first..).zip(std::mem::take(&mut self.parts[number].outputs));
+            while let Some((place, output)) = outputs.next() {
                 let again = again_from.is_some_and(|from| place >= from);
                 match refused.get(&place) {
                     None if again => self.parts[number].outputs.push(output),
@@ -302,6 +318,7 @@ impl Batches {
                         let at = self.parts[number].outputs.len() - 1;
                         taken &= self.refuse_at(number, at, refusal, now);
                         if self.is_halted(number) {
+                            self.counts.returned += count(outputs.count());
                             break;
                         }
                     }

@@ -50,9 +50,8 @@ async fn two_members_begin_a_new_group_together_with_what_is_written_from_then_o
     let workers = [Worker::start_as("a", &config), Worker::start_as("b", &config)];
     let ends = place.ends().await;
     crate::until("all partitions begun", async || place.committed().await, |seen| *seen == ends).await;
-    for worker in &workers {
-        worker.until_status("a member", |status| status.partitions > 0).await;
-    }
+    let held = async || [workers[0].status().await.partitions, workers[1].status().await.partitions];
+    crate::until("both are members", held, |held| held.iter().sum::<u64>() == 6 && !held.contains(&0)).await;
     place.write(numbered(100..200)).await;
     place.until_no_lag().await;
     assert_eq!(api.numbers(), (100..200).map(|n| (n, 1)).collect());

@@ -174,7 +174,6 @@ impl Reader {
                 Ok(consumer) => {
                     info!(group = self.settings.group, topics = ?self.settings.topics, "Reading from Kafka");
                     self.status.well(Area::Source);
-                    self.status.ready();
                     return Some(consumer);
                 }
                 Err(message) => self.status.trouble(Area::Source, message),
@@ -233,7 +232,7 @@ impl Reader {
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let (mut next_probe, mut next_renewal) = (Instant::now(), Instant::now());
-        let mut suspicious = false;
+        let (mut suspicious, mut is_member) = (false, false);
         loop {
             self.status.beat();
             match self.obey(consumer) {
@@ -262,6 +261,10 @@ impl Reader {
             let findings = self.poll(consumer);
             if findings.broken {
                 return End::Broken;
+            }
+            if !is_member && Membership::of(consumer).is_some() {
+                is_member = true;
+                self.status.ready();
             }
             suspicious |= findings.suspicion > Suspicion::None;
             if findings.suspicion == Suspicion::Misplaced {
