@@ -79,6 +79,7 @@ mod tests {
     use crate::client_config;
 
     #[tokio::test(start_paused = true)]
+    #[allow(clippy::disallowed_methods, reason = "its clock stands still but for this")]
     async fn a_new_client_comes_with_new_credentials_and_stays_while_others_cannot_be_used() {
         let folder = tempfile::tempdir().unwrap();
         let write = |password: &str| fs::write(folder.path().join("password"), password).unwrap();

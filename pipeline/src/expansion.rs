@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     fn first(program: &str) -> Option<(usize, Expansion)> {
-        super::look(&parse(program).unwrap()).expansion
+        look(&parse(program).unwrap()).expansion
     }
 
     #[test]

@@ -153,13 +153,13 @@ fn compile(
         (Ok(compiled), _) => compiled,
         (Err(found), None) => return Err(complaints(part, source, &found)),
         // What is wrong is told of what was written.
-        (Err(_), Some(_)) => match compile_with_state(source, functions::allowed(), types, config()) {
-            Err(found) => return Err(complaints(part, source, &found)),
-            Ok(_) => {
+        (Err(_), Some(_)) => {
+            let Err(found) = compile_with_state(source, functions::allowed(), types, config()) else {
                 let message = "a text that is taken to pieces here is too involved; give it to a variable first";
                 return Err(vec![CompileError::at_start(part, message)]);
-            }
-        },
+            };
+            return Err(complaints(part, source, &found));
+        }
     };
     match unknown_metadata(&program) {
         Some(message) => Err(vec![CompileError::at_start(part, message)]),

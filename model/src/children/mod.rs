@@ -235,7 +235,7 @@ impl Owner {
 
     /// A configuration of this owner. Its name carries a hash of its content, so that a Deployment that names it changes
     /// with it, all at once, and the one before stays as it is.
-    pub fn configuration(&self, component: &str, config: &impl serde::Serialize) -> Child {
+    pub fn configuration(&self, component: &str, config: &impl Serialize) -> Child {
         let config = serde_json::to_string(config).expect("a configuration is plain data");
         let name = format!("{}-{component}-{}", self.name.name, short_hash(config.as_bytes()));
         let data = json!({

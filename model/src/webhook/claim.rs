@@ -111,10 +111,8 @@ mod tests {
     #[test]
     fn ingresses_of_one_class_share_their_addresses() {
         let at = |class: &str| webhook("x", "00", &format!("ingress: {{className: {class}}}, path: /hooks"));
-        for (one, other, expected) in
-            [(at("a"), at("a"), true), (at("a"), at("b"), false), (at("a"), webhook("y", "01", HERE), false)]
-        {
-            assert_eq!(claim_the_same(&one, &other), expected);
+        for (other, expected) in [(at("a"), true), (at("b"), false), (webhook("y", "01", HERE), false)] {
+            assert_eq!(claim_the_same(&at("a"), &other), expected);
         }
     }
 

@@ -54,8 +54,8 @@ fn bad_names(spec: &WebhookSpec, sources: &wire::EventSources) -> Vec<Rejection>
         ("spec.event.key.header", header(&sources.key)),
         ("spec.event.sequence.header", header(&sources.sequence)),
     ];
-    let named = names.into_iter().filter_map(|(field, name)| Some((field, name?)));
-    named.filter(|(_, name)| is_credential(spec, name)).map(|(field, name)| proves(field, &name)).collect()
+    let chosen = names.into_iter().filter_map(|(field, name)| Some((field, name?)));
+    chosen.filter(|(_, name)| is_credential(spec, name)).map(|(field, name)| proves(field, &name)).collect()
 }
 
 /// Whether a header, in lower case, proves by itself who its sender is.

@@ -60,8 +60,8 @@ mod tests {
         let yaml = format!("{{clusters: {{default: {{bootstrapServers: ['kafka:9092']}}}}, {images}, {policies}}}");
         let settings: Settings = serde_saphyr::from_str(&yaml).unwrap();
         let judge = |webhook: &Webhook| validate(webhook, &References::default(), &settings);
-        let before = desire(&judge(&webhook("replicas: 2")).unwrap(), &settings);
-        let mut broken = webhook("respond: {status: 203}, replicas: 3, paused: true");
+        let before = desire(&judge(&webhook("openApi: {}, replicas: 2")).unwrap(), &settings);
+        let mut broken = webhook("openApi: {}, respond: {status: 203}, replicas: 3, paused: true");
         assert!(judge(&broken).is_err());
         broken.status.get_or_insert_default().last_good = last_good(&before);
         let configuration = before.iter().find(|child| child.manifest["immutable"] == true).unwrap();

@@ -152,18 +152,18 @@ impl Receiver {
         gate::check(&self.endpoint, controls, &head)?;
         let peer = head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
         self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
-        let held = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
+        let kept = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
         let at = Timestamp::now();
-        let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &held.bytes };
+        let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
         self.verify(request, at).await?;
         self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }
         let mut headers = Arc::new(head.headers);
-        let events = judge(&self.endpoint, &headers, &held, &self.judges).await?;
+        let events = judge(&self.endpoint, &headers, &kept, &self.judges).await?;
         span::carry_on(Arc::make_mut(&mut headers), span);
-        let (tally, refused) = self.write_all(events, headers, held, at).await;
+        let (tally, refused) = self.write_all(events, headers, kept, at).await;
         self.counters.events(&tally);
         refused.map_or(Ok(Taken::Events(tally)), Err)
     }

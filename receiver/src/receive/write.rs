@@ -83,11 +83,11 @@ impl Receiver {
         let receiver = Arc::clone(self);
         // A sender that hangs up ends its request, but not this task: what becomes of the events is to be remembered.
         let writing = tokio::spawn(async move {
-            let received = events.into_iter().map(|Judged { event, mismatch }| {
+            let all = events.into_iter().map(|Judged { event, mismatch }| {
                 let body = held.bytes.clone();
                 (Received { event, headers: Arc::clone(&headers), body, at }, mismatch)
             });
-            receiver.write_each(received.collect()).await
+            receiver.write_each(all.collect()).await
         });
         let unknown = |_| vec![Err(Refused::Deferred(DeferredBecause::Unconfirmed))];
         let (mut tally, mut first_refused) = (Tally::default(), None);
@@ -213,14 +213,14 @@ impl Receiver {
 /// Begins each before the next one, and gives what becomes of them in the same order.
 async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
     let mut begun: Vec<_> = all.into_iter().map(|one| Box::pin(maybe_done(one))).collect();
-    let begin = poll_fn(|context| {
+    let once = poll_fn(|context| {
         for one in &mut begun {
             // What is done already keeps its outcome until it is taken.
             let _ = one.as_mut().poll(context);
         }
         Poll::Ready(())
     });
-    begin.await;
+    once.await;
     join_all(begun.iter_mut().map(Pin::as_mut)).await;
     begun.into_iter().map(|mut one| one.as_mut().take_output().expect("it was waited for")).collect()
 }

@@ -75,11 +75,11 @@ async fn while_kafka_is_gone_senders_are_asked_to_come_again_and_nothing_acknowl
         })
         .await
         .unwrap();
-        let stop = move || {
+        let halt = move || {
             broker.stop().unwrap();
             Stopped(broker)
         };
-        let stopped = task::spawn_blocking(stop).await.unwrap();
+        let stopped = task::spawn_blocking(halt).await.unwrap();
         topic_ready(&shop, "False", Instant::now(), OUTAGE).await;
         is_over.store(true, Relaxed);
         stopped

@@ -295,7 +295,9 @@ impl Batches {
 
     /// Nothing of it was written.
     pub(crate) fn fail(&mut self) {
-        std::mem::take(&mut self.parts).into_iter().for_each(|part| self.stick(part));
+        for part in std::mem::take(&mut self.parts) {
+            self.stick(part);
+        }
     }
 
     /// It was written but for these, by their places. Of each partition what comes behind one that failed is written again with it, so

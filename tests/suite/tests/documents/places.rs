@@ -51,10 +51,14 @@ pub(crate) fn places() -> Vec<Place> {
     examples.chain(pages).filter(|place| !place.manifests.is_empty()).collect()
 }
 
+fn is(file: &str, extension: &str) -> bool {
+    Path::new(file).extension().is_some_and(|found| found == extension)
+}
+
 /// All folders below `examples` that hold manifests.
 pub(crate) fn example_folders() -> Vec<Folder> {
     let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for file in files("examples").into_iter().filter(|file| file.ends_with(".yaml")) {
+    for file in files("examples").into_iter().filter(|file| is(file, "yaml")) {
         let (folder, name) = file.rsplit_once('/').unwrap();
         folders.entry(folder.to_owned()).or_default().push(name.to_owned());
     }
@@ -70,7 +74,7 @@ pub(crate) fn example_folders() -> Vec<Folder> {
 /// All pages, each with its text.
 pub(crate) fn pages() -> Vec<(String, String)> {
     let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(str::to_owned);
-    let docs = files("docs").into_iter().filter(|file| file.ends_with(".md"));
+    let docs = files("docs").into_iter().filter(|file| is(file, "md"));
     root.into_iter().chain(docs).map(|page| (page.clone(), read(&page))).collect()
 }
 

@@ -300,7 +300,9 @@ fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
     let many = i64::try_from(BYTES / 256).unwrap();
     batches.receive(batch(0, 10..10 + many));
     let begin = Instant::now();
-    [begin, begin + GRACE].map(|now| batches.pause_or_resume(now));
+    for now in [begin, begin + GRACE] {
+        batches.pause_or_resume(now);
+    }
     assert_eq!(batches.commands().count(), 2, "both are paused");
     batches.succeed_but(&[], &[place], NOW);
     batches.pause_or_resume(begin + GRACE);
