@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use sluice_crds::{
-    Decode, Format,
+    Decode, Format, Size,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
 use sluice_pipeline::{Code, Envelope, Header, Media, Message, Meter, Part, Pipeline, Record, Verdict};
@@ -247,7 +247,7 @@ fn judged(pipeline: &Pipeline, record: &Record, meter: Meter) -> Verdict {
 const UNMEASURED: Meter = Meter { cpu_time: || Duration::ZERO, memory: || 0 };
 
 fn compiled(format: Format, steps: &[StepConfig]) -> Pipeline {
-    let decode = Decode { format, ..Decode::default() };
+    let decode = Decode { format, max_size: Size::from_mebibytes(16) };
     let sink = SinkConfig::Http(HttpSinkConfig::new("http://h/"));
     Pipeline::compile(&decode, steps, Some(&sink)).unwrap_or_else(|errors| panic!("{errors:?}"))
 }

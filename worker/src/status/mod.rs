@@ -77,6 +77,8 @@ pub(crate) struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     Source,
+    /// New credentials of the source, beside those that it works with.
+    Credentials,
     Sink,
     /// A topic that batches are written to.
     Writing,

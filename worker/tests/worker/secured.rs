@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use sluice_cluster::{Acl, Operation, Resource, SecuredKafka, testing};
 use sluice_crds::{
     KafkaConnection, SaslMechanism, SecurityProtocol,
-    wire::{KafkaSinkConfig, SinkConfig, SourceConfig, WorkerConfig},
+    wire::{KafkaSinkConfig, SinkConfig, SourceConfig, WorkerConfig, WorkerStatus},
 };
 use sluice_kafka::OutgoingRecord;
 
@@ -129,11 +129,18 @@ async fn rotated_credentials_are_used_without_a_restart_and_nothing_comes_twice(
     api.until_numbers(50).await;
     worker.until_status("the dead letter waits", |status| status.trouble.is_some()).await;
 
+    mounted.write("kafka", &[("username", USER), ("password", "none")]);
+    let says_so = |told: &str| told.contains("have changed and cannot be used, so the former ones are");
+    let of_no_use = |status: &WorkerStatus| status.trouble.as_deref().is_some_and(says_so);
+    worker.until_status("the new credentials are of no use", of_no_use).await;
+    place.write(numbered(50..60)).await;
+    api.until_numbers(60).await;
+
     mount(&kafka, &mounted, "admin");
     let left = async || worker.logged("leaving the group to join it with the new ones");
     crate::until("the consumer is made anew", left, |left| *left).await;
     assert_eq!(place.dead_letters(1).await.len(), 1);
-    place.write(numbered(50..100)).await;
+    place.write(numbered(60..100)).await;
     place.until_no_lag().await;
     assert_eq!(api.numbers(), (0..100).map(|n| (n, 1)).collect());
     worker.until_status("all is well", |status| status.trouble.is_none()).await;

@@ -174,6 +174,7 @@ impl Reader {
                 Ok(consumer) => {
                     info!(group = self.settings.group, topics = ?self.settings.topics, "Reading from Kafka");
                     self.status.well(Area::Source);
+                    self.status.well(Area::Credentials);
                     return Some(consumer);
                 }
                 Err(message) => self.status.trouble(Area::Source, message),
@@ -246,14 +247,17 @@ impl Reader {
             if Instant::now() >= next_renewal {
                 next_renewal = Instant::now() + RENEWAL_INTERVAL;
                 match self.may_renew() {
-                    Renewal::NotNeeded => {}
+                    Renewal::NotNeeded => self.status.well(Area::Credentials),
                     Renewal::Possible => {
                         info!("The Kafka credentials have changed: leaving the group to join it with the new ones");
                         consumer.unsubscribe();
                         return End::Anew;
                     }
                     Renewal::Impossible(message) => {
-                        warn!("The Kafka credentials have changed and cannot be used: {message}");
+                        let told = format!(
+                            "the Kafka credentials have changed and cannot be used, so the former ones are: {message}"
+                        );
+                        self.status.trouble(Area::Credentials, told);
                         next_renewal = Instant::now() + RENEWAL_RETRY;
                     }
                 }
