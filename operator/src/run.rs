@@ -94,10 +94,10 @@ async fn work(
         lost = election.keep(&mut held) => bail!("{lost}; the process ends, so that nothing of it goes on"),
         unfinished = lead(context, answered, stop) => unfinished?,
     };
-    match unfinished {
-        0 => election.give_back(held).await,
-        _ => election.abandon(),
+    if unfinished > 0 {
+        info!(passes = unfinished, "Given up: they wait for answers, and begin nothing any more");
     }
+    election.give_back(held).await;
     Ok(())
 }
 

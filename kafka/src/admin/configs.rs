@@ -55,8 +55,8 @@ pub enum ConfigChange {
     },
 }
 
-const ALTER: Task = Task { doing: "change configurations", right: ("AlterConfigs", "--topic") };
-const DESCRIBE: Task = Task { doing: "describe configurations", right: ("DescribeConfigs", "--topic") };
+const ALTER: Task = Task { doing: "change configurations", right: ("AlterConfigs", "--topic"), changes: true };
+const DESCRIBE: Task = Task { doing: "describe configurations", right: ("DescribeConfigs", "--topic"), changes: false };
 
 impl Admin {
     /// Describes the whole configuration of topics, inherited values too, by key. All of them are one request.

@@ -42,7 +42,7 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
-const DESCRIBE: Task = Task { doing: "describe consumer groups", right: ("Describe", "--group") };
+const DESCRIBE: Task = Task { doing: "describe consumer groups", right: ("Describe", "--group"), changes: false };
 
 impl Admin {
     /// Describes consumer groups by name: one request to each of their coordinators.

@@ -61,7 +61,11 @@ pub struct Admin {
     counts: Arc<Counts>,
     timeout: Duration,
     may_act: Arc<dyn Fn() -> bool + Send + Sync>,
+    note_change: Arc<dyn Fn() -> Note + Send + Sync>,
 }
+
+/// What is kept while a call is under way that may change something.
+type Note = Box<dyn Send>;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -78,6 +82,7 @@ impl Admin {
             counts: Arc::default(),
             timeout: DEFAULT_TIMEOUT,
             may_act: Arc::new(|| true),
+            note_change: Arc::new(|| Box::new(())),
         })
     }
 
@@ -92,6 +97,13 @@ impl Admin {
     #[must_use]
     pub fn only_while(self, may_act: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { may_act: Arc::new(may_act), ..self }
+    }
+
+    /// The same client, which keeps what `note` gives for each call that may change something, from before `may_act` is asked until the
+    /// answer is there.
+    #[must_use]
+    pub fn noting_changes(self, note: impl Fn() -> Box<dyn Send> + Send + Sync + 'static) -> Self {
+        Self { note_change: Arc::new(note), ..self }
     }
 
     /// Whether the cluster answered when it was last asked; true before the first call.
@@ -121,6 +133,7 @@ impl Admin {
         let Batch { requests, refused } = batch;
         let mut answers = BTreeMap::new();
         if !requests.is_empty() {
+            let _note = task.changes.then(|| (self.note_change)());
             answers = read(&self.request(task.doing, move |call| submit(call, &requests)).await?);
         }
         let advise = |(name, answer): (String, Result<T, KafkaError>)| {

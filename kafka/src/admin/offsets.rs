@@ -94,6 +94,7 @@ impl Admin {
         if requests.is_empty() {
             return Ok(PerPartition::new());
         }
+        let _note = (self.note_change)();
         let event = self.request(DOING, |call| native::alter_group_offsets(call, &name, &requests)).await?;
         native::altered_group_offsets(&event).map_err(refused)
     }

@@ -11,6 +11,8 @@ pub(super) struct Task {
     pub(super) doing: &'static str,
     /// Kafka's name of the operation, and the tool's option for the resource.
     pub(super) right: (&'static str, &'static str),
+    /// Whether it changes something.
+    pub(super) changes: bool,
 }
 
 /// The principal that Kafka knows a client by, as its tools write it.
@@ -41,7 +43,7 @@ pub(super) fn with_advice(mut error: KafkaError, task: Task, principal: &str, na
 mod tests {
     use super::*;
 
-    const CREATE: Task = Task { doing: "create topics", right: ("Create", "--topic") };
+    const CREATE: Task = Task { doing: "create topics", right: ("Create", "--topic"), changes: true };
 
     #[test]
     fn a_missing_right_is_named_with_the_command_that_gives_it() {

@@ -42,10 +42,10 @@ pub struct NewTopic {
     pub config: BTreeMap<String, String>,
 }
 
-const CREATE: Task = Task { doing: "create topics", right: ("Create", "--topic") };
-const DELETE: Task = Task { doing: "delete topics", right: ("Delete", "--topic") };
-const DESCRIBE: Task = Task { doing: "describe topics", right: ("Describe", "--topic") };
-const GROW: Task = Task { doing: "add partitions", right: ("Alter", "--topic") };
+const CREATE: Task = Task { doing: "create topics", right: ("Create", "--topic"), changes: true };
+const DELETE: Task = Task { doing: "delete topics", right: ("Delete", "--topic"), changes: true };
+const DESCRIBE: Task = Task { doing: "describe topics", right: ("Describe", "--topic"), changes: false };
+const GROW: Task = Task { doing: "add partitions", right: ("Alter", "--topic"), changes: true };
 
 impl Admin {
     /// Describes topics by name; `None` for one that does not exist. All of them are one request to one broker.

@@ -1,4 +1,4 @@
-//! Gives each request a deadline, and counts it.
+//! Gives each request a deadline, counts it, and notes it while it may change something.
 
 use std::{
     sync::Arc,
@@ -11,6 +11,7 @@ use http::{Method, Request, Response};
 use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
 
+use super::gate::Gate;
 use crate::metrics::Metrics;
 
 /// No answer came in time.
@@ -22,13 +23,14 @@ struct NoAnswer(Duration);
 #[derive(Clone)]
 pub struct CountedLayer {
     patience: Duration,
+    gate: Gate,
     metrics: Arc<Metrics>,
 }
 
 impl CountedLayer {
     /// `patience` is the time to the head of an answer.
-    pub fn new(patience: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { patience, metrics }
+    pub fn new(patience: Duration, gate: Gate, metrics: Arc<Metrics>) -> Self {
+        Self { patience, gate, metrics }
     }
 }
 
@@ -61,10 +63,12 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let CountedLayer { patience, metrics } = self.layer.clone();
+        let CountedLayer { patience, gate, metrics } = self.layer.clone();
         let verb = verb(&request);
+        let changing = (!matches!(verb, "get" | "list" | "watch")).then(|| gate.changing());
         let answer = self.inner.call(request);
         async move {
+            let _changing = changing;
             let answer = timeout(patience, answer).await.unwrap_or_else(|_| Err(NoAnswer(patience).into()));
             metrics.api_request(verb, answer.as_ref().ok().map(|answer| answer.status().as_u16()));
             answer

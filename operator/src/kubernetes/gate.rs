@@ -15,7 +15,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower::Service;
 
-use crate::leader::Leadership;
+use crate::leader::{Changing, Leadership};
 
 /// When something may be sent.
 #[derive(Clone, Debug)]
@@ -27,6 +27,14 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Notes a request that may change something.
+    pub fn changing(&self) -> Option<Changing> {
+        match self {
+            Self::Open => None,
+            Self::WhileLeading(leadership) => Some(leadership.changing()),
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
         match self {
             Self::Open => Ok(()),

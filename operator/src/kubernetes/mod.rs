@@ -127,7 +127,7 @@ fn client(config: &Config, manner: &Manner, metrics: &Arc<Metrics>) -> anyhow::R
         .layer(RetryLayer::new(repeats))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .layer(CountedLayer::new(manner.answer, Arc::clone(metrics)))
+        .layer(CountedLayer::new(manner.answer, manner.gate.clone(), Arc::clone(metrics)))
         .map_err(BoxError::from)
         .service(HttpClient::builder(TokioExecutor::new()).build(connector));
     Ok(Client::new(service, config.default_namespace.clone()))

@@ -189,9 +189,14 @@ impl Election {
         ours.ok_or(Trouble::Lost(Lost::Taken(holder)))
     }
 
-    /// Gives the lease back. From here on this replica begins no request.
+    /// Gives the lease back. From here on this replica begins no request. Where one is under way that may change something, the lease is
+    /// left to expire.
     pub async fn give_back(&self, mut held: Held) {
         self.leadership.end();
+        if self.leadership.is_changing() {
+            warn!(lease = ?LEASE, "A request did not end in time: the lease is left to expire, so that nobody acts beside it");
+            return;
+        }
         for _ in 0..2 {
             match self.replace(&lease::given_back(&held.0, self.writer())).await {
                 Ok(_) => return info!("The lease was given back"),
@@ -202,12 +207,6 @@ impl Election {
                 Err(error) => return warn!(%error, "The lease could not be given back and will expire"),
             }
         }
-    }
-
-    /// Begins no request any more, and leaves the lease to expire.
-    pub fn abandon(&self) {
-        self.leadership.end();
-        warn!(lease = ?LEASE, "Some passes did not end in time: the lease is left to expire, so that nobody acts beside them");
     }
 
     /// Written over the version that was looked at.

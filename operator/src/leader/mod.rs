@@ -13,7 +13,7 @@ mod lease;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,12 +34,36 @@ const LEASE: Duration = TERM.saturating_add(MARGIN);
 pub struct Leadership {
     /// Milliseconds since boot.
     until: Arc<AtomicU64>,
+    /// Requests under way that may change something.
+    changes: Arc<AtomicUsize>,
+}
+
+/// A request under way that may change something.
+#[derive(Debug)]
+pub struct Changing(Arc<AtomicUsize>);
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Leadership {
     /// Whether a request may begin now.
     pub fn is_held(&self) -> bool {
-        milliseconds(since_boot()) < self.until.load(Ordering::Acquire)
+        milliseconds(since_boot()) < self.until.load(Ordering::SeqCst)
+    }
+
+    /// Notes a request that may change something until what this gives is dropped. To be asked before [`Self::is_held`]: in this order either
+    /// the request sees that it may not begin, or whoever ends the leadership sees the request.
+    pub fn changing(&self) -> Changing {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        Changing(Arc::clone(&self.changes))
+    }
+
+    /// Whether a request is under way that may change something.
+    fn is_changing(&self) -> bool {
+        self.changes.load(Ordering::SeqCst) > 0
     }
 
     /// Time that is left.
@@ -54,7 +78,7 @@ impl Leadership {
 
     /// From now on no request may begin.
     fn end(&self) {
-        self.until.store(0, Ordering::Release);
+        self.until.store(0, Ordering::SeqCst);
     }
 }
 
@@ -82,5 +106,15 @@ mod tests {
         leadership.renewed(since_boot());
         leadership.end();
         assert!(!leadership.is_held());
+    }
+
+    #[test]
+    fn requests_that_may_change_something_are_known_until_they_end() {
+        let leadership = Leadership::default();
+        let [one, other] = [leadership.changing(), leadership.clone().changing()];
+        drop(one);
+        assert!(leadership.is_changing());
+        drop(other);
+        assert!(!leadership.is_changing());
     }
 }

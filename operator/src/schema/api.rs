@@ -203,10 +203,15 @@ impl Api {
 
     /// `None` is the registry's own word for it: there is no such subject, version or setting.
     async fn send<T: DeserializeOwned>(&self, doing: &str, request: RequestBuilder) -> Result<Option<T>, Refusal> {
+        let (client, request) = request.build_split();
+        let no_request =
+            |error: reqwest::Error| Refusal::Other(format!("cannot be asked to {doing}: {}", with_causes(&error)));
+        let request = request.map_err(no_request)?;
+        let _changing = (request.method() != Method::GET).then(|| self.leadership.changing());
         if !self.leadership.is_held() {
             return Err(Refusal::NoAnswer("is not asked by a replica that does not lead".to_owned()));
         }
-        let answer = request.send().await;
+        let answer = client.execute(request).await;
         self.metrics.registry_request(&self.name, answer.as_ref().ok().map(|answer| answer.status().as_u16()));
         let no_answer = |error: &dyn StdError| {
             Refusal::NoAnswer(format!("did not answer, asked to {doing}: {}", with_causes(error)))

@@ -14,7 +14,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, api::ListParams};
-use sluice_crds::{Integration, Topic, metrics::operator::LEADER};
+use sluice_crds::{
+    Integration, Topic,
+    metrics::operator::{LEADER, RECONCILE_OLDEST},
+};
 use sluice_suite::{
     Stage,
     audit::{self, Request},
@@ -99,6 +102,16 @@ async fn a_leader_that_is_stopped_hands_over_at_once() {
     let (a, b) = two_replicas(&stage).await;
     apply_topic(&stage, "before", 1_000_000).await;
     topic_is_ready(&stage, "before").await;
+    // A pass that waits for a Kafka cluster that is away holds up nobody: it begins nothing any more.
+    stage.apply_topic("waits", "cluster: away").await.unwrap();
+    until("a pass waits", PATIENCE, || async {
+        match a.metric(RECONCILE_OLDEST.name).await {
+            Ok(age) if age > 0.5 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
 
     let asked = Instant::now();
     a.signal(Signal::TERM).unwrap();
