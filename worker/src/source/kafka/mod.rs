@@ -62,6 +62,9 @@ const BATCH_BYTES: usize = 512 * 1024;
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a consumer may take to become a member of its group while Kafka answers. librdkafka can wait for ever for commits that were
+/// under way when it lost its coordinator.
+const ABSENCE: Duration = Duration::from_secs(45);
 /// How often it is looked whether credentials were rotated, and how often those are tried that Kafka did not take: the reading waits for
 /// its answer.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
@@ -97,6 +100,8 @@ enum End {
     Anew,
     /// The consumer is beyond repair; another one may work.
     Broken,
+    /// Kafka answers, and the consumer does not become a member of its group.
+    Absent,
 }
 
 /// Whether the consumer can be made anew with other credentials.
@@ -158,6 +163,10 @@ impl Reader {
         while let Some(consumer) = self.join() {
             match self.read(&consumer) {
                 End::Stopped => break,
+                End::Absent => {
+                    warn!("Kafka answers, and the consumer does not join its group; continuing with a new one");
+                    self.retire(consumer);
+                }
                 End::Broken => warn!("The Kafka consumer failed for good; continuing with a new one"),
                 End::Anew => info!("Joining anew, and reading from what is committed"),
             }
@@ -173,7 +182,6 @@ impl Reader {
             match self.try_join() {
                 Ok(consumer) => {
                     info!(group = self.settings.group, topics = ?self.settings.topics, "Reading from Kafka");
-                    self.status.well(Area::Source);
                     self.status.well(Area::Credentials);
                     return Some(consumer);
                 }
@@ -231,9 +239,17 @@ impl Reader {
         }
     }
 
+    /// Leaves a consumer that may never end to a thread of its own.
+    fn retire(&self, consumer: GroupConsumer) {
+        consumer.context().retire();
+        self.tell(Event::Lost(consumer.assignment().iter().flat_map(ids).collect()));
+        // Where there is no thread for it, it is dropped here.
+        drop(thread::Builder::new().name("kafka-retired".into()).spawn(move || drop(consumer)));
+    }
+
     fn read(&mut self, consumer: &GroupConsumer) -> End {
-        let (mut next_probe, mut next_renewal) = (Instant::now(), Instant::now());
-        let (mut suspicious, mut is_member) = (false, false);
+        let (mut next_probe, mut next_renewal, mut next_roll_call) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut suspicious, mut is_member, mut absent_since) = (false, false, None);
         loop {
             self.status.beat();
             match self.obey(consumer) {
@@ -270,6 +286,13 @@ impl Reader {
                 is_member = true;
                 self.status.ready();
             }
+            if Instant::now() >= next_roll_call {
+                next_roll_call = Instant::now() + PROBE_INTERVAL;
+                absent_since = self.absent_since(consumer, absent_since);
+                if absent_since.is_some_and(|since| since.elapsed() > ABSENCE) {
+                    return End::Absent;
+                }
+            }
             suspicious |= findings.suspicion > Suspicion::None;
             if findings.suspicion == Suspicion::Misplaced {
                 self.misplaced.extend(consumer.assignment().iter().flat_map(ids));
@@ -282,6 +305,20 @@ impl Reader {
                 self.repair(consumer);
                 suspicious = false;
                 next_probe = Instant::now() + PROBE_INTERVAL;
+            }
+        }
+    }
+
+    /// Since when the consumer has been no member of its group while Kafka answers.
+    fn absent_since(&self, consumer: &GroupConsumer, before: Option<Instant>) -> Option<Instant> {
+        if Membership::of(consumer).is_some() {
+            return None;
+        }
+        match probe::topics(consumer, &self.settings.connection, &self.settings.topics) {
+            Ok(()) => before.or_else(|| Some(Instant::now())),
+            Err(message) => {
+                self.status.trouble(Area::Source, message);
+                None
             }
         }
     }

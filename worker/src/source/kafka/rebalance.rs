@@ -1,5 +1,7 @@
 //! The worker's part in a rebalance: what is under way is settled and committed before a partition goes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sluice_crds::StartFrom;
 use sluice_kafka::{
     consumer::{
@@ -24,11 +26,18 @@ pub(super) struct Group {
     start_from: StartFrom,
     /// How it stands with the connections.
     pub(super) connections: Connections,
+    /// Whether another consumer has taken its place, and nothing that it tells is heard any more.
+    retired: AtomicBool,
 }
 
 impl Group {
     pub(super) fn new(events: mpsc::Sender<Event>, start_from: StartFrom) -> Self {
-        Self { events, start_from, connections: Connections::default() }
+        Self { events, start_from, connections: Connections::default(), retired: AtomicBool::new(false) }
+    }
+
+    /// Another consumer takes its place.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// Writes down where to begin before the first record is read: librdkafka then finds it as the committed offset, and so
@@ -78,6 +87,7 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
+            _ if self.retired.load(Ordering::Relaxed) => {}
             Rebalance::Assign(partitions) => self.assign(consumer, partitions),
             Rebalance::Revoke(partitions) => self.revoke(consumer, partitions),
             Rebalance::Error(error) => warn!("Rebalance failed: {error}"),
@@ -85,7 +95,7 @@ impl ConsumerContext for Group {
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance {
+        if let (Rebalance::Assign(partitions), false) = (rebalance, self.retired.load(Ordering::Relaxed)) {
             // One that was paused when it was taken away may still be.
             if let Err(error) = consumer.resume(partitions) {
                 warn!("Partitions cannot be resumed: {error}");
