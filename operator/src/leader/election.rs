@@ -21,6 +21,8 @@ use super::{
 const NAME: &str = "sluice-operator";
 /// The holder renews so often: twice and a half in the time that it may act on one renewal.
 const RENEWAL: Duration = Duration::from_secs(4);
+/// Requests that may change something have so long to end before the lease is given back.
+const SETTLING: Duration = Duration::from_secs(5);
 /// Wait after a request about the lease failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// A stand-by's watch is renewed this often, in seconds.
@@ -193,7 +195,7 @@ impl Election {
     /// left to expire.
     pub async fn give_back(&self, mut held: Held) {
         self.leadership.end();
-        if self.leadership.is_changing() {
+        if timeout(SETTLING, self.leadership.rest()).await.is_err() {
             warn!(lease = ?LEASE, "A request did not end in time: the lease is left to expire, so that nobody acts beside it");
             return;
         }

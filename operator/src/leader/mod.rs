@@ -11,6 +11,7 @@ mod election;
 mod lease;
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -19,6 +20,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
 
 pub use election::Election;
 
@@ -34,17 +36,25 @@ const LEASE: Duration = TERM.saturating_add(MARGIN);
 pub struct Leadership {
     /// Milliseconds since boot.
     until: Arc<AtomicU64>,
-    /// Requests under way that may change something.
-    changes: Arc<AtomicUsize>,
+    changes: Arc<Changes>,
+}
+
+/// Requests under way that may change something.
+#[derive(Debug, Default)]
+struct Changes {
+    number: AtomicUsize,
+    ended: Notify,
 }
 
 /// A request under way that may change something.
 #[derive(Debug)]
-pub struct Changing(Arc<AtomicUsize>);
+pub struct Changing(Arc<Changes>);
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        if self.0.number.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.ended.notify_waiters();
+        }
     }
 }
 
@@ -57,13 +67,20 @@ impl Leadership {
     /// Notes a request that may change something until what this gives is dropped. To be asked before [`Self::is_held`]: in this order either
     /// the request sees that it may not begin, or whoever ends the leadership sees the request.
     pub fn changing(&self) -> Changing {
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.changes.number.fetch_add(1, Ordering::SeqCst);
         Changing(Arc::clone(&self.changes))
     }
 
-    /// Whether a request is under way that may change something.
-    fn is_changing(&self) -> bool {
-        self.changes.load(Ordering::SeqCst) > 0
+    /// Waits until no request is under way that may change something.
+    async fn rest(&self) {
+        loop {
+            let mut ended = pin!(self.changes.ended.notified());
+            ended.as_mut().enable();
+            if self.changes.number.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Time that is left.
@@ -108,13 +125,15 @@ mod tests {
         assert!(!leadership.is_held());
     }
 
-    #[test]
-    fn requests_that_may_change_something_are_known_until_they_end() {
+    #[tokio::test]
+    async fn requests_that_may_change_something_are_waited_for() {
         let leadership = Leadership::default();
         let [one, other] = [leadership.changing(), leadership.clone().changing()];
+        let mut rest = pin!(leadership.rest());
+        assert!(futures::poll!(&mut rest).is_pending());
         drop(one);
-        assert!(leadership.is_changing());
+        assert!(futures::poll!(&mut rest).is_pending());
         drop(other);
-        assert!(!leadership.is_changing());
+        rest.await;
     }
 }

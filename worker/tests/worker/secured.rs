@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use sluice_cluster::{Acl, Operation, Resource, SecuredKafka, testing};
 use sluice_crds::{
     KafkaConnection, SaslMechanism, SecurityProtocol,
-    wire::{KafkaSinkConfig, SinkConfig, SourceConfig, WorkerConfig, WorkerStatus},
+    wire::{self, KafkaSinkConfig, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus},
 };
 use sluice_kafka::OutgoingRecord;
 
@@ -91,7 +91,8 @@ async fn records_are_written_exactly_once_with_the_least_rights() {
     let kafka = secured().await;
     let place = place(&kafka, "once-rights").await;
     let target = place.another("entries", 1, &[]).await;
-    let config = worker_of(&kafka, kafka.credentials(USER).unwrap(), exactly_once(&place, &target));
+    let mut config = worker_of(&kafka, kafka.credentials(USER).unwrap(), exactly_once(&place, &target));
+    config.steps = vec![StepConfig { name: "numbers".into(), operation: wire::Operation::Filter("exists(.n)".into()) }];
     let id = "shop.payments-to-ledger.with-rights";
     allow(
         &kafka,
