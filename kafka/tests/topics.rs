@@ -58,7 +58,7 @@ async fn a_topic_keeps_its_id_while_it_grows_and_gets_another_when_it_is_made_an
 async fn who_may_not_act_sends_nothing() {
     let may_act = Arc::new(AtomicBool::new(false));
     let allowed = Arc::clone(&may_act);
-    let guarded = admin().only_while(move || allowed.load(Relaxed));
+    let guarded = admin().only_with(move |_| allowed.load(Relaxed).then_some(()));
     let topic = plain_topic("guarded");
     let refused = guarded.create_topics(slice::from_ref(&topic)).await.unwrap_err();
     assert!(matches!(refused, Error::NotAllowed { .. }) && refused.is_retriable(), "{refused}");

@@ -91,12 +91,11 @@ impl Clusters {
     fn connect(&self, cluster: &str, finish: impl FnOnce(Admin) -> Admin) -> Result<Connected, Error> {
         let connection = self.connection(cluster);
         let fingerprint = credentials_fingerprint(&connection);
-        let (leadership, changing) = (self.leadership.clone(), self.leadership.clone());
+        let leadership = self.leadership.clone();
         let admin = Admin::connect(&connection)
             .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
             .with_timeout(self.timeout)
-            .noting_changes(move || Box::new(changing.changing()))
-            .only_while(move || leadership.is_held());
+            .only_with(move |changes| leadership.permit(changes));
         Ok(Connected { client: TopicAdmin::new(finish(admin), self.batching), fingerprint })
     }
 

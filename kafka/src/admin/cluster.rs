@@ -30,7 +30,7 @@ pub struct Broker {
 impl Admin {
     /// Describes the cluster (Kafka's Metadata request).
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, Error> {
-        let event = self.request("describe the cluster", native::describe_cluster).await?;
+        let event = self.request("describe the cluster", false, native::describe_cluster).await?;
         Ok(native::cluster_description(&event))
     }
 }

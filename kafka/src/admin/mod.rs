@@ -60,12 +60,11 @@ pub struct Admin {
     principal: Arc<str>,
     counts: Arc<Counts>,
     timeout: Duration,
-    may_act: Arc<dyn Fn() -> bool + Send + Sync>,
-    note_change: Arc<dyn Fn() -> Note + Send + Sync>,
+    permit: Arc<dyn Fn(bool) -> Option<Permit> + Send + Sync>,
 }
 
-/// What is kept while a call is under way that may change something.
-type Note = Box<dyn Send>;
+/// What is kept while a call is under way.
+type Permit = Box<dyn Send>;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -81,8 +80,7 @@ impl Admin {
             principal: principal(connection, &config).into(),
             counts: Arc::default(),
             timeout: DEFAULT_TIMEOUT,
-            may_act: Arc::new(|| true),
-            note_change: Arc::new(|| Box::new(())),
+            permit: Arc::new(|_| Some(Box::new(()))),
         })
     }
 
@@ -92,18 +90,11 @@ impl Admin {
         Self { timeout, ..self }
     }
 
-    /// The same client, which sends nothing while `may_act` says no: each call asks it right before it is sent, and gives
-    /// [`Error::NotAllowed`].
+    /// The same client, which sends nothing without a permit: each call asks for one right before it is sent, says whether it may change
+    /// something, and keeps it until the answer is there. Without one it gives [`Error::NotAllowed`].
     #[must_use]
-    pub fn only_while(self, may_act: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { may_act: Arc::new(may_act), ..self }
-    }
-
-    /// The same client, which keeps what `note` gives for each call that may change something, from before `may_act` is asked until the
-    /// answer is there.
-    #[must_use]
-    pub fn noting_changes(self, note: impl Fn() -> Box<dyn Send> + Send + Sync + 'static) -> Self {
-        Self { note_change: Arc::new(note), ..self }
+    pub fn only_with<P: Send + 'static>(self, permit: impl Fn(bool) -> Option<P> + Send + Sync + 'static) -> Self {
+        Self { permit: Arc::new(move |changes| Some(Box::new(permit(changes)?))), ..self }
     }
 
     /// Whether the cluster answered when it was last asked; true before the first call.
@@ -133,8 +124,7 @@ impl Admin {
         let Batch { requests, refused } = batch;
         let mut answers = BTreeMap::new();
         if !requests.is_empty() {
-            let _note = task.changes.then(|| (self.note_change)());
-            answers = read(&self.request(task.doing, move |call| submit(call, &requests)).await?);
+            answers = read(&self.request(task.doing, task.changes, move |call| submit(call, &requests)).await?);
         }
         let advise = |(name, answer): (String, Result<T, KafkaError>)| {
             let answer = answer.map_err(|error| with_advice(error, task, &self.principal, &name));
@@ -145,12 +135,11 @@ impl Admin {
         Ok(answers)
     }
 
-    /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors.
-    async fn request(&self, doing: &'static str, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
+    /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors, and `changes` says whether it may change
+    /// something.
+    async fn request(&self, doing: &'static str, changes: bool, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
         let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
-        if !(self.may_act)() {
-            return Err(Error::NotAllowed { doing });
-        }
+        let Some(_permit) = (self.permit)(changes) else { return Err(Error::NotAllowed { doing }) };
         let count = self.counts.begin(doing);
         let answer = self.inbox.request(self.timeout, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));

@@ -56,7 +56,8 @@ impl Admin {
         let (requests, refused) = distinct(partitions);
         let mut answers = PerPartition::new();
         if !requests.is_empty() {
-            let event = self.request("list offsets", move |call| native::list_offsets(call, &requests, at)).await?;
+            let submit = move |call: native::Call<'_>| native::list_offsets(call, &requests, at);
+            let event = self.request("list offsets", false, submit).await?;
             answers = native::listed_offsets(&event);
         }
         answers.extend(refused.into_iter().map(|(partition, error)| (partition, Err(error))));
@@ -71,7 +72,7 @@ impl Admin {
         const DOING: &str = "read the offsets of a consumer group";
         let refused = |error| Error::Refused { doing: DOING, error };
         let name = native::name(group).map_err(refused)?;
-        let event = self.request(DOING, |call| native::list_group_offsets(call, &name)).await?;
+        let event = self.request(DOING, false, |call| native::list_group_offsets(call, &name)).await?;
         native::group_offsets(&event).map_err(refused)
     }
 
@@ -94,8 +95,7 @@ impl Admin {
         if requests.is_empty() {
             return Ok(PerPartition::new());
         }
-        let _note = (self.note_change)();
-        let event = self.request(DOING, |call| native::alter_group_offsets(call, &name, &requests)).await?;
+        let event = self.request(DOING, true, |call| native::alter_group_offsets(call, &name, &requests)).await?;
         native::altered_group_offsets(&event).map_err(refused)
     }
 }

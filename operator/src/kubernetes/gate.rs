@@ -15,7 +15,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower::Service;
 
-use crate::leader::{Changing, Leadership};
+use crate::leader::{Leadership, Permit};
 
 /// When something may be sent.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub enum Gate {
 
 impl Gate {
     /// Notes a request that may change something.
-    pub fn changing(&self) -> Option<Changing> {
+    pub fn changing(&self) -> Option<Permit> {
         match self {
             Self::Open => None,
             Self::WhileLeading(leadership) => Some(leadership.changing()),

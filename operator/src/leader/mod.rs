@@ -46,14 +46,16 @@ struct Changes {
     ended: Notify,
 }
 
-/// A request under way that may change something.
+/// A request under way, known where it may change something.
 #[derive(Debug)]
-pub struct Changing(Arc<Changes>);
+pub struct Permit(Option<Arc<Changes>>);
 
-impl Drop for Changing {
+impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.number.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.ended.notify_waiters();
+        if let Some(changes) = &self.0
+            && changes.number.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            changes.ended.notify_waiters();
         }
     }
 }
@@ -64,11 +66,17 @@ impl Leadership {
         milliseconds(since_boot()) < self.until.load(Ordering::SeqCst)
     }
 
-    /// Notes a request that may change something until what this gives is dropped. To be asked before [`Self::is_held`]: in this order either
-    /// the request sees that it may not begin, or whoever ends the leadership sees the request.
-    pub fn changing(&self) -> Changing {
+    /// For a request that may begin now; to be kept until it has ended. `changes`: it may change something.
+    pub fn permit(&self, changes: bool) -> Option<Permit> {
+        // In this order either the request sees that it may not begin, or whoever ends the leadership sees the request.
+        let permit = if changes { self.changing() } else { Permit(None) };
+        self.is_held().then_some(permit)
+    }
+
+    /// For a request that may change something, and whose right to begin is looked at later.
+    pub fn changing(&self) -> Permit {
         self.changes.number.fetch_add(1, Ordering::SeqCst);
-        Changing(Arc::clone(&self.changes))
+        Permit(Some(Arc::clone(&self.changes)))
     }
 
     /// Waits until no request is under way that may change something.

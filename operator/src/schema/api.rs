@@ -207,10 +207,9 @@ impl Api {
         let no_request =
             |error: reqwest::Error| Refusal::Other(format!("cannot be asked to {doing}: {}", with_causes(&error)));
         let request = request.map_err(no_request)?;
-        let _changing = (request.method() != Method::GET).then(|| self.leadership.changing());
-        if !self.leadership.is_held() {
+        let Some(_permit) = self.leadership.permit(request.method() != Method::GET) else {
             return Err(Refusal::NoAnswer("is not asked by a replica that does not lead".to_owned()));
-        }
+        };
         let answer = client.execute(request).await;
         self.metrics.registry_request(&self.name, answer.as_ref().ok().map(|answer| answer.status().as_u16()));
         let no_answer = |error: &dyn StdError| {
