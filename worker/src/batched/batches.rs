@@ -22,10 +22,10 @@ use tracing::{debug, info};
 
 use crate::{
     dead_letters::Failed,
-    engine::{Partition, Placement},
+    engine::{Partition, Placement, Wait},
     retry::{Failure, GiveUp, Spent},
     sink::DeliveryError,
-    source::{Batch, Command, Commit, Extent, GRACE, PartitionId, Place, Position, Start},
+    source::{Batch, Command, Commit, Extent, PartitionId, Place, Position, Start},
     status::Counts,
     told::Told,
 };
@@ -49,8 +49,7 @@ pub(crate) struct Batches {
     /// What was not written and is written again.
     stuck: VecDeque<Part>,
     look_at_positions: bool,
-    /// Since when more waits than should.
-    full_since: Option<Instant>,
+    wait: Wait,
     paused: bool,
     commands: Vec<Command>,
     counts: Counts,
@@ -126,7 +125,7 @@ impl Batches {
             parts: Vec::new(),
             stuck: VecDeque::new(),
             look_at_positions: false,
-            full_since: None,
+            wait: Wait::default(),
             paused: false,
             commands: Vec::new(),
             counts: Counts::default(),
@@ -471,29 +470,26 @@ impl Batches {
 
     /// Whether more records may be received.
     pub(crate) fn has_room(&self) -> bool {
-        self.full_since.is_none()
+        self.wait.ends_at().is_none()
     }
 
     /// When the source is told to read no more, unless there is room before.
     pub(crate) fn pauses_at(&self) -> Option<Instant> {
-        self.full_since.map(|since| since + GRACE)
+        self.wait.ends_at()
     }
 
     /// Looks whether there is room.
     pub(crate) fn pause_or_resume(&mut self, now: Instant) {
         let bytes = self.bytes - self.bytes_held_back();
         let full = if self.paused { bytes > BYTES / 2 } else { bytes > BYTES };
-        if full && !self.paused && now < *self.full_since.get_or_insert(now) + GRACE {
+        let pauses = self.wait.is_over(full && !self.paused, now);
+        if !pauses && (full || !self.paused) {
             return;
         }
-        self.full_since = None;
-        if full == self.paused {
-            return;
-        }
-        self.paused = full;
+        self.paused = pauses;
         let moves = |hold: &Hold| !hold.stuck && hold.partition.halted.is_none();
         let moving = self.holds.iter().filter(|(_, hold)| moves(hold)).map(|(id, _)| id.clone());
-        let command = if full { Command::Pause } else { Command::Resume };
+        let command = if pauses { Command::Pause } else { Command::Resume };
         self.commands.extend(moving.map(command));
     }
 }

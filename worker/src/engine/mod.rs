@@ -30,6 +30,7 @@ use tracing::{info, warn};
 pub(crate) use self::{
     partition::{Known, Partition, Placement},
     pending::{End, Task},
+    room::Wait,
 };
 use self::{
     pending::{Done, HoldKey, Work},

@@ -12,7 +12,27 @@ use crate::source::GRACE;
 #[derive(Debug, Default)]
 pub(super) struct Room {
     full: Vec<HoldKey>,
-    since: Option<Instant>,
+    wait: Wait,
+}
+
+/// The moment in which room is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Wait(Option<Instant>);
+
+impl Wait {
+    /// Looks whether there is no room, and says whether that has lasted for longer than a moment. The next one begins anew.
+    pub(crate) fn is_over(&mut self, full: bool, now: Instant) -> bool {
+        let over = full && now >= *self.0.get_or_insert(now) + GRACE;
+        if over || !full {
+            self.0 = None;
+        }
+        over
+    }
+
+    /// When it is over; `None` where there is room.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        self.0.map(|since| since + GRACE)
+    }
 }
 
 impl Room {
@@ -30,20 +50,12 @@ impl Room {
 
     /// When it is over with the patience for those that are full.
     pub(super) fn ends_at(&self) -> Option<Instant> {
-        self.since.map(|since| since + GRACE)
+        self.wait.ends_at()
     }
 
     /// Forgets those that are full no more, and gives those that have been for too long.
     pub(super) fn look(&mut self, now: Instant, is_full: impl Fn(HoldKey) -> bool) -> Vec<HoldKey> {
         self.full.retain(|hold| is_full(*hold));
-        if self.full.is_empty() {
-            self.since = None;
-            return Vec::new();
-        }
-        if now < *self.since.get_or_insert(now) + GRACE {
-            return Vec::new();
-        }
-        self.since = None;
-        std::mem::take(&mut self.full)
+        if self.wait.is_over(!self.full.is_empty(), now) { std::mem::take(&mut self.full) } else { Vec::new() }
     }
 }

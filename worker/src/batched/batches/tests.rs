@@ -7,6 +7,7 @@ use sluice_crds::OnDataError;
 use sluice_pipeline::{Code, Envelope, KafkaAddress, Media, Rejection};
 
 use super::*;
+use crate::source::GRACE;
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 

@@ -227,6 +227,24 @@ impl Reader {
         }
     }
 
+    /// Leaves the group where it is to be joined with other credentials, and gives `None`; else when to look again.
+    fn renew(&self, consumer: &GroupConsumer) -> Option<Duration> {
+        match self.may_renew() {
+            Renewal::NotNeeded => self.status.well(Area::Credentials),
+            Renewal::Possible => {
+                info!("The Kafka credentials have changed: leaving the group to join it with the new ones");
+                consumer.unsubscribe();
+                return None;
+            }
+            Renewal::Impossible(message) => {
+                let told = "the Kafka credentials have changed and cannot be used, so the former ones are";
+                self.status.trouble(Area::Credentials, format!("{told}: {message}"));
+                return Some(RENEWAL_RETRY);
+            }
+        }
+        Some(RENEWAL_INTERVAL)
+    }
+
     /// Waits, unless told to stop: then it says `false`. There is nothing to pause or commit before the group is joined.
     fn wait(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
@@ -249,7 +267,7 @@ impl Reader {
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let (mut next_probe, mut next_renewal, mut next_roll_call) = (Instant::now(), Instant::now(), Instant::now());
-        let (mut suspicious, mut is_member, mut absent_since) = (false, false, None);
+        let (mut suspicious, mut is_absent, mut absent_since) = (false, true, None);
         loop {
             self.status.beat();
             match self.obey(consumer) {
@@ -261,36 +279,20 @@ impl Reader {
                 Some(end) => return end,
             }
             if Instant::now() >= next_renewal {
-                next_renewal = Instant::now() + RENEWAL_INTERVAL;
-                match self.may_renew() {
-                    Renewal::NotNeeded => self.status.well(Area::Credentials),
-                    Renewal::Possible => {
-                        info!("The Kafka credentials have changed: leaving the group to join it with the new ones");
-                        consumer.unsubscribe();
-                        return End::Anew;
-                    }
-                    Renewal::Impossible(message) => {
-                        let told = format!(
-                            "the Kafka credentials have changed and cannot be used, so the former ones are: {message}"
-                        );
-                        self.status.trouble(Area::Credentials, told);
-                        next_renewal = Instant::now() + RENEWAL_RETRY;
-                    }
-                }
+                let Some(wait) = self.renew(consumer) else { return End::Anew };
+                next_renewal = Instant::now() + wait;
             }
             let findings = self.poll(consumer);
             if findings.broken {
                 return End::Broken;
             }
-            if !is_member && Membership::of(consumer).is_some() {
-                is_member = true;
-                self.status.ready();
-            }
-            if Instant::now() >= next_roll_call {
+            // Absent, it is looked at each time: readiness follows at once.
+            if is_absent || Instant::now() >= next_roll_call {
                 next_roll_call = Instant::now() + PROBE_INTERVAL;
-                absent_since = self.absent_since(consumer, absent_since);
-                if absent_since.is_some_and(|since| since.elapsed() > ABSENCE) {
-                    return End::Absent;
+                is_absent = Membership::of(consumer).is_none();
+                if !is_absent {
+                    absent_since = None;
+                    self.status.ready();
                 }
             }
             suspicious |= findings.suspicion > Suspicion::None;
@@ -300,25 +302,16 @@ impl Reader {
             if findings.at_end {
                 self.tell_positions(consumer);
             }
-            let troubled = suspicious || !self.misplaced.is_empty() || self.status.is_troubled(Area::Source);
+            let troubled =
+                is_absent || suspicious || !self.misplaced.is_empty() || self.status.is_troubled(Area::Source);
             if troubled && Instant::now() >= next_probe {
-                self.repair(consumer);
+                let answers = self.repair(consumer);
+                absent_since = (is_absent && answers).then(|| absent_since.unwrap_or_else(Instant::now));
+                if absent_since.is_some_and(|since| since.elapsed() > ABSENCE) {
+                    return End::Absent;
+                }
                 suspicious = false;
                 next_probe = Instant::now() + PROBE_INTERVAL;
-            }
-        }
-    }
-
-    /// Since when the consumer has been no member of its group while Kafka answers.
-    fn absent_since(&self, consumer: &GroupConsumer, before: Option<Instant>) -> Option<Instant> {
-        if Membership::of(consumer).is_some() {
-            return None;
-        }
-        match probe::topics(consumer, &self.settings.connection, &self.settings.topics) {
-            Ok(()) => before.or_else(|| Some(Instant::now())),
-            Err(message) => {
-                self.status.trouble(Area::Source, message);
-                None
             }
         }
     }
@@ -400,15 +393,18 @@ impl Reader {
         self.tell(Event::Reached(positions.elements().iter().filter_map(reached).collect()));
     }
 
-    /// Looks whether Kafka works, and puts partitions back to where they can be read.
-    fn repair(&mut self, consumer: &GroupConsumer) {
+    /// Looks whether Kafka works, and puts partitions back to where they can be read. Says whether Kafka answers.
+    fn repair(&mut self, consumer: &GroupConsumer) -> bool {
         let Settings { connection, topics, .. } = &self.settings;
-        match probe::topics(consumer, connection, topics).and_then(|()| self.place(consumer)) {
+        let answered = probe::topics(consumer, connection, topics);
+        let answers = answered.is_ok();
+        match answered.and_then(|()| self.place(consumer)) {
             Ok(()) if Membership::of(consumer).is_some() => self.status.well(Area::Source),
             // Kafka answers, and has yet to take the worker into its group.
             Ok(()) => {}
             Err(message) => self.status.trouble(Area::Source, message),
         }
+        answers
     }
 
     /// librdkafka has given up on some of these partitions and does not say on which: all of them are handed out anew, where
