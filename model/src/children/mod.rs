@@ -60,11 +60,6 @@ pub enum ChildKind {
 }
 
 impl ChildKind {
-    /// Whether it is one of those that AWS API Gateway is told by.
-    pub(crate) const fn is_of_aws(self) -> bool {
-        matches!(self, Self::AwsApi | Self::AwsVpcLink | Self::AwsIntegration | Self::AwsRoute | Self::AwsStage)
-    }
-
     /// `apiVersion` and `kind` of the objects.
     pub const fn api(self) -> (&'static str, &'static str) {
         match self {

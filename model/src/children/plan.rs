@@ -85,10 +85,6 @@ pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
         }
     }
     plan.changes.extend(leftovers(owner, desired, live));
-    if plan.withheld.iter().any(|withheld| withheld.kind == ChildKind::AwsApi) {
-        // They name it, and would be somebody else's routes.
-        plan.changes.retain(|change| !matches!(change, Change::Create(child) if child.kind.is_of_aws()));
-    }
     // A note is of objects that are there: where one of them is refused, that of the spec before stays.
     plan.changes.extend(notes);
     plan

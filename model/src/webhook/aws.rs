@@ -6,7 +6,7 @@ use sluice_crds::{AwsApiGateway, Reason, VpcLink};
 use super::{COMPONENT, Endpoint, receiver_name};
 use crate::{
     Rejection,
-    children::{self, Child, ChildKind, Live},
+    children::{self, Change, Child, ChildKind, Live, Plan},
 };
 
 /// An API of AWS API Gateway.
@@ -73,6 +73,14 @@ fn link(asked: &VpcLink) -> Result<Link, Rejection> {
 /// The kinds that may belong to an API, without the API.
 pub(super) const BELONGINGS: [ChildKind; 4] =
     [ChildKind::AwsVpcLink, ChildKind::AwsIntegration, ChildKind::AwsRoute, ChildKind::AwsStage];
+
+/// The plan without what would belong to an API that is somebody else's, and be that one's routes.
+pub fn leave_strange_api_alone(mut plan: Plan) -> Plan {
+    if plan.withheld.iter().any(|withheld| withheld.kind == ChildKind::AwsApi) {
+        plan.changes.retain(|change| !matches!(change, Change::Create(child) if BELONGINGS.contains(&child.kind)));
+    }
+    plan
+}
 
 /// The API and what belongs to it, all of the same name. The API comes first: who sees it knows that there may be more.
 pub(super) fn objects(endpoint: &Endpoint, api: &HttpApi) -> Vec<Child> {

@@ -24,7 +24,7 @@ use sluice_crds::{
     TopicTemplate, wire,
 };
 
-pub use aws::HttpApi;
+pub use aws::{HttpApi, leave_strange_api_alone};
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
 pub use held::Held;

@@ -13,9 +13,10 @@ use sluice_crds::{ConditionType, NamespacedName, Webhook, WebhookStatus};
 use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    conditions::is_true,
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
-        receiver_name, report, validate,
+        leave_strange_api_alone, receiver_name, report, validate,
     },
 };
 
@@ -131,7 +132,7 @@ struct Kept {
 /// Observes, plans and applies; then listens to the receivers.
 async fn keep(webhook: &Webhook, context: &Context, owner: &Owner, desired: Vec<Child>) -> Result<Kept, Error> {
     let (desired, live, unknown_kind) = observe(&context.client, owner, desired).await?;
-    let plan = plan(owner, &desired, &live);
+    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
     let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
@@ -161,12 +162,10 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
     if changes.any(|change| !children::is_watched(change.kind())) {
         return Some(LOOK_AT_CHANGES);
     }
-    let is_accepted = |condition: &Condition| {
-        condition.type_ == ConditionType::RouteAccepted.to_string() && condition.status == "True"
-    };
     let is_in_aws =
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
-    is_in_aws.then(|| if status.conditions.iter().any(is_accepted) { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
+    let is_taken = || is_true(&status.conditions, ConditionType::RouteAccepted);
+    is_in_aws.then(|| if is_taken() { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.
