@@ -1,5 +1,7 @@
 //! `examples/quickstart` in a namespace of its own, so that tests do not meet.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client};
@@ -106,6 +108,17 @@ impl Shop {
         until(&format!("the ledger has {expected} entries"), ROLLOUT, || async {
             let entries = self.ledger.entries().await.map_err(|error| error.to_string())?;
             if entries.len() == expected { Ok(entries) } else { Err(format!("{} entries", entries.len())) }
+        })
+        .await
+    }
+
+    /// Waits until each of these payments is in the ledger.
+    pub async fn ledger_has_all(&self, payments: &BTreeSet<usize>) -> anyhow::Result<()> {
+        until("every acknowledged event is delivered", ROLLOUT, || async {
+            let entries = self.ledger.entries().await.map_err(|error| error.to_string())?;
+            let entries: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["payment"].as_str()).collect();
+            let missing = payments.iter().filter(|number| !entries.contains(format!("pay-{number}").as_str())).count();
+            if missing == 0 { Ok(()) } else { Err(format!("{missing} of {} are missing", payments.len())) }
         })
         .await
     }

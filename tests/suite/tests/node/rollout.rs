@@ -80,18 +80,6 @@ async fn replaced(shop: &Shop, before: &BTreeSet<String>) {
     .unwrap();
 }
 
-/// Waits until each of these payments is in the ledger.
-async fn delivered(shop: &Shop, acknowledged: &BTreeSet<usize>) {
-    until("every acknowledged event is delivered", ROLLOUT, || async {
-        let entries = shop.ledger.entries().await.map_err(|error| error.to_string())?;
-        let entries: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["payment"].as_str()).collect();
-        let missing = acknowledged.iter().filter(|number| !entries.contains(format!("pay-{number}").as_str())).count();
-        if missing == 0 { Ok(()) } else { Err(format!("{missing} of {} are missing", acknowledged.len())) }
-    })
-    .await
-    .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_under_traffic_fails_no_request() {
     let shop = Shop::open("rollout", |_| ()).await.unwrap();
@@ -107,7 +95,7 @@ async fn a_rollout_under_traffic_fails_no_request() {
     };
     let (acknowledged, others) = Traffic::default().during(&sender, rollouts).await;
     assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
-    delivered(&shop, &acknowledged).await;
+    shop.ledger_has_all(&acknowledged).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,5 +119,5 @@ async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
     };
     let (acknowledged, _) = Traffic::default().during(&sender, kills).await;
     assert!(acknowledged.len() > KILLS, "{}", acknowledged.len());
-    delivered(&shop, &acknowledged).await;
+    shop.ledger_has_all(&acknowledged).await.unwrap();
 }

@@ -17,6 +17,15 @@ struct Numbered {
     id: u64,
 }
 
+/// Lets a consumer read all of a topic from its first record on.
+pub(crate) fn assign(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<()> {
+    let mut partitions = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        partitions.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    Ok(consumer.assign(&partitions)?)
+}
+
 /// Reads what is committed in a topic, and waits until so many records are there. Error: there are others, or one of them twice.
 pub(crate) fn once(kafka: &str, topic: &str, expected: usize) -> anyhow::Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -26,11 +35,7 @@ pub(crate) fn once(kafka: &str, topic: &str, expected: usize) -> anyhow::Result<
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .create()?;
-    let mut partitions = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        partitions.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&partitions)?;
+    assign(&consumer, topic)?;
     let (mut ids, mut read, mut at_end) = (HashSet::with_capacity(expected), 0, HashSet::new());
     let all = usize::try_from(PARTITIONS)?;
     while read < expected || at_end.len() < all {

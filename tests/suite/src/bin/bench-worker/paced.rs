@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, Message,
+    consumer::BaseConsumer,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, task, time::interval};
 
 use crate::{
-    PARTITIONS, PATIENCE,
+    PATIENCE,
+    arrived::assign,
     records::{Records, Stamp},
 };
 
@@ -82,11 +83,7 @@ pub(crate) fn listen(kafka: &str, topic: &str, listening: oneshot::Sender<()>) -
         .set("group.id", "latency")
         .set("enable.auto.commit", "false")
         .create()?;
-    let mut partitions = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        partitions.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&partitions)?;
+    assign(&consumer, topic)?;
     let mut listening = Some(listening);
     let mut ages = Vec::with_capacity(RECORDS);
     while ages.len() + 1 < RECORDS {
