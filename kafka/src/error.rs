@@ -205,6 +205,7 @@ impl ErrorCode {
     pub const INVALID_REQUEST: Self = Self(42);
     pub const POLICY_VIOLATION: Self = Self(44);
     pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
+    pub const NON_EMPTY_GROUP: Self = Self(68);
     pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     pub const TOPIC_DELETION_DISABLED: Self = Self(73);
     pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);

@@ -158,6 +158,29 @@ async fn offsets_are_committed_for_a_group_without_members_and_for_no_other() {
     assert_eq!(kept.len(), 2);
 }
 
+#[tokio::test]
+async fn a_group_is_deleted_with_its_offsets_once_it_has_no_members() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("deleted-group")).await;
+    let (group, nobody) = (fresh("group"), fresh("nobody"));
+    commit(&group, &topic, &[(0, 0, "")]);
+    let consumer = consumer(&group);
+    consumer.subscribe(&[&topic]).unwrap();
+    poll_until_assigned(&consumer);
+    let answers = admin.delete_groups(&[&group, &nobody]).await.unwrap();
+    let codes = answers.iter().map(|(name, answer)| (name.clone(), answer.as_ref().unwrap_err().code));
+    let expected =
+        [(group.clone(), ErrorCode::NON_EMPTY_GROUP), (nobody.clone(), ErrorCode::GROUP_ID_NOT_FOUND)].into();
+    assert_eq!(codes.collect::<BTreeMap<_, _>>(), expected);
+    assert_eq!(admin.group_offsets(&group).await.unwrap().len(), 1);
+
+    // Dropped, it leaves its group.
+    drop(consumer);
+    let deleted = until(async || admin.delete_groups(&[&group]).await.unwrap(), |answers| answers[&group].is_ok()).await;
+    assert_eq!(deleted, [(group.clone(), Ok(()))].into());
+    assert_eq!(admin.group_offsets(&group).await.unwrap(), [].into());
+}
+
 fn partition(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.into(), partition }
 }

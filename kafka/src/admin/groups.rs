@@ -1,4 +1,4 @@
-//! Consumer groups: their state and who is in them.
+//! Consumer groups: their state and who is in them, and deleting them.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +43,7 @@ pub struct GroupMember {
 }
 
 const DESCRIBE: Task = Task { doing: "describe consumer groups", right: ("Describe", "--group"), changes: false };
+const DELETE: Task = Task { doing: "delete consumer groups", right: ("Delete", "--group"), changes: true };
 
 impl Admin {
     /// Describes consumer groups by name: one request to each of their coordinators.
@@ -54,5 +55,14 @@ impl Admin {
     ) -> Result<BTreeMap<String, Result<GroupDescription, KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::name(group))));
         self.ask(DESCRIBE, batch, native::describe_groups, native::group_descriptions).await
+    }
+
+    /// Deletes consumer groups with all their offsets, by name: one request to each of their coordinators.
+    ///
+    /// A group with members is not deleted: [`ErrorCode::NON_EMPTY_GROUP`](crate::ErrorCode::NON_EMPTY_GROUP). One that does not exist gives
+    /// [`ErrorCode::GROUP_ID_NOT_FOUND`](crate::ErrorCode::GROUP_ID_NOT_FOUND).
+    pub async fn delete_groups(&self, groups: &[&str]) -> Result<BTreeMap<String, Result<(), KafkaError>>, Error> {
+        let batch = Batch::build(groups.iter().map(|group| (*group, native::deleted_group(group))));
+        self.ask(DELETE, batch, native::delete_groups, native::group_deletions).await
     }
 }

@@ -1,4 +1,4 @@
-//! `DescribeConsumerGroups`: how it is asked and how its answer is read.
+//! `DescribeConsumerGroups`, `DeleteGroups`: how they are asked and how their answers are read.
 
 use std::{
     collections::BTreeMap,
@@ -6,9 +6,9 @@ use std::{
 };
 
 use rdkafka_sys as sys;
-use sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+use sys::rd_kafka_admin_op_t::{RD_KAFKA_ADMIN_OP_DELETEGROUPS, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS};
 
-use super::{Call, Event, read};
+use super::{Call, Event, Owned, name, read};
 use crate::{GroupDescription, GroupMember, GroupState, KafkaError};
 
 // As a number and not as rdkafka-sys' enum: see `read`.
@@ -79,4 +79,35 @@ fn state(number: c_int) -> GroupState {
         5 => GroupState::Empty,
         _ => GroupState::Other,
     }
+}
+
+pub(crate) fn deleted_group(group: &str) -> Result<Owned<sys::rd_kafka_DeleteGroup_t>, KafkaError> {
+    let name = name(group)?;
+    // SAFETY: the name is a C string, which librdkafka copies; the object is ours to release.
+    Ok(unsafe { Owned::take(sys::rd_kafka_DeleteGroup_new(name.as_ptr())) }.expect("given a name it makes one"))
+}
+
+pub(crate) fn delete_groups(call: Call<'_>, groups: &[Owned<sys::rd_kafka_DeleteGroup_t>]) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_DELETEGROUPS);
+    let mut array = Owned::array(groups);
+    // SAFETY: everything passed is alive during the call; librdkafka copies groups and options.
+    unsafe {
+        sys::rd_kafka_DeleteGroups(call.client(), array.as_mut_ptr(), array.len(), options.pointer(), call.queue());
+    }
+}
+
+pub(crate) fn group_deletions(event: &Event) -> BTreeMap<String, Result<(), KafkaError>> {
+    let outcome = |result: &*const sys::rd_kafka_group_result_t| {
+        // SAFETY: the result is one of the list below, which lives as long as the event, and so do its name and error.
+        unsafe {
+            let name = read::text(sys::rd_kafka_group_result_name(*result));
+            (name, read::result_of(sys::rd_kafka_group_result_error(*result)))
+        }
+    };
+    // SAFETY: the event is alive and an answer to DeleteGroups, and the list lives as long as it does.
+    let results = unsafe {
+        let result = sys::rd_kafka_event_DeleteGroups_result(event.pointer());
+        read::list(|length| sys::rd_kafka_DeleteGroups_result_groups(result, length))
+    };
+    results.iter().map(outcome).collect()
 }

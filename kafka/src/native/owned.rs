@@ -63,6 +63,7 @@ destroyed_by! {
     rd_kafka_AdminOptions_t => rd_kafka_AdminOptions_destroy,
     rd_kafka_NewTopic_t => rd_kafka_NewTopic_destroy,
     rd_kafka_DeleteTopic_t => rd_kafka_DeleteTopic_destroy,
+    rd_kafka_DeleteGroup_t => rd_kafka_DeleteGroup_destroy,
     rd_kafka_NewPartitions_t => rd_kafka_NewPartitions_destroy,
     rd_kafka_TopicCollection_t => rd_kafka_TopicCollection_destroy,
     rd_kafka_ConfigResource_t => rd_kafka_ConfigResource_destroy,
