@@ -12,11 +12,11 @@ use sluice_model::topic::{
 };
 use tracing::{info, warn};
 
-use super::finalizer;
 use crate::{
     context::Context,
     controller::{Next, Pass},
     error::{Doing, Error},
+    finalizer,
     looks::Looks,
 };
 

@@ -3,7 +3,6 @@
 mod apply;
 mod drift;
 mod farewell;
-mod finalizer;
 mod identities;
 mod observe;
 mod relations;
@@ -14,9 +13,11 @@ use std::{sync::LazyLock, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::Resource;
-use sluice_crds::{Topic, TopicStatus};
+use sluice_crds::{TOPIC_FINALIZER, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
-use sluice_model::topic::{Change, Claim, Known, Outcome, Plan, Wanted, plan, report, validate, winner};
+use sluice_model::topic::{
+    Change, Claim, Known, Outcome, Plan, Wanted, is_deleted_too, plan, report, validate, winner,
+};
 use tokio::time::{Instant, sleep_until};
 
 pub use drift::{Sightings, follow_clusters};
@@ -33,6 +34,7 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass, name_of},
     error::Error,
+    finalizer::{self, Holds},
     watch::Watched,
 };
 
@@ -101,6 +103,14 @@ impl Kind for Topic {
 
     fn failed(&self, error: &Error, now: Timestamp) -> TopicStatus {
         report(self, None, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+    }
+}
+
+impl Holds for Topic {
+    const FINALIZER: &'static str = TOPIC_FINALIZER;
+
+    fn deletes_too(&self) -> bool {
+        is_deleted_too(&self.spec)
     }
 }
 
