@@ -176,7 +176,8 @@ async fn a_group_is_deleted_with_its_offsets_once_it_has_no_members() {
 
     // Dropped, it leaves its group.
     drop(consumer);
-    let deleted = until(async || admin.delete_groups(&[&group]).await.unwrap(), |answers| answers[&group].is_ok()).await;
+    let deleted =
+        until(async || admin.delete_groups(&[&group]).await.unwrap(), |answers| answers[&group].is_ok()).await;
     assert_eq!(deleted, [(group.clone(), Ok(()))].into());
     assert_eq!(admin.group_offsets(&group).await.unwrap(), [].into());
 }

@@ -11,13 +11,14 @@ use crate::{
     controller::Kind,
     data_plane::Asker,
     events::Events,
+    farewell::Farewells,
     leader::Leadership,
     measure::Measurements,
     metrics::{Metrics, ResourceNumbers},
     queue::Depth,
     rounds::Rounds,
     schema::Schemas,
-    topic::{Farewells, Identities, Relations, Sightings},
+    topic::{Identities, Relations, Sightings},
     watch::Watched,
     webhook::Reception,
 };
@@ -52,7 +53,7 @@ pub struct Context {
     pub relations: Relations,
     /// Lag and dead letters, as the brokers last told.
     pub measurements: Measurements,
-    /// What passes over Topics in deletion look at together.
+    /// What passes over resources in deletion look at together.
     pub farewells: Farewells,
     /// What the last passes saw of Kafka topics.
     pub sightings: Sightings,

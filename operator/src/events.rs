@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Client, Resource,
     core::{PartialObjectMetaExt, error_boundary::InvalidObject},
@@ -36,13 +36,18 @@ impl Events {
     /// Tells what is new in the conditions of a status that was written.
     pub async fn transition<K: Kind>(&self, object: &K, before: &[Condition], after: &[Condition]) {
         for news in news(before, after) {
-            self.publish(object, &news).await;
+            self.tell(object, &news).await;
         }
     }
 
     /// Tells what no condition says.
     pub async fn tell<K: Kind>(&self, object: &K, news: &News) {
-        self.publish(object, news).await;
+        self.publish(&object.object_ref(&()), None, news).await;
+    }
+
+    /// Tells something about another object that concerns this one.
+    pub async fn tell_about<K: Kind>(&self, other: &ObjectReference, object: &K, news: &News) {
+        self.publish(other, Some(object.object_ref(&())), news).await;
     }
 
     /// Tells that a resource cannot be decoded.
@@ -55,18 +60,19 @@ impl Events {
                 invalid.error
             ),
         };
-        self.publish(&invalid.metadata.clone().into_response_partial::<K>(), &news).await;
+        let object = invalid.metadata.clone().into_response_partial::<K>();
+        self.publish(&object.object_ref(&()), None, &news).await;
     }
 
-    async fn publish<R: Resource<DynamicType = ()>>(&self, object: &R, news: &News) {
+    async fn publish(&self, about: &ObjectReference, concerns: Option<ObjectReference>, news: &News) {
         let event = Event {
             type_: if news.is_good { EventType::Normal } else { EventType::Warning },
             reason: news.reason.clone(),
             note: Some(shortened(&news.message).to_owned()),
             action: ACTION.to_owned(),
-            secondary: None,
+            secondary: concerns,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, about).await {
             // In a namespace that is being deleted no Event can be made.
             debug!(reason = news.reason, %error, "The Event could not be written");
             self.metrics.event_lost();

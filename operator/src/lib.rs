@@ -16,6 +16,7 @@ mod controller;
 mod data_plane;
 mod error;
 mod events;
+mod farewell;
 mod finalizer;
 mod health;
 mod idle;

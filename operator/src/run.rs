@@ -20,6 +20,7 @@ use crate::{
     controller,
     data_plane::Asker,
     events::Events,
+    farewell::Farewells,
     health, idle,
     kubernetes::Clients,
     leader::{Election, Leadership, MARGIN},
@@ -28,7 +29,7 @@ use crate::{
     rounds::{self, Rounds},
     schema::Schemas,
     tasks::panicked,
-    topic::{self, Farewells, Identities, Relations, Sightings},
+    topic::{self, Identities, Relations, Sightings},
     watch::{self, Answered, Watched, Watches},
     webhook,
 };

@@ -21,7 +21,6 @@ use sluice_model::topic::{
 use tokio::time::{Instant, sleep_until};
 
 pub use drift::{Sightings, follow_clusters};
-pub use farewell::Farewells;
 pub use identities::Identities;
 pub use relations::{Related, Relations};
 

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::DeleteParams};
+use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::json;
 use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
-use sluice_suite::{until, world::condition};
+use sluice_suite::{
+    until,
+    world::{PATIENCE, condition},
+};
 
 use crate::stage::Stage;
 
@@ -137,4 +143,21 @@ async fn a_namespace_does_not_wait_for_a_kafka_that_stays_away() {
     let metrics =
         reqwest::get(format!("http://{}/metrics", stage.operator.status)).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"sluice_operator_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
+
+    // It is told after the Topic was let go.
+    let events = Api::<Event>::namespaced(stage.client.clone(), "default");
+    let told = until("the Namespace has an Event", PATIENCE, || async {
+        let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let about_it = all.into_iter().filter(|event| {
+            let regarding = event.regarding.clone().unwrap_or_default();
+            regarding.kind.as_deref() == Some("Namespace") && regarding.name.as_ref() == Some(&stage.namespace)
+        });
+        let about_it: Vec<_> = about_it.collect();
+        if about_it.is_empty() { Err("none".to_owned()) } else { Ok(about_it) }
+    });
+    let [event] = told.await.unwrap().try_into().unwrap();
+    assert_eq!(event.reason.as_deref(), Some("LeftInKafka"));
+    let note = event.note.unwrap();
+    assert!(note.starts_with("Topic \"orders\" was let go and its Kafka topic"), "{note}");
+    assert_eq!(event.related.unwrap().name.as_deref(), Some("orders"));
 }
