@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
-use sluice_model::{News, topic::Users};
+use sluice_model::{News, integration::GroupUse, topic::Users};
 
 use crate::{
     context::Context,
@@ -32,6 +32,8 @@ const LEFT_IN_KAFKA: &str = "LeftInKafka";
 pub struct Farewells {
     /// Who uses Topics.
     pub users: Looks<(), Users>,
+    /// Who names which consumer groups.
+    pub groups: Looks<(), Vec<GroupUse>>,
     namespaces: Looks<String, Option<ObjectReference>>,
 }
 

@@ -18,7 +18,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LastGood, PodSettings, TopicReference};
+use crate::{DeletionPolicy, LastGood, PodSettings, TopicReference};
 
 pub use auth::{ApiKeyAuth, BasicAuth, BearerAuth, ClientAuthentication, OAuth2, SinkAuth, SinkTls};
 pub use dead_letters::{DeadLetterSettings, HeaderStyle};
@@ -30,6 +30,9 @@ pub use scaling::Scaling;
 pub use sink::{Body, HttpMethod, HttpSink, KafkaSink, Sink};
 pub use source::{KafkaSource, Source, StartFrom};
 pub use step::{Decode, Format, SchemaSource, Step, Validation};
+
+/// The finalizer of an Integration with `deletionPolicy: Delete`; no other Integration has one.
+pub const INTEGRATION_FINALIZER: &str = "sluice.dev/integration";
 
 /// Records of a source are decoded, filtered, mapped and delivered to a sink; what cannot be delivered becomes a dead letter.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -99,6 +102,11 @@ pub struct IntegrationSpec {
     /// While true, no worker runs and records wait in the source.
     #[serde(default)]
     pub paused: bool,
+    /// What becomes of the consumer group when this resource is deleted: `Retain` keeps it, so that an Integration of the same name goes on
+    /// where this one stopped; `Delete` deletes it with its offsets once the workers have ended. Only the group in
+    /// `status.consumerGroup` is ever deleted, and not where another Integration names it too.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
 }
 
 impl IntegrationSpec {
@@ -145,6 +153,16 @@ pub enum LogLevel {
     Debug,
 }
 
+/// A consumer group of Kafka.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumerGroup {
+    /// Kafka cluster, by its name in the operator's configuration.
+    pub cluster: String,
+    /// Name of the group in Kafka.
+    pub name: String,
+}
+
 /// What Sluice last saw of the integration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -165,6 +183,9 @@ pub struct IntegrationStatus {
     /// What the spec names in its namespace, and cannot do without, as `<kind>/<namespace>/<name>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
+    /// The consumer group in which its workers read, or read last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_group: Option<ConsumerGroup>,
     /// What records are read from, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

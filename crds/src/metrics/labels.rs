@@ -70,6 +70,12 @@ pub const RELEASED_REASON: Label = Label {
     meaning: "Why the Kafka topic stays",
     values: Values::OneOf(&["Retained", "NeverHad", "Lost", "Gone", "Replaced", "UsedElsewhere", "GivenUp"]),
 };
+/// Why a consumer group stays.
+pub const GROUP_RELEASED_REASON: Label = Label {
+    name: "reason",
+    meaning: "Why the consumer group stays",
+    values: Values::OneOf(&["Retained", "NeverHad", "Shared", "Gone", "GivenUp"]),
+};
 /// Why a request is refused.
 pub const REJECTED_REASON: Label = Label {
     name: "reason",

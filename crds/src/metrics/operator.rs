@@ -19,6 +19,8 @@ metrics! {
     EVENTS_LOST = Counter "sluice_operator_events_lost_total" [] "Events that could not be written";
     TOPICS_RELEASED = Counter "sluice_operator_topics_released_total" [RELEASED_REASON]
         "Topics with deletionPolicy Delete that went while their Kafka topic stayed";
+    INTEGRATIONS_RELEASED = Counter "sluice_operator_integrations_released_total" [GROUP_RELEASED_REASON]
+        "Integrations with deletionPolicy Delete that went while their consumer group stayed";
 }
 
 /// What the operator counts.

@@ -104,12 +104,12 @@ pub enum ManagementPolicy {
     Observe,
 }
 
-/// What becomes of a Kafka topic whose resource is deleted.
+/// What becomes of what a resource stands for in Kafka when the resource is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// Keep it, with all its records.
+    /// Keep it, with all that it holds.
     #[default]
     Retain,
-    /// Delete it, with all its records.
+    /// Delete it, with all that it holds.
     Delete,
 }

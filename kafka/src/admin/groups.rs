@@ -63,6 +63,16 @@ impl Admin {
     /// [`ErrorCode::GROUP_ID_NOT_FOUND`](crate::ErrorCode::GROUP_ID_NOT_FOUND).
     pub async fn delete_groups(&self, groups: &[&str]) -> Result<BTreeMap<String, Result<(), KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::deleted_group(group))));
-        self.ask(DELETE, batch, native::delete_groups, native::group_deletions).await
+        let mut answers = self.ask(DELETE, batch, native::delete_groups, native::group_deletions).await?;
+        // librdkafka tells of each group alone that nobody answered.
+        let is_silence =
+            |answer: &Result<(), KafkaError>| answer.as_ref().is_err_and(|error| error.code.is_no_answer());
+        if !answers.values().all(is_silence) {
+            return Ok(answers);
+        }
+        match answers.pop_first() {
+            Some((_, Err(error))) => Err(Error::of_request(DELETE.doing, self.timeout, error, None)),
+            _ => Ok(answers),
+        }
     }
 }

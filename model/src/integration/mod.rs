@@ -2,6 +2,7 @@
 
 mod auth;
 mod desire;
+mod farewell;
 mod held;
 mod history;
 mod measure;
@@ -22,13 +23,14 @@ use sluice_crds::{
 };
 
 pub use desire::{desire, worker_name};
+pub use farewell::{Farewell, GroupUse, Leaving, Release, farewell, is_deleted_too};
 pub use held::Held;
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
 pub use report::{Outcome, report};
 pub use scaling::{Needs, bounds, needed};
 pub use subject::Subject;
-pub use validate::validate;
+pub use validate::{owner, validate};
 pub use work::{Shown, Sink, Work, with_work};
 
 use crate::{Cluster, children::Owner};

@@ -1,9 +1,9 @@
 //! Writes down what was observed of an Integration.
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{ConditionType, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
+use sluice_crds::{ConditionType, ConsumerGroup, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
 
-use super::{COMPONENT, DeadLetterTopic, Flow, Held, desire::own_dead_letters, worker_name};
+use super::{COMPONENT, DeadLetterTopic, Flow, Held, Leaving, desire::own_dead_letters, worker_name};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Owner, Plan, SeenPod},
@@ -39,6 +39,8 @@ pub enum Outcome<'a> {
         /// Where the objects are noted.
         last_good: Option<LastGood>,
     },
+    /// It is being deleted, and its consumer group with it as soon as this is over.
+    Leaving(&'a Leaving),
     /// The world did not let the pass finish.
     Failed {
         /// Why, by class.
@@ -71,8 +73,16 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             paused(&mut conditions, held.paused);
             running(status, &held.owner, (held.scaling, held.replicas), workers.as_ref())
         }
+        Outcome::Leaving(leaving) => {
+            let progress = match leaving {
+                Leaving::Workers { .. } => ConditionType::Reconciling,
+                Leaving::Members { .. } => ConditionType::Stalled,
+            };
+            not_ready(&mut conditions, progress, Reason::InUse, &leaving.to_string());
+            status
+        }
         Outcome::Failed { reason, message } => {
-            failed(&mut conditions, *reason, message);
+            not_ready(&mut conditions, ConditionType::Reconciling, *reason, message);
             status
         }
         Outcome::Planned { flow, live, pods, plan, last_good } => {
@@ -82,6 +92,7 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             IntegrationStatus {
                 active_generation: active.map_or(previous.active_generation, |_| generation),
                 last_good: last_good.clone(),
+                consumer_group: Some(ConsumerGroup { cluster: flow.cluster.name.clone(), name: flow.group.clone() }),
                 source: Some(flow.source_title()),
                 sink: Some(flow.sink_title()),
                 ..running(status, &flow.owner, (flow.scaling, flow.replicas), workers.as_ref())
@@ -129,9 +140,9 @@ fn rejected(conditions: &mut Conditions<'_>, rejections: &[Rejection]) {
     }
 }
 
-fn failed(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
+fn not_ready(conditions: &mut Conditions<'_>, progress: ConditionType, reason: Reason, message: &str) {
     conditions.no(ConditionType::Ready, reason, message);
-    conditions.yes(ConditionType::Reconciling, reason, message);
+    conditions.yes(progress, reason, message);
     for kept in [ConditionType::ConfigValid, ConditionType::DependenciesReady, ConditionType::WorkersAvailable] {
         conditions.keep(kept);
     }
@@ -211,4 +222,28 @@ fn waiting_for(flow: &Flow, live: &[Live]) -> Vec<Rejection> {
         waiting.extend(topic.and_then(|topic| references::not_ready("spec.deadLetters", &topic)));
     }
     waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_workers_passes_and_what_waits_for_others_needs_a_person() {
+        let spec =
+            "{source: {topic: {name: orders}}, sink: {http: {url: 'https://api.example/'}}, deletionPolicy: Delete}";
+        let metadata = "{name: to-api, namespace: shop}";
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+        let integration: Integration = serde_saphyr::from_str(&yaml).unwrap();
+        let group = || "shop.to-api".to_owned();
+        let told = |leaving: &Leaving| -> Vec<String> {
+            let status = report(&integration, &Outcome::Leaving(leaving), Timestamp::from_second(1).unwrap());
+            status.conditions.iter().map(|one| format!("{} {} {}", one.type_, one.status, one.reason)).collect()
+        };
+        let workers = Leaving::Workers { group: group(), pods: 2 };
+        assert_eq!(told(&workers), ["Ready False InUse", "Reconciling True InUse"]);
+        let members = Leaving::Members { group: group(), members: ["app at /10.0.0.1".to_owned()].into() };
+        assert_eq!(told(&members), ["Ready False InUse", "Stalled True InUse"]);
+    }
 }

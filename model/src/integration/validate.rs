@@ -38,7 +38,7 @@ pub fn validate(
     };
     let owner = owner(integration);
     Ok(Flow {
-        group: spec.source.group.clone().unwrap_or_else(|| format!("{}.{}", owner.name.namespace, owner.name.name)),
+        group: group(integration),
         owner,
         cluster: source.cluster,
         topics: source.topics,
@@ -60,7 +60,14 @@ pub fn validate(
     })
 }
 
-pub(super) fn owner(integration: &Integration) -> Owner {
+/// The consumer group that an Integration names, or has by default.
+pub(super) fn group(integration: &Integration) -> String {
+    let NamespacedName { namespace, name } = owner(integration).name;
+    integration.spec.source.group.clone().unwrap_or_else(|| format!("{namespace}.{name}"))
+}
+
+/// The Integration, as the owner of what it has.
+pub fn owner(integration: &Integration) -> Owner {
     let metadata = &integration.metadata;
     let [namespace, name, uid] =
         [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.clone().unwrap_or_default());

@@ -1,18 +1,21 @@
 //! One pass over an Integration.
 
 mod begin;
+mod farewell;
 mod resolve;
 mod work;
 
 use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::ResourceExt;
-use sluice_crds::{Integration, IntegrationStatus};
+use kube::{Resource, ResourceExt};
+use sluice_crds::{INTEGRATION_FINALIZER, Integration, IntegrationStatus};
 use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
-    integration::{COMPONENT, Flow, Held, Outcome, Subject, Work, desire, report, validate, worker_name},
+    integration::{
+        COMPONENT, Flow, Held, Outcome, Subject, Work, desire, is_deleted_too, report, validate, worker_name,
+    },
 };
 
 use self::{begin::begin, resolve::resolve};
@@ -21,6 +24,7 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
+    finalizer::{self, Holds},
     watch::Watched,
 };
 
@@ -40,6 +44,10 @@ impl Kind for Integration {
         &context.integrations
     }
 
+    fn holds_on(&self) -> bool {
+        finalizer::is_held(self)
+    }
+
     fn status(&self) -> Option<&IntegrationStatus> {
         self.status.as_ref()
     }
@@ -49,6 +57,13 @@ impl Kind for Integration {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<IntegrationStatus>, Error> {
+        if self.meta().deletion_timestamp.is_some() {
+            return farewell::pass(self, context).await;
+        }
+        if finalizer::follow_spec(&context.client, self).await? {
+            // The watch brings the Integration as it is now, and with it the next pass.
+            return Ok(Pass { status: self.status.clone().unwrap_or_default(), next: Next::OnChange });
+        }
         let references = resolve(&context.client, self).await?;
         match validate(self, &references, &context.settings) {
             Ok(flow) => carry_out(self, context, flow).await,
@@ -58,6 +73,14 @@ impl Kind for Integration {
 
     fn failed(&self, error: &Error, now: Timestamp) -> IntegrationStatus {
         report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+    }
+}
+
+impl Holds for Integration {
+    const FINALIZER: &'static str = INTEGRATION_FINALIZER;
+
+    fn deletes_too(&self) -> bool {
+        is_deleted_too(self)
     }
 }
 

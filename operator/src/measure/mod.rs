@@ -119,6 +119,11 @@ impl Measurements {
         known.workers.follow(scaling, replicas)
     }
 
+    /// Nothing is asked about the Integration any more, and its group is not visited.
+    pub fn forget(&self, name: &NamespacedName) {
+        self.followed().remove(name);
+    }
+
     /// The groups of those Integrations that run no worker.
     pub fn idle_groups(&self) -> Vec<IdleGroup> {
         let group = |Followed { subject, .. }: &Followed| {

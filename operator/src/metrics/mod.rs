@@ -15,7 +15,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use sluice_crds::metrics::{labels::RELEASED_REASON, operator as defined};
+use sluice_crds::metrics::{
+    labels::{GROUP_RELEASED_REASON, RELEASED_REASON},
+    operator as defined,
+};
 use sluice_kafka::Made;
 use sluice_telemetry::{
     Certificates,
@@ -42,6 +45,7 @@ pub struct Metrics {
     registry_requests: Family<RegistryLabels, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     topics_released: Family<ReasonLabels, Counter<u64, AtomicU64>>,
+    integrations_released: Family<ReasonLabels, Counter<u64, AtomicU64>>,
     resources: Resources,
 }
 
@@ -137,11 +141,15 @@ impl Default for Metrics {
             registry_requests: Family::default(),
             events_lost: Counter::default(),
             topics_released: Family::default(),
+            integrations_released: Family::default(),
             resources: Resources::default(),
         };
         // A series that begins with 0 has a rate from its first count on.
         for reason in RELEASED_REASON.listed() {
             drop(metrics.topics_released.get_or_create(&ReasonLabels { reason }));
+        }
+        for reason in GROUP_RELEASED_REASON.listed() {
+            drop(metrics.integrations_released.get_or_create(&ReasonLabels { reason }));
         }
         metrics.register();
         metrics
@@ -164,6 +172,7 @@ impl Metrics {
         registry.define(&defined::REGISTRY_REQUESTS, self.registry_requests.clone());
         registry.define(&defined::EVENTS_LOST, self.events_lost.clone());
         registry.define(&defined::TOPICS_RELEASED, self.topics_released.clone());
+        registry.define(&defined::INTEGRATIONS_RELEASED, self.integrations_released.clone());
         registry.register_collector(Box::new(self.resources.clone()));
     }
 
@@ -213,6 +222,11 @@ impl Metrics {
     /// Counts a Topic that is let go although its Kafka topic stays.
     pub fn topic_released(&self, reason: &'static str) {
         self.topics_released.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts an Integration that is let go although its consumer group stays.
+    pub fn integration_released(&self, reason: &'static str) {
+        self.integrations_released.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Sets what is known of a kind at this moment.

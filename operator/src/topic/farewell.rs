@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use sluice_crds::{Integration, Topic, TopicStatus, Webhook};
 use sluice_model::topic::{
-    Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
+    Claim, Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
 };
 use tracing::{info, warn};
 
@@ -55,9 +55,8 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
                 info!(%reason, "Topic let go; its Kafka topic stays");
             }
             if let Some(namespace) = namespace.filter(|_| reason.is_due_to_its_namespace()) {
-                let name = topic.status.as_ref().and_then(|status| status.topic_name.as_deref()).unwrap_or_default();
-                let message =
-                    format!("Topic {:?} was let go and its Kafka topic {name:?} stays: {reason}", topic.name_any());
+                let (name, kafka_name) = (topic.name_any(), Claim::of(topic).1.kafka_name);
+                let message = format!("Topic {name:?} was let go and its Kafka topic {kafka_name:?} stays: {reason}");
                 tell_what_stays(context, &namespace, topic, message).await;
             }
             unchanged()

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// One request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Request {
     /// What it is about.
     #[serde(default)]
     pub object_ref: Object,
+    /// What was written, where that is noted.
+    #[serde(default)]
+    pub request_object: Value,
     /// What was answered.
     #[serde(default)]
     pub response_status: Answer,
@@ -43,6 +47,8 @@ pub struct Answer {
 pub struct Object {
     /// The plural of its kind.
     pub resource: String,
+    /// What of it, as `status`; empty for the object itself.
+    pub subresource: String,
     /// Its namespace.
     pub namespace: String,
     /// Its name.

@@ -1,18 +1,8 @@
 //! What becomes of a Kafka topic whose Topic is deleted.
 
-use std::time::Duration;
-
-use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
 use serde_json::json;
 use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
-use sluice_suite::{
-    until,
-    world::{PATIENCE, condition},
-};
+use sluice_suite::world::condition;
 
 use crate::stage::Stage;
 
@@ -128,36 +118,13 @@ async fn a_namespace_does_not_wait_for_a_kafka_that_stays_away() {
     stage.until("orders", "it has its finalizer", held).await.unwrap();
     stage.patch_status("orders", json!({"topicId": "qjbtiPqUQyuK2ad2l3vDNA"})).await;
 
-    let namespaces = Api::<Namespace>::all(stage.client.clone());
-    namespaces.delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
-    until("the namespace is gone", Duration::from_mins(2), || async {
-        match namespaces.get_opt(&stage.namespace).await.unwrap() {
-            None => Ok(()),
-            Some(namespace) => Err(format!("{:?}", namespace.status)),
-        }
-    })
-    .await
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", stage.operator.log()));
+    stage.delete_namespace().await;
     let log = stage.operator.log();
     assert!(log.lines().any(|line| line.contains("Topic let go") && line.contains(&stage.namespace)), "{log}");
-    let metrics =
-        reqwest::get(format!("http://{}/metrics", stage.operator.status)).await.unwrap().text().await.unwrap();
+    let metrics = stage.metrics().await;
     assert!(metrics.contains(r#"sluice_operator_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
-
     // It is told after the Topic was let go.
-    let events = Api::<Event>::namespaced(stage.client.clone(), "default");
-    let told = until("the Namespace has an Event", PATIENCE, || async {
-        let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-        let about_it = all.into_iter().filter(|event| {
-            let regarding = event.regarding.clone().unwrap_or_default();
-            regarding.kind.as_deref() == Some("Namespace") && regarding.name.as_ref() == Some(&stage.namespace)
-        });
-        let about_it: Vec<_> = about_it.collect();
-        if about_it.is_empty() { Err("none".to_owned()) } else { Ok(about_it) }
-    });
-    let [event] = told.await.unwrap().try_into().unwrap();
-    assert_eq!(event.reason.as_deref(), Some("LeftInKafka"));
-    let note = event.note.unwrap();
+    let (reason, concerns, note) = stage.told_at_namespace().await;
+    assert_eq!((reason.as_str(), concerns.as_str()), ("LeftInKafka", "Topic/orders"));
     assert!(note.starts_with("Topic \"orders\" was let go and its Kafka topic"), "{note}");
-    assert_eq!(event.related.unwrap().name.as_deref(), Some("orders"));
 }

@@ -1,4 +1,5 @@
-//! Topics against a real API server and a real Kafka: who deletes what, what waits for approval, who wins, and what is said.
+//! Topics, and the consumer groups of Integrations, against a real API server and a real Kafka: who deletes what, what waits for approval, who
+//! wins, and what is said.
 #![allow(
     clippy::unwrap_used,
     clippy::default_trait_access,
@@ -8,6 +9,7 @@
 mod approval;
 mod conflict;
 mod deletion;
+mod groups;
 mod policy;
 mod refusal;
 mod stage;

@@ -1,10 +1,11 @@
 //! A world with Topics: what tests do to them, to their Kafka topics and to those who use them, and what they wait for.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
+use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
 use kube::{
-    Resource,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use sluice_crds::{Integration, PendingChanges, Topic, TopicStatus};
@@ -88,16 +89,62 @@ impl Stage {
 
     /// Waits until the Topic does not exist any more.
     pub(crate) async fn gone(&self, name: &str) {
-        let what = format!("Topic {name:?} is gone");
-        let api = self.api::<Topic>();
+        self.is_gone::<Topic>(name).await;
+    }
+
+    /// Waits until the object does not exist any more.
+    pub(crate) async fn is_gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let what = format!("{} {name:?} is gone", K::kind(&()));
+        let api = self.api::<K>();
         until(&what, PATIENCE, || async {
             match api.get_opt(name).await.unwrap() {
                 None => Ok(()),
-                Some(topic) => Err(format!("{:?}, {:?}", topic.metadata, topic.status)),
+                Some(object) => Err(format!("{object:?}")),
             }
         })
         .await
         .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
+    }
+
+    /// Deletes the stage's namespace and waits until it is gone.
+    pub(crate) async fn delete_namespace(&self) {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+        until("the namespace is gone", Duration::from_mins(2), || async {
+            match namespaces.get_opt(&self.namespace).await.unwrap() {
+                None => Ok(()),
+                Some(namespace) => Err(format!("{:?}", namespace.status)),
+            }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
+    }
+
+    /// Waits until the Namespace has an Event, and gives the reason, what it concerns and the note.
+    pub(crate) async fn told_at_namespace(&self) -> (String, String, String) {
+        let events = Api::<Event>::namespaced(self.client.clone(), "default");
+        let told = until("the Namespace has an Event", PATIENCE, || async {
+            let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+            let is_about_it = |event: &Event| {
+                let regarding = event.regarding.clone().unwrap_or_default();
+                regarding.kind.as_deref() == Some("Namespace") && regarding.name.as_ref() == Some(&self.namespace)
+            };
+            all.into_iter().find(is_about_it).ok_or_else(|| "none".to_owned())
+        });
+        let Event { reason, related, note, .. } = told.await.unwrap();
+        let concerns = related.and_then(|related| Some(format!("{}/{}", related.kind?, related.name?)));
+        (reason.unwrap_or_default(), concerns.unwrap_or_default(), note.unwrap_or_default())
+    }
+
+    /// Everything that the operator counts.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.operator.status)).await.unwrap().text().await.unwrap()
     }
 
     /// The Kafka topic of that name, where there is one.
