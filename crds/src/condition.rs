@@ -27,7 +27,7 @@ pub enum ConditionType {
     TopicReady,
     /// The schema registry has the schema as declared.
     SchemaRegistered,
-    /// The Secrets that the receivers need are there and usable, and what else proves who somebody is.
+    /// The Secrets that receivers or workers need are there and usable, and what else proves who somebody is.
     SecretsReady,
     /// Events that are sent twice are found.
     DeduplicationHealthy,

@@ -148,12 +148,13 @@ pub struct KafkaCluster {
     /// The operator's own access. Its files are mounted into the operator.
     #[serde(flatten)]
     pub connection: KafkaConnection,
-    /// The access of receivers and workers. Default: the operator's brokers and protocol, without credentials.
+    /// The access of receivers and workers. Default: the operator's brokers, protocol and mechanism, and no Secret or ConfigMap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<KafkaClients>,
 }
 
-/// How receivers and workers reach a Kafka cluster. Each namespace that uses the cluster has the Secret and the ConfigMap.
+/// How receivers and workers reach a Kafka cluster. Each namespace that uses the cluster has the Secret and the ConfigMap: Sluice copies
+/// neither, and the operator reads no Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaClients {
@@ -166,7 +167,8 @@ pub struct KafkaClients {
     /// Kafka's `sasl.mechanism`; required by the SASL protocols.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl_mechanism: Option<SaslMechanism>,
-    /// Name of the Secret with `username` and `password`, or `tls.crt` and `tls.key`.
+    /// Name of the Secret with `username` and `password`, or `tls.crt` and `tls.key`. A Webhook or an Integration may name another one in
+    /// `kafkaSecretName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
     /// Name of the ConfigMap whose key `ca.crt` holds the authorities that sign the brokers' certificates.

@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_data_plane_misses_is_named_as_its_namespace_knows_it() {
+        let credentials = Path::new("/etc/sluice/kafka/credentials/shop");
+        let message = client_config(&scram(credentials)).unwrap_err().to_string();
+        assert!(message.contains(r#"no Secret "shop" with a key "username""#), "{message}");
+        let connection = KafkaConnection {
+            security_protocol: SecurityProtocol::Ssl,
+            ca: Some("/etc/sluice/kafka/ca/brokers/ca.crt".into()),
+            ..plain()
+        };
+        let message = client_config(&connection).unwrap_err().to_string();
+        assert!(message.contains(r#"no ConfigMap "brokers" with a key "ca.crt""#), "{message}");
+    }
+
+    #[test]
     fn sasl_without_a_mechanism_is_refused() {
         let connection = KafkaConnection { security_protocol: SecurityProtocol::SaslSsl, ..plain() };
         assert!(client_config(&connection).unwrap_err().to_string().contains("saslMechanism"));

@@ -1,8 +1,14 @@
 //! What can go wrong with Kafka: what a broker said about one thing, and why a whole request failed.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rdkafka::error::KafkaError as ClientError;
+use sluice_crds::wire;
 
 use crate::native;
 
@@ -25,7 +31,7 @@ pub struct KafkaError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the connection's credentials cannot be read.
-    #[error("the Kafka connection needs {path}, which holds {purpose}, and cannot read it: {source}")]
+    #[error("{}", unreadable(.path, .purpose, .source))]
     File {
         /// Whole path of the file.
         path: PathBuf,
@@ -128,6 +134,23 @@ impl Error {
         match trouble {
             Some(cause) if cause.code.is_authentication() => Self::Unauthenticated { doing, cause },
             trouble => Self::Unreachable { doing, within, cause: trouble.unwrap_or(error) },
+        }
+    }
+}
+
+/// A data plane names what the file is mounted from: nobody who reads a status can look into its folders.
+fn unreadable(path: &Path, purpose: &str, source: &io::Error) -> String {
+    match wire::mounted_from(path) {
+        Some((kind, name, key)) if source.kind() == io::ErrorKind::NotFound => format!(
+            "Kafka needs {purpose}: this namespace has no {kind} {name:?} with a key {key:?}; one that is made or changed is used within \
+             about 90 s"
+        ),
+        Some((kind, name, key)) => {
+            format!("Kafka needs {purpose}: the key {key:?} of the {kind} {name:?} cannot be read: {source}")
+        }
+        None => {
+            let path = path.display();
+            format!("the Kafka connection needs {path}, which holds {purpose}, and cannot read it: {source}")
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn of_integration(integration: &Integration) -> Vec<String> {
     all.topics(&uses_of_integration(integration).1);
     all.extend("ConfigMap", spec.config_map_names());
     all.pods(&spec.pods);
+    all.extend("Secret", spec.kafka_secret_name.as_deref());
     all.extend("Secret", spec.sink.http.iter().flat_map(secrets_of_sink).map(|secret| secret.name.as_str()));
     all.list()
 }
@@ -25,6 +26,7 @@ pub(crate) fn of_webhook(webhook: &Webhook) -> Vec<String> {
     all.topics(&uses_of_webhook(webhook).1);
     all.extend("ConfigMap", spec.config_map_name());
     all.pods(&spec.pods);
+    all.extend("Secret", spec.kafka_secret_name.as_deref());
     let store = spec.deduplicate.store.iter().map(|store| &store.redis.url_secret_ref);
     all.extend("Secret", secrets_of_senders(&spec.verify).chain(store).map(|secret| secret.name.as_str()));
     all.extend("Secret", spec.route.ingress.iter().filter_map(|ingress| ingress.tls_secret_name.as_deref()));
@@ -127,10 +129,11 @@ mod tests {
             "Webhook/shop/stripe",
         ];
         assert_eq!(of_integration(&resource("Integration", "to-api", spec)), expected);
-        let spec = "{source: {kafka: {topics: [legacy]}}, sink: {kafka: {topic: {name: orders}}}}";
+        let spec =
+            "{source: {kafka: {topics: [legacy]}}, sink: {kafka: {topic: {name: orders}}}, kafkaSecretName: kafka}";
         assert_eq!(
             of_integration(&resource("Integration", "copy", spec)),
-            ["Topic/shop/copy-dead-letters", "Topic/shop/orders"]
+            ["Secret/shop/kafka", "Topic/shop/copy-dead-letters", "Topic/shop/orders"]
         );
     }
 

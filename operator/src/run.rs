@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Tracing, Webhook};
+use sluice_model::cluster;
 use sluice_telemetry::{Certificates, traces};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -144,6 +145,8 @@ fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
         std::fs::read_to_string(&arguments.config).with_context(|| format!("cannot read the configuration {path}"))?;
     let settings: Settings = serde_saphyr::from_str(&text)
         .map_err(|error| anyhow::anyhow!("the configuration {path} is not valid: {error}"))?;
+    let complaints = cluster::complaints(&settings);
+    ensure!(complaints.is_empty(), "the configuration {path} is not valid: {}", complaints.join("; "));
     let complaints = settings.tracing.as_ref().map(tracing_complaints).unwrap_or_default();
     ensure!(complaints.is_empty(), "the configuration {path} is not valid: tracing: {}", complaints.join("; "));
     Ok(settings)

@@ -96,6 +96,11 @@ pub struct IntegrationSpec {
     /// The worker's own settings.
     #[serde(default)]
     pub worker: Worker,
+    /// Name of the Secret with which its workers log in to Kafka, instead of the one that the operator's configuration names for the Kafka
+    /// cluster (`clients.secretName`); with the same keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub kafka_secret_name: Option<String>,
     /// Where its pods run, and what they have beside what Sluice gives them.
     #[serde(default)]
     pub pods: PodSettings,
@@ -176,7 +181,7 @@ pub struct IntegrationStatus {
     /// Where the objects of the last spec are noted that could be carried out: they are kept while a later one cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,
-    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SinkHealthy`, and `Reconciling`, `Stalled` or `Paused` while they are true.
+    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SecretsReady`, `SinkHealthy`, and `Reconciling`, `Stalled` or `Paused` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -111,6 +111,11 @@ pub struct WebhookSpec {
     /// The receiver's own settings.
     #[serde(default)]
     pub receiver: Receiver,
+    /// Name of the Secret with which its receivers log in to Kafka, instead of the one that the operator's configuration names for the Kafka
+    /// cluster (`clients.secretName`); with the same keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub kafka_secret_name: Option<String>,
     /// Where its pods run, and what they have beside what Sluice gives them.
     #[serde(default)]
     pub pods: PodSettings,

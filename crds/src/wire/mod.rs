@@ -5,6 +5,8 @@ pub mod ending;
 mod receiver;
 mod worker;
 
+use std::path::Path;
+
 pub use receiver::{
     CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource, RateConfig, RateLimits,
     ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
@@ -21,9 +23,10 @@ pub const CONFIG_FOLDER: &str = "/etc/sluice/config";
 pub const CONTROLS_FOLDER: &str = "/etc/sluice/controls";
 /// Folder in which a data plane finds the Secrets that its resource names, each in a folder of its own name.
 pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
-/// Folder in which a data plane finds its Kafka credentials.
+/// Folder in which a data plane finds its Kafka credentials, in a folder with the name of their Secret.
 pub const KAFKA_CREDENTIALS_FOLDER: &str = "/etc/sluice/kafka/credentials";
-/// Folder in which a data plane finds the authorities that sign the brokers' certificates, as `ca.crt`.
+/// Folder in which a data plane finds the authorities that sign the brokers' certificates, as `ca.crt` in a folder with the name of their
+/// ConfigMap.
 pub const KAFKA_CA_FOLDER: &str = "/etc/sluice/kafka/ca";
 /// Folder in which a data plane finds further authorities that sign the certificates of what it calls.
 pub const AUTHORITIES_FOLDER: &str = "/etc/sluice/authorities";
@@ -40,3 +43,29 @@ pub const STATUS_PORT: u16 = 9090;
 /// Bounds of the times that data planes count attempts by, in milliseconds: from a broker next door to the longest patience that
 /// makes sense.
 pub const DURATION_BOUNDS: [u64; 15] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
+
+/// What a file of a data plane's Kafka connection is mounted from: `Secret` or `ConfigMap`, its name, and the key. `None` for other files, as
+/// those of the operator's own connection.
+pub fn mounted_from(file: &Path) -> Option<(&'static str, &str, &str)> {
+    [(KAFKA_CREDENTIALS_FOLDER, "Secret"), (KAFKA_CA_FOLDER, "ConfigMap")].into_iter().find_map(|(folder, kind)| {
+        let (name, key) = file.strip_prefix(folder).ok()?.to_str()?.split_once('/')?;
+        Some((kind, name, key))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_kafka_connection_tells_what_it_is_mounted_from() {
+        for (file, expected) in [
+            ("/etc/sluice/kafka/credentials/shop/password", Some(("Secret", "shop", "password"))),
+            ("/etc/sluice/kafka/ca/brokers/ca.crt", Some(("ConfigMap", "brokers", "ca.crt"))),
+            ("/etc/sluice/kafka/credentials/password", None),
+            ("/etc/sluice/kafka/password", None),
+        ] {
+            assert_eq!(mounted_from(Path::new(file)), expected, "{file}");
+        }
+    }
+}

@@ -300,6 +300,10 @@ pub struct WorkerStatus {
     /// What keeps records from being delivered: an open circuit, or a Secret that cannot be used. It is part of `trouble`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink_trouble: Option<String>,
+    /// Why Secrets, or the authorities that Kafka's brokers are known by, cannot be used: those of the sink, and those of Kafka. It is part of
+    /// `trouble`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_trouble: Option<String>,
     /// Partitions that stopped at a record, as the Integration says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub halted: Vec<HaltedPartition>,

@@ -1,6 +1,6 @@
 //! The Deployment of a data plane, and what its status says about it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -13,7 +13,10 @@ use serde_json::{Map, Value, json};
 use sluice_crds::{PodSettings, Reason, Tracing, Variable, wire};
 
 use super::{Child, ChildKind, Owner, SeenPod, Trouble, trouble};
-use crate::Cluster;
+use crate::{
+    Cluster,
+    cluster::{ca_folder, credentials_folder},
+};
 
 /// The user and group of every container: `nonroot` of the distroless images.
 const NON_ROOT: i64 = 65_532;
@@ -186,11 +189,11 @@ impl DataPlane<'_> {
         }
         if let Some(name) = &self.cluster.secret_name {
             let source = json!({"secret": {"secretName": name, "optional": true}});
-            volumes.push(volume("kafka-credentials", source, wire::KAFKA_CREDENTIALS_FOLDER));
+            volumes.push(volume("kafka-credentials", source, &text(&credentials_folder(name))));
         }
         if let Some(name) = &self.cluster.ca_config_map_name {
             let source = json!({"configMap": {"name": name, "optional": true}});
-            volumes.push(volume("kafka-ca", source, wire::KAFKA_CA_FOLDER));
+            volumes.push(volume("kafka-ca", source, &text(&ca_folder(name))));
         }
         if let Some(reference) = &self.pods.ca_config_map_ref {
             // Not optional: what is called cannot be trusted without, and Kubernetes says what is missing.
@@ -214,6 +217,10 @@ fn variable(variable: &Variable) -> Value {
         }
         None => json!({"name": name, "value": value}),
     }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn volume(name: &str, mut source: Value, path: &str) -> (Value, Value) {

@@ -101,13 +101,14 @@ pub(super) fn scaling(spec: &IntegrationSpec) -> Option<Scaling> {
 }
 
 fn source(integration: &Integration, references: &References, settings: &Settings) -> Result<Source, Rejection> {
-    let source = &integration.spec.source;
+    let IntegrationSpec { source, kafka_secret_name, .. } = &integration.spec;
+    let own = kafka_secret_name.as_deref();
     if let Some(kafka) = &source.kafka {
-        let cluster = Cluster::find(settings, &kafka.cluster, "spec.source.kafka.cluster")?;
+        let cluster = Cluster::find(settings, &kafka.cluster, "spec.source.kafka.cluster")?.with_secret(own)?;
         return Ok(Source { cluster, topics: kafka.topics.clone() });
     }
     let (field, topic) = source_topic(source, references)?;
-    let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
+    let cluster = Cluster::find(settings, &topic.spec.cluster, field)?.with_secret(own)?;
     Ok(Source { cluster, topics: vec![references::created(field, topic, settings)?] })
 }
 

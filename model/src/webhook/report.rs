@@ -15,7 +15,7 @@ use super::{
     url::{ingress_url, url},
 };
 use crate::{
-    Conditions, Rejection,
+    Cluster, Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Plan, SeenPod},
     dependencies, references, rejection,
     topic::{User, named},
@@ -306,7 +306,11 @@ fn not_ready(field: &str, topic: &WrittenTopic, own: &str, live: &[Live]) -> Opt
 /// Whether the Secrets are there and usable, and what else proves who somebody is; `None` where no receiver has said so.
 fn secrets(endpoint: &Endpoint, found: Option<&Found>) -> Option<Part> {
     let kind = ConditionType::SecretsReady;
-    let needs_none = endpoint.verification.secrets().is_empty() && endpoint.deduplication_redis.is_none();
+    let Cluster { secret_name, ca_config_map_name, .. } = &endpoint.cluster;
+    let needs_none = endpoint.verification.secrets().is_empty()
+        && endpoint.deduplication_redis.is_none()
+        && secret_name.is_none()
+        && ca_config_map_name.is_none();
     let Some(found) = found else { return needs_none.then(|| Part::works(kind, "no Secret is needed")) };
     let unusable: Vec<String> = found.unusable_secrets.iter().map(|file| key_of(file)).collect();
     let mut messages = found.credentials_troubles.clone();

@@ -84,13 +84,13 @@ fn topic(
     references: &References,
     settings: &Settings,
 ) -> Result<(Cluster, WrittenTopic), Rejection> {
-    let field = "spec.topicRef.name";
+    let (field, own) = ("spec.topicRef.name", spec.kafka_secret_name.as_deref());
     let Some(reference) = &spec.topic_ref else {
-        let cluster = Cluster::find(settings, DEFAULT_CLUSTER, "spec.topic")?;
+        let cluster = Cluster::find(settings, DEFAULT_CLUSTER, "spec.topic")?.with_secret(own)?;
         return Ok((cluster, WrittenTopic::Own(spec.topic.clone().unwrap_or_default())));
     };
     let topic = references::existing(field, references.topic.as_ref(), reference)?;
-    let cluster = Cluster::find(settings, &topic.spec.cluster, field)?;
+    let cluster = Cluster::find(settings, &topic.spec.cluster, field)?.with_secret(own)?;
     let kafka = references::created(field, topic, settings)?;
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
 }
