@@ -119,9 +119,9 @@ async fn one_by_one(
     pipeline: Pipeline,
     Surroundings { status, shutdown, tracer }: &Surroundings,
 ) -> anyhow::Result<()> {
-    let opened = open(Area::Sink, status, shutdown, || Sink::open(http, job, status)).await?;
+    let opened = open(Area::SinkSecrets, status, shutdown, || Sink::open(http, job, status)).await?;
     let Some(sink) = opened else { return Ok(()) };
-    let opened = open(Area::DeadLetters, status, shutdown, || dead_letter_producer(job)).await?;
+    let opened = open(Area::Credentials, status, shutdown, || dead_letter_producer(job)).await?;
     let Some(producer) = opened else { return Ok(()) };
     let dead_letters = DeadLetters::new(job, dead_letters::Writer::Kafka(producer));
     let flow = Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status));
@@ -137,7 +137,7 @@ async fn in_batches(
     pipeline: Pipeline,
     Surroundings { status, shutdown, tracer }: &Surroundings,
 ) -> anyhow::Result<()> {
-    let opened = open(Area::Sink, status, shutdown, || batch_writer(job, kafka, instance)).await?;
+    let opened = open(Area::Credentials, status, shutdown, || batch_writer(job, kafka, instance)).await?;
     let Some(writer) = opened else { return Ok(()) };
     let source = source::start(&job.config.source, status)?;
     let topic = kafka.topic.as_str().into();

@@ -55,10 +55,10 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    /// Keeps all conditions as they were, but for one.
-    pub fn keep_all_but(&mut self, kind: ConditionType) {
-        let kind = kind.to_string();
-        self.set.extend(self.previous.iter().filter(|condition| condition.type_ != kind).cloned());
+    /// Keeps all conditions as they were, but for these.
+    pub fn keep_all_but(&mut self, kinds: &[ConditionType]) {
+        let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        self.set.extend(self.previous.iter().filter(|condition| !kinds.contains(&condition.type_)).cloned());
     }
 
     /// The conditions, in the order in which they were set.

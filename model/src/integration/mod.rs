@@ -31,7 +31,7 @@ pub use report::{Outcome, report};
 pub use scaling::{Needs, bounds, needed};
 pub use subject::Subject;
 pub use validate::{owner, validate};
-pub use work::{Shown, Sink, Work, with_work};
+pub use work::{Health, Shown, Work, with_work};
 
 use crate::{Cluster, children::Owner};
 

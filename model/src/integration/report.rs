@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{ConditionType, ConsumerGroup, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
 
-use super::{COMPONENT, DeadLetterTopic, Flow, Held, Leaving, desire::own_dead_letters, worker_name};
+use super::{COMPONENT, DeadLetterTopic, Flow, Held, Leaving, desire::own_dead_letters, work::BY_WORKERS, worker_name};
 use crate::{
     Conditions, Rejection,
     children::{self, Availability, ChildKind, Live, Owner, Plan, SeenPod},
@@ -99,8 +99,10 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             }
         }
     };
-    // Workers tell of it, not a pass.
-    conditions.keep(ConditionType::SinkHealthy);
+    // Workers tell of them, not a pass.
+    for told in BY_WORKERS {
+        conditions.keep(told);
+    }
     IntegrationStatus { conditions: conditions.finish(), ..status }
 }
 

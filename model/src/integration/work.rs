@@ -53,13 +53,15 @@ pub struct Shown {
     pub last_delivery: Option<Timestamp>,
     /// What keeps workers from working.
     pub trouble: Option<String>,
+    /// Whether every Secret is there that they need.
+    pub secrets: Option<Health>,
     /// How it stands with the sink.
-    pub sink: Option<Sink>,
+    pub sink: Option<Health>,
 }
 
-/// How it stands with the sink.
+/// How it stands with something that workers tell of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sink {
+pub struct Health {
     /// `None`: nobody can tell.
     healthy: Option<bool>,
     reason: Reason,
@@ -75,6 +77,8 @@ struct Found {
     circuit: Circuit,
     /// What keeps each of them from delivering.
     sink_troubles: BTreeSet<String>,
+    /// Why Secrets cannot be used, and what else Kafka needs.
+    secrets_troubles: BTreeSet<String>,
     /// What attempts fail with, where so many failed in a row that it is no accident.
     sink_failure: Option<String>,
     /// The partitions that stopped at a record, in words and in order.
@@ -163,6 +167,7 @@ impl Work {
             // That one is open is known, whatever the others would say.
             circuit: if found.circuit == Circuit::Closed { known(circuit) } else { circuit },
             trouble: (!found.troubles.is_empty()).then(|| joined(&found.troubles)),
+            secrets: Some(found.secrets()),
             sink: Some(found.sink()),
             ..lasting
         }
@@ -184,6 +189,7 @@ impl Found {
             in_flight: answered().map(|status| status.in_flight).sum(),
             circuit: answered().map(|status| status.circuit).max().unwrap_or_default(),
             sink_troubles: answered().filter_map(|status| status.sink_trouble.clone()).collect(),
+            secrets_troubles: answered().filter_map(|status| status.secrets_trouble.clone()).collect(),
             sink_failure: lasting.max_by_key(|failure| failure.attempts).map(|failure| failure.message.clone()),
             halts: halts(answered().flat_map(|status| &status.halted).collect()),
             troubles: answered().filter_map(|status| status.trouble.clone()).collect(),
@@ -194,9 +200,26 @@ impl Found {
         self.answered == self.workers
     }
 
+    fn secrets(&self) -> Health {
+        if !self.secrets_troubles.is_empty() {
+            let message = joined(&self.secrets_troubles);
+            return Health { healthy: Some(false), reason: Reason::SecretUnusable, message };
+        }
+        self.well("every Secret is there that is needed")
+    }
+
+    /// Nobody complains, which is good as far as everybody answers.
+    fn well(&self, message: &str) -> Health {
+        if !self.is_complete() {
+            let message = format!("{} of {} workers say how it is", self.answered, self.workers);
+            return Health { healthy: None, reason: Reason::Unavailable, message };
+        }
+        Health { healthy: Some(true), reason: Reason::Satisfied, message: message.to_owned() }
+    }
+
     /// A stop comes first: it stays until a person acts.
-    fn sink(&self) -> Sink {
-        let sick = |reason, message| Sink { healthy: Some(false), reason, message };
+    fn sink(&self) -> Health {
+        let sick = |reason, message| Health { healthy: Some(false), reason, message };
         if !self.halts.is_empty() {
             let more = self.halts.len().saturating_sub(NAMED);
             let named = self.halts[..self.halts.len() - more].join("; ");
@@ -214,11 +237,7 @@ impl Found {
         if let Some(failure) = &self.sink_failure {
             return sick(Reason::SinkFailing, format!("one attempt after the other fails: {failure}"));
         }
-        if !self.is_complete() {
-            let message = format!("{} of {} workers say how it is", self.answered, self.workers);
-            return Sink { healthy: None, reason: Reason::Unavailable, message };
-        }
-        Sink { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }
+        self.well("")
     }
 }
 
@@ -270,7 +289,7 @@ impl Answer for WorkerStatus {
 pub fn with_work(previous: &IntegrationStatus, work: &Shown, now: Timestamp) -> IntegrationStatus {
     let work = work.clone();
     let status = IntegrationStatus {
-        conditions: conditions(previous, work.sink, now),
+        conditions: conditions(previous, [work.secrets, work.sink], now),
         in_flight: work.in_flight,
         circuit: work.circuit,
         gone: work.gone,
@@ -290,16 +309,20 @@ pub fn with_work(previous: &IntegrationStatus, work: &Shown, now: Timestamp) -> 
     }
 }
 
-/// The sink's comes last, as passes keep it.
-fn conditions(previous: &IntegrationStatus, sink: Option<Sink>, now: Timestamp) -> Vec<Condition> {
-    let kind = ConditionType::SinkHealthy;
+/// The conditions that workers tell of and passes keep, in their order.
+pub(super) const BY_WORKERS: [ConditionType; 2] = [ConditionType::SecretsReady, ConditionType::SinkHealthy];
+
+/// Those of workers come last, as passes keep them.
+fn conditions(previous: &IntegrationStatus, told: [Option<Health>; 2], now: Timestamp) -> Vec<Condition> {
     let mut conditions = Conditions::new(&previous.conditions, previous.observed_generation, now);
-    conditions.keep_all_but(kind);
-    match sink {
-        Some(Sink { healthy: Some(true), reason, message }) => conditions.yes(kind, reason, message),
-        Some(Sink { healthy: Some(false), reason, message }) => conditions.no(kind, reason, message),
-        Some(Sink { healthy: None, reason, message }) => conditions.unknown(kind, reason, message),
-        None => {}
+    conditions.keep_all_but(&BY_WORKERS);
+    for (kind, told) in BY_WORKERS.into_iter().zip(told) {
+        match told {
+            Some(Health { healthy: Some(true), reason, message }) => conditions.yes(kind, reason, message),
+            Some(Health { healthy: Some(false), reason, message }) => conditions.no(kind, reason, message),
+            Some(Health { healthy: None, reason, message }) => conditions.unknown(kind, reason, message),
+            None => {}
+        }
     }
     conditions.finish()
 }
@@ -336,7 +359,11 @@ mod tests {
     }
 
     fn sink(status: WorkerStatus) -> String {
-        let Sink { healthy, reason, message } = shown(vec![vec![Some(worker("a", 0)), Some(status)]]).sink.unwrap();
+        text(shown(vec![vec![Some(worker("a", 0)), Some(status)]]).sink)
+    }
+
+    fn text(told: Option<Health>) -> String {
+        let Health { healthy, reason, message } = told.unwrap();
         format!("{healthy:?} {reason}: {message}")
     }
 
@@ -363,7 +390,12 @@ mod tests {
             dead_letters: 60,
             last_delivery: Some(minute),
             trouble: None,
-            sink: Some(Sink { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }),
+            secrets: Some(Health {
+                healthy: Some(true),
+                reason: Reason::Satisfied,
+                message: "every Secret is there that is needed".into(),
+            }),
+            sink: Some(Health { healthy: Some(true), reason: Reason::Satisfied, message: String::new() }),
         };
         assert_eq!(shown(vec![vec![Some(worker("a", 0))], vec![Some(busy)]]), expected);
     }
@@ -384,8 +416,8 @@ mod tests {
             assert_eq!(*number, unknown, "{silent:?}");
         }
         let expected =
-            Sink { healthy: None, reason: Reason::Unavailable, message: "1 of 2 workers say how it is".into() };
-        assert_eq!(silent.sink, Some(expected));
+            Health { healthy: None, reason: Reason::Unavailable, message: "1 of 2 workers say how it is".into() };
+        assert_eq!((silent.secrets, silent.sink), (Some(expected.clone()), Some(expected)));
         let open = WorkerStatus { circuit: Circuit::Open, ..worker("a", 2) };
         let open = shown(vec![vec![None, Some(open)]]);
         assert_eq!((open.circuit.as_deref(), open.rate), (Some("Open"), unknown));
@@ -473,6 +505,13 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_cannot_be_used_is_told_though_others_have_it_and_one_does_not_answer() {
+        let missing = WorkerStatus { secrets_trouble: Some("no Secret \"kafka\"".into()), ..worker("b", 0) };
+        let told = shown(vec![vec![Some(worker("a", 0)), Some(missing), None]]);
+        assert_eq!(text(told.secrets), "Some(false) SecretUnusable: no Secret \"kafka\"");
+    }
+
+    #[test]
     fn a_rate_stands_until_another_one_is_known_when_the_operator_restarts() {
         let said =
             IntegrationStatus { rate: Some("35/s".into()), p95: Some("64ms".into()), ..IntegrationStatus::default() };
@@ -488,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sink_s_condition_changes_and_keeps_its_time_while_it_stays_the_same() {
+    fn only_the_workers_conditions_change_and_keep_their_times_while_they_stay_the_same() {
         let mut before = Conditions::new(&[], Some(3), at(0));
         before.yes(ConditionType::Ready, Reason::Running, "");
         before.yes(ConditionType::Paused, Reason::Paused, "");
@@ -504,7 +543,7 @@ mod tests {
         assert_eq!(second, first);
         let told: Vec<_> =
             second.conditions.iter().map(|one| (one.type_.as_str(), one.last_transition_time.0)).collect();
-        assert_eq!(told, [("Ready", at(0)), ("Paused", at(0)), ("SinkHealthy", at(10))]);
+        assert_eq!(told, [("Ready", at(0)), ("Paused", at(0)), ("SecretsReady", at(10)), ("SinkHealthy", at(10))]);
         assert_eq!((second.lag.as_deref(), second.circuit.as_deref()), (Some("5"), Some("Open")));
         let none = with_work(&second, &Shown::default(), at(30));
         assert_eq!(none.conditions, before.conditions);

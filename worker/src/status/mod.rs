@@ -77,8 +77,10 @@ pub(crate) struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     Source,
-    /// New credentials of the source, beside those that it works with.
+    /// Credentials for Kafka and its authorities: what is missing before the start, and new ones beside those that are used.
     Credentials,
+    /// Secrets of the sink.
+    SinkSecrets,
     Sink,
     /// A topic that batches are written to.
     Writing,
@@ -243,6 +245,11 @@ impl Status {
     pub(crate) fn report(&self) -> WorkerStatus {
         let counts = *self.counts();
         let troubles = lock(&self.troubles);
+        let told = |areas: &[Area]| {
+            let told = troubles.iter().filter(|(area, _)| areas.contains(area));
+            let told: Vec<&str> = told.map(|(_, trouble)| trouble.message.as_str()).collect();
+            (!told.is_empty()).then(|| told.join("; "))
+        };
         WorkerStatus {
             generation: self.generation,
             instance: self.instance.clone(),
@@ -261,7 +268,8 @@ impl Status {
             partitions: counts.partitions,
             circuit: counts.circuit,
             sink_failure: lock(&self.sink_failure).clone(),
-            sink_trouble: troubles.get(&Area::Sink).map(|trouble| trouble.message.clone()),
+            sink_trouble: told(&[Area::Sink]).or_else(|| told(&[Area::SinkSecrets])),
+            secrets_trouble: told(&[Area::Credentials, Area::SinkSecrets]),
             halted: lock(&self.halted).clone(),
             trouble: (!troubles.is_empty())
                 .then(|| troubles.values().map(|trouble| trouble.message.as_str()).collect::<Vec<_>>().join("; ")),

@@ -148,6 +148,22 @@ async fn rotated_credentials_are_used_without_a_restart_and_nothing_comes_twice(
 }
 
 #[tokio::test]
+async fn a_worker_says_which_credentials_are_missing_and_works_once_they_are_there() {
+    let kafka = secured().await;
+    let (place, api, mounted) = (place(&kafka, "missing").await, Api::willing().await, Mounted::new());
+    mounted.write("kafka", &[("username", "admin")]);
+    let credentials = mounted.file("kafka", "username").parent().unwrap().to_owned();
+    place.write(numbered(0..20)).await;
+    let worker = Worker::start(&worker_of(&kafka, credentials, config(&place, &api.url)));
+    let named = |trouble: &String| trouble.contains("the SASL password");
+    let is_told = |status: &WorkerStatus| status.secrets_trouble.as_ref().is_some_and(named);
+    worker.until_status("what is missing is told", is_told).await;
+    mount(&kafka, &mounted, "admin");
+    api.until_numbers(20).await;
+    worker.until_status("all is well", |status| status.secrets_trouble.is_none() && status.trouble.is_none()).await;
+}
+
+#[tokio::test]
 async fn a_kafka_sink_goes_on_with_rotated_credentials() {
     let kafka = secured().await;
     let (place, mounted) = (place(&kafka, "rotated-sink").await, Mounted::new());

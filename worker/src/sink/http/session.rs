@@ -86,11 +86,12 @@ async fn keep_current(recipe: Recipe, mut mounted: Mounted, sender: watch::Sende
         match recipe.session() {
             Ok(session) => {
                 sender.send_replace(Arc::new(session));
-                status.well(Area::Sink);
+                status.well(Area::SinkSecrets);
                 info!("The sink's Secrets have changed and are used");
             }
             Err(error) => {
-                status.trouble(Area::Sink, format!("the sink's Secrets are used as they were before: {error:#}"));
+                status
+                    .trouble(Area::SinkSecrets, format!("the sink's Secrets are used as they were before: {error:#}"));
             }
         }
     }
