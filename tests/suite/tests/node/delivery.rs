@@ -7,7 +7,11 @@ use kube::{
 };
 use serde_json::json;
 use sluice_crds::{Integration, IntegrationStatus};
-use sluice_suite::{Shop, world::condition};
+use sluice_kafka::Admin;
+use sluice_suite::{
+    Shop, until,
+    world::{PATIENCE, condition},
+};
 
 use crate::write;
 
@@ -119,4 +123,23 @@ async fn a_partition_that_halts_is_told_with_the_record_and_what_the_api_answers
     .await;
     wait_for(&shop, "SinkHealthy=false");
     wait_for(&shop, "Ready");
+}
+
+#[tokio::test]
+async fn a_group_is_deleted_with_its_integration_after_its_workers_have_ended() {
+    let deleting = |integration: &mut serde_json::Value| integration["spec"]["deletionPolicy"] = json!("Delete");
+    let shop = Shop::open("group-deleted", deleting).await.unwrap();
+    write(&shop, 0..10).await;
+    shop.ledger_has(10).await.unwrap();
+    let kafka = Admin::connect(&shop.kafka().unwrap()).unwrap();
+    let group = format!("{}.payments-to-ledger", shop.namespace);
+    until("an offset is committed", PATIENCE, || async {
+        let offsets = kafka.group_offsets(&group).await.map_err(|error| error.to_string())?;
+        if offsets.is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    let integration = "integrations.sluice.dev/payments-to-ledger";
+    shop.target.kubectl(&["delete", "--timeout=60s", "-n", &shop.namespace, integration]).unwrap();
+    assert_eq!(kafka.group_offsets(&group).await.unwrap(), [].into());
 }

@@ -135,7 +135,7 @@ async fn a_group_that_another_integration_names_is_left_to_it() {
 #[tokio::test]
 async fn a_group_with_members_is_not_deleted_until_they_have_left() {
     let (stage, group) = stage("group-members", "to-api").await;
-    integration(&stage, "to-api", &group, &format!("replicas: 0, {DELETE}")).await;
+    integration(&stage, "to-api", &group, DELETE).await;
     let settings = ConsumerSettings::default();
     let member: BaseConsumer = consumer_config(&stage.connection(), &group, &settings).unwrap().create().unwrap();
     member.subscribe(&[&stage.kafka_name("orders")]).unwrap();
