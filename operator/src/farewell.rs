@@ -42,7 +42,7 @@ impl Farewells {
     pub async fn going(&self, context: &Context, resource: &impl Kind) -> Result<Option<ObjectReference>, Error> {
         let namespace = resource.namespace().unwrap_or_default();
         let going = self.namespaces.at(namespace.clone(), going(context, &namespace)).await?;
-        Ok(going.as_ref().clone())
+        Ok((*going).clone())
     }
 }
 
