@@ -91,9 +91,16 @@ impl TopicAdmin {
         self.joiners.describe.ask(Describe(topic.to_owned())).await
     }
 
-    /// See [`Admin::describe_own_configs`].
-    pub async fn describe_own_config(&self, topic: &str) -> Result<BTreeMap<String, String>, TopicError> {
-        self.joiners.describe_own_config.ask(DescribeOwnConfig(topic.to_owned())).await
+    /// See [`Admin::describe_own_configs`]. Without keys nothing is asked.
+    pub async fn describe_own_config(
+        &self,
+        topic: &str,
+        keys: Vec<String>,
+    ) -> Result<BTreeMap<String, String>, TopicError> {
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.joiners.describe_own_config.ask(DescribeOwnConfig { topic: topic.to_owned(), keys }).await
     }
 
     /// See [`Admin::create_topics`]. Of two calls for the same name the second is told that the topic exists.

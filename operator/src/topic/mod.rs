@@ -93,7 +93,7 @@ impl Kind for Topic {
         let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen), schema);
         let (seen, plan) = carried_out?;
         let observed = seen.topic.as_ref();
-        context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed);
+        context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
         let schema = schema?;
         said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan, schema: schema.as_ref() }, next)

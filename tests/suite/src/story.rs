@@ -262,7 +262,8 @@ async fn objects(
 async fn kafka_topics(stage: &Stage, stories: &[Story]) -> anyhow::Result<Vec<(String, Value)>> {
     let names = kafka_names(stage, stories);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut configs = stage.kafka.describe_own_configs(&names).await?;
+    let of_all_keys: Vec<_> = names.iter().map(|name| (*name, Vec::new())).collect();
+    let mut configs = stage.kafka.describe_own_configs(&of_all_keys).await?;
     let mut found = Vec::new();
     for (name, topic) in stage.kafka.describe_topics(&names).await? {
         let (Some(topic), Some(Ok(config))) = (topic?, configs.remove(&name)) else { continue };
