@@ -65,6 +65,7 @@ impl Kind for Topic {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<TopicStatus>, Error> {
+        let _pass = context.clusters.pass_begins(&self.spec.cluster);
         if self.meta().deletion_timestamp.is_some() {
             return farewell::pass(self, context).await;
         }
