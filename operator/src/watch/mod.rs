@@ -31,6 +31,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
+pub use self::others::Known;
 use self::{
     cache::{Cache, Change, Feed, Versioned},
     follow::{Told, follow},
@@ -233,13 +234,13 @@ impl Watches {
             + 'static,
         V: Versioned + Send + Sync + 'static,
     {
-        let Others { resource, labels, keep, wake } = others;
+        let Others { resource, labels, keep, cache, wake } = others;
         let api: Api<T> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
         let settings = Config { label_selector: labels.map(str::to_owned), ..self.settings() };
-        let mut feed = Feed::new(Arc::default(), namespace);
+        let mut feed = Feed::new(cache(context), namespace);
         let (context, mut first) = (Arc::clone(context), self.first());
         self.tasks.spawn(async move {
             let tell = |told| match told {
