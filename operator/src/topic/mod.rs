@@ -45,8 +45,8 @@ impl Kind for Topic {
 
     const NAME: &'static str = "Topic";
 
-    // Their requests to Kafka are joined into batches: the more at a time, the fewer.
-    const CONCURRENCY: usize = 1024;
+    // Their requests to Kafka are joined into batches: the more at a time, the fewer. Each pass takes some KiB meanwhile.
+    const CONCURRENCY: usize = 512;
 
     fn watched(context: &Context) -> &Watched<Self> {
         &context.topics

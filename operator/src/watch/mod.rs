@@ -42,6 +42,9 @@ use crate::{
     topic::Related,
 };
 
+/// Objects in one part of a list. With its managed fields one takes ten times the room that is kept of it, and all of a part are there at
+/// a time.
+const PAGE: u32 = 100;
 /// What kubectl notes for itself; it repeats the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -105,8 +108,7 @@ impl<K> Watched<K> {
 
     /// How many there are, and how many of them cannot be decoded.
     pub fn count(&self) -> (usize, usize) {
-        let all = self.cache.all();
-        (all.len(), all.iter().filter(|(_, seen)| matches!(seen, Seen::Undecodable(_))).count())
+        self.cache.count(|seen| matches!(seen, Seen::Undecodable(_)))
     }
 }
 
@@ -259,7 +261,7 @@ impl Watches {
     }
 
     fn settings(&self) -> Config {
-        Config::default().timeout(self.seconds)
+        Config::default().timeout(self.seconds).page_size(PAGE)
     }
 
     fn first(&self) -> First {
