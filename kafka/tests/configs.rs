@@ -74,6 +74,26 @@ async fn a_refused_change_leaves_the_topic_as_it_was_and_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn of_what_a_topic_has_of_its_own_only_the_named_keys_are_told() {
+    let admin = admin();
+    let topic = created(&admin, plain_topic("named-keys")).await;
+    alter(&admin, &topic, vec![set("segment.bytes", "1048576"), set("retention.ms", "5000")]).await;
+    until(async || described(&admin, &topic).await, |config| own(config).len() == 2).await;
+    let told = async |keys: &[&str]| {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let answers = admin.describe_own_configs(&[(topic.as_str(), keys)]).await.unwrap();
+        answers[&topic].clone().unwrap()
+    };
+    let expected = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let (segment, retention) = (("segment.bytes", "1048576"), ("retention.ms", "5000"));
+    assert_eq!(told(&["retention.ms", "cleanup.policy", "no.such.key"]).await, expected(&[retention]));
+    assert_eq!(told(&["cleanup.policy"]).await, expected(&[]));
+    assert_eq!(told(&[]).await, expected(&[retention, segment]));
+}
+
+#[tokio::test]
 async fn a_missing_topic_has_no_configuration() {
     let missing = fresh("missing");
     let answers = admin().describe_configs(&[&missing]).await.unwrap();

@@ -143,7 +143,7 @@ async fn a_right_that_is_missing_is_each_topics_own_error_with_the_command_that_
     let described = alice.describe_topics(&[&allowed, &seen, &hidden]).await.unwrap();
     assert!(matches!((&described[&allowed], &described[&seen]), (Ok(Some(_)), Ok(Some(_)))), "{described:?}");
     lacks(&described, &hidden, "Describe");
-    let configs = alice.describe_own_configs(&[&seen, &hidden]).await.unwrap();
+    let configs = alice.describe_own_configs(&[(seen.as_str(), vec![]), (hidden.as_str(), vec![])]).await.unwrap();
     assert!(configs[&seen].is_ok(), "{configs:?}");
     lacks(&configs, &hidden, "DescribeConfigs");
 

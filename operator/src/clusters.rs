@@ -7,13 +7,15 @@ use std::{
 };
 
 use sluice_crds::{AdminRequests, KafkaConnection, Settings};
-use sluice_kafka::{Admin, Batching, Made, TopicAdmin, credentials_fingerprint};
+use sluice_kafka::{Admin, Batching, Company, Made, Presence, TopicAdmin, credentials_fingerprint};
 
 use crate::{error::Error, leader::Leadership};
 
 /// A client for each Kafka cluster, made when it is first asked for.
 pub struct Clusters {
     connections: BTreeMap<String, KafkaConnection>,
+    /// The passes under way over Topics of each.
+    passes: BTreeMap<String, Company>,
     batching: Batching,
     timeout: Duration,
     leadership: Leadership,
@@ -36,6 +38,7 @@ impl Clusters {
                 .iter()
                 .map(|(name, entry)| (name.clone(), entry.connection.clone()))
                 .collect(),
+            passes: settings.clusters.keys().map(|name| (name.clone(), Company::default())).collect(),
             batching: Batching { max_topics: max_topics.into(), linger: linger.get() },
             timeout: timeout.get(),
             leadership,
@@ -46,6 +49,11 @@ impl Clusters {
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.connections.keys()
+    }
+
+    /// A pass over a Topic of that cluster begins, and goes on until this is dropped: calls about other topics wait for its calls.
+    pub fn pass_begins(&self, cluster: &str) -> Option<Presence> {
+        self.passes.get(cluster).map(Company::join)
     }
 
     /// The requests made so far to a cluster.
@@ -96,7 +104,8 @@ impl Clusters {
             .map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?
             .with_timeout(self.timeout)
             .only_with(move |changes| leadership.permit(changes));
-        Ok(Connected { client: TopicAdmin::new(finish(admin), self.batching), fingerprint })
+        let passes = self.passes.get(cluster).cloned().unwrap_or_default();
+        Ok(Connected { client: TopicAdmin::in_company(finish(admin), self.batching, &passes), fingerprint })
     }
 
     /// How to reach a cluster.

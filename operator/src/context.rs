@@ -19,7 +19,7 @@ use crate::{
     rounds::Rounds,
     schema::Schemas,
     topic::{Identities, Relations, Sightings},
-    watch::Watched,
+    watch::{Known, Watched},
     webhook::Reception,
 };
 
@@ -45,6 +45,8 @@ pub struct Context {
     pub webhooks: Watched<Webhook>,
     /// The Integrations that exist.
     pub integrations: Watched<Integration>,
+    /// Which objects exist that most Webhooks and Integrations have none of.
+    pub known: Known,
     /// The namespaces whose resources are looked at; none means all.
     pub namespaces: Vec<String>,
     /// Which names of the configuration mean the same Kafka cluster.

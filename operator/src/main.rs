@@ -2,7 +2,13 @@
 
 use clap::Parser;
 use sluice_operator::{Arguments, LogFormat, run};
+use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::EnvFilter;
+
+/// It gives back to the system what is not used, also between what is: passes and answers come and go among thousands of small objects
+/// that stay.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

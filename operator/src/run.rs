@@ -31,7 +31,7 @@ use crate::{
     schema::Schemas,
     tasks::panicked,
     topic::{self, Identities, Relations, Sightings},
-    watch::{self, Answered, Watched, Watches},
+    watch::{self, Answered, Known, Watched, Watches},
     webhook,
 };
 
@@ -65,6 +65,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         topics: Watched::default(),
         webhooks: Watched::default(),
         integrations: Watched::default(),
+        known: Known::default(),
         namespaces: arguments.namespaces.clone(),
         identities: Identities::default(),
         farewells: Farewells::default(),

@@ -4,25 +4,31 @@ use std::time::Duration;
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 use super::{
     Batching, TopicError,
     backlog::{Asker, Backlog, Request},
+    company::Company,
 };
 use crate::{ErrorCode, KafkaError};
 
-/// A batch waits no longer than so many lingers, however many come along.
-const MOST_LINGERS: u32 = 40;
-/// Where many come, each is waited for so many times longer at most.
+/// A batch waits no longer than so many times for who comes next, however many come along.
+const MOST_WAITS: u32 = 40;
+/// Where many come, each is waited for so many lingers at most.
 const MOST_PATIENCE: usize = 10;
+/// While others are about to come, a batch waits so many lingers for each of the crowd, and in all no longer than `MOST_LINGERS`: two
+/// and a half seconds by default, in which an API server that gives out fifty topics a second gives out more than a hundred.
+const LINGERS_FOR_EACH: usize = 3;
+const MOST_LINGERS: usize = 500;
 /// So long after a batch it tells how many come.
 const MEMORY: Duration = Duration::from_secs(1);
 
 /// Joins requests of one kind. Its task ends with it, once everybody who waits is answered.
 pub(super) struct Joiner<R: Request> {
     queue: Queue<R>,
+    company: Company,
 }
 
 type Queue<R> = mpsc::UnboundedSender<(R, Asker<<R as Request>::Answer>)>;
@@ -30,15 +36,17 @@ type Incoming<R> = mpsc::UnboundedReceiver<(R, Asker<<R as Request>::Answer>)>;
 
 impl<R: Request> Joiner<R> {
     /// Starts the task that joins and sends. Call it inside a Tokio runtime.
-    pub(super) fn start(batching: Batching, backend: R::Backend) -> Self {
+    pub(super) fn start(batching: Batching, company: Company, backend: R::Backend) -> Self {
         let (queue, incoming) = mpsc::unbounded_channel();
-        tokio::spawn(serve(incoming, batching, backend));
-        Self { queue }
+        let gathering = Gathering { incoming, batching, company: company.clone() };
+        tokio::spawn(serve(gathering, backend));
+        Self { queue, company }
     }
 
     /// Asks together with others, and waits for the answer.
     pub(super) async fn ask(&self, request: R) -> Result<R::Answer, TopicError> {
         let (asker, answer) = oneshot::channel();
+        let _asking = self.company.asks();
         drop(self.queue.send((request, asker)));
         answer.await.unwrap_or_else(|_| Err(TopicError::Topic(closed())))
     }
@@ -48,12 +56,19 @@ fn closed() -> KafkaError {
     KafkaError::local(ErrorCode::DESTROYED, "the runtime that carries Kafka requests has ended")
 }
 
+/// Where a joiner gathers its batches.
+struct Gathering<R: Request> {
+    incoming: Incoming<R>,
+    batching: Batching,
+    company: Company,
+}
+
 /// One batch at a time: what comes while it is on its way goes together into the next one.
-async fn serve<R: Request>(mut incoming: Incoming<R>, batching: Batching, backend: R::Backend) {
+async fn serve<R: Request>(mut gathering: Gathering<R>, backend: R::Backend) {
     let mut backlog = Backlog::<R>::default();
     let mut crowd = Crowd::default();
-    while gather(&mut incoming, &mut backlog, batching, &crowd).await {
-        let batch = backlog.take(batching.max_topics);
+    while gathering.gather(&mut backlog, &crowd).await {
+        let batch = backlog.take(gathering.batching.max_topics);
         let topics = batch.requests.len();
         if topics > 0 {
             batch.askers.answer(R::ask(&backend, batch.requests).await);
@@ -62,39 +77,73 @@ async fn serve<R: Request>(mut incoming: Incoming<R>, batching: Batching, backen
     }
 }
 
+impl<R: Request> Gathering<R> {
+    /// Waits for a first request and, while it pays, for others; says whether there is anything to do.
+    async fn gather(&mut self, backlog: &mut Backlog<R>, crowd: &Crowd) -> bool {
+        let Batching { max_topics, linger } = self.batching;
+        if backlog.len() == 0 {
+            let Some((request, asker)) = self.incoming.recv().await else { return false };
+            backlog.push(request, asker);
+        }
+        let first = Instant::now();
+        let known = crowd.topics(first);
+        let mut latest = first;
+        while backlog.len() < max_topics {
+            let coming = self.company.coming();
+            let wait = Wait { first, latest, known, waiting: backlog.len(), coming };
+            tokio::select! {
+                biased;
+                asked = self.incoming.recv() => {
+                    let Some((request, asker)) = asked else { break };
+                    backlog.push(request, asker);
+                    latest = Instant::now();
+                }
+                () = self.company.is_not(coming) => latest = Instant::now(),
+                () = sleep_until(wait.end(linger)) => break,
+            }
+        }
+        true
+    }
+}
+
 /// How many came together last, and when they were answered.
 #[derive(Default)]
 struct Crowd(Option<(usize, Instant)>);
 
 impl Crowd {
-    /// How long a further request is waited for at `now`. Where many came a moment ago, more will: who waits for them makes the
-    /// next batch as large, and nobody who asks alone waits for a crowd that has gone.
-    fn linger(&self, linger: Duration, now: Instant) -> Duration {
-        let topics = self.0.filter(|(_, answered)| now - *answered < MEMORY).map_or(1, |(topics, _)| topics);
-        linger.saturating_mul(u32::try_from(topics.min(MOST_PATIENCE)).unwrap_or(1))
+    /// How many that were at `now`: nobody who asks alone waits for a crowd that has gone.
+    fn topics(&self, now: Instant) -> usize {
+        self.0.filter(|(_, answered)| now - *answered < MEMORY).map_or(0, |(topics, _)| topics)
     }
 }
 
-/// Waits for a first request, and as long as each further one comes within the linger of the one before; says whether there is
-/// anything to do.
-async fn gather<R: Request>(
-    incoming: &mut Incoming<R>,
-    backlog: &mut Backlog<R>,
-    batching: Batching,
-    crowd: &Crowd,
-) -> bool {
-    if backlog.len() == 0 {
-        let Some((request, asker)) = incoming.recv().await else { return false };
-        backlog.push(request, asker);
+/// What tells how long a batch waits.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// When its first request came.
+    first: Instant,
+    /// When anybody came or went last.
+    latest: Instant,
+    /// How many came together a moment ago. More will, and who waits for them makes the next batch as large.
+    known: usize,
+    /// How many are together now.
+    waiting: usize,
+    /// How many others may come.
+    coming: usize,
+}
+
+impl Wait {
+    /// When the batch goes if nothing happens. While others may come it waits for them, the longer the larger the crowd; where nobody
+    /// may, for as long as a request takes that comes out of nothing.
+    fn end(self, linger: Duration) -> Instant {
+        let lingers = |count: usize| linger.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        if self.coming > 0 {
+            let crowd = self.known + self.waiting + self.coming;
+            return self.first + lingers((crowd * LINGERS_FOR_EACH).min(MOST_LINGERS));
+        }
+        let patience = lingers(self.known.clamp(1, MOST_PATIENCE));
+        (self.first + patience.saturating_mul(MOST_WAITS)).min(self.latest + patience)
     }
-    let linger = crowd.linger(batching.linger, Instant::now());
-    let end = Instant::now() + linger.saturating_mul(MOST_LINGERS);
-    while backlog.len() < batching.max_topics {
-        let deadline = end.min(Instant::now() + linger);
-        let Ok(Some((request, asker))) = timeout_at(deadline, incoming.recv()).await else { break };
-        backlog.push(request, asker);
-    }
-    true
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@
 //! a request.
 //!
 //! - `backlog`: which of the waiting requests go together. Pure.
+//! - `company`: who else is about to ask.
 //! - `joiner`: waits for others to come along, sends, and hands each caller its answer.
 //! - `requests`: what can be asked.
 
 mod backlog;
+mod company;
 mod joiner;
 mod requests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub use company::{Company, Presence};
 
 use self::{
     joiner::Joiner,
@@ -28,6 +32,9 @@ pub struct Batching {
     pub max_topics: usize,
     /// How long the latest call of a batch waits for another one: 5 ms by default, and up to ten times that where many came a moment
     /// ago; a batch no longer than forty times that. Calls that come while a batch is on its way go together into the next one.
+    ///
+    /// While others of the [`Company`] are about to ask, a batch waits for them: three lingers for each who waits, came a moment ago or may
+    /// come, at most 500 lingers. It goes as soon as nobody else may come.
     pub linger: Duration,
 }
 
@@ -70,13 +77,18 @@ impl Default for Batching {
 impl TopicAdmin {
     /// Joins calls over the connections of `admin`. Call it inside a Tokio runtime, which carries the batches.
     pub fn new(admin: Admin, batching: Batching) -> Self {
+        Self::in_company(admin, batching, &Company::default())
+    }
+
+    /// The same, where batches wait for those of a company who may ask soon. Calls of others are waited for as always.
+    pub fn in_company(admin: Admin, batching: Batching, company: &Company) -> Self {
         let joiners = Joiners {
-            describe: Joiner::start(batching, admin.clone()),
-            describe_own_config: Joiner::start(batching, admin.clone()),
-            create: Joiner::start(batching, admin.clone()),
-            grow: Joiner::start(batching, admin.clone()),
-            alter_config: Joiner::start(batching, admin.clone()),
-            delete: Joiner::start(batching, admin.clone()),
+            describe: Joiner::start(batching, company.clone(), admin.clone()),
+            describe_own_config: Joiner::start(batching, company.clone(), admin.clone()),
+            create: Joiner::start(batching, company.clone(), admin.clone()),
+            grow: Joiner::start(batching, company.clone(), admin.clone()),
+            alter_config: Joiner::start(batching, company.clone(), admin.clone()),
+            delete: Joiner::start(batching, company.clone(), admin.clone()),
         };
         Self { admin, joiners: Arc::new(joiners) }
     }
@@ -91,9 +103,16 @@ impl TopicAdmin {
         self.joiners.describe.ask(Describe(topic.to_owned())).await
     }
 
-    /// See [`Admin::describe_own_configs`].
-    pub async fn describe_own_config(&self, topic: &str) -> Result<BTreeMap<String, String>, TopicError> {
-        self.joiners.describe_own_config.ask(DescribeOwnConfig(topic.to_owned())).await
+    /// See [`Admin::describe_own_configs`]. Without keys nothing is asked.
+    pub async fn describe_own_config(
+        &self,
+        topic: &str,
+        keys: Vec<String>,
+    ) -> Result<BTreeMap<String, String>, TopicError> {
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.joiners.describe_own_config.ask(DescribeOwnConfig { topic: topic.to_owned(), keys }).await
     }
 
     /// See [`Admin::create_topics`]. Of two calls for the same name the second is told that the topic exists.

@@ -7,7 +7,10 @@ use crate::{Admin, ConfigChange, Error, NewTopic, PerTopic, TopicDescription};
 
 pub(super) struct Describe(pub(super) String);
 
-pub(super) struct DescribeOwnConfig(pub(super) String);
+pub(super) struct DescribeOwnConfig {
+    pub(super) topic: String,
+    pub(super) keys: Vec<String>,
+}
 
 pub(super) struct Create(pub(super) NewTopic);
 
@@ -43,14 +46,16 @@ impl Request for Describe {
 impl Request for DescribeOwnConfig {
     type Backend = Admin;
     type Answer = BTreeMap<String, String>;
-    const REPEATS: Repeats = Repeats::Share;
+    // Others may ask for other keys.
+    const REPEATS: Repeats = Repeats::Wait;
 
     fn topic(&self) -> &str {
-        &self.0
+        &self.topic
     }
 
     async fn ask(admin: &Admin, batch: Vec<Self>) -> Answers<Self::Answer> {
-        admin.describe_own_configs(&names(&batch)).await
+        let topics: Vec<_> = batch.iter().map(|asked| (asked.topic.as_str(), asked.keys.clone())).collect();
+        admin.describe_own_configs(&topics).await
     }
 }
 

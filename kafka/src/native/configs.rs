@@ -32,6 +32,18 @@ pub(crate) fn config_resource(topic: &str) -> Result<Resource, KafkaError> {
     Ok(resource.expect("given a name it makes one"))
 }
 
+/// The same, of which only these keys are asked for; all of them where there are none.
+pub(crate) fn config_resource_of(topic: &str, keys: &[String]) -> Result<Resource, KafkaError> {
+    let resource = config_resource(topic)?;
+    for key in keys {
+        let key = name(key)?;
+        // SAFETY: the resource is alive, the strings are copied; what is asked has no value.
+        let code = unsafe { sys::rd_kafka_ConfigResource_set_config(resource.pointer(), key.as_ptr(), c"".as_ptr()) };
+        debug_assert!(code as c_int == 0, "a key that is not empty is taken");
+    }
+    Ok(resource)
+}
+
 /// A topic whose configuration is to change.
 pub(crate) fn changed_resource(topic: &str, changes: &[ConfigChange]) -> Result<Resource, KafkaError> {
     let resource = config_resource(topic)?;
@@ -91,7 +103,7 @@ pub(crate) fn topic_configs(event: &Event) -> PerTopic<BTreeMap<String, ConfigEn
     described(event, |entry| unsafe { Some(config_entry(entry)) })
 }
 
-/// Only what was set on the topics themselves: a tenth of what Kafka tells, and the rest is not copied.
+/// Only what was set on the topics themselves; the rest is not copied.
 pub(crate) fn own_topic_configs(event: &Event) -> PerTopic<BTreeMap<String, String>> {
     // SAFETY: what is read of an entry lives during the call.
     described(event, |entry| unsafe {
@@ -138,7 +150,8 @@ unsafe fn entries<T>(
     unsafe {
         let entries = read::list(|length| sys::rd_kafka_ConfigResource_configs(topic, length));
         let key = |entry| read::text(sys::rd_kafka_ConfigEntry_name(entry));
-        entries.iter().filter_map(|entry| Some((key(*entry), read(*entry)?))).collect()
+        // The key only where there is a value: most entries are not wanted.
+        entries.iter().filter_map(|entry| read(*entry).map(|value| (key(*entry), value))).collect()
     }
 }
 

@@ -20,7 +20,7 @@ use sluice_crds::ManagementPolicy;
 pub use approval::Approval;
 pub use claim::{Claim, Place, winner};
 pub use farewell::{Farewell, Release, farewell, is_deleted_too};
-pub use plan::{Change, Known, Plan, plan, stakes_matter};
+pub use plan::{Change, Known, Plan, plan, settings_that_matter, stakes_matter};
 pub use relations::{References, Relations};
 pub use report::{Outcome, report};
 pub use risk::oldest_kept;
@@ -61,7 +61,7 @@ pub struct Observed {
     pub partitions: i32,
     /// Copies of each partition: the fewest, while a reassignment is under way.
     pub replicas: i16,
-    /// The settings that were made for this topic; what it inherits is not among them.
+    /// The settings that were made for this topic, those at least on which a plan depends; what it inherits is not among them.
     pub config: BTreeMap<String, String>,
 }
 

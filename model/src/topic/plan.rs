@@ -123,6 +123,13 @@ pub fn stakes_matter(wanted: &Wanted, observed: &Observed, known: &Known<'_>) ->
     settings.iter().any(|setting| risk::deletes_more(setting.key, setting.to, observed, None))
 }
 
+/// The settings of the Kafka topic on which a plan depends: what else the topic has makes no difference, and need not be asked for.
+pub fn settings_that_matter(wanted: &Wanted, known: &Known<'_>) -> BTreeSet<String> {
+    let ours = || wanted.config.keys().chain(known.settings);
+    let beside = ours().filter_map(|key| risk::depends_on(key)).map(str::to_owned);
+    ours().cloned().chain(beside).collect()
+}
+
 /// The settings that are ours once the changes are made: those that the spec names and Kafka got, and those that it does not
 /// name any more and that are not yet back at their default.
 fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
@@ -285,6 +292,18 @@ mod tests {
                 prop_assert_eq!(apply(&again.changes, world.clone()), changed.clone());
             }
             drop(left);
+        }
+
+        #[test]
+        fn a_plan_depends_on_no_other_setting_than_it_names(
+            wanted in wanted(), observed in observed(), topic in topic(), users in users(), stakes in stakes(),
+        ) {
+            let known = Known { users: &users, stakes: stakes.as_ref(), ..Known::of(&topic, &[]) };
+            let matter = settings_that_matter(&wanted, &known);
+            let mut asked_for = observed.clone();
+            asked_for.config.retain(|key, _| matter.contains(key));
+            prop_assert_eq!(stakes_matter(&wanted, &asked_for, &known), stakes_matter(&wanted, &observed, &known));
+            prop_assert_eq!(plan(&wanted, Some(&asked_for), &known), plan(&wanted, Some(&observed), &known));
         }
 
         #[test]

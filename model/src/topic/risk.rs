@@ -61,6 +61,11 @@ pub fn deletes_more(key: &str, to: Option<&str>, observed: &Observed, stakes: Op
     }
 }
 
+/// Another setting on which the risk of this one depends.
+pub fn depends_on(key: &str) -> Option<&'static str> {
+    [RETENTION_TIME, RETENTION_SIZE].contains(&key).then_some(CLEANUP)
+}
+
 /// The age in milliseconds up to which records are kept once a topic is as wanted; `None` for ever.
 pub fn oldest_kept(wanted: &Wanted, inherited: &BTreeMap<String, String>) -> Option<u64> {
     wanted.config.get(RETENTION_TIME).or_else(|| inherited.get(RETENTION_TIME))?.parse().ok()

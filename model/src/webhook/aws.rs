@@ -221,7 +221,10 @@ mod tests {
     use sluice_crds::Webhook;
 
     use super::*;
-    use crate::webhook::{Entry, References, validate};
+    use crate::{
+        children::plan,
+        webhook::{Entry, References, validate},
+    };
 
     fn endpoint(gateway: &str) -> (Endpoint, HttpApi) {
         let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
@@ -257,6 +260,71 @@ mod tests {
     }
 
     const DONE: &str = "ACK.ResourceSynced True done";
+
+    /// What is planned for the endpoint beside these objects, with and without regard to whose API it is.
+    fn plans(endpoint: &Endpoint, api: &HttpApi, live: &[Live]) -> (Plan, Plan) {
+        let without_regard = plan(&endpoint.owner, &objects(endpoint, api), live);
+        (leave_strange_api_alone(without_regard.clone()), without_regard)
+    }
+
+    /// The API as somebody else made it.
+    fn strange_api(endpoint: &Endpoint, api: &HttpApi) -> Live {
+        let mut live = live(endpoint, api, |_| vec![]).remove(0);
+        live.object["metadata"]["ownerReferences"][0]["uid"] = json!("somebody-else");
+        live
+    }
+
+    const OWN_LINK: &str =
+        "vpcLink: {subnetIds: [subnet-1]}, targetArn: 'arn:aws:elasticloadbalancing:eu-central-1:1:listener/app/a/b/c'";
+
+    #[test]
+    fn nothing_is_made_in_an_api_that_is_somebody_elses() {
+        for gateway in [PUBLIC, OWN_LINK] {
+            let (endpoint, api) = endpoint(gateway);
+            let (careful, careless) = plans(&endpoint, &api, &[strange_api(&endpoint, &api)]);
+            assert_eq!(careless.changes.len(), objects(&endpoint, &api).len() - 1, "it would have been made otherwise");
+            assert_eq!(careful, Plan { changes: Vec::new(), withheld: careless.withheld });
+            assert_eq!(careful.withheld[0].kind, ChildKind::AwsApi);
+        }
+    }
+
+    #[test]
+    fn what_is_ours_is_kept_and_deleted_beside_an_api_that_is_somebody_elses() {
+        let (endpoint, api) = endpoint(PUBLIC);
+        let mut found = live(&endpoint, &api, |_| vec![]);
+        found[0] = strange_api(&endpoint, &api);
+        found[1].object["spec"]["integrationMethod"] = json!("GET");
+        found[3].name = "orders-receiver-before".to_owned();
+        let (careful, careless) = plans(&endpoint, &api, &found);
+        let kinds = |plan: &Plan| plan.changes.iter().map(Change::kind).collect::<Vec<_>>();
+        let [integration, stage] = [ChildKind::AwsIntegration, ChildKind::AwsStage];
+        assert_eq!(kinds(&careless), [integration, stage, stage], "repaired, made and deleted");
+        assert_eq!(kinds(&careful), [integration, stage]);
+        assert!(matches!(&careful.changes[0], Change::Update { .. }), "{careful:?}");
+        assert!(matches!(&careful.changes[1], Change::Delete { name, .. } if name == "orders-receiver-before"));
+    }
+
+    #[test]
+    fn only_what_belongs_to_a_strange_api_is_left_out() {
+        let (endpoint, api) = endpoint(PUBLIC);
+        let service = endpoint.owner.child(ChildKind::Service, COMPONENT, "orders-receiver", json!({"spec": {}}));
+        let desired: Vec<Child> = objects(&endpoint, &api).into_iter().chain([service.clone()]).collect();
+        let plan = plan(&endpoint.owner, &desired, &[strange_api(&endpoint, &api)]);
+        assert_eq!(leave_strange_api_alone(plan).changes, [Change::Create(service)]);
+    }
+
+    #[test]
+    fn in_an_api_of_its_own_everything_is_made_also_where_another_object_is_withheld() {
+        let (endpoint, api) = endpoint(PUBLIC);
+        let (careful, careless) = plans(&endpoint, &api, &[]);
+        assert_eq!((careful.changes.len(), &careful), (4, &careless));
+
+        let mut strange_stage = live(&endpoint, &api, |_| vec![]).remove(3);
+        strange_stage.object["metadata"]["ownerReferences"] = json!([]);
+        let (careful, careless) = plans(&endpoint, &api, &[strange_stage]);
+        assert_eq!((careful.changes.len(), careful.withheld[0].kind), (3, ChildKind::AwsStage));
+        assert_eq!(careful, careless);
+    }
 
     #[test]
     fn the_route_is_accepted_once_aws_has_everything() {

@@ -5,10 +5,14 @@ use kube::{
     Client, ResourceExt,
     api::{DynamicObject, ListParams},
 };
+use sluice_crds::NamespacedName;
 use sluice_model::children::{Child, ChildKind, Live, Owner};
 
 use super::api;
-use crate::error::{Doing, Error};
+use crate::{
+    context::Context,
+    error::{Doing, Error},
+};
 
 /// Whether an object exists, and whether it could.
 #[derive(Debug)]
@@ -46,11 +50,11 @@ pub async fn get(client: &Client, kind: ChildKind, namespace: &str, name: &str) 
 const AT_MOST_ONE: [ChildKind; 2] = [ChildKind::PodDisruptionBudget, ChildKind::NetworkPolicy];
 
 /// Reads what exists under the names of `desired`, and what else is or may be the owner's and may be left over.
-pub async fn observe(client: &Client, owner: &Owner, component: &str, desired: &[Child]) -> Result<Vec<Live>, Error> {
-    let namespace = &owner.name.namespace;
-    let name = owner.data_plane(component);
-    let is_desired = |kind| desired.iter().any(|child| child.kind == kind);
-    let others = AT_MOST_ONE.into_iter().filter(|kind| !is_desired(*kind)).map(|kind| (kind, name.as_str()));
+pub async fn observe(context: &Context, owner: &Owner, component: &str, desired: &[Child]) -> Result<Vec<Live>, Error> {
+    let (client, namespace) = (&context.client, &owner.name.namespace);
+    let name = NamespacedName { namespace: namespace.clone(), name: owner.data_plane(component) };
+    let is_left_over = |kind| !desired.iter().any(|child| child.kind == kind) && context.known.may_exist(kind, &name);
+    let others = AT_MOST_ONE.into_iter().filter(|kind| is_left_over(*kind)).map(|kind| (kind, name.name.as_str()));
     let names = desired.iter().map(|child| (child.kind, child.name.as_str())).chain(others);
     let wanted = try_join_all(names.map(|(kind, name)| get(client, kind, namespace, name)));
     let labelled = try_join_all(

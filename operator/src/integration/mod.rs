@@ -93,7 +93,7 @@ async fn carry_out(
     let Flow { owner, scaling, replicas, .. } = &flow;
     flow.replicas = context.measurements.follow(&owner.name, Subject::of(&flow), *scaling, *replicas);
     let desired = desire(&flow, &context.settings);
-    let live = children::observe(&context.client, &flow.owner, COMPONENT, &desired).await?;
+    let live = children::observe(context, &flow.owner, COMPONENT, &desired).await?;
     begin(context, &flow, &live, now).await?;
     let Kept { live, plan, pods } = keep(integration, context, &flow.owner, &desired, live).await?;
     let outcome =
@@ -123,7 +123,7 @@ async fn hold(
         held.replicas = context.measurements.follow(&owner.name, subject.clone(), *scaling, *replicas);
     }
     let desired = held.desire(&context.settings);
-    let live = children::observe(&context.client, &held.owner, COMPONENT, &desired).await?;
+    let live = children::observe(context, &held.owner, COMPONENT, &desired).await?;
     let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
     Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })

@@ -5,7 +5,7 @@
 //! the Topics that waited for it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,7 +14,10 @@ use std::{
 use futures::future::join_all;
 use sluice_crds::{ConditionType, NamespacedName, Reason, Topic};
 use sluice_kafka::{Admin, PerTopic, TopicDescription};
-use sluice_model::{conditions, topic::Observed};
+use sluice_model::{
+    conditions,
+    topic::{Known, Observed, Wanted, settings_that_matter},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
 
@@ -32,16 +35,19 @@ pub struct Sightings(Mutex<HashMap<NamespacedName, Sighting>>);
 struct Sighting {
     cluster: String,
     topic: String,
+    /// The settings that were looked at: no other makes a difference.
+    settings: Vec<String>,
     look: u64,
     at: Instant,
 }
 
 impl Sightings {
-    /// Remembers what a pass saw of the Kafka topic `topic`: a change of it wakes the Topic.
-    pub fn saw(&self, name: NamespacedName, cluster: &str, topic: &str, observed: Option<&Observed>) {
+    /// Remembers what a pass saw of the wanted Kafka topic: a change of it wakes the Topic.
+    pub fn saw(&self, name: NamespacedName, wanted: &Wanted, known: &Known<'_>, observed: Option<&Observed>) {
         let sighting = Sighting {
-            cluster: cluster.to_owned(),
-            topic: topic.to_owned(),
+            cluster: wanted.cluster.name.clone(),
+            topic: wanted.name.clone(),
+            settings: settings_that_matter(wanted, known).into_iter().collect(),
             look: look_of(observed),
             at: Instant::now(),
         };
@@ -129,11 +135,10 @@ impl Follower<'_> {
         let seen = sightings.of(self.cluster, |name| self.context.topics.get(name).is_some());
         let max_topics = self.context.settings.admin_requests.max_topics.into();
         for some in seen.chunks(max_topics) {
-            let names: Vec<&str> = some.iter().map(|(_, sighting)| sighting.topic.as_str()).collect();
-            let looks = looks(kafka, &names).await.map_err(|error| self.unreachable(error))?;
+            let told = tell(kafka, some).await.map_err(|error| self.unreachable(error))?;
             for (name, sighting) in some {
-                let look = looks.get(&sighting.topic);
-                if look.is_some_and(|look| sightings.differs(name, *look, moment)) {
+                let look = told.look(sighting);
+                if look.is_some_and(|look| sightings.differs(name, look, moment)) {
                     info!(
                         namespace = name.namespace,
                         name = name.name,
@@ -166,22 +171,100 @@ impl Follower<'_> {
     }
 }
 
-/// What each topic looks like now. One that Kafka does not tell about is left out.
-async fn looks(kafka: &Admin, names: &[&str]) -> Result<BTreeMap<String, u64>, sluice_kafka::Error> {
-    let (topics, configs) = futures::try_join!(kafka.describe_topics(names), kafka.describe_own_configs(names))?;
-    Ok(joined(topics, configs).map(|(name, topic)| (name, look_of(topic.as_ref()))).collect())
+/// What Kafka tells of topics now.
+struct Told {
+    topics: PerTopic<Option<TopicDescription>>,
+    settings: PerTopic<BTreeMap<String, String>>,
 }
 
-fn joined(
-    topics: PerTopic<Option<TopicDescription>>,
-    mut configs: PerTopic<BTreeMap<String, String>>,
-) -> impl Iterator<Item = (String, Option<Observed>)> {
-    topics.into_iter().filter_map(move |(name, topic)| {
-        let config = configs.remove(&name);
-        match (topic.ok()?, config) {
-            (None, _) => Some((name, None)),
-            (Some(topic), Some(Ok(config))) => Some((name, Some(observed(topic, config)))),
-            (Some(_), _) => None,
-        }
-    })
+/// Asks for the topics that were seen, and for those of their settings that were looked at: a tenth of what Kafka would tell.
+async fn tell(kafka: &Admin, seen: &[(NamespacedName, Sighting)]) -> Result<Told, sluice_kafka::Error> {
+    let names: Vec<&str> = seen.iter().map(|(_, sighting)| sighting.topic.as_str()).collect();
+    let asked = settings_by_topic(seen);
+    let settings =
+        async { if asked.is_empty() { Ok(PerTopic::new()) } else { kafka.describe_own_configs(&asked).await } };
+    let (topics, settings) = futures::try_join!(kafka.describe_topics(&names), settings)?;
+    Ok(Told { topics, settings })
+}
+
+/// The settings to ask for. Several Topics may have seen one Kafka topic; one of which no setting matters is not among them.
+fn settings_by_topic(seen: &[(NamespacedName, Sighting)]) -> Vec<(&str, Vec<String>)> {
+    let mut by_topic: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
+    for (_, sighting) in seen.iter().filter(|(_, sighting)| !sighting.settings.is_empty()) {
+        by_topic.entry(&sighting.topic).or_default().extend(&sighting.settings);
+    }
+    by_topic.into_iter().map(|(topic, keys)| (topic, keys.into_iter().cloned().collect())).collect()
+}
+
+impl Told {
+    /// What the topic of a sighting looks like now; `None` where Kafka does not tell.
+    fn look(&self, sighting: &Sighting) -> Option<u64> {
+        let Some(topic) = self.topics.get(&sighting.topic)?.as_ref().ok()? else { return Some(look_of(None)) };
+        let config = if sighting.settings.is_empty() {
+            BTreeMap::new()
+        } else {
+            let told = self.settings.get(&sighting.topic)?.as_ref().ok()?;
+            let own = sighting.settings.iter().filter_map(|key| Some((key.clone(), told.get(key)?.clone())));
+            own.collect()
+        };
+        Some(look_of(Some(&observed(topic, config))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_kafka::PartitionDescription;
+
+    use super::*;
+
+    fn seen(name: &str, topic: &str, settings: &[&str], observed: Option<&Observed>) -> (NamespacedName, Sighting) {
+        let name = NamespacedName { namespace: "shop".into(), name: name.into() };
+        let settings = settings.iter().map(|key| (*key).to_owned()).collect();
+        let (cluster, topic) = ("default".into(), topic.into());
+        (name, Sighting { cluster, topic, settings, look: look_of(observed), at: Instant::now() })
+    }
+
+    fn config(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn topic() -> TopicDescription {
+        let partition = PartitionDescription { partition: 0, leader: Some(1), replicas: vec![1], in_sync: vec![1] };
+        TopicDescription { id: "id".into(), internal: false, partitions: vec![partition] }
+    }
+
+    #[test]
+    fn only_what_was_looked_at_makes_a_difference() {
+        let (_, sighting) =
+            seen("orders", "orders", &["retention.ms"], Some(&observed(&topic(), config(&[("retention.ms", "5")]))));
+        let told = |topic, pairs: &[(&str, &str)]| Told {
+            topics: [("orders".to_owned(), Ok(topic))].into(),
+            settings: [("orders".to_owned(), Ok(config(pairs)))].into(),
+        };
+        let differs = |told: Told| told.look(&sighting).map(|look| look != sighting.look);
+        assert_eq!(differs(told(Some(topic()), &[("retention.ms", "5"), ("segment.bytes", "7")])), Some(false));
+        assert_eq!(differs(told(Some(topic()), &[("retention.ms", "6")])), Some(true));
+        assert_eq!(differs(told(Some(topic()), &[])), Some(true));
+        assert_eq!(differs(told(None, &[])), Some(true));
+        let another = TopicDescription { id: "another".into(), ..topic() };
+        assert_eq!(differs(told(Some(another), &[("retention.ms", "5")])), Some(true));
+        let nothing_told = Told { topics: PerTopic::new(), settings: PerTopic::new() };
+        assert_eq!(differs(nothing_told), None);
+    }
+
+    #[test]
+    fn of_a_topic_without_settings_none_are_asked_for() {
+        let sighting = seen("plain", "plain", &[], Some(&observed(&topic(), BTreeMap::new())));
+        let told = Told { topics: [("plain".to_owned(), Ok(Some(topic())))].into(), settings: PerTopic::new() };
+        assert_eq!(told.look(&sighting.1), Some(sighting.1.look));
+        assert!(settings_by_topic(&[sighting]).is_empty());
+    }
+
+    #[test]
+    fn several_that_saw_one_topic_ask_for_the_settings_of_all() {
+        let all =
+            [seen("a", "orders", &["x", "y"], None), seen("b", "orders", &["z"], None), seen("c", "c", &["x"], None)];
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        assert_eq!(settings_by_topic(&all), [("c", keys(&["x"])), ("orders", keys(&["x", "y", "z"]))]);
+    }
 }

@@ -46,8 +46,8 @@ impl Kind for Topic {
 
     const NAME: &'static str = "Topic";
 
-    // Their requests to Kafka are joined into batches: the more at a time, the fewer.
-    const CONCURRENCY: usize = 1024;
+    // Their requests to Kafka are joined into batches: the more at a time, the fewer. Each pass takes some KiB meanwhile.
+    const CONCURRENCY: usize = 512;
 
     fn watched(context: &Context) -> &Watched<Self> {
         &context.topics
@@ -66,6 +66,7 @@ impl Kind for Topic {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<TopicStatus>, Error> {
+        let _pass = context.clusters.pass_begins(&self.spec.cluster);
         if self.meta().deletion_timestamp.is_some() {
             return farewell::pass(self, context).await;
         }
@@ -94,7 +95,7 @@ impl Kind for Topic {
         let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen), schema);
         let (seen, plan) = carried_out?;
         let observed = seen.topic.as_ref();
-        context.sightings.saw(name_of(self), &wanted.cluster.name, &wanted.name, observed);
+        context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
         let schema = schema?;
         said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan, schema: schema.as_ref() }, next)

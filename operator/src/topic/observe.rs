@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_kafka::{OffsetAt, PerPartition, TopicAdmin, TopicDescription, TopicError, TopicPartition};
-use sluice_model::topic::{Held, Known, Observed, Stakes, Wanted, oldest_kept, stakes_matter};
+use sluice_model::topic::{Held, Known, Observed, Stakes, Wanted, oldest_kept, settings_that_matter, stakes_matter};
 
 use crate::error::Error;
 
@@ -34,25 +34,26 @@ async fn topic(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result
     };
     let describe_config = async {
         let doing = || format!("describe the settings of topic {name:?}");
-        kafka.describe_own_config(name).await.map_err(|error| Error::of_topic(cluster, doing, error))
+        let keys = settings_that_matter(wanted, known).into_iter().collect();
+        kafka.describe_own_config(name, keys).await.map_err(|error| Error::of_topic(cluster, doing, error))
     };
     if known.id.is_none() {
         // It is not there, or was made just now: its settings are asked for only once it is.
         let Some(topic) = describe.await? else { return Ok(None) };
-        return Ok(Some(observed(topic, describe_config.await?)));
+        return Ok(Some(observed(&topic, describe_config.await?)));
     }
     let (topic, config) = futures::join!(describe, describe_config);
     match topic? {
-        Some(topic) => Ok(Some(observed(topic, config?))),
+        Some(topic) => Ok(Some(observed(&topic, config?))),
         None => Ok(None),
     }
 }
 
 /// What a description and the settings that were made for the topic itself say.
-pub fn observed(topic: TopicDescription, config: BTreeMap<String, String>) -> Observed {
+pub fn observed(topic: &TopicDescription, config: BTreeMap<String, String>) -> Observed {
     let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default();
     Observed {
-        id: topic.id,
+        id: topic.id.clone(),
         partitions: topic.partitions.len().try_into().unwrap_or(i32::MAX),
         replicas: replicas.try_into().unwrap_or(i16::MAX),
         config,

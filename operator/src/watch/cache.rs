@@ -48,6 +48,12 @@ impl<V: Clone> Cache<V> {
         self.read().iter().map(|(name, object)| (name.clone(), object.clone())).collect()
     }
 
+    /// How many objects there are, and how many of them are such.
+    pub fn count(&self, is_such: impl Fn(&V) -> bool) -> (usize, usize) {
+        let objects = self.read();
+        (objects.len(), objects.values().filter(|object| is_such(object)).count())
+    }
+
     /// The objects that are wanted, with their names.
     pub fn where_is(&self, wanted: impl Fn(&V) -> bool) -> Vec<(NamespacedName, V)> {
         let objects = self.read();

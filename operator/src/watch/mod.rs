@@ -31,6 +31,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
+pub use self::others::Known;
 use self::{
     cache::{Cache, Change, Feed, Versioned},
     follow::{Told, follow},
@@ -41,6 +42,9 @@ use crate::{
     topic::Related,
 };
 
+/// Objects in one part of a list. With its managed fields one takes ten times the room that is kept of it, and all of a part are there at
+/// a time.
+const PAGE: u32 = 100;
 /// What kubectl notes for itself; it repeats the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -104,8 +108,7 @@ impl<K> Watched<K> {
 
     /// How many there are, and how many of them cannot be decoded.
     pub fn count(&self) -> (usize, usize) {
-        let all = self.cache.all();
-        (all.len(), all.iter().filter(|(_, seen)| matches!(seen, Seen::Undecodable(_))).count())
+        self.cache.count(|seen| matches!(seen, Seen::Undecodable(_)))
     }
 }
 
@@ -233,13 +236,13 @@ impl Watches {
             + 'static,
         V: Versioned + Send + Sync + 'static,
     {
-        let Others { resource, labels, keep, wake } = others;
+        let Others { resource, labels, keep, cache, wake } = others;
         let api: Api<T> = match &namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
         let settings = Config { label_selector: labels.map(str::to_owned), ..self.settings() };
-        let mut feed = Feed::new(Arc::default(), namespace);
+        let mut feed = Feed::new(cache(context), namespace);
         let (context, mut first) = (Arc::clone(context), self.first());
         self.tasks.spawn(async move {
             let tell = |told| match told {
@@ -258,7 +261,7 @@ impl Watches {
     }
 
     fn settings(&self) -> Config {
-        Config::default().timeout(self.seconds)
+        Config::default().timeout(self.seconds).page_size(PAGE)
     }
 
     fn first(&self) -> First {

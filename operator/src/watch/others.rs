@@ -1,5 +1,7 @@
 //! What is watched beside the resources themselves: what they own and what they name.
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -8,10 +10,10 @@ use kube::{
     api::{ApiResource, DynamicObject},
     core::PartialObjectMeta,
 };
-use sluice_crds::{Integration, Webhook};
+use sluice_crds::{Integration, NamespacedName, Webhook};
 use sluice_model::children::{ChildKind, owner_label};
 
-use super::{Change, Versioned, wakes};
+use super::{Cache, Change, Versioned, wakes};
 use crate::{children, context::Context, controller::Kind, webhook::Gateway};
 
 /// Label of everything that Sluice makes.
@@ -27,6 +29,8 @@ pub struct Others<T, V> {
     pub labels: Option<&'static str>,
     /// What is kept of one.
     pub keep: fn(T) -> V,
+    /// Where it is kept.
+    pub cache: fn(&Context) -> Arc<Cache<V>>,
     /// Wakes whom a change of one concerns.
     pub wake: fn(&Context, &Change<V>),
 }
@@ -38,33 +42,66 @@ impl Others<Metadata, Owned> {
     /// What Sluice makes, and what may be named without being Sluice's. Users' ConfigMaps have no label to be told by.
     pub fn all() -> [Self; 8] {
         let ours = |kind| Self::of(kind, Some(OURS), wakes::owners);
+        let known = |kind, cache: fn(&Context) -> Arc<Cache<Owned>>| Self { cache, ..ours(kind) };
+        let budgets = known(ChildKind::PodDisruptionBudget, |context| Arc::clone(&context.known.budgets));
+        let policies = known(ChildKind::NetworkPolicy, |context| Arc::clone(&context.known.policies));
         let config_maps = Self::of(ChildKind::ConfigMap, None, wakes::config_map);
-        let [deployments, services, routes, ingresses, budgets, policies] = [
-            ChildKind::Deployment,
-            ChildKind::Service,
-            ChildKind::HttpRoute,
-            ChildKind::Ingress,
-            ChildKind::PodDisruptionBudget,
-            ChildKind::NetworkPolicy,
-        ]
-        .map(ours);
+        let [deployments, services, routes, ingresses] =
+            [ChildKind::Deployment, ChildKind::Service, ChildKind::HttpRoute, ChildKind::Ingress].map(ours);
         [config_maps, deployments, services, routes, ingresses, budgets, policies, Self::pods()]
     }
 
     fn of(kind: ChildKind, labels: Option<&'static str>, wake: fn(&Context, &Change<Owned>)) -> Self {
-        Self { resource: children::api_resource(kind), labels, keep: Owned::of, wake }
+        Self { resource: children::api_resource(kind), labels, keep: Owned::of, cache: nobody_asks, wake }
     }
 
     /// What keeps pods from running is not told by their Deployment.
     fn pods() -> Self {
-        Self { resource: ApiResource::erase::<Pod>(&()), labels: Some(PODS), keep: Owned::of_pod, wake: wakes::owners }
+        Self {
+            resource: ApiResource::erase::<Pod>(&()),
+            labels: Some(PODS),
+            keep: Owned::of_pod,
+            cache: nobody_asks,
+            wake: wakes::owners,
+        }
     }
 }
 
 impl Others<DynamicObject, SeenGateway> {
     /// The Gateways, whole: their metadata do not tell what has changed in them.
     pub fn gateways() -> Self {
-        Self { resource: Gateway::api_resource(), labels: None, keep: SeenGateway::of, wake: wakes::gateway }
+        Self {
+            resource: Gateway::api_resource(),
+            labels: None,
+            keep: SeenGateway::of,
+            cache: nobody_asks,
+            wake: wakes::gateway,
+        }
+    }
+}
+
+/// For a watch alone, to tell what has changed.
+fn nobody_asks<V>(_: &Context) -> Arc<Cache<V>> {
+    Arc::default()
+}
+
+/// Which objects exist of kinds that most owners have none of: what the watches have not told of need not be asked for. One that they tell
+/// of later wakes its owner.
+#[derive(Debug, Default)]
+pub struct Known {
+    budgets: Arc<Cache<Owned>>,
+    policies: Arc<Cache<Owned>>,
+}
+
+impl Known {
+    /// Whether an object of ours may exist.
+    pub fn may_exist(&self, kind: ChildKind, name: &NamespacedName) -> bool {
+        let cache = match kind {
+            ChildKind::PodDisruptionBudget => &self.budgets,
+            ChildKind::NetworkPolicy => &self.policies,
+            _ => return true,
+        };
+        cache.get(name).is_some()
     }
 }
 

@@ -131,7 +131,7 @@ struct Kept {
 
 /// Observes, plans and applies; then listens to the receivers.
 async fn keep(webhook: &Webhook, context: &Context, owner: &Owner, desired: Vec<Child>) -> Result<Kept, Error> {
-    let (desired, live, unknown_kind) = observe(&context.client, owner, desired).await?;
+    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
     let plan = leave_strange_api_alone(plan(owner, &desired, &live));
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));

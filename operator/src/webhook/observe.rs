@@ -9,6 +9,7 @@ use sluice_model::{
 
 use crate::{
     children::{self, Existence},
+    context::Context,
     error::Error,
 };
 
@@ -16,11 +17,11 @@ use crate::{
 /// it are no longer desired, so that everything else works: a route without its plugins would let in whom they keep out. A route that exists
 /// is seen also where none is desired, or one of another kind, and so is what belongs to it.
 pub async fn observe(
-    client: &Client,
+    context: &Context,
     owner: &Owner,
     mut desired: Vec<Child>,
 ) -> Result<(Vec<Child>, Vec<Live>, Option<ChildKind>), Error> {
-    let (namespace, name) = (&owner.name.namespace, receiver_name(owner));
+    let (client, namespace, name) = (&context.client, &owner.name.namespace, receiver_name(owner));
     let wanted: Vec<(ChildKind, String)> =
         desired.iter().filter(|child| is_of_route(child.kind)).map(|child| (child.kind, child.name.clone())).collect();
     let others = route_kinds().map(|kind| (kind, name.clone())).into_iter().filter(|other| !wanted.contains(other));
@@ -34,7 +35,7 @@ pub async fn observe(
     let routes: Vec<Live> = found.into_iter().filter_map(Existence::there).chain(left).collect();
     let belongings: Vec<_> = routes.iter().flat_map(belongings).filter(|one| !wanted.contains(one)).collect();
     let belongings = look_for(client, namespace, &belongings).await?;
-    let mut live = children::observe(client, owner, COMPONENT, &desired).await?;
+    let mut live = children::observe(context, owner, COMPONENT, &desired).await?;
     for object in routes.into_iter().chain(belongings) {
         if !live.iter().any(|known| (known.kind, &known.name) == (object.kind, &object.name)) {
             live.push(object);

@@ -157,8 +157,9 @@ impl Operator {
         Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
-    /// Waits until it has looked again at an object that was touched: what it would do by now is done.
-    pub async fn looks_again<K>(&self, stage: &Stage, name: &str) -> anyhow::Result<()>
+    /// Waits until it has looked again at an object that was touched: what it would do by now is done. Gives the object as the last touch
+    /// left it.
+    pub async fn looks_again<K>(&self, stage: &Stage, name: &str) -> anyhow::Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -170,16 +171,18 @@ impl Operator {
             let is_one = |line: &&str| line.contains("Pass finished") && object.iter().all(|part| line.contains(part));
             log.lines().filter(is_one).count()
         };
-        // The pass that the first touch finds under way may have begun before it.
-        for _ in 0..2 {
+        let look = async || {
             let before = passes();
-            stage.touch::<K>(name).await?;
+            let touched = stage.touch::<K>(name).await?;
             until("the operator looked again", PATIENCE, || async {
                 if passes() > before { Ok(()) } else { Err(format!("{before} passes")) }
             })
             .await?;
-        }
-        Ok(())
+            anyhow::Ok(touched)
+        };
+        // The pass that the first touch finds under way may have begun before it.
+        look().await?;
+        look().await
     }
 
     /// Sends it a signal.

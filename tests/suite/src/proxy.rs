@@ -1,4 +1,4 @@
-//! A way to the API server on which happens what happens on networks and in busy servers: plain HTTP in, TLS out.
+//! A way to the API server, or a schema registry, on which happens what happens on networks and in busy servers: plain HTTP in.
 
 use std::{
     collections::HashMap,
@@ -26,6 +26,7 @@ use kube::{
     client::ConfigExt,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -169,9 +170,24 @@ impl Proxy {
         let mut config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
         config.auth_info = AuthInfo::default();
         let upstream = Client::builder(TokioExecutor::new()).build(config.rustls_https_connector()?);
+        Self::to(config.cluster_url.clone(), upstream).await
+    }
+
+    /// The same before something else that speaks plain HTTP, such as a schema registry; `url` has the path of its address too.
+    pub async fn before(url: &str) -> anyhow::Result<Self> {
+        let server: Uri = url.parse().context("the address to forward to")?;
+        let trusts_nobody =
+            ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnector::from((HttpConnector::new(), trusts_nobody));
+        let path = server.path().trim_end_matches('/').to_owned();
+        let proxy = Self::to(server, Client::builder(TokioExecutor::new()).build(connector)).await?;
+        Ok(Self { url: format!("{}{path}", proxy.url), ..proxy })
+    }
+
+    async fn to(server: Uri, upstream: Upstream) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             upstream,
-            server: config.cluster_url.clone(),
+            server,
             judge: Mutex::new(Arc::new(|_| Fate::Forward)),
             first_lists: Mutex::default(),
             cuts: channel::Sender::default(),

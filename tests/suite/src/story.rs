@@ -3,16 +3,20 @@
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use sluice_crds::{Integration, Topic, Webhook};
+use sluice_cluster::testing;
+use sluice_crds::{APPROVE_ANNOTATION, Integration, KafkaConnection, Topic, Webhook};
+use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
+use tokio::sync::OnceCell;
 
 use crate::{Stage, until};
 
@@ -31,6 +35,12 @@ pub enum Story {
     Webhook,
     /// An Integration with all that it owns, and the Topic that it reads.
     Integration,
+    /// A Topic whose change waits for approval.
+    Approval,
+    /// A Topic with a schema, in a registry.
+    Schema,
+    /// A Topic whose Kafka topic is deleted with it, in a namespace that is deleted.
+    Namespace,
 }
 
 /// A part of a story; each ends at rest.
@@ -40,21 +50,25 @@ pub enum Chapter {
     Create,
     /// It is changed.
     Change,
+    /// What waits is approved.
+    Approve,
     /// It is deleted.
     Delete,
 }
 
 impl Story {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Topic, Self::Webhook, Self::Integration];
+    /// Those that can be told together in one namespace, with nothing but an API server and Kafka.
+    pub const TOGETHER: [Self; 4] = [Self::Topic, Self::Webhook, Self::Integration, Self::Approval];
 
     /// Does what a user does in a chapter.
     pub async fn tell(self, chapter: Chapter, stage: &Stage) -> anyhow::Result<()> {
         match (self, chapter) {
-            (Self::Topic, Chapter::Create) => {
+            (Self::Approval, Chapter::Approve) => approve(stage, "kept").await,
+            (_, Chapter::Approve) => Ok(()),
+            (Self::Topic | Self::Namespace, Chapter::Create) => {
                 topic(stage, "held", "deletionPolicy: Delete, partitions: 2, config: {retention.ms: '1000000'}").await
             }
-            (Self::Topic, Chapter::Change) => {
+            (Self::Topic | Self::Namespace, Chapter::Change) => {
                 topic(stage, "held", "deletionPolicy: Delete, partitions: 3, config: {segment.bytes: '1048576'}").await
             }
             (Self::Topic, Chapter::Delete) => delete::<Topic>(stage, "held").await,
@@ -72,7 +86,28 @@ impl Story {
                 delete::<Integration>(stage, "to-api").await?;
                 delete::<Topic>(stage, "orders").await
             }
+            (Self::Approval, Chapter::Create) => topic(stage, "kept", "config: {retention.ms: '-1'}").await,
+            (Self::Approval, Chapter::Change) => {
+                write_of_an_hour_ago(stage, "kept").await?;
+                topic(stage, "kept", "config: {retention.ms: '60000', segment.bytes: '1048576'}").await
+            }
+            (Self::Approval, Chapter::Delete) => delete::<Topic>(stage, "kept").await,
+            (Self::Schema, Chapter::Create) => typed(stage, "Backward", "").await,
+            (Self::Schema, Chapter::Change) => {
+                typed(stage, "Full", r#", {"name": "amount", "type": "int", "default": 0}"#).await
+            }
+            (Self::Schema, Chapter::Delete) => delete::<Topic>(stage, "typed").await,
+            (Self::Namespace, Chapter::Delete) => {
+                let namespaces = Api::<Namespace>::all(stage.client.clone());
+                namespaces.delete(&stage.namespace, &DeleteParams::default()).await?;
+                Ok(())
+            }
         }
+    }
+
+    /// The reason of a Topic's condition `Ready` at the end of a chapter.
+    fn topics_say(self, chapter: Chapter) -> &'static str {
+        if (self, chapter) == (Self::Approval, Chapter::Change) { "Withheld" } else { "InSync" }
     }
 
     /// What must exist at the end of a chapter, by the names of [`State`].
@@ -82,31 +117,77 @@ impl Story {
             (Self::Topic, _) => &["Topic held", "Kafka topic held"],
             (Self::Webhook, _) => &["Topic stripe", "Deployment stripe-receiver", "HTTPRoute stripe-receiver"],
             (Self::Integration, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders"],
+            (Self::Approval, _) => &["Topic kept", "Kafka topic kept"],
+            (Self::Schema, _) => &["Topic typed", "Kafka topic typed", SUBJECT],
+            (Self::Namespace, _) => &[NAMESPACE, "Topic held", "Kafka topic held"],
         }
     }
 
     /// Whether something stays where the resource is deleted.
     fn outlives_deletion(self, name: &str) -> bool {
-        self != Self::Topic && name.starts_with("Kafka topic ")
+        let is_kept = !matches!(self, Self::Topic | Self::Namespace);
+        is_kept && (name.starts_with("Kafka topic ") || name == SUBJECT)
     }
 
     /// The Kafka topics of the story, without their namespace.
     const fn topics(self) -> &'static [&'static str] {
         match self {
-            Self::Topic => &["held"],
+            Self::Topic | Self::Namespace => &["held"],
             Self::Webhook => &["stripe", "stripe-webhook-dead-letters"],
             Self::Integration => &["orders", "to-api-dead-letters"],
+            Self::Approval => &["kept"],
+            Self::Schema => &["typed"],
         }
     }
 }
 
 impl Chapter {
     /// All of them, in their order.
-    pub const ALL: [Self; 3] = [Self::Create, Self::Change, Self::Delete];
+    pub const ALL: [Self; 4] = [Self::Create, Self::Change, Self::Approve, Self::Delete];
 }
+
+/// What a state calls the subject of a schema, and the namespace.
+const SUBJECT: &str = "Subject typed";
+const NAMESPACE: &str = "Namespace";
 
 async fn topic(stage: &Stage, name: &str, spec: &str) -> anyhow::Result<()> {
     stage.apply_topic(name, spec).await.map(drop)
+}
+
+/// A Topic with a schema of records that have these fields beside their id.
+async fn typed(stage: &Stage, compatibility: &str, fields: &str) -> anyhow::Result<()> {
+    let schema =
+        format!(r#"{{"type": "record", "name": "Order", "fields": [{{"name": "id", "type": "string"}}{fields}]}}"#);
+    let spec = format!("schema: {{format: Avro, compatibility: {compatibility}, definition: {{inline: '{schema}'}}}}");
+    topic(stage, "typed", &spec).await
+}
+
+/// Writes a record as it was written an hour ago, so that a shorter retention would delete it.
+async fn write_of_an_hour_ago(stage: &Stage, topic: &str) -> anyhow::Result<()> {
+    let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
+    let producer = Producer::connect(&connection, &ProducerSettings::default())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let then = now.checked_sub(Duration::from_hours(1)).context("no clock is that wrong")?;
+    let name = format!("{}.{topic}", stage.namespace);
+    let timestamp = Some(then.as_millis().try_into()?);
+    producer.send(OutgoingRecord { timestamp, ..OutgoingRecord::new(name.as_str(), "a record") }).await?;
+    Ok(())
+}
+
+/// Approves what a Topic waits for.
+async fn approve(stage: &Stage, name: &str) -> anyhow::Result<()> {
+    let topics = stage.api::<Topic>();
+    let pending = topics.get(name).await?.status.and_then(|status| status.pending).context("nothing waits")?;
+    let patch = json!({"metadata": {"annotations": {(APPROVE_ANNOTATION): pending.hash}}});
+    topics.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+/// Address of the schema registry that tests share; it is started where a story needs it.
+pub async fn registry() -> anyhow::Result<&'static str> {
+    static ADDRESS: OnceCell<String> = OnceCell::const_new();
+    let start = || async { anyhow::Ok(tokio::task::spawn_blocking(testing::shared_schema_registry).await?) };
+    Ok(ADDRESS.get_or_try_init(start).await?.as_str())
 }
 
 async fn webhook(stage: &Stage, more: &str) -> anyhow::Result<()> {
@@ -140,7 +221,8 @@ where
 pub async fn is_told(stage: &Stage, story: Story, chapter: Chapter) -> anyhow::Result<State> {
     until(&format!("{story:?}: {chapter:?} is told"), PATIENCE, || async {
         let now = what_exists(stage, &[story]).await.map_err(|error| format!("{error:#}"))?;
-        let unsettled: Vec<_> = now.iter().filter(|(name, object)| !is_settled(name, object)).collect();
+        let topics_say = story.topics_say(chapter);
+        let unsettled: Vec<_> = now.iter().filter(|(name, object)| !is_settled(name, object, topics_say)).collect();
         let missing: Vec<_> = story.must_exist(chapter).iter().filter(|name| !now.contains_key(**name)).collect();
         let is_deleted = chapter != Chapter::Delete || now.keys().all(|name| story.outlives_deletion(name));
         if unsettled.is_empty() && missing.is_empty() && is_deleted {
@@ -152,14 +234,14 @@ pub async fn is_told(stage: &Stage, story: Story, chapter: Chapter) -> anyhow::R
     .await
 }
 
-/// Whether a resource has said what it can about its newest spec.
-fn is_settled(name: &str, object: &Value) -> bool {
+/// Whether a resource has said what it can about its newest spec: a Topic this reason.
+fn is_settled(name: &str, object: &Value, topics_say: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
     let is_current = object["status"]["isCurrent"] == true;
     let reason = ready.map_or("", |ready| ready["reason"].as_str().unwrap_or_default());
     match name.split_once(' ').map_or("", |(kind, _)| kind) {
-        "Topic" => is_current && reason == "InSync",
+        "Topic" => is_current && reason == topics_say,
         "Webhook" => is_current && (reason == "RoutePending" || reason == "Unavailable"),
         "Integration" => is_current && reason == "Unavailable",
         _ => true,
@@ -212,8 +294,18 @@ async fn what_exists(stage: &Stage, stories: &[Story]) -> anyhow::Result<State> 
         found.extend(objects(&stage.client, &stage.namespace, kind).await?);
     }
     found.extend(kafka_topics(stage, stories).await?);
+    if stories.contains(&Story::Schema) {
+        found.extend(subject(stage).await?);
+    }
+    if stories.contains(&Story::Namespace) {
+        let namespace = Api::<Namespace>::all(stage.client.clone()).get_opt(&stage.namespace).await?;
+        found.extend(namespace.map(|_| (NAMESPACE.to_owned(), json!({}))));
+    }
     let mut text = serde_json::to_string(&found)?.replace(&stage.namespace, "NAMESPACE");
     for (name, object) in &found {
+        if let Some(hash) = object["status"]["pending"]["hash"].as_str() {
+            text = text.replace(hash, "HASH");
+        }
         if let Some(name) = name.strip_prefix("ConfigMap ") {
             text = text.replace(name, &renamed(name, object, &stage.namespace));
         }
@@ -246,7 +338,10 @@ async fn objects(
         if group == "sluice.dev" {
             let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
             object["status"]["isCurrent"] = json!(is_current);
-            if kind != "Topic" {
+            if kind == "Topic" {
+                // The registry counts all schemas.
+                object["status"]["schema"]["id"].take();
+            } else {
                 // Of the Deployment.
                 object["status"]["replicas"].take();
             }
@@ -262,7 +357,8 @@ async fn objects(
 async fn kafka_topics(stage: &Stage, stories: &[Story]) -> anyhow::Result<Vec<(String, Value)>> {
     let names = kafka_names(stage, stories);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut configs = stage.kafka.describe_own_configs(&names).await?;
+    let of_all_keys: Vec<_> = names.iter().map(|name| (*name, Vec::new())).collect();
+    let mut configs = stage.kafka.describe_own_configs(&of_all_keys).await?;
     let mut found = Vec::new();
     for (name, topic) in stage.kafka.describe_topics(&names).await? {
         let (Some(topic), Some(Ok(config))) = (topic?, configs.remove(&name)) else { continue };
@@ -273,10 +369,28 @@ async fn kafka_topics(stage: &Stage, stories: &[Story]) -> anyhow::Result<Vec<(S
     Ok(found)
 }
 
+/// What the registry has of the story's subject.
+async fn subject(stage: &Stage) -> anyhow::Result<Option<(String, Value)>> {
+    let (registry, subject) = (registry().await?, format!("{}.typed-value", stage.namespace));
+    let ask = async |path: String| -> anyhow::Result<Option<Value>> {
+        let answer = reqwest::get(format!("{registry}/{path}")).await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.error_for_status()?.json().await?))
+    };
+    let level = ask(format!("config/{subject}")).await?.map(|config| config["compatibilityLevel"].clone());
+    let versions = ask(format!("subjects/{subject}/versions")).await?;
+    let newest = ask(format!("subjects/{subject}/versions/latest")).await?.map(|newest| newest["schema"].clone());
+    let is_there = level.is_some() || versions.is_some();
+    let state = json!({"compatibility": level, "versions": versions, "newest": newest});
+    Ok(is_there.then(|| (SUBJECT.to_owned(), state)))
+}
+
 /// The object without what differs from run to run: ids, versions, times, what Kubernetes adds, and numbers that are asked for
 /// now and then.
 fn without_accidents(mut object: Value) -> Value {
-    const ACCIDENTS: [&str; 19] = [
+    const ACCIDENTS: [&str; 21] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",
@@ -294,6 +408,9 @@ fn without_accidents(mut object: Value) -> Value {
         "sluice.dev/objects",
         "objectsHash",
         "test/touched",
+        APPROVE_ANNOTATION,
+        // When a change was held back first.
+        "since",
         "lag",
         "deadLetters",
         "readyReplicas",

@@ -69,8 +69,9 @@ impl World {
         Ok(Self { stage, operator })
     }
 
-    /// Makes the operator look at an object again and waits until it has: what it would do by now is done.
-    pub async fn look_again<K>(&self, name: &str) -> anyhow::Result<()>
+    /// Makes the operator look at an object again and waits until it has: what it would do by now is done. Gives the object as the last
+    /// touch left it.
+    pub async fn look_again<K>(&self, name: &str) -> anyhow::Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {

@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use http::Method;
 use sluice_crds::{Integration, Topic, Webhook};
 use sluice_suite::{
     Stage,
@@ -33,26 +34,63 @@ const AT_ONCE: usize = 6;
 /// A story while it is told, and the operator that works on it.
 struct Run {
     stage: Stage,
-    proxy: Arc<Proxy>,
+    ways: Ways,
     launch: Launch,
     operator: Arc<Operator>,
     /// How often the operator has ended and was started again.
     restarts: usize,
 }
 
+/// What the operator's requests pass through.
+struct Ways {
+    api_server: Arc<Proxy>,
+    /// Where the story has to do with one.
+    registry: Option<Arc<Proxy>>,
+}
+
+impl Ways {
+    async fn open(stage: &Stage, stories: &[Story]) -> Self {
+        let registry = if stories.contains(&Story::Schema) {
+            Some(Arc::new(Proxy::before(story::registry().await.unwrap()).await.unwrap()))
+        } else {
+            None
+        };
+        Self { api_server: Arc::new(Proxy::start(stage.kubeconfig()).await.unwrap()), registry }
+    }
+
+    /// From now on this decides what happens to requests.
+    fn judge(&self, judge: impl Fn(&Asked) -> Fate + Send + Sync + 'static) {
+        let judge = Arc::new(judge);
+        for proxy in [Some(&self.api_server), self.registry.as_ref()].into_iter().flatten() {
+            let judge = Arc::clone(&judge);
+            proxy.judge(move |asked| judge(asked));
+        }
+    }
+
+    fn of(&self, launch: Launch) -> Launch {
+        let registries =
+            self.registry.as_ref().map(|proxy| format!("default: {{url: '{}', driftInterval: 1s}}", proxy.url));
+        Launch {
+            server: Some(self.api_server.url.clone()),
+            registries: registries.unwrap_or_else(|| launch.registries.clone()),
+            ..launch
+        }
+    }
+}
+
 impl Run {
-    async fn begin(place: &Stage, name: &str, judge: Judge) -> Self {
+    async fn begin(place: &Stage, name: &str, stories: &[Story], judge: Judge) -> Self {
         let stage = place.beside(name).await.unwrap();
-        let proxy = Arc::new(Proxy::start(stage.kubeconfig()).await.unwrap());
-        proxy.judge(judge);
-        let launch = Launch { server: Some(proxy.url.clone()), ..stage.launch_apart(name).await.unwrap() };
+        let ways = Ways::open(&stage, stories).await;
+        ways.judge(judge);
+        let launch = ways.of(launch(&stage, name, stories).await);
         let operator = Arc::new(Operator::start(stage.client.clone(), &launch).await.unwrap());
-        Self { stage, proxy, launch, operator, restarts: 0 }
+        Self { stage, ways, launch, operator, restarts: 0 }
     }
 
     /// What Kubernetes does where a container ends; without the wait for the lease of one that was killed.
     async fn restart(&mut self) {
-        forget_lease_in(&self.stage.client, &self.stage.namespace).await.unwrap();
+        forget_lease_in(&self.stage.client, &self.launch.lease_namespace).await.unwrap();
         self.operator = Arc::new(Operator::start(self.stage.client.clone(), &self.launch).await.unwrap());
         self.restarts += 1;
     }
@@ -61,7 +99,7 @@ impl Run {
     async fn tell(&mut self, stories: &[Story], what: &str, judge: Option<fn() -> Judge>) {
         for (index, chapter) in Chapter::ALL.into_iter().enumerate() {
             if let Some(judge) = judge.filter(|_| chapter != Chapter::Create) {
-                self.proxy.judge(judge());
+                self.ways.judge(judge());
             }
             let mut end = State::new();
             for story in stories {
@@ -88,6 +126,15 @@ impl Run {
     }
 }
 
+/// An operator of the stage's own. A namespace that goes takes its leases along, so that of its operator is elsewhere.
+async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
+    if !stories.contains(&Story::Namespace) {
+        return stage.launch_apart(name).await.unwrap();
+    }
+    let elsewhere = stage.beside(&format!("{name}-lease")).await.unwrap().launch_apart(name).await.unwrap();
+    Launch { arguments: vec!["--namespaces".to_owned(), stage.namespace.clone()], ..elsewhere }
+}
+
 /// A run that nothing disturbed.
 struct Undisturbed {
     /// How each chapter ends.
@@ -97,16 +144,16 @@ struct Undisturbed {
 }
 
 async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
-    static KNOWN: [OnceCell<Undisturbed>; 3] = [const { OnceCell::const_new() }; 3];
+    static KNOWN: [OnceCell<Undisturbed>; 6] = [const { OnceCell::const_new() }; 6];
     KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
 }
 
 impl Undisturbed {
     async fn run(place: &Stage, story: Story) -> Self {
-        let run = Run::begin(place, &format!("undisturbed-{}", story as usize), nothing()).await;
+        let run = Run::begin(place, &format!("undisturbed-{}", story as usize), &[story], nothing()).await;
         let writes = Arc::new(AtomicUsize::new(0));
         let (counter, namespace) = (Arc::clone(&writes), run.stage.namespace.clone());
-        run.proxy.judge(move |asked| {
+        run.ways.judge(move |asked| {
             if counts(asked, &namespace) {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
@@ -140,17 +187,25 @@ async fn look_again(run: &Run, story: Story, chapter: Chapter) {
     let (operator, stage) = (&run.operator, &run.stage);
     match story {
         _ if chapter == Chapter::Delete => Ok(()),
-        Story::Topic => operator.looks_again::<Topic>(stage, "held").await,
-        Story::Webhook => operator.looks_again::<Webhook>(stage, "stripe").await,
-        Story::Integration => operator.looks_again::<Integration>(stage, "to-api").await,
+        Story::Topic | Story::Namespace => operator.looks_again::<Topic>(stage, "held").await.map(drop),
+        Story::Webhook => operator.looks_again::<Webhook>(stage, "stripe").await.map(drop),
+        Story::Integration => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
+        Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
+        Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
     }
     .unwrap();
 }
 
-/// A write into the story's namespace; leases and Events come and go.
+/// A write into the story's namespace, or about its subject; leases and Events come and go.
 fn counts(asked: &Asked, namespace: &str) -> bool {
     let is_here = asked.path.contains(&format!("/namespaces/{namespace}/"));
-    asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events")
+    let is_in_kubernetes = asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events");
+    is_in_kubernetes || (asked.path.contains(&format!("/{namespace}.typed-value")) && is_registration(asked))
+}
+
+/// Sets the compatibility of a subject, or registers a version; a registry is asked with `POST` too which version holds a schema.
+fn is_registration(asked: &Asked) -> bool {
+    asked.method == Method::PUT || (asked.method == Method::POST && asked.path.ends_with("/versions"))
 }
 
 /// When the operator is killed.
@@ -165,7 +220,7 @@ enum When {
 /// Tells a story with an operator that is killed at its `number`th write; says whether there was such a write.
 async fn killed(place: &Stage, story: Story, number: usize, when: When) -> bool {
     let name = format!("killed-{}-{number}-{}", story as usize, when as usize);
-    let mut run = Run::begin(place, &name, nothing()).await;
+    let mut run = Run::begin(place, &name, &[story], nothing()).await;
     let victim: Weak<Operator> = Arc::downgrade(&run.operator);
     let kill = Arc::new(move || {
         if let Some(victim) = victim.upgrade() {
@@ -174,7 +229,7 @@ async fn killed(place: &Stage, story: Story, number: usize, when: When) -> bool 
         }
     });
     let (count, namespace) = (AtomicUsize::new(0), run.stage.namespace.clone());
-    run.proxy.judge(move |asked| {
+    run.ways.judge(move |asked| {
         if !counts(asked, &namespace) || count.fetch_add(1, Ordering::Relaxed) + 1 != number {
             return Fate::Forward;
         }
@@ -214,6 +269,21 @@ async fn a_webhook_comes_to_the_same_end_after_which_write_ever_the_operator_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn an_integration_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
     killed_at_each(Story::Integration, &[When::After]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_change_that_waits_for_approval_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Approval, &[When::Before, When::After]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_schema_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Schema, &[When::Before, When::After]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_namespace_that_is_deleted_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Namespace, &[When::Before, When::After]).await;
 }
 
 /// Every request arrives.
@@ -259,8 +329,8 @@ fn of_the_past() -> Judge {
 }
 
 async fn disturbed(place: &Stage, name: &str, judge: fn() -> Judge) {
-    let mut run = Run::begin(place, name, judge()).await;
-    run.tell(&Story::ALL, name, Some(judge)).await;
+    let mut run = Run::begin(place, name, &Story::TOGETHER, judge()).await;
+    run.tell(&Story::TOGETHER, name, Some(judge)).await;
     run.end();
 }
 
@@ -286,16 +356,16 @@ async fn what_happens_on_the_way_to_the_api_server_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_watch_that_falls_silent_is_begun_anew() {
     let place = Stage::begin("silent").await.unwrap();
-    let mut run = Run::begin(&place, "silenced", silence_at_first()).await;
-    run.tell(&Story::ALL, "silenced", None).await;
+    let mut run = Run::begin(&place, "silenced", &Story::TOGETHER, silence_at_first()).await;
+    run.tell(&Story::TOGETHER, "silenced", None).await;
     run.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn watches_that_are_cut_change_nothing() {
     let place = Stage::begin("cuts").await.unwrap();
-    let mut run = Run::begin(&place, "cut", nothing()).await;
-    let proxy = Arc::clone(&run.proxy);
+    let mut run = Run::begin(&place, "cut", &Story::TOGETHER, nothing()).await;
+    let proxy = Arc::clone(&run.ways.api_server);
     let cuts = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(300));
         loop {
@@ -303,7 +373,7 @@ async fn watches_that_are_cut_change_nothing() {
             proxy.cut_watches();
         }
     });
-    run.tell(&Story::ALL, "cut", None).await;
+    run.tell(&Story::TOGETHER, "cut", None).await;
     cuts.abort();
     run.end();
 }

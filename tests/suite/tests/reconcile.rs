@@ -103,6 +103,29 @@ async fn a_topic_is_created_grown_and_kept_as_declared() {
 }
 
 #[tokio::test]
+async fn of_changes_that_come_faster_than_passes_the_last_one_holds() {
+    const CHANGES: usize = 50;
+    let world = World::begin("fast").await.unwrap();
+    let kafka_name = format!("{}.orders", world.namespace);
+    for number in 1..=CHANGES {
+        // A key that comes and goes, and one that is another one each time.
+        let more = if number % 3 == 0 { ", segment.bytes: '1048576'" } else { "" };
+        apply_topic(&world, &format!("config: {{retention.ms: '{number}00000'{more}}}")).await;
+    }
+    let topic = topic_says(&world, "orders", "True InSync").await;
+    let status = topic.status.unwrap();
+    assert_eq!((topic.metadata.generation, status.observed_generation), (Some(50), Some(50)));
+    assert_eq!(status.config_keys, ["retention.ms"]);
+    let settings = own_settings(&world, &kafka_name).await;
+    assert_eq!(settings, [("retention.ms".to_owned(), format!("{CHANGES}00000"))].into());
+
+    let touched = world.look_again::<Topic>("orders").await.unwrap();
+    let after = world.api::<Topic>().get("orders").await.unwrap();
+    assert_eq!(after.resource_version(), touched.resource_version(), "nothing is written any more");
+    assert_eq!(own_settings(&world, &kafka_name).await, settings);
+}
+
+#[tokio::test]
 async fn a_kafka_cluster_that_is_down_holds_up_no_other() {
     const TOPICS: usize = 100;
     let world = World::begin("silent").await.unwrap();

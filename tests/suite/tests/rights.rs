@@ -65,12 +65,14 @@ async fn each_right_that_is_missing_is_named_until_it_is_given() {
     let operator = stage.start(&Launch { clusters: secured, ..launch }).await.unwrap();
     let spec = |rest: &str| format!("cluster: secured, deletionPolicy: Delete{rest}");
 
-    apply(&stage, &spec("")).await;
+    // Without a setting in the spec those of the topic are not looked at.
+    let config = ", config: {retention.ms: '3600000'}";
+    apply(&stage, &spec(config)).await;
     for operation in [Operation::Describe, Operation::Create, Operation::DescribeConfigs] {
         lacks(&stage, &operator, &kafka, operation).await;
     }
     ready(&stage, &operator, 1).await;
-    apply(&stage, &spec(", partitions: 2")).await;
+    apply(&stage, &spec(&format!(", partitions: 2{config}"))).await;
     lacks(&stage, &operator, &kafka, Operation::Alter).await;
     ready(&stage, &operator, 2).await;
     apply(&stage, &spec(", partitions: 2, config: {retention.ms: '7200000'}")).await;

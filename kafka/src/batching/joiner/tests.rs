@@ -75,7 +75,11 @@ impl Script {
 const LINGER: Duration = Duration::from_millis(5);
 
 fn joiner<const SHARED: bool>(script: &Script, max_topics: usize) -> Joiner<Ask<SHARED>> {
-    Joiner::start(Batching { max_topics, linger: LINGER }, script.clone())
+    joiner_in(&Company::default(), script, max_topics)
+}
+
+fn joiner_in<const SHARED: bool>(company: &Company, script: &Script, max_topics: usize) -> Joiner<Ask<SHARED>> {
+    Joiner::start(Batching { max_topics, linger: LINGER }, company.clone(), script.clone())
 }
 
 fn ask<const SHARED: bool>(topic: &str, number: usize) -> Ask<SHARED> {
@@ -134,6 +138,63 @@ async fn where_many_came_more_are_waited_for_until_they_have_gone() {
     assert_eq!(script.sizes(), [10, 20]);
     let waited = at(2000).await;
     assert!(waited <= LINGER + Duration::from_millis(1), "{waited:?}");
+}
+
+/// How long each of these waits for its answer: it is there from the first of its moments on, in milliseconds, and asks at the second.
+async fn waits(script: &Script, moments: impl IntoIterator<Item = (u64, u64)>) -> Vec<Duration> {
+    let company = Company::default();
+    let joiner = joiner_in(&company, script, 1000);
+    let ask = async |(number, (here, asks)): (usize, (u64, u64))| {
+        let start = Instant::now();
+        time::sleep_until(start + Duration::from_millis(here)).await;
+        let _present = company.join();
+        time::sleep_until(start + Duration::from_millis(asks)).await;
+        let asked = Instant::now();
+        joiner.ask(change(&format!("topic-{number}"), 0)).await.unwrap();
+        asked.elapsed()
+    };
+    join_all(moments.into_iter().enumerate().map(ask)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_about_to_come_is_waited_for() {
+    // An API server gives out one in 20 ms, and each has something else to do there for 200 ms.
+    let script = Script::default();
+    let waited = waits(&script, (0..300).map(|number| (number * 20, number * 20 + 200))).await;
+    let sizes = script.sizes();
+    assert!(sizes.len() <= 6, "{sizes:?}");
+    assert!(waited.iter().max() <= Some(&Duration::from_millis(2510)), "{waited:?}");
+    assert!(waited.last() <= Some(&Duration::from_millis(52)), "nobody comes after the last one: {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_more_where_all_have_asked() {
+    let script = Script::default();
+    let waited = waits(&script, (0..100).map(|number| (0, number))).await;
+    assert_eq!(script.sizes(), [100]);
+    assert!(waited.last() <= Some(&(LINGER + Duration::from_millis(2))), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_never_asks_holds_up_another_for_some_lingers_only() {
+    let script = Script::default();
+    let waited = waits(&script, [(0, 1000), (0, 0)]).await;
+    assert!(waited[1] <= LINGER * 6 + Duration::from_millis(2), "{waited:?}");
+    assert_eq!(script.sizes(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_another_answer_are_not_waited_for() {
+    let company = Company::default();
+    let slow = Script { takes: Duration::from_secs(1), ..Script::default() };
+    let (slow, quick) = (joiner_in(&company, &slow, 100), joiner_in(&company, &Script::default(), 100));
+    let [_one, _other] = [company.join(), company.join()];
+    let start = Instant::now();
+    let (_, quickly) = futures::join!(slow.ask(change("orders", 1)), async {
+        quick.ask(change("orders", 2)).await.unwrap();
+        start.elapsed()
+    });
+    assert!(quickly <= LINGER * 2, "{quickly:?}");
 }
 
 #[tokio::test(start_paused = true)]
