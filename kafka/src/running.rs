@@ -1,13 +1,15 @@
 //! A producer of librdkafka that runs, and how it ends.
 
-use std::{ops::Deref, thread};
+use std::{ops::Deref, thread, time::Duration};
 
 use rdkafka::{
     ClientConfig,
     config::FromClientConfigAndContext as _,
     error::KafkaResult,
-    producer::{ProducerContext, ThreadedProducer},
+    producer::{Producer as _, ProducerContext, ThreadedProducer},
 };
+
+use crate::native;
 
 /// A producer that runs. Its end takes librdkafka up to a second and happens on a thread of its own.
 pub(crate) struct Running<C: ProducerContext + 'static> {
@@ -18,6 +20,11 @@ pub(crate) struct Running<C: ProducerContext + 'static> {
 impl<C: ProducerContext + 'static> Running<C> {
     pub(crate) fn start(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         Ok(Self { producer: Some(ThreadedProducer::from_config_and_context(config, context)?) })
+    }
+
+    /// Blocks until all records are reported, and says whether they are.
+    pub(crate) fn flush(&self, patience: Duration) -> bool {
+        native::flush(self.client(), patience)
     }
 }
 

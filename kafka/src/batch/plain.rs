@@ -116,8 +116,7 @@ fn together(queue: &Queue, records: &[OutgoingRecord]) -> (Vec<Failure>, bool) {
 fn ended(queue: &Queue, deadline: Instant, sent: Range<usize>) -> Vec<Failure> {
     match queue.flush(deadline + PATIENCE) {
         Ok(()) => queue.take_failures(),
-        // librdkafka reports each before that, by its own timeout.
-        Err(error) => all(sent, &KafkaError::of_client(&error)),
+        Err(error) => all(sent, &error),
     }
 }
 

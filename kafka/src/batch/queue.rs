@@ -10,11 +10,11 @@ use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError as ClientError, KafkaResult},
-    producer::{DeliveryResult, Producer as _, ProducerContext},
+    producer::{DeliveryResult, ProducerContext},
     types::RDKafkaErrorCode,
 };
 
-use crate::{KafkaError, OutgoingRecord, native, running::Running, trouble::Trouble, write_log_line};
+use crate::{ErrorCode, KafkaError, OutgoingRecord, native, running::Running, trouble::Trouble, write_log_line};
 
 /// A producer, and which of the records that were sent last are not written.
 pub(super) struct Queue {
@@ -62,8 +62,10 @@ impl Queue {
     }
 
     /// Waits until all records are reported.
-    pub(super) fn flush(&self, deadline: Instant) -> KafkaResult<()> {
-        self.producer.flush(left(deadline))
+    pub(super) fn flush(&self, deadline: Instant) -> Result<(), KafkaError> {
+        let reported = self.producer.flush(left(deadline));
+        // librdkafka reports each before that, by its own timeout.
+        reported.then_some(()).ok_or_else(|| KafkaError::local(ErrorCode::TIMED_OUT, "no report of what was sent"))
     }
 
     /// What was not written of all that was sent since this was asked last.

@@ -193,7 +193,7 @@ impl Attempt<'_> {
         for (place, record) in self.transaction.records.iter().enumerate() {
             self.queue.send(place, record, deadline).map_err(Ended::queueing)?;
             if let Manner::OneByOne = manner {
-                self.queue.flush(deadline).map_err(|error| Ended::of(&error, false))?;
+                self.queue.flush(deadline).map_err(Ended::before_commit)?;
             }
             if let Some(error) = self.queue.first_failure() {
                 return Err(Ended::before_commit(error));
@@ -211,6 +211,8 @@ impl Attempt<'_> {
 
     /// Only an answer tells whether it is committed: it is asked again for as long as Kafka itself may wait.
     fn commit(&self, deadline: Instant) -> Result<(), Ended> {
+        // librdkafka does it too, but rdkafka before it, in its own way.
+        self.queue.flush(deadline + PATIENCE).map_err(Ended::before_commit)?;
         let commit = || self.queue.producer.commit_transaction(PATIENCE);
         until(deadline + TIMEOUT, commit).map_err(|error| Ended::of(&error, true))
     }

@@ -1,10 +1,8 @@
 //! What became of a produced record: librdkafka knows whether the record may be in the log, rdkafka does not pass it on.
 
-use std::ffi::c_int;
+use std::{ffi::c_int, time::Duration};
 
-use rdkafka::message::BorrowedMessage;
-#[cfg(test)]
-use rdkafka::{ClientContext, client::Client};
+use rdkafka::{ClientContext, client::Client, message::BorrowedMessage};
 use rdkafka_sys as sys;
 
 use super::read;
@@ -13,6 +11,7 @@ use crate::{ErrorCode, KafkaError};
 // As a number and not as rdkafka-sys' enum: see `read`.
 unsafe extern "C" {
     fn rd_kafka_message_status(message: *const sys::rd_kafka_message_t) -> c_int;
+    fn rd_kafka_flush(client: *mut sys::rd_kafka_t, milliseconds: c_int) -> c_int;
 }
 
 /// Whether a record that was not confirmed is in the log.
@@ -36,6 +35,15 @@ pub(crate) fn failure(message: &BorrowedMessage<'_>) -> (Fate, KafkaError) {
     };
     let fate = if fate == NOT_PERSISTED { Fate::NotWritten } else { Fate::Unknown };
     (fate, error.err().unwrap_or_else(|| KafkaError::local(ErrorCode::NONE, "")))
+}
+
+/// Waits until all records of a producer are reported, each to its end, and sends at once what lingers meanwhile; says whether they are.
+/// Reports are taken on another thread. rdkafka's own wait takes them itself, and looks every 100 ms only when there is another.
+pub(crate) fn flush<C: ClientContext>(client: &Client<C>, patience: Duration) -> bool {
+    let patience = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the client is alive. Of a producer that gives its reports as events, as all of rdkafka's do, this takes no event.
+    let error = unsafe { rd_kafka_flush(client.native_ptr(), patience) };
+    error == ErrorCode::NONE.number()
 }
 
 /// Makes a producer fail for good, as if its own state and the broker's contradicted each other.

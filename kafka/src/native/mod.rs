@@ -28,7 +28,7 @@ pub(crate) use cluster::*;
 pub(crate) use configs::*;
 #[cfg(test)]
 pub(crate) use delivery::fail_for_good;
-pub(crate) use delivery::{Fate, failure};
+pub(crate) use delivery::{Fate, failure, flush};
 pub(crate) use event::{Event, EventKind};
 pub(crate) use groups::*;
 pub(crate) use membership::generation;

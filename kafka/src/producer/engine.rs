@@ -6,7 +6,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Message,
     config::RDKafkaLogLevel,
     error::KafkaError as ClientError,
-    producer::{DeliveryResult, Producer as _, ProducerContext},
+    producer::{DeliveryResult, ProducerContext},
     types::RDKafkaErrorCode,
 };
 use tokio::sync::oneshot;
@@ -68,7 +68,7 @@ impl Engine {
 
     /// Blocks until all records are reported or the deadline has passed.
     pub(super) fn flush(&self, deadline: Duration) -> bool {
-        self.producer.flush(deadline).is_ok()
+        self.producer.flush(deadline)
     }
 
     #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
         .set_log_level(RDKafkaLogLevel::Error)
         .create()?;
     consumer.subscribe(&[source])?;
-    let job = Job::ALL.into_iter().find(|known| known.name() == job).context("a job")?;
+    let job = Job::named(job)?;
     match job.delay() {
         Some(_) => request(consumer, target).await,
         None => tokio::task::block_in_place(|| copy(&consumer, kafka, target, job)),

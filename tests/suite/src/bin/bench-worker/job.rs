@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::{records::EVERY, subject::Kind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +22,10 @@ impl Job {
     pub(crate) const ALL: [Self; 4] = [Self::Copy, Self::Transform, Self::Quick, Self::Slow];
     /// Those whose latency is measured.
     pub(crate) const PACED: [Self; 2] = [Self::Copy, Self::Quick];
+
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        Self::ALL.into_iter().find(|job| job.name() == name).with_context(|| format!("there is no job {name:?}"))
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
