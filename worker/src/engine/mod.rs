@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub(crate) use self::{
-    partition::{Known, Partition, Placement},
+    partition::{ANEW, Known, Partition, Placement},
     pending::{End, Task},
     room::Wait,
 };
