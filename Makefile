@@ -13,7 +13,7 @@ BUILD := cargo build --locked --workspace --all-targets
 RELEASE := cargo build --locked --workspace --bins --release
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test bench-status bench-topics bench-webhook bench-worker unit lint generate prerequisites
+.PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,13 @@ test: prerequisites ## Every test, on the real components
 	$(BUILD)
 	trap '$(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER); $(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER)-node' EXIT; \
 	cargo test --locked --workspace --no-fail-fast
+
+# Records that each of the tests of `soak` is about.
+RECORDS ?= 1000000
+
+soak: prerequisites ## A million records, while workers, their broker and their API are disturbed without end
+	$(BUILD)
+	SLUICE_RECORDS=$(RECORDS) cargo test --locked --workspace --test worker -- conserving:: --test-threads 1 --nocapture
 
 bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cost, at rest and while records come
 	$(RELEASE)

@@ -1,5 +1,4 @@
-//! Refuses what could make an enormous text of a small record in one expression, and finds what takes texts to pieces; between expressions
-//! the budget looks after memory.
+//! Refuses what could make an enormous text of a small record in one expression; between expressions the budget looks after memory.
 //!
 //! `*` repeats texts, so it may be given numbers only. What surely is a number is told by the program's form. What is put between many
 //! parts of a value must stand in the program.
@@ -14,8 +13,6 @@ use vrl::parser::{
     },
     template_string::StringSegment,
 };
-
-use crate::pieces::{self, Text};
 
 /// Functions that give a number, or nothing.
 const NUMBERS: &[&str] = &[
@@ -52,27 +49,18 @@ pub(crate) enum Expansion {
     Separates,
 }
 
-/// What is found in a program.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// The first expression that may make an enormous text, and its place in bytes.
-    pub(crate) expansion: Option<(usize, Expansion)>,
-    /// The texts that are taken to pieces.
-    pub(crate) texts: Vec<Text>,
-}
-
-/// Looks for what may take much memory in one expression.
-pub(crate) fn look(Program(statements): &Program) -> Found {
+/// The first expression of a program that may make an enormous text, and its place in bytes.
+pub(crate) fn look(Program(statements): &Program) -> Option<(usize, Expansion)> {
     let mut look = Look::default();
     for _ in 0..LOOKS {
         let known = look.others.clone();
         look = Look { others: known.clone(), ..Look::default() };
         statements.iter().cloned().map(Node::into_inner).for_each(|statement| look.statement(statement));
         if look.others == known {
-            return Found { expansion: look.found, texts: look.texts };
+            return look.found;
         }
     }
-    Found { expansion: look.found.or(look.multiplies), texts: look.texts }
+    look.found.or(look.multiplies)
 }
 
 #[derive(Default)]
@@ -84,7 +72,6 @@ struct Look {
     found: Option<(usize, Expansion)>,
     /// The first `*` of all.
     multiplies: Option<(usize, Expansion)>,
-    texts: Vec<Text>,
 }
 
 impl Look {
@@ -226,23 +213,13 @@ impl Look {
 
     fn call(&mut self, call: FunctionCall) -> bool {
         let separates = SEPARATING.contains(&&**call.ident);
-        let (mut value, mut pattern) = (None, None);
         for (number, argument) in call.arguments.into_iter().enumerate() {
             let FunctionArgument { ident, expr } = argument.into_inner();
-            let is = |name: &str, place: usize| ident.as_ref().map_or(number == place, |ident| &***ident == name);
-            let is_value = is("value", 0);
-            if is_value {
-                value = Some(expr.start()..expr.end());
-            } else if is("pattern", 1) && is_literal(&expr) {
-                pattern = Some(expr.start()..expr.end());
-            }
+            let is_value = ident.as_ref().map_or(number == 0, |ident| &***ident == "value");
             if separates && !is_value && !is_literal(&expr) {
                 self.found.get_or_insert((expr.start(), Expansion::Separates));
             }
             self.is_number(expr);
-        }
-        if let (Some(function), Some(value)) = (pieces::function(&call.ident), value) {
-            self.texts.push(Text { function, value, pattern });
         }
         if let Some(function) = call.closure {
             let function = function.into_inner();
@@ -254,7 +231,7 @@ impl Look {
 }
 
 /// Whether it stands in the program as it is.
-fn is_literal(node: &Node<Expr>) -> bool {
+pub(crate) fn is_literal(node: &Node<Expr>) -> bool {
     match &**node {
         Expr::Literal(literal) => match &**literal {
             Literal::String(text) => text.0.iter().all(|part| matches!(part, StringSegment::Literal(..))),
@@ -276,7 +253,7 @@ mod tests {
     use super::*;
 
     fn first(program: &str) -> Option<(usize, Expansion)> {
-        look(&parse(program).unwrap()).expansion
+        look(&parse(program).unwrap())
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 
 use vrl::compiler::Function;
 
-use crate::{pieces::LookAtPieces, texts::bounded};
+use crate::{
+    pieces::{LookAtPieces, telling},
+    texts::bounded,
+};
 
 /// The functions that steps may call, for the compiler.
 pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
@@ -19,7 +22,7 @@ pub(crate) fn allowed() -> &'static [Box<dyn Function>] {
 /// The same, and what looks at texts that are taken to pieces, which nobody writes.
 pub(crate) fn guarded() -> &'static [Box<dyn Function>] {
     static FUNCTIONS: LazyLock<Vec<Box<dyn Function>>> =
-        LazyLock::new(|| functions().chain([Box::new(LookAtPieces) as Box<dyn Function>]).collect());
+        LazyLock::new(|| functions().map(telling).chain([Box::new(LookAtPieces) as Box<dyn Function>]).collect());
     &FUNCTIONS
 }
 

@@ -8,6 +8,7 @@
 
 mod address;
 mod budget;
+mod calls;
 mod compile_error;
 mod complexity;
 mod contract;

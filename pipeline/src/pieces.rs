@@ -2,24 +2,21 @@
 //! holds, and the budget looks at memory only after the call: so the text is looked at before.
 //!
 //! The language's functions are called as ever. The program that runs has a call of a function of ours round each text that one of them
-//! is given: `split(.a, ",")` becomes `split(look_at_pieces(.a, "split", ","), ",")`.
+//! is given, which nobody can write: `split(.a, ",")` becomes `split(LOOK(.a, "split", ","), ",")`. It stands where the text stands, and
+//! errors are told as if it were not there: a program can give them to a record (`.a, .error = split(..)`).
 
-use std::ops::Range;
+use vrl::{
+    compiler::prelude::*,
+    parser::{
+        Literal, Program,
+        ast::{Expr, FunctionArgument, FunctionCall, Ident, Node},
+    },
+};
 
-use vrl::compiler::prelude::*;
+use crate::{calls, expansion::is_literal};
 
-/// A text that a call takes to pieces, by its place in the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Text {
-    /// The function that is called.
-    pub(crate) function: &'static str,
-    pub(crate) value: Range<usize>,
-    /// What it is taken to pieces by, where that stands in the program as it is.
-    pub(crate) pattern: Option<Range<usize>>,
-}
-
-/// The function that looks at a text and gives it back.
-const LOOK: &str = "look_at_pieces";
+/// The function that looks at a text and gives it back. No program can have such a name.
+const LOOK: &str = "look at pieces";
 
 /// Those that take a text to pieces.
 const FUNCTIONS: &[&str] = &[
@@ -50,34 +47,122 @@ const ENTRY: usize = 128;
 const SMALL: usize = 32 * 1024;
 
 /// The function of this name, where it takes a text to pieces.
-pub(crate) fn function(name: &str) -> Option<&'static str> {
+fn function(name: &str) -> Option<&'static str> {
     FUNCTIONS.iter().copied().find(|known| *known == name)
 }
 
-/// The program with a look at each of these texts; `None` where there are none.
-pub(crate) fn guarded(program: &str, texts: &[Text]) -> Option<String> {
-    let edits = texts.iter().flat_map(|Text { function, value, pattern }| {
-        let pattern = pattern
-            .clone()
-            .filter(|_| BY_PATTERN.contains(function))
-            .map_or_else(String::new, |place| format!(", {}", &program[place]));
-        [(value.start, format!("{LOOK}(")), (value.end, format!(", \"{function}\"{pattern})"))]
+/// The program with a look at each text that is taken to pieces; `None` where there are none.
+pub(crate) fn guarded(program: Program) -> Option<Program> {
+    let mut looks = false;
+    let guarded = calls::changed(program, &mut |mut call: FunctionCall| {
+        let (Some(function), (Some(value), pattern)) = (function(&call.ident), places(&call)) else { return call };
+        let pattern = pattern.filter(|_| BY_PATTERN.contains(&function)).map(|place| &call.arguments[place].expr);
+        let pattern = pattern.filter(|pattern| is_literal(pattern)).cloned();
+        let (span, FunctionArgument { ident, expr }) = call.arguments.remove(value).take();
+        let looked_at = FunctionArgument { ident, expr: look(function, expr, pattern) };
+        call.arguments.insert(value, Node::new(span, looked_at));
+        looks = true;
+        call
     });
-    let mut edits: Vec<_> = edits.collect();
-    edits.sort_by_key(|(place, _)| *place);
-    let (mut guarded, mut done) = (String::with_capacity(program.len() + 64 * texts.len()), 0);
-    for (place, text) in &edits {
-        guarded.push_str(&program[done..*place]);
-        guarded.push_str(text);
-        done = *place;
-    }
-    guarded.push_str(&program[done..]);
-    (!edits.is_empty()).then_some(guarded)
+    looks.then_some(guarded)
 }
 
-/// What the language says of an error, without the call that nobody wrote.
-pub(crate) fn without_look(message: &str) -> String {
-    message.replace(&format!("function call error for \"{LOOK}\": "), "")
+/// Which of a call's arguments are the text and the pattern, counted as the compiler does: the last one counts.
+fn places(call: &FunctionCall) -> (Option<usize>, Option<usize>) {
+    let mut places = [None, None];
+    let mut next = 0;
+    for (place, argument) in call.arguments.iter().enumerate() {
+        let parameter = match argument.ident.as_ref().map(|name| &***name) {
+            Some("value") => Some(0),
+            Some("pattern") => Some(1),
+            Some(_) => None,
+            None => Some(next),
+        };
+        next += usize::from(parameter == Some(next));
+        if let Some(found) = parameter.and_then(|parameter| places.get_mut(parameter)) {
+            *found = Some(place);
+        }
+    }
+    (places[0], places[1])
+}
+
+/// A call that looks at what this expression gives, in its place.
+fn look(function: &str, value: Node<Expr>, pattern: Option<Node<Expr>>) -> Node<Expr> {
+    let span = value.span();
+    let of = Node::new(span, Expr::Literal(Node::new(span, Literal::RawString(function.to_owned()))));
+    let arguments = [Some(value), Some(of), pattern].into_iter().flatten();
+    let arguments = arguments.map(|expr| Node::new(expr.span(), FunctionArgument { ident: None, expr })).collect();
+    let ident = Node::new(span, Ident::new(LOOK));
+    let call = FunctionCall { ident, abort_on_error: false, arguments, closure: None };
+    Node::new(span, Expr::FunctionCall(Node::new(span, call)))
+}
+
+/// A function for a program with looks: one that takes texts to pieces tells errors as if there were none.
+pub(crate) fn telling(function: Box<dyn Function>) -> Box<dyn Function> {
+    if FUNCTIONS.contains(&function.identifier()) { Box::new(Telling(function)) } else { function }
+}
+
+#[derive(Debug)]
+struct Telling(Box<dyn Function>);
+
+impl Function for Telling {
+    fn identifier(&self) -> &'static str {
+        self.0.identifier()
+    }
+
+    fn usage(&self) -> &'static str {
+        self.0.usage()
+    }
+
+    fn category(&self) -> &'static str {
+        self.0.category()
+    }
+
+    fn return_kind(&self) -> u16 {
+        self.0.return_kind()
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        self.0.parameters()
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        self.0.examples()
+    }
+
+    fn compile(&self, state: &TypeState, context: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+        Ok(Box::new(Told(self.0.compile(state, context, arguments)?)))
+    }
+}
+
+/// A call of such a function.
+#[derive(Clone, Debug)]
+struct Told(Box<dyn Expression>);
+
+impl Expression for Told {
+    fn resolve(&self, context: &mut Context) -> Resolved {
+        self.0.resolve(context).map_err(|error| match error {
+            ExpressionError::Error { message, labels, notes } => {
+                let told = without_look(&message).map(str::to_owned);
+                ExpressionError::Error { message: told.unwrap_or(message), labels, notes }
+            }
+            other => other,
+        })
+    }
+
+    fn resolve_constant(&self, state: &TypeState) -> Option<Value> {
+        self.0.resolve_constant(state)
+    }
+
+    fn type_info(&self, state: &TypeState) -> TypeInfo {
+        self.0.type_info(state)
+    }
+}
+
+/// What the look or the text itself says of an error, as the function round it is told it; `None` where it is the function's own.
+fn without_look(message: &str) -> Option<&str> {
+    let call = message.strip_prefix("function call error for \"")?.strip_prefix(LOOK)?;
+    call.strip_prefix("\" at (")?.split_once("): ").map(|(_, told)| told)
 }
 
 /// Looks at a text.
@@ -184,32 +269,58 @@ mod tests {
     use vrl::parser::parse;
 
     use super::*;
-    use crate::expansion;
 
     #[test]
     fn each_text_is_looked_at_where_it_stands() {
-        for (program, expected) in [
-            (".b = upcase!(.a)", None),
-            (".b = split!(.a, \",\")", Some(".b = split!(look_at_pieces(.a, \"split\", \",\"), \",\")")),
-            (".b = chunks!(.a, 10)", Some(".b = chunks!(look_at_pieces(.a, \"chunks\"), 10)")),
-            (
-                ".b = split(pattern: r'x+', value: string!(.a) + \"ä\")",
-                Some(".b = split(pattern: r'x+', value: look_at_pieces(string!(.a) + \"ä\", \"split\", r'x+'))"),
-            ),
+        for (program, looks) in [
+            (".b = upcase!(.a)", vec![]),
+            (".b = split!(.a, \",\")", vec![(".a", "split", true)]),
+            (".b = chunks!(.a, 10)", vec![(".a", "chunks", false)]),
+            (".b = split(pattern: r'x+', value: string!(.a) + \"ä\")", vec![("string!(.a) + \"ä\"", "split", true)]),
+            (".b = split!(pattern: \",\", .a)", vec![(".a", "split", true)]),
+            (".b = split!(limit: 3, .a, \",\")", vec![(".a", "split", true)]),
+            (".b = split!(value: .a, by)", vec![(".a", "split", false)]),
             (
                 "p = r'.'\n.b = parse_regex_all!(join!(split!(.a, \"ö\"), \";\"), p)",
-                Some(
-                    "p = r'.'\n.b = parse_regex_all!(look_at_pieces(join!(split!(look_at_pieces(.a, \"split\", \"ö\"), \"ö\"), \
-                     \";\"), \"parse_regex_all\"), p)",
-                ),
+                vec![(".a", "split", true), ("join!(split!(.a, \"ö\"), \";\")", "parse_regex_all", false)],
             ),
+            ("for_each(array!(.a)) -> |_i, v| { .b = parse_json!(v) }", vec![("v", "parse_json", false)]),
             (
-                "for_each(array!(.a)) -> |_i, v| { .b = parse_json!(v) }",
-                Some("for_each(array!(.a)) -> |_i, v| { .b = parse_json!(look_at_pieces(v, \"parse_json\")) }"),
+                "if !(split!(.a, \",\") == [] || false) { abort join!(split!(.b, \",\")) } else { {\"c\": [split!(.c, \",\")]} }",
+                vec![(".a", "split", true), (".b", "split", true), (".c", "split", true)],
             ),
+            (".x, .y = split(.a, \",\")", vec![(".a", "split", true)]),
+            (".b = split!(.a, \",\")[0]", vec![(".a", "split", true)]),
         ] {
-            let texts = expansion::look(&parse(program).unwrap()).texts;
-            assert_eq!(guarded(program, &texts).as_deref(), expected, "{program}");
+            let mut found = Vec::new();
+            let guarded = guarded(parse(program).unwrap()).unwrap_or_else(|| parse(program).unwrap());
+            calls::changed(guarded, &mut |call: FunctionCall| {
+                if &**call.ident == LOOK {
+                    let [value, of] = [0, 1].map(|place| call.arguments[place].clone());
+                    let text = program[value.start()..value.end()].to_owned();
+                    assert_eq!((call.ident.start(), call.ident.end()), (value.start(), value.end()), "{program}");
+                    found.push((text, of.to_string(), call.arguments.len() == 3));
+                }
+                call
+            });
+            let looks: Vec<_> = looks
+                .into_iter()
+                .map(|(text, of, by_pattern)| (text.to_owned(), format!("s'{of}'"), by_pattern))
+                .collect();
+            assert_eq!(found, looks, "{program}");
+        }
+    }
+
+    #[test]
+    fn what_a_look_says_is_told_by_the_function_that_is_called() {
+        let call = |name: &str, told: &str| format!("function call error for \"{name}\" at (3:5): {told}");
+        for (message, told) in [
+            (call(LOOK, "too many"), Some("too many".to_owned())),
+            (call(LOOK, &call("string", "no")), Some(call("string", "no"))),
+            (call("string", "no"), None),
+            ("no".to_owned(), None),
+        ] {
+            assert_eq!(without_look(&message).map(str::to_owned), told, "{message}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vrl::{
     compiler::{
-        CompilationResult, CompileConfig, Program, TimeZone, TypeState, compile_with_state,
+        CompilationResult, CompileConfig, Compiler, Program, TimeZone, TypeState, compile_with_state,
         runtime::{Runtime, Terminate},
     },
     diagnostic::DiagnosticList,
@@ -46,8 +46,7 @@ pub(crate) fn run(program: &Program, target: &mut StepTarget, budget: &mut Budge
     Err(Failed { code, message })
 }
 
-/// What the language says of an error, without the places of calls: they count bytes, look like lines and columns, and are those of the
-/// guarded program.
+/// What the language says of an error, without the places of calls: they count bytes and look like lines and columns.
 fn without_places(message: &str) -> String {
     const PLACE: &str = " at (";
     let (mut text, mut rest) = (String::with_capacity(message.len()), message);
@@ -64,7 +63,7 @@ fn without_places(message: &str) -> String {
         };
     }
     text.push_str(rest);
-    pieces::without_look(&text)
+    text
 }
 
 /// Times without a zone are UTC, wherever the worker runs.
@@ -139,28 +138,25 @@ fn compile(
         if let Some(offset) = growth::too_large_at(parsed.clone(), types.external.target_kind()) {
             return Err(vec![CompileError::too_large(part, source, offset)]);
         }
-        let found = expansion::look(&parsed);
-        if let Some(found) = found.expansion {
+        if let Some(found) = expansion::look(&parsed) {
             return Err(vec![CompileError::expands(part, source, found)]);
         }
-        guarded = pieces::guarded(source, &found.texts);
+        guarded = pieces::guarded(parsed);
     }
-    let compiled = match &guarded {
-        Some(guarded) => compile_with_state(guarded, functions::guarded(), types, config()),
-        None => compile_with_state(source, functions::allowed(), types, config()),
-    };
-    let CompilationResult { program, .. } = match (compiled, guarded) {
-        (Ok(compiled), _) => compiled,
-        (Err(found), None) => return Err(complaints(part, source, &found)),
+    let as_written = || compile_with_state(source, functions::allowed(), types, config());
+    let compiled = match guarded.map(|guarded| Compiler::compile(functions::guarded(), guarded, types, config())) {
+        None => as_written(),
+        Some(Ok(compiled)) => Ok(compiled),
         // What is wrong is told of what was written.
-        (Err(_), Some(_)) => {
-            let Err(found) = compile_with_state(source, functions::allowed(), types, config()) else {
+        Some(Err(_)) => {
+            let Err(found) = as_written() else {
                 let message = "a text that is taken to pieces here is too involved; give it to a variable first";
                 return Err(vec![CompileError::at_start(part, message)]);
             };
-            return Err(complaints(part, source, &found));
+            Err(found)
         }
     };
+    let CompilationResult { program, .. } = compiled.map_err(|found| complaints(part, source, &found))?;
     match unknown_metadata(&program) {
         Some(message) => Err(vec![CompileError::at_start(part, message)]),
         None => Ok(program),
@@ -191,7 +187,7 @@ mod tests {
             ("at (noon) it failed", "at (noon) it failed"),
             ("function call error for \"int\" at (5:13): no", "function call error for \"int\": no"),
             (
-                "function call error for \"split\" at (5:60): function call error for \"look_at_pieces\" at (11:52): too many at (last",
+                "function call error for \"split\" at (5:60): too many at (last",
                 "function call error for \"split\": too many at (last",
             ),
         ] {

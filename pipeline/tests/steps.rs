@@ -8,7 +8,7 @@ use sluice_crds::{
     Decode, Format, Size,
     wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig},
 };
-use sluice_pipeline::{Code, Envelope, Header, Media, Message, Meter, Part, Pipeline, Record, Verdict};
+use sluice_pipeline::{Code, Envelope, Header, Media, Message, Meter, Part, Pipeline, Place, Record, Verdict};
 
 #[test]
 fn a_record_that_no_step_changes_goes_on_byte_for_byte() {
@@ -215,12 +215,52 @@ fn texts_are_taken_to_pieces_unless_there_would_be_too_many() {
         match apply(&steps(program), &large) {
             Verdict::Reject(rejection) => {
                 assert!(rejection.message.contains("of a text of 4096 KiB"), "{rejection:?}");
-                assert!(!rejection.message.contains("look_at_pieces"), "{rejection:?}");
+                assert!(!rejection.message.contains("look"), "{rejection:?}");
             }
             other => panic!("{program}: {other:?}"),
         }
     }
     assert_eq!(apply(&steps(".a = length(split!(.a, \";\"))"), &large), deliver(r#"{"a":1}"#));
+}
+
+/// Bounds are not to be seen: places count the bytes of the program as it was written, and names are those that stand in it.
+#[test]
+fn errors_of_texts_that_are_taken_to_pieces_speak_of_the_program_as_it_was_written() {
+    let large = format!(r#"{{"a": "{}"}}"#, ",".repeat(4 * 1024 * 1024));
+    let too_many = "split would make more of a text of 4096 KiB than fits into 96 MiB";
+    let pieces = r#"split(.a, ",")"#;
+    for (program, body, call, told) in [
+        (".b, .error = split(.a, \",\")\ndel(.a)", large.as_str(), pieces, too_many),
+        (
+            "x = split(string(.b) ?? \"\", \",\")\n.b, .error = split(.a, \",\")\ndel(.a)",
+            large.as_str(),
+            pieces,
+            too_many,
+        ),
+        (
+            ".b, .error = parse_json(split!(.a, \",\")[0])",
+            r#"{"a": "x"}"#,
+            r#"parse_json(split!(.a, ",")[0])"#,
+            "unable to parse json: ",
+        ),
+        (".b, .error = split(.a, \",\")", r#"{"a": 1}"#, pieces, "expected string, got integer"),
+    ] {
+        let verdict = apply(&[map(program)], body);
+        let Verdict::Deliver(Message { value: Some(value), .. }) = verdict else { panic!("{program}: {verdict:?}") };
+        let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
+        let error = value["error"].as_str().unwrap_or_default();
+        let (start, name) = (program.find(call).unwrap(), call.split('(').next().unwrap());
+        let place = format!("({start}:{})", start + call.len());
+        let expected = format!("function call error for \"{name}\" at {place}: {told}");
+        assert!(error.starts_with(&expected) && !error.contains("look"), "{program}: {error}");
+    }
+    let program = ".a = split(string!(.a), \",\")\n.b = split(.b, \",\")";
+    let errors = Pipeline::compile(&Decode::default(), &[map(program)], None).unwrap_err();
+    assert_eq!(errors[0].place, Some(Place { line: 2, column: 6 }), "{errors:?}");
+    for name in ["look_at_pieces", "look at pieces"] {
+        let program = format!(".a = split(string!(.a), \",\")\n.b = {name}(.b, \"split\")");
+        assert!(Pipeline::compile(&Decode::default(), &[map(&program)], None).is_err(), "{name} is nobody's to call");
+    }
 }
 
 #[test]

@@ -18,11 +18,11 @@ use chrono::{DateTime, Utc};
 use sluice_crds::{Delivery, OnDeliveryError, wire::HaltedPartition};
 use sluice_kafka::{CommittedOffset, TopicPartition};
 use sluice_pipeline::{Message, Record, Verdict};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     dead_letters::Failed,
-    engine::{Partition, Placement, Wait},
+    engine::{ANEW, Partition, Placement, Wait},
     retry::{Failure, GiveUp, Spent},
     sink::DeliveryError,
     source::{Batch, Command, Commit, Extent, PartitionId, Place, Position, Start},
@@ -72,9 +72,10 @@ struct Hold {
     reached: Option<i64>,
 }
 
+/// What was told of the hold with this number: a later hold on the same partition may begin before it.
 enum Waiting {
     Records(u64, Batch),
-    Reached(Vec<Position>),
+    Reached(u64, Position),
 }
 
 /// What is written of one partition.
@@ -168,12 +169,12 @@ impl Batches {
 
     /// The source has told all records before these positions. One that was told before says nothing: while a partition is stuck it is told
     /// again and again, and nobody looks.
-    pub(crate) fn reach(&mut self, mut positions: Vec<Position>) {
-        positions.retain(|Position { partition, offset }| {
-            self.holds.get_mut(partition).is_some_and(|held| held.reached.replace(*offset) != Some(*offset))
-        });
-        if !positions.is_empty() {
-            self.waiting.push_back(Waiting::Reached(positions));
+    pub(crate) fn reach(&mut self, positions: Vec<Position>) {
+        for position in positions {
+            let Some(held) = self.holds.get_mut(&position.partition) else { continue };
+            if held.reached.replace(position.offset) != Some(position.offset) {
+                self.waiting.push_back(Waiting::Reached(held.number, position));
+            }
         }
     }
 
@@ -186,23 +187,35 @@ impl Batches {
     pub(crate) fn place(&mut self, extent: &Extent) -> Place {
         let Some(hold) = self.holds.get_mut(&extent.partition) else { return Place::Nowhere };
         let number = hold.number;
-        let is_its = |waiting: &Waiting| matches!(waiting, Waiting::Records(hold, _) if *hold == number);
+        let told = self.waiting.iter().filter_map(|waiting| waiting.end(number)).max();
         let mut parts = self.parts.iter().chain(&self.prepared).chain(&self.stuck);
-        if self.waiting.iter().any(is_its) || parts.any(|part| part.hold == number) {
-            return Place::Later;
-        }
-        match hold.partition.place(extent) {
-            Placement::Later => Place::Later,
+        match hold.partition.place(extent, told) {
             Placement::From { offset, gone } => {
                 self.counts.gone += gone;
-                Place::From { offset, paused: self.paused || hold.stuck || hold.partition.halted.is_some() }
+                let paused = self.paused || hold.stuck || hold.partition.halted.is_some();
+                if told.is_some() {
+                    self.reach(vec![Position { partition: extent.partition.clone(), offset }]);
+                }
+                Place::From { offset, paused }
             }
+            Placement::Later => Place::Later,
+            Placement::Anew if parts.any(|part| part.hold == number) => Place::Later,
             Placement::Anew => {
-                let committed = Commit { partition: extent.partition.clone(), offset: extent.low, note: String::new() };
-                drop(self.release(std::slice::from_ref(&extent.partition)));
-                self.assign(Start { partition: extent.partition.clone(), committed: Some(committed) });
+                self.begin_anew(&extent.partition, extent.low);
                 Place::From { offset: extent.low, paused: self.paused }
             }
+        }
+    }
+
+    /// A partition is read from its first record, as if nothing of it were known. That is worth a commit: what is committed does not
+    /// exist.
+    fn begin_anew(&mut self, id: &PartitionId, low: i64) {
+        warn!(partition = %id, low, "{ANEW}");
+        let committed = Commit { partition: id.clone(), offset: low, note: String::new() };
+        drop(self.release(std::slice::from_ref(id)));
+        self.assign(Start { partition: id.clone(), committed: Some(committed) });
+        if let Some(hold) = self.holds.get_mut(id) {
+            hold.ahead = None;
         }
     }
 
@@ -422,17 +435,19 @@ impl Batches {
         self.counts.returned += count(after.len()) + behind.map(|part| part.read()).sum::<u64>();
         let id = part.commit.partition.clone();
         part.commit = Commit { partition: id.clone(), offset, note: String::new() };
-        if let Some(held) = self.holds.get_mut(&id) {
-            held.partition = Partition::new(id.clone(), Some(part.commit.clone()));
-            held.partition.halt(offset, failed);
-            held.ahead = Some(part.commit.clone());
-        }
+        // Who has the partition after it was given back reads the record again, and judges it anew.
+        let Some(held) = self.holds.get_mut(&id).filter(|held| held.number == part.hold) else { return };
+        held.partition = Partition::new(id.clone(), Some(part.commit.clone()));
+        held.partition.halt(offset, failed);
+        held.ahead = Some(part.commit.clone());
         self.halts_changed = true;
         self.commands.push(Command::Pause(id));
     }
 
     fn is_halted(&self, part: usize) -> bool {
-        self.holds.get(&self.parts[part].commit.partition).is_some_and(|hold| hold.partition.halted.is_some())
+        let Part { hold, commit, .. } = &self.parts[part];
+        let held = self.holds.get(&commit.partition).filter(|held| held.number == *hold);
+        held.is_some_and(|held| held.partition.halted.is_some())
     }
 
     fn count(&mut self, output: &Output) {
@@ -463,7 +478,7 @@ impl Batches {
                 let held = self.holds.get(&batch.partition).filter(|held| held.number == *number && held.stuck);
                 held.map_or(0, |_| memory(batch))
             }
-            Waiting::Reached(_) => 0,
+            Waiting::Reached(..) => 0,
         };
         self.waiting.iter().map(held_back).sum()
     }
@@ -491,6 +506,17 @@ impl Batches {
         let moving = self.holds.iter().filter(|(_, hold)| moves(hold)).map(|(id, _)| id.clone());
         let command = if pauses { Command::Pause } else { Command::Resume };
         self.commands.extend(moving.map(command));
+    }
+}
+
+impl Waiting {
+    /// The offset after what was told of this hold, where it is about that one.
+    fn end(&self, hold: u64) -> Option<i64> {
+        match self {
+            Self::Records(number, batch) if *number == hold => batch.records.last().map(|record| record.offset + 1),
+            Self::Reached(number, position) if *number == hold => Some(position.offset),
+            Self::Records(..) | Self::Reached(..) => None,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{future, mem, sync::Arc, thread, time::Duration};
+use std::{future, mem, pin::pin, sync::Arc, thread, time::Duration};
 
 use chrono::Utc;
 use slotmap::SecondaryMap;
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub(crate) use self::{
-    partition::{Known, Partition, Placement},
+    partition::{ANEW, Known, Partition, Placement},
     pending::{End, Task},
     room::Wait,
 };
@@ -97,6 +97,8 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     let mut commits = interval(COMMIT_INTERVAL);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut ended, mut stopping) = (Vec::with_capacity(BATCH), false);
+    // One for all turns: each begins and ends with a lock.
+    let mut shut_down = pin!(shutdown.cancelled());
     loop {
         engine.go_on();
         tokio::select! {
@@ -108,7 +110,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
             _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
             () = until(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
-            () = shutdown.cancelled(), if !stopping => {
+            () = shut_down.as_mut(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
                 stopping = true;
                 engine.command(Command::Stop);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range, time::Instant};
 
 use sluice_crds::wire::HaltedPartition;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::pending::RecordKey;
 use crate::{
@@ -70,6 +70,9 @@ pub(crate) enum Placement {
     /// The same, but records are in hand that have to be settled before.
     Later,
 }
+
+/// What is said of a partition that is read anew.
+pub(crate) const ANEW: &str = "The offset to read on from does not exist: reading from the first record";
 
 /// Progress of earlier holds. Both lists ascend.
 #[derive(Debug, Default)]
@@ -153,18 +156,29 @@ impl Partition {
         }
     }
 
-    /// Where it is read on, when this is what there is of it. Records in hand stay in hand: they are the wall as before.
-    pub(crate) fn place(&mut self, extent: &Extent) -> Placement {
+    /// Where it is read on, when this is what there is of it. `told`: the offset after all that was read and that it does not know of
+    /// yet, where there is any. Records in hand stay in hand: they are the wall as before.
+    pub(crate) fn place(&mut self, extent: &Extent, told: Option<i64>) -> Placement {
         if self.offsets.next().is_none() {
-            *self = Self { paused: self.paused, ..Self::new(self.id.clone(), extent.committed.clone()) };
+            let Self { offsets, ahead, .. } = Self::new(self.id.clone(), extent.committed.clone());
+            (self.offsets, self.ahead) = (offsets, ahead);
         }
-        let next = self.offsets.next().unwrap_or(extent.low);
-        if next > extent.high {
-            return if self.offsets.unsettled() == 0 { Placement::Anew } else { Placement::Later };
+        let next = self.offsets.next().max(told).unwrap_or(extent.low);
+        let Extent { low, high, .. } = *extent;
+        if next > high {
+            let is_in_hand = told.is_some() || self.offsets.unsettled() > 0;
+            return if is_in_hand { Placement::Later } else { Placement::Anew };
         }
-        let offset = next.max(extent.low);
-        self.offsets.reach(offset);
-        Placement::From { offset, gone: self.ahead.unsettled_in(next..offset) }
+        let offset = next.max(low);
+        let gone = self.ahead.unsettled_in(next..offset);
+        if gone > 0 {
+            warn!(partition = %self.id, offset, gone, "Kafka deleted {gone} records before they were read; reading on from {offset}");
+        }
+        // What it does not know of yet would else count as read before.
+        if told.is_none() {
+            self.offsets.reach(offset);
+        }
+        Placement::From { offset, gone }
     }
 
     /// What is known of a record that was read. They are asked for in order.
@@ -281,7 +295,9 @@ impl Ahead {
 mod tests {
     use std::time::Duration;
 
+    use chrono::DateTime;
     use slotmap::SlotMap;
+    use sluice_pipeline::{Code, Rejection};
 
     use super::*;
 
@@ -308,9 +324,9 @@ mod tests {
         for offset in 5..8 {
             partition.begin(offset, 1, key());
         }
-        assert_eq!(partition.place(&extent(6, 100)), Placement::From { offset: 8, gone: 0 });
-        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 12 });
-        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 0 }, "told once");
+        assert_eq!(partition.place(&extent(6, 100), None), Placement::From { offset: 8, gone: 0 });
+        assert_eq!(partition.place(&extent(20, 100), None), Placement::From { offset: 20, gone: 12 });
+        assert_eq!(partition.place(&extent(20, 100), None), Placement::From { offset: 20, gone: 0 }, "told once");
         assert_eq!(partition.commit(|_| None).unwrap().offset, 5);
         (5..8).for_each(|offset| partition.settle(offset, 1));
         assert_eq!(partition.commit(|_| None).unwrap().offset, 20);
@@ -319,7 +335,7 @@ mod tests {
     #[test]
     fn what_an_earlier_hold_settled_is_not_gone() {
         let mut partition = Partition::new(id(), Some(commit(5, vec![7..9, 12..30])));
-        assert_eq!(partition.place(&extent(20, 100)), Placement::From { offset: 20, gone: 5 });
+        assert_eq!(partition.place(&extent(20, 100), None), Placement::From { offset: 20, gone: 5 });
         assert_eq!(partition.meet(20), Known::Settled);
         assert_eq!(partition.meet(30), Known::New);
     }
@@ -327,11 +343,12 @@ mod tests {
     #[test]
     fn a_log_that_ends_earlier_is_read_anew_once_nothing_of_the_old_one_is_in_hand() {
         let mut partition = Partition::new(id(), Some(commit(500, vec![])));
-        assert_eq!(partition.place(&extent(0, 100)), Placement::Anew);
+        assert_eq!(partition.place(&extent(0, 100), None), Placement::Anew);
         partition.begin(500, 1, key());
-        assert_eq!(partition.place(&extent(0, 100)), Placement::Later);
+        assert_eq!(partition.place(&extent(0, 100), None), Placement::Later);
         partition.settle(500, 1);
-        assert_eq!(partition.place(&extent(0, 100)), Placement::Anew);
+        assert_eq!(partition.place(&extent(0, 100), None), Placement::Anew);
+        assert_eq!(partition.place(&extent(0, 100), Some(501)), Placement::Later, "some of it is yet to be looked at");
     }
 
     #[test]
@@ -359,8 +376,26 @@ mod tests {
     fn a_hold_that_knows_nothing_begins_with_what_is_committed() {
         let committed = Some(commit(3, vec![4..5, 6..8]));
         let mut partition = Partition::new(id(), None);
-        assert_eq!(partition.place(&Extent { committed, ..extent(0, 9) }), Placement::From { offset: 3, gone: 0 });
+        let placement = partition.place(&Extent { committed, ..extent(0, 9) }, None);
+        assert_eq!(placement, Placement::From { offset: 3, gone: 0 });
         assert_eq!((partition.meet(3), partition.meet(4)), (Known::New, Known::Settled));
-        assert_eq!(Partition::new(id(), None).place(&extent(7, 9)), Placement::From { offset: 7, gone: 0 });
+        assert_eq!(Partition::new(id(), None).place(&extent(7, 9), None), Placement::From { offset: 7, gone: 0 });
+    }
+
+    #[test]
+    fn what_stopped_is_stopped_wherever_it_is_read_on() {
+        let mut partition = Partition::new(id(), None);
+        let rejection = Rejection { stage: "decode".into(), code: Code::InvalidJson, message: "no JSON".into() };
+        partition.halt(5, &Failed::to_process(rejection, DateTime::UNIX_EPOCH));
+        assert_eq!(partition.place(&extent(0, 9), None), Placement::From { offset: 0, gone: 0 });
+        assert_eq!(partition.halted.map(|halt| halt.offset), Some(5));
+    }
+
+    #[test]
+    fn what_is_yet_to_be_looked_at_is_neither_gone_nor_passed_over() {
+        let mut partition = Partition::new(id(), Some(commit(5, vec![])));
+        assert_eq!(partition.place(&extent(6, 100), Some(9)), Placement::From { offset: 9, gone: 0 });
+        assert_eq!(partition.place(&extent(20, 100), Some(9)), Placement::From { offset: 20, gone: 11 });
+        assert_eq!(partition.meet(5), Known::New);
     }
 }

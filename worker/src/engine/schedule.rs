@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     gate::{Gate, Pass},
-    partition::{Known, Limits, Partition, Placement},
+    partition::{ANEW, Known, Limits, Partition, Placement},
     pending::{Done, End, Failing, HoldKey, Pending, RecordKey, Task, UnderWay, Work},
     room::Room,
 };
@@ -137,17 +137,15 @@ impl Schedule {
     /// A partition cannot be read where it was: where it is read on. `None`: it is not ours.
     pub(crate) fn place(&mut self, extent: &Extent) -> Option<Placement> {
         let partition = &mut self.partitions[*self.holds.get(&extent.partition)?];
-        let placement = partition.place(extent);
+        // It knows of all that was read.
+        let placement = partition.place(extent, None);
         let Extent { partition: id, low, high, .. } = extent;
         match placement {
-            Placement::From { offset, gone } if gone > 0 => {
-                warn!(partition = %id, offset, gone, "Kafka deleted {gone} records before they were read; reading on from {offset}");
+            Placement::From { offset, gone } => {
+                debug!(partition = %id, offset, "Reading on");
                 self.counts.gone += gone;
             }
-            Placement::From { offset, .. } => debug!(partition = %id, offset, "Reading on"),
-            Placement::Anew => {
-                warn!(partition = %id, low, high, "The offset to read on from does not exist: reading from the first record");
-            }
+            Placement::Anew => warn!(partition = %id, low, high, "{ANEW}"),
             Placement::Later => {}
         }
         self.pause_or_resume(self.holds[id]);

@@ -94,7 +94,7 @@ pub(crate) enum Place {
         offset: i64,
         paused: bool,
     },
-    /// What was read of it has to be settled first.
+    /// It ends before what was read of it, which has to be settled first.
     Later,
     /// It is not ours.
     Nowhere,

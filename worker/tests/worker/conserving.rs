@@ -1,19 +1,22 @@
-//! The law on real Kafka: whatever becomes of workers and API, every record is delivered or a dead letter, and the order of a key
+//! The law on real Kafka: whatever becomes of workers, broker and API, every record is delivered or a dead letter, and the order of a key
 //! is kept. `SLUICE_RECORDS` says with how many records.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    env,
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse};
 use http::{StatusCode, header::RETRY_AFTER};
-use sluice_crds::{Backoff, Delivery, Duration as Text, Retry, wire::WorkerConfig};
+use sluice_cluster::{Component, Part, testing::OwnCluster};
+use sluice_crds::{
+    Backoff, Delivery, Duration as Text, Retry,
+    wire::{SinkConfig, WorkerConfig},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -21,46 +24,44 @@ use tokio::{
 };
 
 use crate::{
-    kafka::Place,
-    running::{Worker, config, numbered},
+    disturbing::{Crowd, records},
+    exactly_once::{assert_once, exactly_once},
+    kafka::{Place, connection_to},
+    running::{config, numbered},
+    until,
 };
 
-const RECORDS: usize = 10_000;
 const PARTITIONS: i32 = 6;
-/// Progress of the longest pause: a killed member is missed after 10 s.
+/// Progress of the longest pause: a killed member is missed after 10 s, and a broker takes its time to come back.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// The header that says which worker makes a request.
+const WORKER: &str = "x-worker";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_rebalances_and_a_bad_api_lose_nothing_and_keep_the_order_of_keys() {
-    let records =
-        env::var("SLUICE_RECORDS").map_or(RECORDS, |number| number.parse().expect("SLUICE_RECORDS is a number"));
-    let place = Place::new("conserved", PARTITIONS).await;
+async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_of_keys() {
+    let records = records(10_000);
+    let cluster = OwnCluster::up("worker-soak", &[Part::Kafka]).unwrap();
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "conserved", PARTITIONS).await;
     let ledger = Arc::<Ledger>::default();
-    let url = faulty(serve(Arc::clone(&ledger)).await).await;
-    let usual = config(&place, &url);
-    let backoff = Backoff { initial: Text::from_millis(20), max: Text::from_millis(200), ..Backoff::default() };
-    let retry = Retry { backoff, ..usual.delivery.retry.clone() };
-    let delivery = Delivery { retry, timeout: Text::from_millis(500), ..usual.delivery.clone() };
-    let config = WorkerConfig { delivery, log_level: sluice_crds::LogLevel::Info, ..usual };
+    let config = impatient(&place, &faulty(serve(Arc::clone(&ledger)).await).await);
     for first in (0..records).step_by(10_000) {
         place.write(numbered(first..records.min(first + 10_000))).await;
     }
     let refused = (0..records).filter(|n| is_refused(*n)).count();
 
-    let mut workers = vec![Worker::start(&config), Worker::start(&config)];
-    let steps = (records / 50_000).max(6);
+    let in_flight = usize::try_from(config.delivery.max_in_flight).unwrap();
+    let named = move |number: usize| {
+        let mut config = config.clone();
+        if let SinkConfig::Http(http) = &mut config.sink {
+            http.headers.insert(WORKER.to_owned(), number.to_string());
+        }
+        config
+    };
+    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), named);
+    let steps = (records / 5_000).max(6);
     for step in 1..steps {
         ledger.until_taken(step * (records - refused) / steps).await;
-        match step % 3 {
-            1 => workers.push(Worker::start(&config)),
-            2 => workers.remove(0).kill(),
-            _ => {
-                let leaving = workers.remove(0);
-                leaving.terminate();
-                assert!(leaving.ended().await.success());
-                workers.push(Worker::start(&config));
-            }
-        }
+        crowd.disturb(step).await;
     }
     ledger.until_taken(records - refused).await;
     place.until_no_lag().await;
@@ -69,9 +70,60 @@ async fn kills_rebalances_and_a_bad_api_lose_nothing_and_keep_the_order_of_keys(
     let buried: BTreeSet<i64> = letters.iter().map(|letter| number(letter.value.as_ref().unwrap())).collect();
     assert!(buried.iter().all(|n| is_refused(usize::try_from(*n).unwrap())), "{buried:?}");
     assert_eq!(buried.len(), refused, "every refused record is a dead letter");
-    let seen = ledger.0.lock().unwrap();
+    let (seen, history) = (ledger.0.lock().unwrap(), crowd.history());
     assert_eq!((seen.taken.len(), seen.disorder.as_slice()), (records - refused, [].as_slice()));
-    eprintln!("{records} records: {} requests, {} dead letters for {refused} refused", seen.requests, letters.len());
+    // Whose answer was lost with its connection is given back as it is, with what else is in flight.
+    let others = seen.again.iter().filter(|first| !history.excuses(first.worker, first.at)).count();
+    eprintln!(
+        "{records} records: {} requests, {} delivered again by another worker, {others} of them long after they were delivered; {} dead \
+         letters for {refused} refused",
+        seen.requests,
+        seen.again.len(),
+        letters.len()
+    );
+    assert!(
+        others <= history.changes * in_flight,
+        "{others} were delivered again that had to be committed: {history:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_rebalances_and_outages_lose_nothing_and_write_nothing_twice() {
+    let records = records(30_000);
+    let cluster = OwnCluster::up("worker-soak-once", &[Part::Kafka]).unwrap();
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "conserved-once", PARTITIONS).await;
+    let target = place.another("entries", 1, &[]).await;
+    let config = exactly_once(&place, &target);
+    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), move |_| config.clone());
+    let steps = (records / 10_000).max(6);
+    let end_of = |step: usize| step * records / steps;
+    for step in 1..=steps {
+        // It is disturbed in the midst of a part, and at most that part is left over from before.
+        let finished = end_of(step.saturating_sub(2));
+        until("progress", async || committed(&place).await, |committed| *committed >= finished).await;
+        let before = place.written(&target).await;
+        place.write(numbered(end_of(step - 1)..end_of(step))).await;
+        let wanted = before + (end_of(step) - end_of(step - 1)) / 3;
+        until("records", async || place.written(&target).await, |written| *written >= wanted).await;
+        crowd.disturb(step).await;
+    }
+    place.until_no_lag().await;
+    assert_once(&place.read_all(&target, "last-of-conserved").await, 0..i64::try_from(records).unwrap());
+    assert_eq!(place.dead_letter_count().await, 0);
+}
+
+/// A worker that does not wait long, as there are many records that fail.
+fn impatient(place: &Place, url: &str) -> WorkerConfig {
+    let usual = config(place, url);
+    let backoff = Backoff { initial: Text::from_millis(20), max: Text::from_millis(200), ..Backoff::default() };
+    let retry = Retry { backoff, ..usual.delivery.retry.clone() };
+    let delivery = Delivery { retry, timeout: Text::from_millis(500), ..usual.delivery.clone() };
+    WorkerConfig { delivery, log_level: sluice_crds::LogLevel::Info, ..usual }
+}
+
+/// Records that are committed, over all partitions.
+async fn committed(place: &Place) -> usize {
+    usize::try_from(place.committed().await.values().sum::<i64>()).unwrap()
 }
 
 /// An API that remembers little, so that a million records fit.
@@ -81,11 +133,20 @@ struct Ledger(Mutex<Seen>);
 #[derive(Default)]
 struct Seen {
     requests: usize,
-    taken: BTreeSet<i64>,
+    taken: HashMap<i64, First>,
+    /// The first time of those that another worker delivered again.
+    again: Vec<First>,
     /// The highest number that each key has had taken.
     last: HashMap<i64, i64>,
     /// Numbers that were taken for the first time after a higher one of their key.
     disorder: Vec<i64>,
+}
+
+/// When a number was taken for the first time, and from whom.
+#[derive(Clone, Copy)]
+struct First {
+    worker: usize,
+    at: Instant,
 }
 
 impl Ledger {
@@ -106,8 +167,9 @@ impl Ledger {
         }
     }
 
-    fn answer(&self, n: i64) -> StatusCode {
+    fn answer(&self, n: i64, worker: usize) -> StatusCode {
         let mut seen = self.0.lock().unwrap();
+        let seen = &mut *seen;
         seen.requests += 1;
         match seen.requests % 61 {
             7 => return StatusCode::SERVICE_UNAVAILABLE,
@@ -115,11 +177,15 @@ impl Ledger {
             _ if is_refused(usize::try_from(n).unwrap()) => return StatusCode::UNPROCESSABLE_ENTITY,
             _ => {}
         }
-        if seen.taken.insert(n) {
-            let last = seen.last.insert(n % 10, n);
-            if last.is_some_and(|last| last > n) {
-                seen.disorder.push(n);
+        match seen.taken.entry(n) {
+            Entry::Vacant(free) => {
+                free.insert(First { worker, at: Instant::now() });
+                if seen.last.insert(n % 10, n).is_some_and(|last| last > n) {
+                    seen.disorder.push(n);
+                }
             }
+            Entry::Occupied(first) if first.get().worker != worker => seen.again.push(*first.get()),
+            Entry::Occupied(_) => {}
         }
         StatusCode::OK
     }
@@ -136,8 +202,9 @@ fn number(body: &[u8]) -> i64 {
 async fn serve(ledger: Arc<Ledger>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answer = async |State(ledger): State<Arc<Ledger>>, body: Bytes| {
-        let status = ledger.answer(number(&body));
+    let answer = async |State(ledger): State<Arc<Ledger>>, headers: HeaderMap, body: Bytes| {
+        let worker = headers[WORKER].to_str().unwrap().parse().unwrap();
+        let status = ledger.answer(number(&body), worker);
         let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then(|| (RETRY_AFTER, "0".parse().unwrap()));
         (status, HeaderMap::from_iter(retry_after)).into_response()
     };

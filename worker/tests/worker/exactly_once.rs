@@ -1,4 +1,4 @@
-//! Exactly once on a real broker: whatever becomes of workers, groups and brokers, readers of committed records see each record once.
+//! Exactly once on a real broker: readers of committed records see each record once. `conserving` kills workers and broker meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -80,38 +80,6 @@ async fn a_lag_of_other_peoples_markers_does_not_stay() {
     place.until_no_lag().await;
     next.until_no_lag().await;
     assert_once(&place.read_all(&second, "last-of-markers").await, 0..20);
-}
-
-/// SIGKILL in the midst of transactions, members that come and go, and a broker that comes back: nothing is lost or written twice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_rebalances_lose_nothing_and_write_nothing_twice() {
-    const RECORDS: usize = 30_000;
-    let place = Place::new("once-killed", 6).await;
-    let target = place.another("entries", 1, &[]).await;
-    let config = exactly_once(&place, &target);
-    let mut workers = vec![Worker::start_as("a", &config), Worker::start_as("b", &config)];
-    let names = ["c", "d", "e", "f", "g", "h"];
-    for (step, name) in names.into_iter().enumerate() {
-        let part = RECORDS / names.len();
-        place.write(numbered(step * part..(step + 1) * part)).await;
-        let wanted = step * part + part / 3;
-        crate::until("progress", async || place.written(&target).await, |written| *written >= wanted).await;
-        match step % 3 {
-            0 => workers.remove(0).kill(),
-            1 => workers.push(Worker::start_as(name, &config)),
-            _ => {
-                let leaving = workers.remove(0);
-                leaving.terminate();
-                assert!(leaving.ended().await.success());
-            }
-        }
-        if workers.len() < 2 {
-            workers.push(Worker::start_as(name, &config));
-        }
-    }
-    place.until_no_lag().await;
-    assert_once(&place.read_all(&target, "last-of-killed").await, 0..i64::try_from(RECORDS).unwrap());
-    assert_eq!(place.dead_letter_count().await, 0);
 }
 
 #[tokio::test]

@@ -215,6 +215,18 @@ impl Place {
         until("committed offsets at the ends", look, |(committed, ends)| committed == ends).await;
     }
 
+    /// Waits until more of each partition is committed than before, as far as there is more.
+    pub(crate) async fn until_committed_since(&self, before: &BTreeMap<i32, i64>) {
+        let look = async || (self.committed().await, self.ends().await);
+        let moved = |(committed, ends): &(BTreeMap<i32, i64>, BTreeMap<i32, i64>)| {
+            ends.iter().all(|(partition, end)| {
+                let now = committed.get(partition);
+                now == Some(end) || now > before.get(partition)
+            })
+        };
+        until("more that is committed", look, moved).await;
+    }
+
     /// How many dead letters there are.
     pub(crate) async fn dead_letter_count(&self) -> usize {
         let partition = sluice_kafka::TopicPartition { topic: self.dead_letters.clone(), partition: 0 };

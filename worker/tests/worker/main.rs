@@ -4,6 +4,7 @@
 //! - `api`: an HTTP API that records what it gets and answers by a script.
 //! - `mounted`: Secrets as the kubelet mounts them.
 //! - `running`: the worker's process.
+//! - `disturbing`: several of them, and what may become of them and of their broker.
 #![allow(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
 mod api;
@@ -12,6 +13,7 @@ mod conserving;
 mod credentials;
 mod deleting;
 mod delivering;
+mod disturbing;
 mod encrypted;
 mod ending;
 mod exactly_once;

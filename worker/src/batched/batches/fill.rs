@@ -66,7 +66,7 @@ impl Batches {
                         all.bytes += bytes;
                     }
                 }
-                Waiting::Reached(positions) => left.extend(self.reached(positions)),
+                Waiting::Reached(number, position) => left.extend(self.reached(number, position)),
             }
         }
         left.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
@@ -89,17 +89,14 @@ impl Batches {
         }
     }
 
-    /// These positions are reached; gives back those before which something waits.
-    fn reached(&mut self, positions: Vec<Position>) -> Option<Waiting> {
-        let mut left = Vec::new();
-        for position in positions {
-            match self.holds.get_mut(&position.partition) {
-                Some(held) if held.stuck => left.push(position),
-                Some(held) => held.partition.reach(position.offset),
-                None => {}
-            }
+    /// A position is reached; gives it back where something waits before it.
+    fn reached(&mut self, number: u64, position: Position) -> Option<Waiting> {
+        let held = self.holds.get_mut(&position.partition).filter(|held| held.number == number)?;
+        if held.stuck {
+            return Some(Waiting::Reached(number, position));
         }
-        (!left.is_empty()).then_some(Waiting::Reached(left))
+        held.partition.reach(position.offset);
+        None
     }
 
     fn judge(

@@ -113,6 +113,54 @@ fn a_position_never_overtakes_records_that_wait_before_it() {
 }
 
 #[test]
+fn a_position_of_an_earlier_hold_says_nothing_about_a_later_one() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..2));
+    batches.reach(vec![Position { partition: id(0), offset: 5 }]);
+    batches.release(&[id(0)]);
+    batches.assign(start(0, 0));
+    batches.receive(batch(0, 0..2));
+    assert!(next(&mut batches, || false));
+    assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(2)));
+}
+
+#[test]
+fn a_partition_is_read_on_behind_what_is_in_hand_and_only_one_that_is_shorter_waits_for_it() {
+    let extent = |low, high| Extent { partition: id(0), low, high, committed: None };
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..3));
+    let from = |offset| Place::From { offset, paused: false };
+    assert_eq!(batches.place(&extent(0, 100)), from(3), "it may be another one that is in trouble");
+    for what in ["deleted before it was read", "and told once"] {
+        assert_eq!((batches.place(&extent(9, 100)), batches.counts().gone), (from(9), 6), "{what}");
+    }
+    assert_eq!(batches.place(&extent(0, 2)), Place::Later, "it waits");
+    assert!(next(&mut batches, || false));
+    assert_eq!(written(&batches), (vec![(0, true), (1, true), (2, true)], Some(9)));
+    assert_eq!(batches.place(&extent(9, 100)), from(9));
+    assert_eq!(batches.place(&extent(0, 2)), Place::Later, "it is being written");
+    batches.succeed();
+    assert_eq!(batches.place(&extent(0, 2)), from(0));
+    batches.look_at_positions();
+    assert!(next(&mut batches, || false));
+    assert_eq!(written(&batches), (vec![], Some(0)), "what is committed is not left beyond its end");
+}
+
+#[test]
+fn a_record_that_is_refused_after_its_partition_went_stops_nobody() {
+    let mut batches = batches(Delivery { on_delivery_error: OnDeliveryError::Halt, ..Delivery::default() });
+    batches.receive(batch(0, 0..2));
+    assert!(next(&mut batches, || false));
+    batches.release(&[id(0)]);
+    batches.assign(start(0, 2));
+    batches.refuse(0, &too_large(), NOW);
+    batches.forget_what_is_gone();
+    assert!(batches.halts().is_none() && batches.commands().count() == 0);
+    let Counts { received, returned, .. } = batches.counts();
+    assert_eq!((received, returned), (2, 2));
+}
+
+#[test]
 fn a_refused_record_is_a_dead_letter_in_the_next_try_or_stops_its_partition() {
     let mut letters = batches(Delivery::default());
     letters.receive(batch(0, 0..3));

@@ -40,6 +40,17 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
+/// Reads what nobody looks at of an answer, so that its connection can be used again. One that breaks off changes nothing.
+pub(crate) async fn finish(mut response: Response) {
+    let mut length = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        length += chunk.len();
+        if length >= READ_LIMIT {
+            return;
+        }
+    }
+}
+
 /// The beginning of an answer's body, unpacked. One that breaks off changes nothing about the answer's status.
 pub(crate) async fn body(mut response: Response) -> Vec<u8> {
     let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");

@@ -106,6 +106,9 @@ impl HttpSink {
         refused: Option<&Arc<Token>>,
         deadline: Instant,
     ) -> Result<Option<Arc<Token>>, DeliveryError> {
+        if !session.takes_tokens() {
+            return Ok(None);
+        }
         let in_time = timeout_at(deadline, session.token(refused)).await;
         in_time
             .unwrap_or_else(|_| Err(no_token_within(self.timeout)))
@@ -131,12 +134,12 @@ impl HttpSink {
 
     async fn judge(&self, session: &Session, response: Response, token: Option<&Token>) -> Result<(), DeliveryError> {
         let status = response.status();
-        let is_success = self.is_success(status);
-        let failure = answer::failure(status, response.headers(), SystemTime::now());
-        let body = answer::body(response).await;
-        if is_success {
+        if self.is_success(status) {
+            answer::finish(response).await;
             return Ok(());
         }
+        let failure = answer::failure(status, response.headers(), SystemTime::now());
+        let body = answer::body(response).await;
         let message = format!("the API answered {status}{}", answer::quoted(&body));
         let message = self.without_secrets(session, message, token);
         Err(DeliveryError { failure, code: status.as_u16().to_string(), message })

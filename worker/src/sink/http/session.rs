@@ -186,6 +186,11 @@ fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
 }
 
 impl Session {
+    /// Whether requests need a token, which may take a while to get.
+    pub(super) fn takes_tokens(&self) -> bool {
+        matches!(self.credential, Credential::Tokens(_))
+    }
+
     /// The token for a request, where the API takes tokens; another one than the one that it refused.
     pub(super) async fn token(&self, refused: Option<&Arc<Token>>) -> Result<Option<Arc<Token>>, DeliveryError> {
         match &self.credential {

@@ -1,0 +1,125 @@
+//! Workers that are disturbed again and again: members come, go and are killed, and so is their broker.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use sluice_cluster::ComponentHandle;
+use sluice_crds::wire::WorkerConfig;
+
+use crate::{kafka::Place, running::Worker};
+
+/// What is settled is committed within this time: every 500 ms, and a busy machine takes its time for it.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// With how many records: what `SLUICE_RECORDS` says, or so many.
+pub(crate) fn records(usual: usize) -> usize {
+    env::var("SLUICE_RECORDS").map_or(usual, |number| number.parse().expect("SLUICE_RECORDS is a number"))
+}
+
+/// The workers of one Integration.
+pub(crate) struct Crowd<'a> {
+    place: &'a Place,
+    broker: ComponentHandle,
+    /// The configuration of the worker with this number.
+    config: Box<dyn Fn(usize) -> WorkerConfig>,
+    members: Vec<Member>,
+    /// Workers that there were, each of which has another number.
+    started: usize,
+    history: History,
+}
+
+struct Member {
+    number: usize,
+    /// The name of its pod, which a container that is started again keeps.
+    name: String,
+    worker: Worker,
+}
+
+/// What was done to them.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// How often partitions may have changed hands.
+    pub(crate) changes: usize,
+    /// Workers that were killed, and when.
+    deaths: Vec<(usize, Instant)>,
+    /// From when until when the broker was away, and nothing was committed.
+    outages: Vec<(Instant, Instant)>,
+}
+
+impl<'a> Crowd<'a> {
+    /// Starts two of them.
+    pub(crate) fn start(
+        place: &'a Place,
+        broker: ComponentHandle,
+        config: impl Fn(usize) -> WorkerConfig + 'static,
+    ) -> Self {
+        let history = History::default();
+        let mut crowd = Self { place, broker, config: Box::new(config), members: vec![], started: 0, history };
+        crowd.join();
+        crowd.join();
+        crowd
+    }
+
+    /// Does one thing after the other to them, so that there are as many after four as before.
+    pub(crate) async fn disturb(&mut self, step: usize) {
+        self.history.changes += 1;
+        match step % 4 {
+            1 => self.join(),
+            2 => self.kill(),
+            3 => self.interrupt().await,
+            _ => self.leave().await,
+        }
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn join(&mut self) {
+        self.run(format!("worker-{}", self.started));
+    }
+
+    fn run(&mut self, name: String) {
+        let number = self.started;
+        self.started += 1;
+        let worker = Worker::start_as(&name, &(self.config)(number));
+        self.members.push(Member { number, name, worker });
+    }
+
+    /// SIGKILL to the oldest one, which is started again.
+    fn kill(&mut self) {
+        let Member { number, name, worker } = self.members.remove(0);
+        worker.kill();
+        self.history.deaths.push((number, Instant::now()));
+        self.run(name);
+    }
+
+    /// The oldest one leaves in order.
+    async fn leave(&mut self) {
+        let Member { worker, .. } = self.members.remove(0);
+        worker.terminate();
+        assert!(worker.ended().await.success());
+    }
+
+    /// SIGKILL to the broker, which comes back once that was noticed.
+    async fn interrupt(&mut self) {
+        let (committed, begin) = (self.place.committed().await, Instant::now());
+        self.broker.kill().unwrap();
+        self.members[0].worker.until_status("trouble", |status| status.trouble.is_some()).await;
+        self.broker.start().unwrap();
+        self.place.until_committed_since(&committed).await;
+        self.history.outages.push((begin, Instant::now()));
+    }
+}
+
+impl History {
+    /// Whether a record that this worker delivered then may be delivered again by another one: its worker was killed, or the broker, before
+    /// it was committed.
+    pub(crate) fn excuses(&self, worker: usize, delivered: Instant) -> bool {
+        let committed = delivered + COMMITTED_WITHIN;
+        self.deaths.iter().any(|(dead, at)| *dead == worker && *at <= committed)
+            || self.outages.iter().any(|(begin, end)| *begin <= committed && delivered <= *end)
+    }
+}
