@@ -69,6 +69,13 @@ impl Grants {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// Whether a resource may use a Topic: one of its own namespace in any case.
     pub fn permit(&self, who: &User, topic: &NamespacedName) -> bool {
         let first = NamespacedName { namespace: topic.namespace.clone(), name: String::new() };

@@ -16,6 +16,7 @@ mod controller;
 mod data_plane;
 mod error;
 mod events;
+mod grants;
 mod health;
 mod idle;
 mod integration;

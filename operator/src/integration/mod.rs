@@ -13,6 +13,7 @@ use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     integration::{COMPONENT, Flow, Held, Outcome, Subject, Work, desire, report, validate, worker_name},
+    topic::{User, UserKind},
 };
 
 use self::{begin::begin, resolve::resolve};
@@ -21,6 +22,7 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass},
     error::Error,
+    grants,
     watch::Watched,
 };
 
@@ -49,7 +51,7 @@ impl Kind for Integration {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<IntegrationStatus>, Error> {
-        let references = resolve(&context.client, self).await?;
+        let references = resolve(context, self).await?;
         match validate(self, &references, &context.settings) {
             Ok(flow) => carry_out(self, context, flow).await,
             Err(rejections) => hold(self, context, &rejections).await,
@@ -94,6 +96,12 @@ async fn hold(
             next: next_look(&[], now),
         });
     };
+    let who = User { kind: UserKind::Integration, name: held.owner.name.clone() };
+    let refused = grants::refused(context, &who, held.elsewhere.iter().cloned()).await?;
+    if !refused.is_empty() {
+        held = held.stopped();
+    }
+    let rejections = &grants::with_stop(rejections, refused);
     let Held { owner, subject, scaling, replicas, .. } = &held;
     // Of a cluster that is configured no more nothing can be measured.
     if context.clusters.names().any(|name| *name == subject.cluster) {

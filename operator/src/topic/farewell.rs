@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     controller::{Next, Pass},
     error::{Doing, Error},
+    grants,
     looks::Looks,
 };
 
@@ -86,8 +87,10 @@ async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<E
 /// Who uses Topics at this moment, from the API server and not from a cache: a cache may not know yet of the user that was made
 /// just now.
 async fn live_users(context: &Context) -> Result<Users, Error> {
-    let (integrations, webhooks) = futures::try_join!(list::<Integration>(context), list::<Webhook>(context))?;
-    Ok(integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook)).collect())
+    let (integrations, webhooks, grants) =
+        futures::try_join!(list::<Integration>(context), list::<Webhook>(context), grants::all(context))?;
+    let uses = integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook));
+    Ok(uses.collect::<Users>().let_by(grants))
 }
 
 /// All resources of a kind that the operator may see.
