@@ -8,6 +8,7 @@
 mod approval;
 mod conflict;
 mod deletion;
+mod grants;
 mod policy;
 mod refusal;
 mod stage;
