@@ -1,6 +1,6 @@
 //! Reads the ReferenceGrants of namespaces whose Topics resources of other namespaces name.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{
     Api, ResourceExt,
@@ -35,21 +35,14 @@ pub async fn refused(
     who: &User,
     topics: impl IntoIterator<Item = NamespacedName>,
 ) -> Result<Refused, Error> {
-    let mut known: BTreeMap<String, Known> = BTreeMap::new();
-    let mut refused = Refused::new();
-    for topic in topics {
-        if topic.namespace == who.name.namespace {
-            continue;
-        }
-        let of_namespace = match known.entry(topic.namespace.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(look(context, &topic.namespace).await?),
-        };
-        if let Some(why) = of_namespace.refusal(who, &topic) {
-            refused.insert(topic, why);
-        }
+    let topics: Vec<_> = topics.into_iter().filter(|topic| topic.namespace != who.name.namespace).collect();
+    let namespaces: BTreeSet<&str> = topics.iter().map(|topic| topic.namespace.as_str()).collect();
+    let mut known = BTreeMap::new();
+    for namespace in namespaces {
+        known.insert(namespace, look(context, namespace).await?);
     }
-    Ok(refused)
+    let refusal = |topic: &NamespacedName| known.get(topic.namespace.as_str())?.refusal(who, topic);
+    Ok(topics.iter().filter_map(|topic| Some((topic.clone(), refusal(topic)?))).collect())
 }
 
 /// All that the operator may see; none where there is no such kind.
