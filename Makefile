@@ -13,7 +13,7 @@ BUILD := cargo build --locked --workspace --all-targets
 RELEASE := cargo build --locked --workspace --bins --release
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit lint generate prerequisites
+.PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit fuzz lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,12 @@ bench-worker: prerequisites ## What a worker costs, beside loops of the client l
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib
+
+# Of each property; dear ones take a part of it.
+CASES ?= 1000000
+
+fuzz: ## Every parser with CASES cases of what it may be given (1000000)
+	PROPTEST_CASES=$(CASES) cargo test --locked -p sluice-crds -p sluice-model -p sluice-pipeline -p sluice-receiver --lib --test no_panic
 
 lint: prerequisites ## Format, clippy, generated files, purity
 	cargo fmt --all --check

@@ -56,6 +56,8 @@ pub enum Reason {
     Invalid,
     /// The operator's configuration does not let this namespace name the Kafka topic or the consumer group.
     OutsideTenancy,
+    /// An object of another namespace is referred to, and that namespace does not permit it.
+    RefNotPermitted,
     /// A change was asked for that is unsafe or impossible.
     Withheld,
     /// An object that the resource refers to does not exist.

@@ -105,6 +105,8 @@ impl JsonSchema for Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Duration;
 
     #[test]
@@ -121,6 +123,15 @@ mod tests {
     fn what_is_no_duration_is_refused_with_an_example() {
         for text in ["", "10", "s", "1d", "-1s", "1.5s", "10 s", "99999999999999999999h"] {
             assert!(text.parse::<Duration>().unwrap_err().to_string().contains("500ms"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_duration_that_reads_back_or_is_refused(text in "([0-9]{1,20}|ms|[smhd]|[ -~\u{e9}]){0,6}") {
+            if let Ok(duration) = text.parse::<Duration>() {
+                prop_assert_eq!(duration.to_string().parse::<Duration>(), Ok(duration));
+            }
         }
     }
 }

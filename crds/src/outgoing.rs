@@ -160,6 +160,8 @@ impl JsonSchema for Network {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rules(allow: &[&str], deny: &[&str]) -> OutgoingCalls {
@@ -232,6 +234,28 @@ mod tests {
         }
         for text in ["", "10.0.0.0/33", "10.0.0", "example.org", "10.0.0.0-10.0.0.9"] {
             assert!(text.parse::<Network>().unwrap_err().to_string().contains("10.0.0.0/8"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_network_that_reads_back_or_is_refused(text in "([0-9a-f:.]{0,20}|[ -~]{0,8})(/[0-9]{1,3})?") {
+            if let Ok(network) = text.parse::<Network>() {
+                prop_assert_eq!(network.to_string().parse::<Network>(), Ok(network));
+            }
+        }
+
+        #[test]
+        fn no_address_of_this_machine_is_called_however_it_is_wrapped([b, c, d] in any::<[u8; 3]>()) {
+            let (high, low) = (u16::from_be_bytes([127, b]), u16::from_be_bytes([c, d]));
+            for address in [
+                format!("127.{b}.{c}.{d}"),
+                format!("::ffff:127.{b}.{c}.{d}"),
+                format!("64:ff9b::{high:x}:{low:x}"),
+                format!("2002:{high:x}:{low:x}::1"),
+            ] {
+                prop_assert!(!is_called(&OutgoingCalls::default(), &address), "{}", address);
+            }
         }
     }
 }

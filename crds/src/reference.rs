@@ -28,6 +28,18 @@ pub struct TopicReference {
     /// Name of the Topic.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Namespace of the Topic. Default: the resource's own. Another one has to permit it, by a ReferenceGrant of the Gateway API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+}
+
+impl TopicReference {
+    /// The Topic that a resource of the namespace `own` means by it.
+    pub fn seen_from(&self, own: &str) -> NamespacedName {
+        let namespace = self.namespace.as_deref().unwrap_or(own).to_owned();
+        NamespacedName { namespace, name: self.name.clone() }
+    }
 }
 
 /// A Webhook resource in the same namespace.
@@ -87,7 +99,7 @@ pub struct TopicTemplate {
     .message("deadLetters: write topicRef (a Topic that exists) or topic (a template for one that Sluice makes), not both"))]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetters {
-    /// A Topic in the same namespace. Default: a Topic of its own.
+    /// A Topic. Default: a Topic of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_ref: Option<TopicReference>,
     /// Template of the Topic that Sluice makes. Dead letters are kept 14 days unless `config` says otherwise.

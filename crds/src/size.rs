@@ -76,6 +76,8 @@ impl JsonSchema for Size {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Size;
 
     #[test]
@@ -90,6 +92,15 @@ mod tests {
     fn what_is_no_size_is_refused_with_an_example() {
         for text in ["", "Mi", "1M", "-1", "+1", "1.5Mi", "99999999999999999999"] {
             assert!(text.parse::<Size>().unwrap_err().to_string().contains("512Ki"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_size_that_reads_back_or_is_refused(text in "([0-9]{1,21})?(Ki|Mi|Gi|[ -~\u{e9}])?") {
+            if let Ok(size) = text.parse::<Size>() {
+                prop_assert_eq!(size.to_string().parse::<Size>(), Ok(size));
+            }
         }
     }
 }

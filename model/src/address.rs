@@ -22,3 +22,27 @@ pub(crate) fn complaint(field: &str, url: &str, settings: &Settings) -> Option<R
     let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
     settings.outgoing.check(literal).err().map(|refused| Rejection::invalid(field, refused.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_is_refused(url in "(https?://)?([a-z0-9.:@%/?#]|\\[|\\]|[ -~]|\u{e9}){0,20}") {
+            if let Some(complaint) = complaint("spec.sink.http.url", &url, &Settings::default()) {
+                prop_assert_eq!(complaint.field, "spec.sink.http.url");
+            }
+        }
+
+        #[test]
+        fn no_address_of_this_machine_is_taken([b, c, d] in any::<[u8; 3]>(), port in "(:[0-9]{1,4})?", path in "[/?][a-z@:.]{0,8}") {
+            for host in [format!("127.{b}.{c}.{d}"), format!("[::ffff:127.{b}.{c}.{d}]")] {
+                let url = format!("http://{host}{port}{path}");
+                prop_assert!(complaint("f", &url, &Settings::default()).is_some(), "{}", url);
+            }
+        }
+    }
+}

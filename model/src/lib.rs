@@ -15,6 +15,7 @@ pub mod children;
 pub mod cluster;
 pub mod conditions;
 mod dependencies;
+pub mod grants;
 pub mod integration;
 mod number;
 mod pods;
@@ -29,4 +30,5 @@ pub mod webhook;
 
 pub use cluster::Cluster;
 pub use conditions::{Conditions, News};
+pub use references::Refused;
 pub use rejection::Rejection;

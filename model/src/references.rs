@@ -1,20 +1,49 @@
-//! What a Topic says that somebody else refers to.
+//! What a Topic says that somebody else refers to, and whether it may be referred to.
 
-use sluice_crds::{ConditionType, Settings, Topic, TopicReference};
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_crds::{ConditionType, NamespacedName, Settings, Topic, TopicReference};
 
 use crate::{
     Rejection, conditions,
     tenancy::{self, Named},
 };
 
-/// The Topic that `field` names, or a complaint that it does not exist.
+/// Topics of other namespaces that the resource names and may not use, each with the reason.
+pub type Refused = BTreeMap<NamespacedName, String>;
+
+/// The Topic that `field` names, or a complaint that it may not be used or does not exist.
 pub(crate) fn existing<'a>(
     field: &str,
     topic: Option<&'a Topic>,
     reference: &TopicReference,
+    refused: &Refused,
 ) -> Result<&'a Topic, Rejection> {
-    let message = || format!("there is no Topic {:?} in this namespace; create it", reference.name);
+    // Nothing is said of what may not be used, not even whether it exists.
+    if let Some(rejection) = not_permitted(field, reference, refused) {
+        return Err(rejection);
+    }
+    let message = || match (&reference.name, &reference.namespace) {
+        (name, None) => format!("there is no Topic {name:?} in this namespace; create it"),
+        (name, Some(namespace)) => format!("there is no Topic {name:?} in the namespace {namespace:?}; create it"),
+    };
     topic.ok_or_else(|| Rejection::not_found(field, message()))
+}
+
+/// The complaint that the Topic is another namespace's, which does not permit its use.
+pub(crate) fn not_permitted(field: &str, reference: &TopicReference, refused: &Refused) -> Option<Rejection> {
+    // Without a namespace it is the resource's own, of which nothing is refused.
+    let topic = reference.seen_from(reference.namespace.as_deref()?);
+    refused.get(&topic).map(|why| Rejection::not_permitted(field, why))
+}
+
+/// Those of the Topics that other namespaces than `own` have, each once.
+pub(crate) fn elsewhere<'a>(
+    own: &str,
+    references: impl IntoIterator<Item = Option<&'a TopicReference>>,
+) -> BTreeSet<NamespacedName> {
+    let topics = references.into_iter().flatten().map(|reference| reference.seen_from(own));
+    topics.filter(|topic| topic.namespace != own).collect()
 }
 
 /// The Kafka topic of a Topic that Kafka has, or once had: data planes keep running while it is not ready. One that its

@@ -9,7 +9,8 @@ use sluice_crds::Reason;
 pub struct Rejection {
     /// The field, as a path from the resource's root: `spec.steps[1].map`.
     pub field: String,
-    /// `Invalid` and `OutsideTenancy` where a person must act; `NotFound` and `DependencyNotReady` where waiting may help.
+    /// `Invalid`, `OutsideTenancy` and `RefNotPermitted` where a person must act; `NotFound` and `DependencyNotReady` where waiting
+    /// may help.
     pub reason: Reason,
     /// What is wrong and what to write instead.
     pub message: String,
@@ -26,6 +27,11 @@ impl Rejection {
         Self { field: field.into(), reason: Reason::OutsideTenancy, message: message.into() }
     }
 
+    /// The field names an object of another namespace, which does not permit it.
+    pub fn not_permitted(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: Reason::RefNotPermitted, message: message.into() }
+    }
+
     /// The field names an object that does not exist.
     pub fn not_found(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), reason: Reason::NotFound, message: message.into() }
@@ -38,7 +44,7 @@ impl Rejection {
 
     /// Whether only a person can resolve it.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.reason, Reason::Invalid | Reason::OutsideTenancy)
+        matches!(self.reason, Reason::Invalid | Reason::OutsideTenancy | Reason::RefNotPermitted)
     }
 }
 

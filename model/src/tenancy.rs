@@ -84,6 +84,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sluice_crds::Reason;
 
     use super::*;
@@ -166,6 +167,23 @@ mod tests {
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(matches(pattern, text), expected, "{pattern:?} and {text:?}");
+        }
+    }
+
+    /// What a pattern means, said slowly.
+    fn is_like(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => is_like(rest, text) || (!text.is_empty() && is_like(pattern, &text[1..])),
+            ([first, pattern @ ..], [same, text @ ..]) => first == same && is_like(pattern, text),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_takes_what_it_means_and_nothing_else(pattern in "[ab.*]{0,8}", text in "[ab.]{0,10}") {
+            prop_assert_eq!(matches(&pattern, &text), is_like(pattern.as_bytes(), text.as_bytes()));
         }
     }
 }

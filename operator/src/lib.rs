@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod farewell;
 mod finalizer;
+mod grants;
 mod health;
 mod idle;
 mod integration;

@@ -12,6 +12,8 @@ pub fn printable(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -20,5 +22,13 @@ mod tests {
         let long = printable(&"ä".repeat(1_000));
         assert_eq!((long.len(), long.chars().count()), (1024, 512));
         assert_eq!(printable(&format!("x{}", "ä".repeat(1_000))).len(), 1023);
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_printable_and_bounded(message in vec(any::<char>(), 0..1500)) {
+            let text = printable(&message.into_iter().collect::<String>());
+            prop_assert!(text.len() <= LONGEST && !text.contains(char::is_control));
+        }
     }
 }

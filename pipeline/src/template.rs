@@ -157,6 +157,8 @@ fn skip(characters: &mut impl Iterator<Item = (usize, char)>, end: char) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -174,6 +176,15 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(end_of(program).map(|end| &program[..end]), expected, "{program}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_goes_on_behind_the_end_of_a_program(program in "([a-z.]|\"|'|s'|\\\\|[{}]|\u{e9}){0,30}") {
+            if let Some(end) = end_of(&program) {
+                prop_assert!(program[end..].starts_with(TEMPLATE_END), "{}", program);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{TopicReference, TopicTemplate};
     .message("deadLetters: write topicRef (a Topic that exists) or topic (a template for one that Sluice makes), not both"))]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetterSettings {
-    /// A Topic in the same namespace. Default: a Topic of its own, `<name>-dead-letters`.
+    /// A Topic. Default: a Topic of its own, `<name>-dead-letters`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_ref: Option<TopicReference>,
     /// Template of the Topic that Sluice makes. Dead letters are kept 14 days unless `config` says otherwise.

@@ -33,7 +33,7 @@ pub struct Sink {
 #[x_kube(validation = Rule::new("has(self.topic) != has(self.topicName)").message("kafka: write exactly one of topic, topicName"))]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaSink {
-    /// A Topic in the same namespace.
+    /// A Topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicReference>,
     /// Name in Kafka of a topic that no Topic resource declares. The operator's configuration may limit which ones a namespace may use.

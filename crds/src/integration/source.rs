@@ -12,7 +12,7 @@ use crate::{TopicReference, WebhookReference};
     .message("source: write exactly one of topic, webhook, kafka"))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// A Topic in the same namespace.
+    /// A Topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicReference>,
     /// A Webhook in the same namespace; its Topic is read.

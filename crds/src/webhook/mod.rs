@@ -85,7 +85,7 @@ pub struct WebhookSpec {
     /// What a request may use, and how many requests there may be.
     #[serde(default)]
     pub limits: Limits,
-    /// A Topic in the same namespace that holds the events. Default: a Topic of its own, named like the Webhook.
+    /// A Topic that holds the events. Default: a Topic of its own, named like the Webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_ref: Option<TopicReference>,
     /// Template of the Topic that Sluice makes.

@@ -17,7 +17,7 @@ use sluice_crds::{NamespacedName, TopicTemplate};
 pub use deployment::{Availability, DataPlane, availability};
 pub use difference::{Difference, differences};
 pub use note::{NOTE_ANNOTATION, last_good};
-pub(crate) use note::{noted, recalled, with_replicas};
+pub(crate) use note::{Recalled, noted, recalled, with_replicas};
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 

@@ -2,11 +2,13 @@
 //! configuration holds their manifests. The note's hash stands in the owner's status, which only the operator may write, so
 //! that whoever may write ConfigMaps cannot have other objects made.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::{
-    LastGood,
+    LastGood, NamespacedName,
     wire::{CONFIG_KEY, CONTROLS_KEY},
 };
 
@@ -22,13 +24,26 @@ const LONGEST_NOTE: usize = 192 * 1024;
 struct Note<T> {
     more: T,
     objects: Vec<Child>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    elsewhere: BTreeSet<NamespacedName>,
 }
 
-/// The children, with a note of them on their configuration. What follows from `replicas`, `paused`
-/// and the operator's configuration alone is not noted: these act in any case.
-pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
+/// What a note told.
+pub(crate) struct Recalled<T> {
+    /// What the owner's kind has added.
+    pub(crate) more: T,
+    /// The Topics of other namespaces that the objects use.
+    pub(crate) elsewhere: BTreeSet<NamespacedName>,
+    /// The objects, with their configuration.
+    pub(crate) children: Vec<Child>,
+}
+
+/// The children, with a note on their configuration of them and of the Topics of other namespaces that they use. What follows from
+/// `replicas`, `paused` and the operator's configuration alone is not noted: these act in any case.
+pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize, elsewhere: &BTreeSet<NamespacedName>) -> Vec<Child> {
     let objects = children.iter().filter(|child| is_noted(child)).map(|child| with_replicas(child, 0)).collect();
-    let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
+    let note =
+        serde_json::to_string(&Note { more, objects, elsewhere: elsewhere.clone() }).expect("manifests are plain data");
     if note.len() > LONGEST_NOTE {
         return children;
     }
@@ -51,7 +66,7 @@ pub(crate) fn recalled<T: DeserializeOwned>(
     component: &str,
     known: &LastGood,
     found: &Live,
-) -> Option<(T, Vec<Child>)> {
+) -> Option<Recalled<T>> {
     let note = found.object["metadata"]["annotations"][NOTE_ANNOTATION].as_str()?;
     let data = &found.object["data"];
     let is_meant = found.name == known.config_map
@@ -61,11 +76,11 @@ pub(crate) fn recalled<T: DeserializeOwned>(
     if !is_meant {
         return None;
     }
-    let Note { more, mut objects } = serde_json::from_str::<Note<T>>(note).ok()?;
+    let Note { more, mut objects, elsewhere } = serde_json::from_str::<Note<T>>(note).ok()?;
     let body = json!({"immutable": true, "data": data});
     let configuration = owner.child(ChildKind::ConfigMap, component, &found.name, body);
     objects.push(configuration.annotated(NOTE_ANNOTATION, note));
-    Some((more, objects))
+    Some(Recalled { more, elsewhere, children: objects })
 }
 
 /// The same, but for the replicas of a Deployment.

@@ -1,14 +1,16 @@
 //! An Integration whose spec cannot be carried out: what followed from the last one that could is kept, in the number of workers
 //! that the new one asks for.
 
-use sluice_crds::{Integration, Scaling, Settings};
+use std::collections::BTreeSet;
+
+use sluice_crds::{Integration, NamespacedName, Scaling, Settings};
 
 use super::{
     COMPONENT, Subject,
     desire::most_workers,
     validate::{owner, replicas, scaling},
 };
-use crate::children::{Child, Live, Owner, recalled, with_replicas};
+use crate::children::{Child, Live, Owner, Recalled, recalled, with_replicas};
 
 /// What is kept of an Integration whose spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,8 @@ pub struct Held {
     pub owner: Owner,
     /// What its workers read.
     pub subject: Subject,
+    /// The Topics of other namespaces that they use.
+    pub elsewhere: BTreeSet<NamespacedName>,
     /// Workers to run, as the new spec says: none while it is paused. With `scaling`: what it wanted last, until it is told what it wants now.
     pub replicas: i32,
     /// How their number follows the lag, as the new spec says.
@@ -31,9 +35,15 @@ impl Held {
     pub fn recall(integration: &Integration, configuration: &Live) -> Option<Self> {
         let known = integration.status.as_ref()?.last_good.as_ref()?;
         let (owner, spec) = (owner(integration), &integration.spec);
-        let (subject, children) = recalled(&owner, COMPONENT, known, configuration)?;
+        let Recalled { more: subject, elsewhere, children } = recalled(&owner, COMPONENT, known, configuration)?;
         let (replicas, scaling) = (replicas(integration), scaling(spec));
-        Some(Self { owner, subject, replicas, scaling, paused: spec.paused, children })
+        Some(Self { owner, subject, elsewhere, replicas, scaling, paused: spec.paused, children })
+    }
+
+    /// The same without a worker.
+    #[must_use]
+    pub fn stopped(self) -> Self {
+        Self { replicas: 0, scaling: None, ..self }
     }
 
     /// The objects that it should have.
@@ -78,7 +88,8 @@ mod tests {
         let orders = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {}, \
                       status: {topicName: shop.orders, topicId: id}}";
         let source = serde_saphyr::from_str::<Topic>(orders).unwrap();
-        let references = References { source: Some(source), ..References::default() };
+        let references =
+            References { dead_letters: Some(source.clone()), source: Some(source), ..References::default() };
         let settings = settings();
         desire(&validate(integration, &references, &settings).unwrap(), &settings)
     }
@@ -128,6 +139,18 @@ mod tests {
             let count = desired.iter().filter(|child| child.kind == ChildKind::PodDisruptionBudget).count();
             assert_eq!(count, budgets, "{spec}");
         }
+    }
+
+    #[test]
+    fn what_is_used_of_other_namespaces_is_known_so_that_it_can_be_stopped() {
+        let spec = ", replicas: 3, deadLetters: {topicRef: {name: dead, namespace: hub}}";
+        let before = desired(&integration(spec));
+        // The broken spec names none of them any more.
+        let (broken, configuration) = broken(", replicas: 3", &before);
+        let held = Held::recall(&broken, &configuration).unwrap();
+        assert_eq!(held.elsewhere, [NamespacedName { namespace: "hub".into(), name: "dead".into() }].into());
+        assert_eq!(worker(&held.desire(&settings())).manifest["spec"]["replicas"], 3);
+        assert_eq!(worker(&held.stopped().desire(&settings())).manifest["spec"]["replicas"], 0);
     }
 
     #[test]

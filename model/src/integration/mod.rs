@@ -14,12 +14,12 @@ mod subject;
 mod validate;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Decode, Delivery, HeaderStyle, LogLevel, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic, TopicTemplate,
-    Webhook, wire,
+    Decode, Delivery, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic,
+    TopicTemplate, Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
@@ -33,7 +33,7 @@ pub use subject::Subject;
 pub use validate::{owner, validate};
 pub use work::{Health, Shown, Work, with_work};
 
-use crate::{Cluster, children::Owner};
+use crate::{Cluster, Refused, children::Owner};
 
 /// The component that an Integration's objects belong to.
 pub const COMPONENT: &str = "worker";
@@ -49,6 +49,8 @@ pub struct References {
     pub sink: Option<Topic>,
     /// The Topic that `deadLetters.topicRef` names.
     pub dead_letters: Option<Topic>,
+    /// Those of them that other namespaces do not let it use.
+    pub refused: Refused,
     /// The data of the ConfigMaps that steps name, by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -62,6 +64,8 @@ pub struct Flow {
     pub cluster: Cluster,
     /// Kafka topics to read, at least one.
     pub topics: Vec<String>,
+    /// The Topics of other namespaces that it uses.
+    pub elsewhere: BTreeSet<NamespacedName>,
     /// Kafka consumer group.
     pub group: String,
     /// Where the group begins.

@@ -116,7 +116,7 @@ fn topic(
 ) -> Result<String, Rejection> {
     match (&kafka.topic, &kafka.topic_name) {
         (Some(reference), None) => {
-            let topic = references::existing(TOPIC, references.sink.as_ref(), reference)?;
+            let topic = references::existing(TOPIC, references.sink.as_ref(), reference, &references.refused)?;
             references::created(TOPIC, topic, settings)
         }
         (None, Some(name)) => {

@@ -1,7 +1,8 @@
 //! Judges an Integration and what it refers to.
 
 use sluice_crds::{
-    Decode, Delivery, Duration, Guarantee, Integration, IntegrationSpec, NamespacedName, Scaling, Settings, Size, Topic,
+    Decode, Delivery, Duration, Guarantee, Integration, IntegrationSpec, NamespacedName, Scaling, Settings, Size,
+    Topic, TopicReference,
 };
 
 use super::{DeadLetterTopic, Flow, References, sink, steps::steps};
@@ -37,11 +38,13 @@ pub fn validate(
         return Err(rejections);
     };
     let owner = owner(integration);
+    let elsewhere = references::elsewhere(&owner.name.namespace, named_topics(spec, references));
     Ok(Flow {
         group: group(integration),
         owner,
         cluster: source.cluster,
         topics: source.topics,
+        elsewhere,
         start_from: spec.source.start_from,
         decode,
         steps,
@@ -133,6 +136,10 @@ fn source_topic<'a>(
             let message = format!("there is no Webhook {:?} in this namespace; create it", webhook.name);
             return Err(Rejection::not_found(field, message));
         }
+        let events = references.webhook.as_ref().and_then(|webhook| webhook.spec.topic_ref.as_ref());
+        if let Some(rejection) = events.and_then(|topic| references::not_permitted(field, topic, &references.refused)) {
+            return Err(rejection);
+        }
         let no_topic = || Rejection::not_ready(field, format!("the Webhook {:?} has no Topic yet", webhook.name));
         return Ok((field, references.source.as_ref().ok_or_else(no_topic)?));
     }
@@ -140,7 +147,13 @@ fn source_topic<'a>(
     let reference = source.topic.as_ref();
     let reference =
         reference.ok_or_else(|| Rejection::invalid("spec.source", "write exactly one of topic, webhook, kafka"))?;
-    Ok((field, references::existing(field, references.source.as_ref(), reference)?))
+    Ok((field, references::existing(field, references.source.as_ref(), reference, &references.refused)?))
+}
+
+/// All Topics that are named, the source's also through its Webhook.
+fn named_topics<'a>(spec: &'a IntegrationSpec, references: &'a References) -> [Option<&'a TopicReference>; 4] {
+    let events = references.webhook.as_ref().and_then(|webhook| webhook.spec.topic_ref.as_ref());
+    [spec.source.topic.as_ref(), events, spec.sink_topic(), spec.dead_letters.topic_ref.as_ref()]
 }
 
 fn waiting_for(spec: &IntegrationSpec, references: &References) -> Vec<Rejection> {
@@ -196,7 +209,7 @@ fn dead_letters(
     let Some(reference) = &spec.dead_letters.topic_ref else {
         return Ok(DeadLetterTopic::Own(spec.dead_letters.topic.clone().unwrap_or_default()));
     };
-    let topic = references::existing(DEAD_LETTERS, references.dead_letters.as_ref(), reference)?;
+    let topic = references::existing(DEAD_LETTERS, references.dead_letters.as_ref(), reference, &references.refused)?;
     references::created(DEAD_LETTERS, topic, settings).map(DeadLetterTopic::Named)
 }
 
@@ -211,7 +224,7 @@ pub(super) fn elsewhere(field: &str, topic: Option<&Topic>, source: Option<&Sour
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use sluice_crds::{Integration, Reason, Settings, Topic, wire};
+    use sluice_crds::{Integration, NamespacedName, Reason, Settings, Topic, Webhook, wire};
 
     use super::{Flow, References, Rejection, validate};
 
@@ -264,6 +277,36 @@ mod tests {
         assert_eq!(complaints(&spec, &orders("{}")), [("spec.source.topic.name".into(), Reason::DependencyNotReady)]);
         let spec = format!("{{source: {{webhook: {{name: stripe}}}}, {SINK}}}");
         assert_eq!(complaints(&spec, &References::default()), [("spec.source.webhook.name".into(), Reason::NotFound)]);
+    }
+
+    #[test]
+    fn a_topic_of_another_namespace_is_used_where_that_permits_it() {
+        let spec = format!("{{source: {{topic: {{name: orders, namespace: hub}}}}, {SINK}}}");
+        let topic = NamespacedName { namespace: "hub".into(), name: "orders".into() };
+        let flow = judge(&spec, &orders("{topicName: hub.orders, topicId: id}")).unwrap();
+        assert_eq!(flow.elsewhere, [topic.clone()].into());
+        assert_eq!((flow.source_title().as_str(), flow.group.as_str()), ("hub.orders", "shop.to-ledger"));
+        let own = judge(&spec.replace("hub", "shop"), &orders(READY)).unwrap();
+        assert!(own.elsewhere.is_empty());
+
+        let webhook = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe, namespace: shop}, spec: {route: \
+                       {parentRefs: []}, verify: {none: {}}, topicRef: {name: orders, namespace: hub}}}";
+        let webhook: Option<Webhook> = Some(serde_saphyr::from_str(webhook).unwrap());
+        let through = format!("{{source: {{webhook: {{name: stripe}}}}, {SINK}}}");
+        let flow = judge(&through, &References { webhook: webhook.clone(), ..orders(READY) }).unwrap();
+        assert_eq!(flow.elsewhere, [topic.clone()].into());
+
+        let none = References { webhook, ..References::default() };
+        let refused = References { refused: [(topic, "not for you".to_owned())].into(), ..none.clone() };
+        let told = |spec: &str, references: &References| {
+            let complaint = judge(spec, references).unwrap_err().remove(0);
+            (complaint.reason, complaint.to_string())
+        };
+        let not_permitted = |field: &str| (Reason::RefNotPermitted, format!("spec.source.{field}.name: not for you"));
+        assert_eq!(told(&spec, &refused), not_permitted("topic"));
+        assert_eq!(told(&through, &refused), not_permitted("webhook"));
+        let missing = "spec.source.topic.name: there is no Topic \"orders\" in the namespace \"hub\"; create it";
+        assert_eq!(told(&spec, &none), (Reason::NotFound, missing.to_owned()));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use schema::{
     SchemaChange, SchemaOutcome, SchemaPlan, SchemaVersion, SubjectState, WantedSchema, plan_schema, subject_of,
     wanted_schema,
 };
-pub use users::{Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
+pub use users::{Across, Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 pub use validate::validate;
 
 pub(crate) use users::named;

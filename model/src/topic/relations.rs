@@ -8,9 +8,9 @@ use sluice_crds::{NamespacedName, Tenancy, Topic};
 use super::{
     claim::{Claim, Place},
     schema::{allows_subject, subject_of},
-    users::{Target, Usage, Use, User, Users},
+    users::{Across, Target, Usage, Use, User, Users},
 };
-use crate::tenancy::allows_topic;
+use crate::{grants::ReferenceGrant, tenancy::allows_topic};
 
 /// All relations that are known. Each change gives the Topics for which something is different now, beside the one that
 /// changed.
@@ -129,6 +129,21 @@ impl Relations {
         let changed = self.users.set(who, uses);
         let meant = changed.into_iter().flat_map(|target| self.users.meant(target));
         meant.flat_map(|target| self.topics_of(target)).collect()
+    }
+
+    /// Takes a ReferenceGrant as it is now, or that it is gone. Gives whom that concerns.
+    pub fn grant_is(&mut self, name: NamespacedName, grant: Option<ReferenceGrant>) -> Across {
+        self.users.grant_is(name, grant)
+    }
+
+    /// Who names the Topic in another namespace, let or not.
+    pub fn strangers(&self, topic: &NamespacedName) -> BTreeSet<User> {
+        self.users.strangers(topic)
+    }
+
+    /// Who names Topics of other namespaces, let or not.
+    pub fn across(&self) -> Across {
+        self.users.across(|_| true)
     }
 
     /// These names of the operator's configuration mean one Kafka cluster. Gives the Topics that claim the same topic under

@@ -5,7 +5,9 @@ use std::{
     fmt,
 };
 
-use sluice_crds::{Integration, NamespacedName, OnInvalidEvent, Ordering, Webhook};
+use sluice_crds::{Integration, NamespacedName, OnInvalidEvent, Ordering, TopicReference, Webhook};
+
+use crate::grants::{Grants, ReferenceGrant};
 
 /// A resource that uses Topics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,11 +93,21 @@ impl Usage {
     }
 }
 
-/// All users that are known, found by what they use.
+/// All users that are known, found by what they use. Who names a Topic of another namespace without being let is none.
 #[derive(Debug, Default)]
 pub struct Users {
     uses: BTreeMap<User, BTreeSet<Use>>,
     by_target: HashMap<Target, BTreeSet<User>>,
+    grants: Grants,
+}
+
+/// Resources that name Topics of other namespaces, let or not, and these Topics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Across {
+    /// The Topics.
+    pub topics: BTreeSet<NamespacedName>,
+    /// Who names them, by name or through a Webhook.
+    pub users: BTreeSet<User>,
 }
 
 /// What an Integration uses.
@@ -106,34 +118,35 @@ pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     let (source, sink) = (Role::Source { by_key }, Role::Sink { by_key });
     let mut uses = BTreeSet::new();
     if let Some(topic) = &spec.source.topic {
-        uses.insert(Use { target: Target::Topic(beside(&who, &topic.name)), role: source });
+        uses.insert(Use { target: named_topic(&who, topic), role: source });
     }
     if let Some(webhook) = &spec.source.webhook {
-        uses.insert(Use { target: Target::EventsOf(beside(&who, &webhook.name)), role: source });
+        uses.insert(Use { target: Target::EventsOf(beside(&who, webhook.name.clone())), role: source });
     }
     if let Some(kafka) = &spec.source.kafka {
         let target = |topic: &String| Target::Kafka { cluster: kafka.cluster.clone(), topic: topic.clone() };
         uses.extend(kafka.topics.iter().map(|topic| Use { target: target(topic), role: source }));
     }
     if let Some(topic) = spec.sink_topic() {
-        uses.insert(Use { target: Target::Topic(beside(&who, &topic.name)), role: sink });
+        uses.insert(Use { target: named_topic(&who, topic), role: sink });
     }
-    let own = format!("{}-dead-letters", who.name.name);
-    let dead_letters = spec.dead_letters.topic_ref.as_ref().map_or(own, |topic| topic.name.clone());
-    uses.insert(Use { target: Target::Topic(beside(&who, &dead_letters)), role: Role::DeadLetters });
+    let own = || own_topic(&who, format!("{}-dead-letters", who.name.name));
+    let target = spec.dead_letters.topic_ref.as_ref().map_or_else(own, |topic| named_topic(&who, topic));
+    uses.insert(Use { target, role: Role::DeadLetters });
     (who, uses)
 }
 
 /// What a Webhook uses.
 pub fn uses_of_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
     let who = user(UserKind::Webhook, &webhook.metadata);
-    let events = webhook.spec.topic_ref.as_ref().map_or_else(|| who.name.name.clone(), |topic| topic.name.clone());
-    let role = Role::Events { by_key: webhook.spec.event.key.is_some() };
-    let mut uses = BTreeSet::from([Use { target: Target::Topic(beside(&who, &events)), role }]);
+    let named = |topic: &TopicReference| named_topic(&who, topic);
+    let own = || own_topic(&who, who.name.name.clone());
+    let target = webhook.spec.topic_ref.as_ref().map_or_else(own, named);
+    let mut uses = BTreeSet::from([Use { target, role: Role::Events { by_key: webhook.spec.event.key.is_some() } }]);
     if webhook.spec.validate.as_ref().is_some_and(|validate| validate.on_invalid == OnInvalidEvent::DeadLetter) {
-        let own = format!("{}-webhook-dead-letters", who.name.name);
-        let dead_letters = webhook.spec.dead_letters_ref().map_or(own, |topic| topic.name.clone());
-        uses.insert(Use { target: Target::Topic(beside(&who, &dead_letters)), role: Role::DeadLetters });
+        let own = || own_topic(&who, format!("{}-webhook-dead-letters", who.name.name));
+        let target = webhook.spec.dead_letters_ref().map_or_else(own, named);
+        uses.insert(Use { target, role: Role::DeadLetters });
     }
     (who, uses)
 }
@@ -143,9 +156,17 @@ fn user(kind: UserKind, metadata: &kube::core::ObjectMeta) -> User {
     User { kind, name: NamespacedName { namespace, name } }
 }
 
+fn named_topic(who: &User, topic: &TopicReference) -> Target {
+    Target::Topic(topic.seen_from(&who.name.namespace))
+}
+
+fn own_topic(who: &User, name: String) -> Target {
+    Target::Topic(beside(who, name))
+}
+
 /// A resource in the user's own namespace.
-fn beside(who: &User, name: &str) -> NamespacedName {
-    NamespacedName { namespace: who.name.namespace.clone(), name: name.to_owned() }
+fn beside(who: &User, name: String) -> NamespacedName {
+    NamespacedName { namespace: who.name.namespace.clone(), name }
 }
 
 impl FromIterator<(User, BTreeSet<Use>)> for Users {
@@ -180,6 +201,44 @@ impl Users {
         changed
     }
 
+    /// The same users, let by these grants.
+    #[must_use]
+    pub fn let_by(self, grants: Grants) -> Self {
+        Self { grants, ..self }
+    }
+
+    /// Takes a ReferenceGrant as it is now, or that it is gone. Gives whom that concerns.
+    pub fn grant_is(&mut self, name: NamespacedName, grant: Option<ReferenceGrant>) -> Across {
+        let namespace = name.namespace.clone();
+        if self.grants.set(name, grant) { self.across(|topic| topic.namespace == namespace) } else { Across::default() }
+    }
+
+    /// Who names Topics of other namespaces, of those Topics that are wanted.
+    pub fn across(&self, wanted: impl Fn(&NamespacedName) -> bool) -> Across {
+        let mut across = Across::default();
+        for target in self.by_target.keys() {
+            let Target::Topic(topic) = target else { continue };
+            let strangers = if wanted(topic) { self.strangers(topic) } else { BTreeSet::new() };
+            if !strangers.is_empty() {
+                across.topics.insert(topic.clone());
+                across.users.extend(strangers);
+            }
+        }
+        across
+    }
+
+    /// Who names the Topic in another namespace, let or not: by its name, or through a Webhook.
+    pub fn strangers(&self, topic: &NamespacedName) -> BTreeSet<User> {
+        let users = self.by_target.get(&Target::Topic(topic.clone())).into_iter().flatten();
+        let mut strangers: BTreeSet<User> =
+            users.filter(|user| user.name.namespace != topic.namespace).cloned().collect();
+        let webhooks = strangers.iter().filter(|user| user.kind == UserKind::Webhook);
+        let events = webhooks.map(|webhook| Target::EventsOf(webhook.name.clone()));
+        let through: Vec<User> = events.filter_map(|events| self.by_target.get(&events)).flatten().cloned().collect();
+        strangers.extend(through);
+        strangers
+    }
+
     /// Who uses a Topic, in order: by its own name, by that of its Kafka topic, or through a Webhook.
     pub fn of(&self, topic: &NamespacedName, cluster: &str, kafka_name: &str) -> Vec<Usage> {
         let by_name = Target::Topic(topic.clone());
@@ -187,7 +246,8 @@ impl Users {
         let mut all: BTreeSet<Usage> = self.using(&by_name).into_iter().chain(self.using(&by_kafka_name)).collect();
         let webhooks = all.iter().filter(|usage| matches!(usage.role, Role::Events { .. }));
         let events = webhooks.map(|usage| Target::EventsOf(usage.user.name.clone()));
-        let through: Vec<Usage> = events.flat_map(|events| self.using(&events)).collect();
+        let through = events.flat_map(|events| self.using(&events));
+        let through: Vec<Usage> = through.filter(|usage| self.grants.permit(&usage.user, topic)).collect();
         all.extend(through);
         all.into_iter().collect()
     }
@@ -206,23 +266,37 @@ impl Users {
         let own: Vec<&Target> = of(who).filter(|one| one.role == Role::DeadLetters).map(|one| &one.target).collect();
         let writes =
             |user: &User| of(user).any(|one| !matches!(one.role, Role::Source { .. }) && own.contains(&&one.target));
-        own.iter().filter_map(|target| self.by_target.get(*target)).flatten().any(|user| user != who && writes(user))
+        own.iter().flat_map(|target| self.users_of(target)).any(|user| user != who && writes(user))
     }
 
     /// Who reads the events of a Webhook: through it, or from the Topic that holds them.
     pub fn readers(&self, webhook: &NamespacedName) -> BTreeSet<User> {
         let events = Target::EventsOf(webhook.clone());
-        let usages = self.meant(events.clone()).into_iter().chain([events]).flat_map(|target| self.using(&target));
-        usages.filter(|usage| matches!(usage.role, Role::Source { .. })).map(|usage| usage.user).collect()
+        let meant = self.meant(events.clone());
+        let usages = meant.iter().chain([&events]).flat_map(|target| self.using(target));
+        let readers = usages.filter(|usage| matches!(usage.role, Role::Source { .. })).map(|usage| usage.user);
+        readers.filter(|reader| meant.iter().all(|target| self.may_use(reader, target))).collect()
     }
 
     fn using(&self, target: &Target) -> Vec<Usage> {
         let mut found = Vec::new();
-        for who in self.by_target.get(target).into_iter().flatten() {
+        for who in self.users_of(target) {
             let all = self.uses.get(who).into_iter().flatten().filter(|one| one.target == *target);
             found.extend(all.map(|one| Usage { user: who.clone(), role: one.role }));
         }
         found
+    }
+
+    /// Who names a target, and may.
+    fn users_of(&self, target: &Target) -> impl Iterator<Item = &User> {
+        self.by_target.get(target).into_iter().flatten().filter(move |user| self.may_use(user, target))
+    }
+
+    fn may_use(&self, user: &User, target: &Target) -> bool {
+        match target {
+            Target::Topic(topic) => self.grants.permit(user, topic),
+            Target::EventsOf(_) | Target::Kafka { .. } => true,
+        }
     }
 }
 
@@ -247,6 +321,8 @@ impl fmt::Display for User {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn name(name: &str) -> NamespacedName {
@@ -356,6 +432,66 @@ mod tests {
         let users = (10..70).map(|number| integration(&format!("i-{number}"), "source: {topic: {name: a}}").0);
         let named = named(&users.collect::<Vec<_>>());
         assert_eq!((named.len(), named.last().unwrap().as_str()), (51, "and 10 more"));
+    }
+
+    /// A Topic of the namespace `hub`, which others have to be let use.
+    fn shared(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "hub".into(), name: name.into() }
+    }
+
+    fn grant(kind: &str) -> ReferenceGrant {
+        let from = json!([{"group": "sluice.dev", "kind": kind, "namespace": "shop"}]);
+        ReferenceGrant::of(&json!({"from": from, "to": [{"group": "sluice.dev", "kind": "Topic", "name": "orders"}]}))
+    }
+
+    #[test]
+    fn who_names_a_topic_of_another_namespace_uses_it_once_that_permits_it() {
+        let webhook_in_hub = "topicRef: {name: orders, namespace: hub}";
+        let reads = "source: {topic: {name: orders, namespace: hub}}, deadLetters: {topicRef: {name: dead}}";
+        let mut users = known([
+            integration("reader", reads),
+            integration("through", "source: {webhook: {name: stripe}}, deadLetters: {topicRef: {name: dead}}"),
+            integration(
+                "other",
+                "source: {topic: {name: payments, namespace: hub}}, deadLetters: {topicRef: {name: dead}}",
+            ),
+            webhook("stripe", webhook_in_hub),
+        ]);
+        let used_by = |users: &Users| {
+            let usages = users.of(&shared("orders"), "default", "hub.orders");
+            named(usages.iter().map(|usage| &usage.user))
+        };
+        assert_eq!(used_by(&users), [""; 0]);
+        assert_eq!(named(&users.readers(&name("stripe"))), [""; 0]);
+        let strangers = ["Integration/shop/reader", "Integration/shop/through", "Webhook/shop/stripe"];
+        assert_eq!(named(&users.strangers(&shared("orders"))), strangers);
+
+        let across = users.grant_is(shared("readers"), Some(grant("Integration")));
+        assert_eq!(across.topics, BTreeSet::from([shared("orders"), shared("payments")]));
+        assert_eq!(named(&across.users), ["Integration/shop/other", strangers[0], strangers[1], strangers[2]]);
+        assert_eq!(used_by(&users), ["Integration/shop/reader"]);
+        assert_eq!(users.of(&shared("payments"), "default", "hub.payments"), []);
+        assert_eq!(users.grant_is(shared("readers"), Some(grant("Integration"))), Across::default());
+
+        users.grant_is(shared("writers"), Some(grant("Webhook")));
+        assert_eq!(used_by(&users), strangers);
+        assert_eq!(named(&users.readers(&name("stripe"))), &strangers[..2]);
+        users.grant_is(shared("readers"), None);
+        assert_eq!(used_by(&users), ["Webhook/shop/stripe"]);
+        let elsewhere = users.grant_is(name("readers"), Some(grant("Integration")));
+        assert_eq!(elsewhere, Across::default(), "it is about Topics that nobody names from elsewhere");
+    }
+
+    #[test]
+    fn a_stranger_shares_no_dead_letters_before_it_may() {
+        let dead = "source: {topic: {name: a}}, deadLetters: {topicRef: {name: orders, namespace: hub}}";
+        let (stranger, uses) = integration("stranger", dead);
+        let owner = User { kind: UserKind::Integration, name: shared("owner") };
+        let own = Use { target: Target::Topic(shared("orders")), role: Role::DeadLetters };
+        let mut users = known([(stranger, uses), (owner.clone(), BTreeSet::from([own]))]);
+        assert!(!users.shares_dead_letters(&owner));
+        users.grant_is(shared("a"), Some(grant("Integration")));
+        assert!(users.shares_dead_letters(&owner));
     }
 
     #[test]

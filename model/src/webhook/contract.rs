@@ -53,7 +53,7 @@ fn topic(
     let Some(reference) = &dead_letters.topic_ref else {
         return Ok(WrittenTopic::Own(dead_letters.topic.clone().unwrap_or_default()));
     };
-    let topic = references::existing(field, references.dead_letters.as_ref(), reference)?;
+    let topic = references::existing(field, references.dead_letters.as_ref(), reference, &references.refused)?;
     if let Some(cluster) = cluster.filter(|cluster| cluster.name != topic.spec.cluster) {
         let (there, here) = (&topic.spec.cluster, &cluster.name);
         let message =

@@ -36,7 +36,7 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     let budget = owner.disruption_budget(COMPONENT, endpoint.replicas);
     let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
     let more = open_api::config_map(endpoint).into_iter().chain(route).chain(budget).chain(network);
-    noted(own_topics(endpoint).chain(others).chain(more).collect(), &())
+    noted(own_topics(endpoint).chain(others).chain(more).collect(), &(), &endpoint.elsewhere)
 }
 
 /// Name of the receiver's Deployment, Service and route.

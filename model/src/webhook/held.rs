@@ -1,16 +1,20 @@
 //! A Webhook whose spec cannot be carried out: what followed from the last one that could is kept, paused and in the number of
 //! receivers that the new one asks for.
 
-use sluice_crds::{Settings, Webhook, wire};
+use std::collections::BTreeSet;
+
+use sluice_crds::{NamespacedName, Settings, Webhook, wire};
 
 use super::{COMPONENT, desire::controls, validate::owner};
-use crate::children::{Child, Live, Owner, recalled, with_replicas};
+use crate::children::{Child, Live, Owner, Recalled, recalled, with_replicas};
 
 /// What is kept of a Webhook whose spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// The Webhook.
     pub owner: Owner,
+    /// The Topics of other namespaces that are used.
+    pub elsewhere: BTreeSet<NamespacedName>,
     replicas: i32,
     paused: bool,
     children: Vec<Child>,
@@ -21,8 +25,14 @@ impl Held {
     pub fn recall(webhook: &Webhook, configuration: &Live) -> Option<Self> {
         let known = webhook.status.as_ref()?.last_good.as_ref()?;
         let owner = owner(webhook);
-        let ((), children) = recalled(&owner, COMPONENT, known, configuration)?;
-        Some(Self { owner, replicas: webhook.spec.replicas, paused: webhook.spec.paused, children })
+        let Recalled { more: (), elsewhere, children } = recalled(&owner, COMPONENT, known, configuration)?;
+        Some(Self { owner, elsewhere, replicas: webhook.spec.replicas, paused: webhook.spec.paused, children })
+    }
+
+    /// The same without a use of its topics: senders are asked to come again.
+    #[must_use]
+    pub fn stopped(self) -> Self {
+        Self { paused: true, ..self }
     }
 
     /// The objects that it should have.

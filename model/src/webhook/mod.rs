@@ -16,7 +16,7 @@ mod url;
 mod validate;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
@@ -35,7 +35,7 @@ pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};
 pub use validate::validate;
 
-use crate::{Cluster, children::Owner};
+use crate::{Cluster, Refused, children::Owner};
 
 /// The component that a Webhook's objects belong to.
 pub const COMPONENT: &str = "receiver";
@@ -47,6 +47,8 @@ pub struct References {
     pub topic: Option<Topic>,
     /// The Topic that `deadLetters.topicRef` names.
     pub dead_letters: Option<Topic>,
+    /// Those of them that other namespaces do not let it use.
+    pub refused: Refused,
     /// The data of the ConfigMap that holds the schema, by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// The listeners of the Gateways that `route.parentRefs` names, those that exist.
@@ -66,6 +68,8 @@ pub struct Endpoint {
     pub cluster: Cluster,
     /// The topic that holds the events.
     pub topic: WrittenTopic,
+    /// The Topics of other namespaces that it uses.
+    pub elsewhere: BTreeSet<NamespacedName>,
     /// What the body of an event must look like.
     pub contract: Option<Contract>,
     /// What brings requests to the receivers.

@@ -1,6 +1,9 @@
 //! Judges a Webhook and what it refers to.
 
-use sluice_crds::{Duration, Limits, NamespacedName, Route, Settings, Size, Webhook, WebhookSpec, wire};
+use sluice_crds::{
+    Duration, EventValidation, Limits, NamespacedName, OnInvalidEvent, Route, Settings, Size, TopicReference, Webhook,
+    WebhookSpec, wire,
+};
 
 use super::{
     Endpoint, Entry, References, WrittenTopic,
@@ -38,6 +41,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         return Err(rejections);
     };
     Ok(Endpoint {
+        elsewhere: references::elsewhere(&owner.name.namespace, named_topics(spec)),
         owner,
         cluster,
         topic,
@@ -89,10 +93,17 @@ fn topic(
         let cluster = Cluster::find(settings, DEFAULT_CLUSTER, "spec.topic")?.with_secret(own)?;
         return Ok((cluster, WrittenTopic::Own(spec.topic.clone().unwrap_or_default())));
     };
-    let topic = references::existing(field, references.topic.as_ref(), reference)?;
+    let topic = references::existing(field, references.topic.as_ref(), reference, &references.refused)?;
     let cluster = Cluster::find(settings, &topic.spec.cluster, field)?.with_secret(own)?;
     let kafka = references::created(field, topic, settings)?;
     Ok((cluster, WrittenTopic::Named { kafka, not_ready: references::not_ready(field, topic) }))
+}
+
+/// The Topics that are named and written to.
+fn named_topics(spec: &WebhookSpec) -> [Option<&TopicReference>; 2] {
+    let keeps_invalid = |validate: &EventValidation| validate.on_invalid == OnInvalidEvent::DeadLetter;
+    let has_dead_letters = spec.validate.as_ref().is_some_and(keeps_invalid);
+    [spec.topic_ref.as_ref(), spec.dead_letters_ref().filter(|_| has_dead_letters)]
 }
 
 fn entry(route: &Route) -> Result<Entry, Rejection> {
@@ -146,7 +157,7 @@ fn bad_body(body: Size) -> Option<Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use sluice_crds::{CloudEvents, Reason, Settings, Webhook, wire};
+    use sluice_crds::{CloudEvents, NamespacedName, Reason, Settings, Topic, Webhook, wire};
 
     use super::{Endpoint, References, Rejection, validate};
 
@@ -244,6 +255,33 @@ mod tests {
         assert_eq!(topic.manifest["spec"]["config"], config);
         assert_eq!(contract(", onInvalid: Refuse}").unwrap().dead_letter_topic(), None);
         assert_eq!(judge(&format!("{{{ROUTE}, verify: {{none: {{}}}}}}")).unwrap().contract, None);
+    }
+
+    #[test]
+    fn a_topic_of_another_namespace_is_written_to_where_that_permits_it() {
+        let topic = |name: &str| NamespacedName { namespace: "hub".into(), name: name.into() };
+        let reference = |name: &str| format!("topicRef: {{name: {name}, namespace: hub}}");
+        let letters = format!("deadLetters: {{{}}}", reference("letters"));
+        let spec = format!("{{{ROUTE}, verify: {{none: {{}}}}, {}, {letters}", reference("events"));
+        let contract = "validate: {jsonSchema: {inline: {}}}";
+        let events = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: events, namespace: hub}, spec: {}, \
+                      status: {topicName: hub.events, topicId: id}}";
+        let there: Option<Topic> = Some(serde_saphyr::from_str(events).unwrap());
+        let references = References { topic: there.clone(), dead_letters: there, ..References::default() };
+        let endpoint = judge_with(&format!("{spec}, {contract}}}"), &references).unwrap();
+        assert_eq!(
+            (endpoint.kafka_topic().as_str(), endpoint.elsewhere),
+            ("hub.events", [topic("events"), topic("letters")].into())
+        );
+        // Without a contract there are no dead letters.
+        let endpoint = judge_with(&format!("{spec}}}"), &references).unwrap();
+        assert_eq!(endpoint.elsewhere, [topic("events")].into());
+
+        let refused = ["events", "letters"].map(|name| (topic(name), format!("{name} is not for you"))).into();
+        let found = judge_with(&format!("{spec}, {contract}}}"), &References { refused, ..References::default() });
+        let found: Vec<_> = found.unwrap_err().iter().map(ToString::to_string).collect();
+        let expected = [("topicRef", "events"), ("deadLetters.topicRef", "letters")];
+        assert_eq!(found, expected.map(|(field, name)| format!("spec.{field}.name: {name} is not for you")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use sluice_model::{
     integration::{
         COMPONENT, Flow, Held, Outcome, Subject, Work, desire, is_deleted_too, report, validate, worker_name,
     },
+    topic::{User, UserKind},
 };
 
 use self::{begin::begin, resolve::resolve};
@@ -25,6 +26,7 @@ use crate::{
     controller::{Kind, Next, Pass},
     error::Error,
     finalizer::{self, Holds},
+    grants,
     watch::Watched,
 };
 
@@ -64,7 +66,7 @@ impl Kind for Integration {
             // The watch brings the Integration as it is now, and with it the next pass.
             return Ok(Pass { status: self.status.clone().unwrap_or_default(), next: Next::OnChange });
         }
-        let references = resolve(&context.client, self).await?;
+        let references = resolve(context, self).await?;
         match validate(self, &references, &context.settings) {
             Ok(flow) => carry_out(self, context, flow).await,
             Err(rejections) => hold(self, context, &rejections).await,
@@ -117,6 +119,12 @@ async fn hold(
             next: next_look(&[], now),
         });
     };
+    let who = User { kind: UserKind::Integration, name: held.owner.name.clone() };
+    let refused = grants::refused(context, &who, held.elsewhere.iter().cloned()).await?;
+    if !refused.is_empty() {
+        held = held.stopped();
+    }
+    let rejections = &grants::with_stop(rejections, refused);
     let Held { owner, subject, scaling, replicas, .. } = &held;
     // Of a cluster that is configured no more nothing can be measured.
     if context.clusters.names().any(|name| *name == subject.cluster) {

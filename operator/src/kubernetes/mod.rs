@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn watches_over_many_namespaces_are_renewed_less_often() {
-        let kinds = 12;
+        let kinds = 13;
         let seconds = [1, 2, 3, 7, 10, 100].map(|namespaces| watch_seconds(kinds * namespaces));
-        assert_eq!(seconds, [60, 120, 180, 290, 290, 290]);
-        assert_eq!(seconds.map(silence_seconds), [70, 130, 150, 150, 150, 150]);
+        assert_eq!(seconds, [65, 130, 195, 290, 290, 290]);
+        assert_eq!(seconds.map(silence_seconds), [75, 140, 150, 150, 150, 150]);
     }
 }

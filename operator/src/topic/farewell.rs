@@ -15,7 +15,7 @@ use crate::{
     controller::{Next, Pass},
     error::Error,
     farewell::{NAMESPACE_PATIENCE, list, tell_what_stays, waited},
-    finalizer,
+    finalizer, grants,
 };
 
 /// Users that go wake the Topic; this is for an event that was lost.
@@ -77,8 +77,10 @@ async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<E
 
 /// Who uses Topics at this moment.
 async fn live_users(context: &Context) -> Result<Users, Error> {
-    let (integrations, webhooks) = futures::try_join!(list::<Integration>(context), list::<Webhook>(context))?;
-    Ok(integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook)).collect())
+    let (integrations, webhooks, grants) =
+        futures::try_join!(list::<Integration>(context), list::<Webhook>(context), grants::all(context))?;
+    let uses = integrations.iter().map(uses_of_integration).chain(webhooks.iter().map(uses_of_webhook));
+    Ok(uses.collect::<Users>().let_by(grants))
 }
 
 /// Deletes the Kafka topic if it is still the one with that id. Kafka deletes by name only, so it is looked at just before.

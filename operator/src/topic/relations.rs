@@ -6,7 +6,10 @@ use std::{
 };
 
 use sluice_crds::{Integration, NamespacedName, Tenancy, Topic, Webhook};
-use sluice_model::topic::{self, References, User, UserKind, Users, uses_of_integration, uses_of_webhook};
+use sluice_model::{
+    grants::ReferenceGrant,
+    topic::{self, Across, References, User, UserKind, Users, uses_of_integration, uses_of_webhook},
+};
 
 /// The relations, as far as the watches have told. No pass begins before they have told everything once.
 #[derive(Debug)]
@@ -36,6 +39,21 @@ impl Relations {
     /// Who reads the events of a Webhook.
     pub fn readers(&self, webhook: &NamespacedName) -> BTreeSet<User> {
         self.lock().readers(webhook)
+    }
+
+    /// Who names a Topic in another namespace, let or not.
+    pub fn strangers(&self, topic: &NamespacedName) -> BTreeSet<User> {
+        self.lock().strangers(topic)
+    }
+
+    /// Who names Topics of other namespaces, let or not.
+    pub fn across(&self) -> Across {
+        self.lock().across()
+    }
+
+    /// Takes a ReferenceGrant as it is now, or that it is gone. Gives whom that concerns.
+    pub fn grant_is(&self, name: &NamespacedName, grant: Option<ReferenceGrant>) -> Across {
+        self.lock().grant_is(name.clone(), grant)
     }
 
     /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics that claim the same Kafka topic

@@ -147,12 +147,13 @@ pub struct Watches {
 
 /// Topics, Webhooks and Integrations.
 const RESOURCES: usize = 3;
-/// Those of the Gateway API.
-const GATEWAYS: usize = 1;
+/// Gateways and ReferenceGrants.
+const GATEWAY_API: usize = 2;
 
-/// How many watches there are over these namespaces; none means all.
+/// How many watches there are over these namespaces; none means all, and then the Namespaces are watched too.
 pub fn count(namespaces: &[String]) -> usize {
-    (RESOURCES + Others::all().len() + GATEWAYS) * namespaces.len().max(1)
+    let of_each = RESOURCES + Others::all().len() + GATEWAY_API;
+    of_each * namespaces.len().max(1) + usize::from(namespaces.is_empty())
 }
 
 /// Whether all watches were answered: by a list, or by the refusal to give one.
@@ -185,7 +186,11 @@ impl Watches {
             for others in Others::all() {
                 watches.others(context, client, others, namespace.clone());
             }
-            watches.others(context, client, Others::gateways(), namespace);
+            watches.others(context, client, Others::gateways(), namespace.clone());
+            watches.others(context, client, Others::grants(), namespace);
+        }
+        if all.is_empty() {
+            watches.others(context, client, Others::namespaces(), None);
         }
         debug_assert_eq!(watches.tasks.len(), count(all));
         watches
@@ -253,7 +258,7 @@ impl Watches {
                     }
                     first.comes_if(ends_list);
                 }
-                Told::KindAppeared => wakes::all_webhooks(&context),
+                Told::KindAppeared => wakes::kind_appeared(&context),
                 Told::Refused => first.comes_if(true),
             };
             follow(api, settings, &resource.kind, tell).await;

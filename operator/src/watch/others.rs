@@ -1,9 +1,13 @@
 //! What is watched beside the resources themselves: what they own and what they name.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use k8s_openapi::{
-    api::core::v1::Pod,
+    api::core::v1::{Namespace, Pod},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
@@ -11,10 +15,13 @@ use kube::{
     core::PartialObjectMeta,
 };
 use sluice_crds::{Integration, NamespacedName, Webhook};
-use sluice_model::children::{ChildKind, owner_label};
+use sluice_model::{
+    children::{ChildKind, owner_label},
+    grants::ReferenceGrant,
+};
 
 use super::{Cache, Change, Versioned, wakes};
-use crate::{children, context::Context, controller::Kind, webhook::Gateway};
+use crate::{children, context::Context, controller::Kind, grants, webhook::Gateway};
 
 /// Label of everything that Sluice makes.
 const OURS: &str = "app.kubernetes.io/managed-by=sluice";
@@ -105,6 +112,21 @@ impl Known {
     }
 }
 
+impl Others<DynamicObject, SeenGrant> {
+    /// The ReferenceGrants, whole: what they permit is all that there is to them.
+    pub fn grants() -> Self {
+        Self { resource: grants::api_resource(), labels: None, keep: SeenGrant::of, wake: wakes::grant }
+    }
+}
+
+impl Others<Metadata, SeenNamespace> {
+    /// The Namespaces, for their labels. Only where all namespaces are looked after: nobody has the right to list some of them.
+    pub fn namespaces() -> Self {
+        let resource = ApiResource::erase::<Namespace>(&());
+        Self { resource, labels: None, keep: SeenNamespace::of, wake: wakes::namespace }
+    }
+}
+
 /// What is kept of an object that somebody owns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owned {
@@ -151,6 +173,49 @@ impl SeenGateway {
 }
 
 impl Versioned for SeenGateway {
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+/// What is kept of a ReferenceGrant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenGrant {
+    /// What it permits.
+    pub grant: ReferenceGrant,
+    version: Option<String>,
+}
+
+impl SeenGrant {
+    fn of(object: DynamicObject) -> Self {
+        Self { grant: grants::permitted(&object), version: object.metadata.resource_version }
+    }
+}
+
+impl Versioned for SeenGrant {
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+/// What is kept of a Namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenNamespace {
+    /// A hash of its labels: a pass reads them anew, so that only a difference has to be told.
+    pub labels: u64,
+    version: Option<String>,
+}
+
+impl SeenNamespace {
+    fn of(namespace: Metadata) -> Self {
+        let labels: BTreeMap<String, String> = namespace.metadata.labels.unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        labels.hash(&mut hasher);
+        Self { labels: hasher.finish(), version: namespace.metadata.resource_version }
+    }
+}
+
+impl Versioned for SeenNamespace {
     fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
-use sluice_model::webhook::claim_the_same;
+use sluice_model::{
+    topic::{Across, User, UserKind},
+    webhook::claim_the_same,
+};
 
 use super::{
     Change, Seen, Watched,
-    others::{Owned, SeenGateway, controller},
+    others::{Owned, SeenGateway, SeenGrant, SeenNamespace, controller},
 };
 use crate::{context::Context, controller::Kind, topic::Related};
 
@@ -108,9 +111,38 @@ fn names_gateway(webhook: &Webhook, gateway: &NamespacedName) -> bool {
     })
 }
 
-/// Wakes all Webhooks: routes can be made now.
-pub fn all_webhooks(context: &Context) {
+/// Wakes whom a ReferenceGrant concerns: who names Topics of its namespace from elsewhere, and these Topics.
+pub fn grant(context: &Context, change: &Change<SeenGrant>) {
+    let grant = change.after.as_ref().map(|seen| seen.grant.clone());
+    let Across { topics, users } = context.relations.grant_is(&change.name, grant);
+    for topic in &topics {
+        context.topics.wake_known(topic);
+    }
+    wake_users(context, &users);
+}
+
+/// Wakes the Webhooks of a namespace that gateways may judge by its labels, where these are other ones than before.
+pub fn namespace(context: &Context, change: &Change<SeenNamespace>) {
+    // Before the first look at a namespace its Webhooks had no pass, or one that read the labels as they are.
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
+    if before.labels != after.labels {
+        context.webhooks.wake_where(&change.name.name, |webhook| !webhook.spec.route.parent_refs.is_empty());
+    }
+}
+
+/// Wakes whom a kind concerns that others have brought: routes can be made now, and others may permit the use of their Topics.
+pub fn kind_appeared(context: &Context) {
     context.webhooks.wake_all();
+    wake_users(context, &context.relations.across().users);
+}
+
+fn wake_users(context: &Context, users: &BTreeSet<User>) {
+    for User { kind, name } in users {
+        match kind {
+            UserKind::Integration => context.integrations.wake_known(name),
+            UserKind::Webhook => context.webhooks.wake_known(name),
+        }
+    }
 }
 
 fn wake_owner(context: &Context, namespace: &str, owner: &OwnerReference) {
@@ -154,6 +186,7 @@ impl Wakes for Topic {
             references.into_iter().flatten().any(|reference| reference.name == topic.name)
         });
         context.integrations.wake_where(&topic.namespace, |integration| refers_to_topic(integration, &topic.name));
+        wake_users(context, &context.relations.strangers(topic));
     }
 }
 

@@ -14,6 +14,7 @@ use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     conditions::is_true,
+    topic::{User, UserKind},
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
         leave_strange_api_alone, receiver_name, report, validate,
@@ -30,11 +31,12 @@ use crate::{
     context::Context,
     controller::{Kind, Next, Pass, name_of},
     error::Error,
+    grants,
     watch::Watched,
 };
 
 /// Everything that matters is watched, also whether the Gateway API is installed; this is for an event that was lost, and
-/// for the labels of namespaces.
+/// for the labels of namespaces where some only are looked after.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// What was changed and is not watched is looked at once more, so soon.
 const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
@@ -63,7 +65,7 @@ impl Kind for Webhook {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Pass<WebhookStatus>, Error> {
-        let references = resolve(&context.client, self).await?;
+        let references = resolve(context, self).await?;
         let references = References { older_claim: older_claim(context, self), ..references };
         match validate(self, &references, &context.settings) {
             Ok(endpoint) => carry_out(self, context, &references, &endpoint).await,
@@ -108,9 +110,15 @@ async fn hold(
     let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
     let namespace = webhook.namespace().unwrap_or_default();
     let configuration = children::remembered(&context.client, &namespace, known).await?;
-    let Some(held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
+    let Some(mut held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
+    let who = User { kind: UserKind::Webhook, name: held.owner.name.clone() };
+    let refused = grants::refused(context, &who, held.elsewhere.iter().cloned()).await?;
+    if !refused.is_empty() {
+        held = held.stopped();
+    }
+    let rejections = &grants::with_stop(rejections, refused);
     let mut desired = held.desire(&context.settings);
     if references.older_claim.is_some() {
         desired.retain(|child| !is_of_route(child.kind));

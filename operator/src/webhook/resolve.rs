@@ -3,24 +3,35 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt, api::DynamicObject};
+use kube::{Api, Client, api::DynamicObject};
 use sluice_crds::{NamespacedName, Webhook};
-use sluice_model::webhook::References;
+use sluice_model::{
+    topic::{User, UserKind},
+    webhook::References,
+};
 
 use super::gateway::Gateway;
 use crate::{
     config_maps::config_maps,
+    context::Context,
+    controller::name_of,
     error::{Doing, Error},
+    grants,
     integration::topic,
 };
 
-/// The Topics, the ConfigMap and the gateways' listeners; what does not exist is left out.
-pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, Error> {
-    let namespace = webhook.namespace().unwrap_or_default();
-    let spec = &webhook.spec;
-    let events = topic(client, &namespace, spec.topic_ref.as_ref().map(|topic| topic.name.as_str()));
-    let dead_letters = topic(client, &namespace, spec.dead_letters_ref().map(|topic| topic.name.as_str()));
-    let config_maps = config_maps(client, &namespace, webhook.spec.config_map_name());
+/// The Topics, the ConfigMap and the gateways' listeners; what does not exist or may not be used is left out.
+pub async fn resolve(context: &Context, webhook: &Webhook) -> Result<References, Error> {
+    let (client, spec) = (&context.client, &webhook.spec);
+    let who = User { kind: UserKind::Webhook, name: name_of(webhook) };
+    let namespace = &who.name.namespace;
+    let topics = [spec.topic_ref.as_ref(), spec.dead_letters_ref()];
+    let topics = topics.map(|reference| reference.map(|reference| reference.seen_from(namespace)));
+    let refused = grants::refused(context, &who, topics.iter().flatten().cloned()).await?;
+    let [events, dead_letters] = topics.map(|topic| topic.filter(|topic| !refused.contains_key(topic)));
+    let events = topic(client, events.as_ref());
+    let dead_letters = topic(client, dead_letters.as_ref());
+    let config_maps = config_maps(client, namespace, spec.config_map_name());
     let (topic, dead_letters, config_maps) = futures::try_join!(events, dead_letters, config_maps)?;
     let (mut gateways, mut missing_gateways) = (Vec::new(), Vec::new());
     for parent in &spec.route.parent_refs {
@@ -33,9 +44,9 @@ pub async fn resolve(client: &Client, webhook: &Webhook) -> Result<References, E
         }
     }
     let decides = gateways.iter().any(|(_, gateway)| gateway.selects_namespaces());
-    let labels = if decides { labels_of(client, &namespace).await? } else { None };
+    let labels = if decides { labels_of(client, namespace).await? } else { None };
     let listeners = gateways.iter().flat_map(|(name, gateway)| gateway.listeners(name, labels.as_ref())).collect();
-    Ok(References { topic, dead_letters, config_maps, listeners, missing_gateways, older_claim: None })
+    Ok(References { topic, dead_letters, refused, config_maps, listeners, missing_gateways, older_claim: None })
 }
 
 /// What is known of a Gateway.

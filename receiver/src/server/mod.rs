@@ -54,6 +54,10 @@ pub(crate) const HEADERS: usize = 100;
 const HEADER_BYTES: u32 = 16 * 1024;
 /// HTTP/2: how many requests one connection may have at once.
 const STREAMS: u32 = 128;
+/// HTTP/2: how much of bodies a connection, and one of its requests, may have on their way to whoever reads them. hyper's default is 1 MiB for each
+/// connection, which all together could take a gigabyte.
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
 /// HTTP/2: how often a silent client is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
@@ -147,6 +151,8 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES)
         .max_concurrent_streams(STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     builder

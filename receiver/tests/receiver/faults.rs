@@ -1,15 +1,17 @@
 //! Kafka is away, the receiver is killed, the sender hangs up.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_cluster::{Cluster, Component, Part, State, testing::OwnCluster};
 use sluice_crds::wire::DeferredBecause;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::{
     kafka::{connection, connection_to, records, topic},
@@ -149,6 +151,84 @@ async fn an_event_that_may_have_been_written_is_not_acknowledged_to_a_retry() {
     until(async || sender.signed(SECRET, "e-1", "{}").await.unwrap().status, |status| *status == 202).await;
     let written = records(&kafka, &topic).await;
     assert!(written.iter().any(|record| record.headers["ce_id"] == "e-1"), "{written:?}");
+}
+
+/// What a receiver's container may take by default.
+const CONTAINER: u64 = 128 * 1024 * 1024;
+
+/// All that are sent at once are twice what a receiver holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_a_kafka_that_does_not_answer_costs_no_memory_and_no_event_that_was_acknowledged() {
+    let cluster = OwnCluster::up("receiver-pressure", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    let is_over = AtomicBool::new(false);
+    let sender = |number| {
+        let endpoint = receiver.endpoint;
+        if number % 2 == 0 { Sender::to(endpoint) } else { Sender::http2(endpoint) }
+    };
+    let senders = join_all((0..256).map(|number| send_until(&is_over, sender(number))));
+    let outage = async {
+        let accepted = async || receiver.status().await.accepted;
+        until(accepted, |accepted| *accepted > 50).await;
+        let paused = Paused::broker(&cluster);
+        let deferred = async || receiver.status().await.deferred;
+        until(deferred, is_under_pressure).await;
+        assert!(receiver.is_ready().await, "it goes on answering for itself");
+        drop(paused);
+        let before = receiver.status().await.accepted;
+        until(accepted, |accepted| *accepted > before + 50).await;
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let (sent, ()) = futures::join!(senders, outage);
+    let memory = receiver.peak_memory();
+    assert!(memory < CONTAINER, "{memory} bytes");
+    let deferred: usize = sent.iter().map(|sent| sent.deferred).sum();
+    let acknowledged: BTreeSet<String> = sent.into_iter().flat_map(|sent| sent.acknowledged).collect();
+    let written: BTreeSet<_> =
+        records(&kafka, &topic).await.into_iter().map(|record| record.headers["ce_id"].clone()).collect();
+    let lost: Vec<_> = acknowledged.difference(&written).collect();
+    assert!(acknowledged.len() > 100 && deferred > 100, "{} and {deferred}", acknowledged.len());
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Whether many events were sent back because others fill the memory, and many because Kafka did not take them.
+fn is_under_pressure(deferred: &BTreeMap<DeferredBecause, u64>) -> bool {
+    let count = |because| deferred.get(&because).copied().unwrap_or_default();
+    let unwritten = count(DeferredBecause::NotWritten) + count(DeferredBecause::Unconfirmed);
+    unwritten > 100 && count(DeferredBecause::Busy) > 100
+}
+
+/// What became of one sender's events.
+#[derive(Default)]
+struct Sent {
+    /// The ids of those that were acknowledged.
+    acknowledged: Vec<String>,
+    /// How many are to be sent again later.
+    deferred: usize,
+}
+
+/// Sends large events until it is over.
+async fn send_until(is_over: &AtomicBool, sender: Sender) -> Sent {
+    const BODY: usize = 128 * 1024;
+    let (body, mut sent) = (Bytes::from(vec![b'x'; BODY]), Sent::default());
+    // Nobody comes again at once.
+    let mut pace = interval(Duration::from_millis(100));
+    while !is_over.load(Ordering::Relaxed) {
+        pace.tick().await;
+        let id = fresh_id();
+        // Over HTTP/1 an answer that comes before the body is sent may be lost with the connection: then nothing is acknowledged.
+        let Ok(answer) = sender.signed(SECRET, &id, body.clone()).await else { continue };
+        match answer.status {
+            202 => sent.acknowledged.push(id),
+            _ => {
+                assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+                sent.deferred += 1;
+            }
+        }
+    }
+    sent
 }
 
 /// A broker that does nothing until this is dropped, and does not know it.

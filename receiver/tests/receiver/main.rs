@@ -3,6 +3,7 @@
 //! - `kafka`: the broker, its topics, and what is in them.
 //! - `running`: a receiver and its configuration.
 //! - `sender`: an HTTP client that signs.
+//! - `frames`: HTTP/2, frame by frame.
 //! - the other modules: what a receiver promises.
 #![allow(clippy::unwrap_used, reason = "as in every test; clippy does not see that all of this is one")]
 
@@ -10,7 +11,9 @@ mod cloud_events;
 mod contract;
 mod ending;
 mod faults;
+mod frames;
 mod hostile;
+mod http2;
 mod issuer;
 mod kafka;
 mod limits;

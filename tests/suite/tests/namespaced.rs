@@ -38,8 +38,11 @@ fn rules(file: &str, kind: &str) -> Value {
 }
 
 #[test]
-fn a_namespace_gives_the_rights_that_a_cluster_does() {
-    assert_eq!(rules("namespaced/access/role.yaml", "Role"), rules("operator/access.yaml", "ClusterRole"));
+fn a_namespace_gives_the_rights_that_a_cluster_does_but_for_the_watch_on_namespaces() {
+    let mut expected = rules("operator/access.yaml", "ClusterRole");
+    let watch = json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]});
+    assert_eq!(expected.as_array_mut().unwrap().pop(), Some(watch));
+    assert_eq!(rules("namespaced/access/role.yaml", "Role"), expected);
 }
 
 /// That it changes nothing of an Integration but its finalizers is seen in the API server's log: `--test topic groups`.

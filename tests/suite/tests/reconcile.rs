@@ -16,7 +16,7 @@ use futures::future::join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{ConfigMap, Service},
+    core::v1::{ConfigMap, Namespace, Service},
     networking::v1::Ingress,
 };
 use kube::{
@@ -589,6 +589,10 @@ async fn the_address_of_an_endpoint_follows_its_gateway() {
     let bank = json!({"from": "Selector", "selector": {"matchLabels": {"team": "bank"}}});
     apply(json!({"allowedRoutes": {"namespaces": bank}})).await;
     says("it does not have the labels").await;
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "bank"}}}));
+    let namespaces = Api::<Namespace>::all(world.client.clone());
+    namespaces.patch(&world.namespace, &PatchParams::default(), &label).await.unwrap();
+    says("has not answered").await;
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ fn judge_integration(place: &Place, integration: &Integration, settings: &Settin
         sink: place.referred(spec.sink_topic()),
         dead_letters: place.referred(spec.dead_letters.topic_ref.as_ref()),
         config_maps: place.config_maps(),
+        ..integration::References::default()
     };
     match integration::validate(integration, &references, settings)?.sink {
         SinkConfig::Http(http) => Ok(http.secrets().cloned().collect()),

@@ -9,6 +9,7 @@
 mod approval;
 mod conflict;
 mod deletion;
+mod grants;
 mod groups;
 mod policy;
 mod refusal;

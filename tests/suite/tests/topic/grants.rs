@@ -1,0 +1,135 @@
+//! Who uses a Topic of another namespace, as long as that permits it.
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use kube::{
+    Api,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams},
+};
+use serde_json::json;
+use sluice_crds::{Integration, Topic, Webhook, wire::CONTROLS_KEY};
+use sluice_suite::world::{Stage as Namespace, condition, judge_topic};
+
+use crate::stage::Stage;
+
+/// A namespace with the Topic `orders`, which is ready.
+async fn hub(shop: &Stage, name: &str, spec: &str) -> Namespace {
+    let hub = shop.beside(name).await.unwrap();
+    hub.apply_topic("orders", spec).await.unwrap();
+    let ready = |topic: &Topic| judge_topic(topic, "True InSync").map(drop);
+    hub.until("orders", "it is ready", ready).await.unwrap();
+    hub
+}
+
+fn grants(hub: &Namespace) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant");
+    Api::namespaced_with(hub.client.clone(), &hub.namespace, &ApiResource::from_gvk(&kind))
+}
+
+/// Lets a kind of the shop's resources use the hub's Topic.
+async fn grant(hub: &Namespace, kind: &str, shop: &Stage) {
+    let manifest = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": kind.to_lowercase()},
+        "spec": {
+            "from": [{"group": "sluice.dev", "kind": kind, "namespace": shop.namespace}],
+            "to": [{"group": "sluice.dev", "kind": "Topic", "name": "orders"}],
+        },
+    });
+    let parameters = PatchParams::apply("kubectl").force();
+    grants(hub).patch(&kind.to_lowercase(), &parameters, &Patch::Apply(manifest)).await.unwrap();
+}
+
+async fn revoke(hub: &Namespace, kind: &str) {
+    grants(hub).delete(&kind.to_lowercase(), &DeleteParams::default()).await.unwrap();
+}
+
+async fn used_by(hub: &Namespace, expected: &[String]) {
+    let judge = |topic: &Topic| {
+        let used_by = topic.status.clone().unwrap_or_default().used_by;
+        if used_by == expected { Ok(()) } else { Err(format!("{used_by:?}")) }
+    };
+    hub.until("orders", &format!("it is used by {expected:?}"), judge).await.unwrap();
+}
+
+/// Waits until the Webhook waits for a person and says that.
+async fn webhook_is_refused(shop: &Stage, words: &str) {
+    let judge = |webhook: &Webhook| {
+        let stalled = condition(&webhook.status.clone().unwrap_or_default().conditions, "Stalled");
+        if stalled.starts_with("True RefNotPermitted") && stalled.contains(words) { Ok(()) } else { Err(stalled) }
+    };
+    shop.until("stripe", words, judge).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_of_another_namespace_is_read_and_kept_as_long_as_that_permits_it() {
+    let shop = Stage::begin("grantee").await;
+    let hub = hub(&shop, "granter", "deletionPolicy: Delete").await;
+    let reference = format!("{{name: orders, namespace: {}}}", hub.namespace);
+    let spec = format!("{{source: {{topic: {reference}}}, sink: {{http: {{url: 'http://api.example/'}}}}}}");
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: reader}}, spec: {spec}}}");
+    shop.apply::<Integration>(&yaml).await.unwrap();
+    let refused = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        let said = ["Ready", "Stalled"].map(|kind| condition(&status.conditions, kind));
+        let grant = format!(
+            "make a ReferenceGrant in {:?} from {{group: sluice.dev, kind: Integration, namespace: {}}}",
+            hub.namespace, shop.namespace
+        );
+        let is_refused = said[0].starts_with("False RefNotPermitted") && said[1].contains(&grant);
+        if is_refused { Ok(()) } else { Err(said.join(", ")) }
+    };
+    shop.until("reader", "it is refused", refused).await.unwrap();
+    assert!(shop.api::<Deployment>().get_opt("reader-worker").await.unwrap().is_none());
+    used_by(&hub, &[]).await;
+
+    grant(&hub, "Integration", &shop).await;
+    shop.until("reader-worker", "it is made", |_: &Deployment| Ok(())).await.unwrap();
+    used_by(&hub, &[format!("Integration/{}/reader", shop.namespace)]).await;
+
+    hub.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
+    let in_use = |topic: &Topic| judge_topic(topic, "False InUse").map(drop);
+    hub.until("orders", "it is held by its user", in_use).await.unwrap();
+
+    // Without the grant nobody uses it: the worker is stopped, and the Topic can go.
+    revoke(&hub, "Integration").await;
+    let stopped = |worker: &Deployment| match worker.spec.as_ref().and_then(|spec| spec.replicas) {
+        Some(0) => Ok(()),
+        replicas => Err(format!("{replicas:?} replicas")),
+    };
+    shop.until("reader-worker", "it is stopped", stopped).await.unwrap();
+    shop.until("reader", "it is refused", refused).await.unwrap();
+    shop.kafka_shows(&format!("{}.orders", hub.namespace), false).await;
+}
+
+#[tokio::test]
+async fn a_grant_is_for_one_kind_and_without_it_senders_are_asked_to_come_again() {
+    let shop = Stage::begin("writer").await;
+    let hub = hub(&shop, "written", "").await;
+    let spec = format!(
+        "{{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}, topicRef: {{name: orders, namespace: {}}}}}",
+        hub.namespace
+    );
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: stripe}}, spec: {spec}}}");
+    shop.apply::<Webhook>(&yaml).await.unwrap();
+    webhook_is_refused(&shop, "kind: Webhook").await;
+    grant(&hub, "Integration", &shop).await;
+    shop.look_again::<Webhook>("stripe").await.unwrap();
+    webhook_is_refused(&shop, "kind: Webhook").await;
+    assert!(shop.api::<Deployment>().get_opt("stripe-receiver").await.unwrap().is_none());
+
+    let paused = |wanted: bool| {
+        move |controls: &ConfigMap| {
+            let controls = controls.data.as_ref().and_then(|data| data.get(CONTROLS_KEY)).cloned().unwrap_or_default();
+            if controls.contains(&format!("\"paused\":{wanted}")) { Ok(()) } else { Err(controls) }
+        }
+    };
+    grant(&hub, "Webhook", &shop).await;
+    shop.until("stripe-receiver-controls", "events are taken", paused(false)).await.unwrap();
+    used_by(&hub, &[format!("Webhook/{}/stripe", shop.namespace)]).await;
+
+    revoke(&hub, "Webhook").await;
+    shop.until("stripe-receiver-controls", "no events are taken", paused(true)).await.unwrap();
+    used_by(&hub, &[]).await;
+}
