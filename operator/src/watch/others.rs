@@ -115,7 +115,8 @@ impl Known {
 impl Others<DynamicObject, SeenGrant> {
     /// The ReferenceGrants, whole: what they permit is all that there is to them.
     pub fn grants() -> Self {
-        Self { resource: grants::api_resource(), labels: None, keep: SeenGrant::of, wake: wakes::grant }
+        let resource = grants::api_resource();
+        Self { resource, labels: None, keep: SeenGrant::of, cache: nobody_asks, wake: wakes::grant }
     }
 }
 
@@ -123,7 +124,7 @@ impl Others<Metadata, SeenNamespace> {
     /// The Namespaces, for their labels. Only where all namespaces are looked after: nobody has the right to list some of them.
     pub fn namespaces() -> Self {
         let resource = ApiResource::erase::<Namespace>(&());
-        Self { resource, labels: None, keep: SeenNamespace::of, wake: wakes::namespace }
+        Self { resource, labels: None, keep: SeenNamespace::of, cache: nobody_asks, wake: wakes::namespace }
     }
 }
 
