@@ -312,6 +312,23 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_as_deep_as_may_be_is_looked_at() {
+        let nested =
+            |open: &str, close: &str| format!(".b = {}split!(.a, \",\"){}", open.repeat(190), close.repeat(190));
+        for program in [
+            nested("(", ")"),
+            nested("[", "]"),
+            nested("{\"c\": ", "}"),
+            nested("{ ", " }"),
+            nested("", " + 1"),
+            nested("!", ""),
+            nested("split!(", ", \",\")"),
+        ] {
+            assert!(guarded(parse(&program).unwrap()).is_some(), "{}", &program[..20]);
+        }
+    }
+
+    #[test]
     fn what_a_look_says_is_told_by_the_function_that_is_called() {
         let call = |name: &str, told: &str| format!("function call error for \"{name}\" at (3:5): {told}");
         for (message, told) in [
