@@ -73,6 +73,7 @@ impl Engine {
 
     #[cfg(test)]
     pub(super) fn fail_for_good(&self) {
+        use rdkafka::producer::Producer as _;
         native::fail_for_good(self.producer.client());
     }
 }

@@ -146,9 +146,9 @@ async fn waits(script: &Script, moments: impl IntoIterator<Item = (u64, u64)>) -
     let joiner = joiner_in(&company, script, 1000);
     let ask = async |(number, (here, asks)): (usize, (u64, u64))| {
         let start = Instant::now();
-        time::sleep_until(start + Duration::from_millis(here)).await;
+        sleep_until(start + Duration::from_millis(here)).await;
         let _present = company.join();
-        time::sleep_until(start + Duration::from_millis(asks)).await;
+        sleep_until(start + Duration::from_millis(asks)).await;
         let asked = Instant::now();
         joiner.ask(change(&format!("topic-{number}"), 0)).await.unwrap();
         asked.elapsed()
