@@ -13,11 +13,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Options, config, controls, link,
+    Options, config, controls,
+    process::Process,
     receive::Receiver,
-    secrets,
     server::{Ending, serve},
-    shared, status,
+    status,
 };
 
 /// Serves until SIGTERM or SIGINT, and a second one cuts the wait short. Errors are such that a person must act: the
@@ -28,25 +28,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let signals = Signals::new().context("cannot listen for signals")?;
     let listener = bind(options.listen).await?;
     let status_listener = bind(options.status_listen).await?;
-    let keys = secrets::watch(Arc::clone(&endpoint));
-    let link = link::watch(Arc::clone(&endpoint));
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
-    let shared = shared::watch(&endpoint);
     let attributes = [("sluice.webhook", endpoint.webhook.to_string())];
     let tracer =
         Tracer::from_env(Program { name: "receiver", version: env!("CARGO_PKG_VERSION"), attributes: &attributes });
     let last_requests = longest_request(endpoint.patience);
-    let receiver = Receiver::new(endpoint, controls, keys, link.clone(), shared).traced_by(tracer.clone());
-    let receiver = Arc::new(receiver);
+    let process = Process::of_one(tracer.clone());
+    let receiver = Arc::new(Receiver::new(&process, endpoint, controls));
     let ending = Ending::default();
     let status_ending = Ending::default();
-    let of_status = status::router(&receiver, &ending);
+    let of_status = status::router(&process, &receiver, &ending);
     let status = tokio::spawn(serve(status_listener, of_status, status_ending.clone(), LAST_LOOKS));
     let ended = serve(listener, receiver.router(), ending.clone(), last_requests);
     let ((), ()) = tokio::join!(ended, end(signals, &ending, options.drain_delay.get()));
 
-    let producer = link.borrow().producer.clone();
+    let producer = receiver.link.borrow().producer.clone();
     if let Some(producer) = producer
         && !producer.flush(LAST_WRITES).await
     {
