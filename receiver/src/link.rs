@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,14 +33,14 @@ pub(crate) struct Link {
 }
 
 /// The links of a process. Clones are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Links(Arc<Mutex<Vec<Line>>>);
 
 /// The clients of one Kafka cluster, as far as they can be shared, and how an endpoint gets them.
-#[derive(Debug)]
 struct Line {
     way: Way,
     joining: mpsc::UnboundedSender<Member>,
+    producer: watch::Receiver<Option<Producer>>,
 }
 
 /// How a Kafka cluster is reached, and how long it may take to confirm an event: a producer has one patience.
@@ -77,8 +78,8 @@ impl Link {
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { producer, topic_seen, trouble, unusable_credentials } = self;
         f.debug_struct("Link")
             .field("connected", &producer.is_some())
@@ -89,24 +90,35 @@ impl std::fmt::Debug for Link {
     }
 }
 
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.connections()).finish()
+    }
+}
+
 impl Links {
     /// Connects an endpoint to Kafka and keeps its link up, for as long as anybody looks at it. That Kafka is away is no reason to end.
     pub(crate) fn join(&self, endpoint: &Endpoint) -> watch::Receiver<Link> {
-        let (sender, link) = watch::channel(Link::default());
         let way = Way { connection: endpoint.connection.clone(), patience: endpoint.patience };
-        let topics = endpoint.topics().into_iter().map(str::to_owned).collect();
-        let member = Member { topics, sender, next_question: Instant::now() };
         let mut lines = self.lock();
         lines.retain(|line| !line.joining.is_closed());
-        let member = match lines.iter().find(|line| line.way == way) {
+        let line = lines.iter().find(|line| line.way == way);
+        // Who takes the place of another endpoint writes at once.
+        let producer = line.and_then(|line| line.producer.borrow().clone());
+        let (sender, link) = watch::channel(Link { producer, ..Link::default() });
+        let topics = endpoint.topics().into_iter().map(str::to_owned).collect();
+        let member = Member { topics, sender, next_question: Instant::now() };
+        let member = match line {
             // Where the line has just ended, the member comes back.
             Some(line) => line.joining.send(member).err().map(|refused| refused.0),
             None => Some(member),
         };
         if let Some(member) = member {
             let (joining, joined) = mpsc::unbounded_channel();
-            tokio::spawn(keep_up(way.clone(), member, joined));
-            lines.push(Line { way, joining });
+            let (connected, producer) = watch::channel(None);
+            let members = Members { all: vec![member], producer: connected, unusable_credentials: None };
+            tokio::spawn(keep_up(way.clone(), members, joined));
+            lines.push(Line { way, joining, producer });
         }
         link
     }
@@ -122,14 +134,18 @@ impl Links {
         connections
     }
 
+    /// The producers that are in use.
+    pub(crate) fn producers(&self) -> Vec<Producer> {
+        self.lock().iter().filter_map(|line| line.producer.borrow().clone()).collect()
+    }
+
     /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn keep_up(way: Way, first: Member, mut joined: mpsc::UnboundedReceiver<Member>) {
-    let mut members = Members { all: vec![first], producer: None, unusable_credentials: None };
+async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedReceiver<Member>) {
     let mut fingerprint = None;
     let mut clients = None;
     let mut ticks = interval(LOOK_EVERY);
@@ -148,7 +164,10 @@ async fn keep_up(way: Way, first: Member, mut joined: mpsc::UnboundedReceiver<Me
             // One may have joined before that.
             match joined.try_recv() {
                 Ok(member) => members.take(member),
-                Err(_) => return,
+                Err(_) => {
+                    members.producer.send_replace(None);
+                    return;
+                }
             }
         }
         let current = Some(credentials_fingerprint(&way.connection));
@@ -182,19 +201,20 @@ fn connect(way: &Way) -> Result<Clients, Error> {
 /// The endpoints that share clients, and what those who join later are told.
 struct Members {
     all: Vec<Member>,
-    producer: Option<Producer>,
+    producer: watch::Sender<Option<Producer>>,
     unusable_credentials: Option<String>,
 }
 
 impl Members {
     fn take(&mut self, member: Member) {
-        let (producer, unusable_credentials) = (self.producer.clone(), self.unusable_credentials.clone());
+        let (producer, unusable_credentials) = (self.producer.borrow().clone(), self.unusable_credentials.clone());
         member.sender.send_modify(|link| *link = Link { producer, unusable_credentials, ..Link::default() });
         self.all.push(member);
     }
 
     fn connected(&mut self, producer: &Producer) {
-        (self.producer, self.unusable_credentials) = (Some(producer.clone()), None);
+        self.producer.send_replace(Some(producer.clone()));
+        self.unusable_credentials = None;
         for member in &mut self.all {
             member.sender.send_modify(|link| {
                 link.producer = Some(producer.clone());

@@ -31,7 +31,7 @@ use sluice_telemetry::traces::{Span, Tracer};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::{
-    answer::{Because, Refused, Taken, Tally},
+    answer::{Because, Refused, Taken, Tally, unknown},
     judge::JUDGES,
     write::longest,
 };
@@ -79,12 +79,27 @@ pub(crate) const REMEMBERED: usize = 100_000;
 impl Receiver {
     /// Serves an endpoint from now on.
     pub(crate) fn new(process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+        let counters = Arc::new(Counters::new(&process.families, &endpoint.webhook));
+        Self::counted_by(counters, process, endpoint, controls)
+    }
+
+    /// Serves another endpoint of the same Webhook in the place of this one. What was counted goes on; ids are remembered unless their
+    /// limits are others now.
+    pub(crate) fn replaced(&self, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+        let mut new = Self::counted_by(Arc::clone(&self.counters), process, endpoint, controls);
+        if self.remembered.limits() == limits(&new.endpoint) {
+            new.remembered = Arc::clone(&self.remembered);
+        }
+        new
+    }
+
+    fn counted_by(counters: Arc<Counters>, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
         let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4));
         Self {
             controls,
             keys: process.secrets.watch(&endpoint),
             link: process.links.join(&endpoint),
-            counters: Arc::new(Counters::new(&process.families, &endpoint.webhook)),
+            counters,
             shared: process.stores.join(&endpoint),
             tracer: process.tracer.clone(),
             limiter: Limiter::new(endpoint.rate_limits.clone()),

@@ -52,6 +52,8 @@ pub(crate) struct Families {
     remembered: Family<Of, Gauge>,
     window: Family<Of, Gauge>,
     unusable_secrets: Family<Of, Gauge>,
+    /// Requests for no Webhook that is known.
+    unknown: Counter,
 }
 
 /// The counts of a Webhook since the start.
@@ -125,7 +127,13 @@ impl Families {
             remembered: Family::default(),
             window: Family::default(),
             unusable_secrets: Family::default(),
+            unknown: Counter::default(),
         }
+    }
+
+    /// Counts a request for no Webhook that is known.
+    pub(crate) fn unknown(&self) {
+        self.unknown.inc();
     }
 
     /// Makes the counts part of what Prometheus reads.
@@ -142,6 +150,7 @@ impl Families {
         registry.define(&defined::EVENTS_REMEMBERED, self.remembered.clone());
         registry.define(&defined::DEDUPLICATION_WINDOW, self.window.clone());
         registry.define(&defined::SECRETS_UNUSABLE, self.unusable_secrets.clone());
+        registry.define(&defined::REQUESTS_UNKNOWN, self.unknown.clone());
     }
 }
 
@@ -175,6 +184,41 @@ impl Counters {
             counters.refused(refusal);
         }
         counters
+    }
+
+    /// Prometheus is told no more of a Webhook that is gone.
+    pub(crate) fn forget(&self) {
+        let Families {
+            accepted,
+            duplicates,
+            dead_letters,
+            challenges,
+            unchecked,
+            rejected,
+            deferred,
+            refusals,
+            confirmation,
+            remembered,
+            window,
+            unusable_secrets,
+            unknown: _,
+        } = &self.families;
+        for counts in [accepted, duplicates, dead_letters, challenges, unchecked] {
+            counts.remove(&self.of);
+        }
+        for numbers in [remembered, window, unusable_secrets] {
+            numbers.remove(&self.of);
+        }
+        confirmation.remove(&self.of);
+        for because in RejectedBecause::ALL {
+            rejected.remove(&self.because(because));
+        }
+        for because in DeferredBecause::ALL {
+            deferred.remove(&self.because(because));
+        }
+        for refusal in Refusal::ALL {
+            refusals.remove(&self.because(refusal));
+        }
     }
 
     /// Counts the events of a request that are safe, whatever became of its others.

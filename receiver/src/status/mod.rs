@@ -2,8 +2,10 @@
 //!
 //! - `counters`: what is counted.
 //! - `metrics`: the counts and the moment's numbers as Prometheus reads them.
+//! - `many`: the same where a process serves many Webhooks.
 
 mod counters;
+pub(crate) mod many;
 mod metrics;
 
 use std::{path::PathBuf, sync::Arc, time};
@@ -104,10 +106,11 @@ fn joined<'a>(troubles: impl Iterator<Item = &'a str>) -> Option<String> {
 }
 
 async fn metrics(State(observed): State<Arc<Observed>>) -> ([(&'static str, &'static str); 1], String) {
-    (
-        [("content-type", sluice_telemetry::metrics::CONTENT_TYPE)],
-        observed.metrics.text([observed.receiver.as_ref()].into_iter()),
-    )
+    answer_metrics(observed.metrics.text([observed.receiver.as_ref()].into_iter()))
+}
+
+fn answer_metrics(text: String) -> ([(&'static str, &'static str); 1], String) {
+    ([("content-type", sluice_telemetry::metrics::CONTENT_TYPE)], text)
 }
 
 #[cfg(test)]

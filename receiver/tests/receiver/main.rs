@@ -14,6 +14,7 @@ mod hostile;
 mod issuer;
 mod kafka;
 mod limits;
+mod many;
 mod rates;
 mod redis;
 mod running;
