@@ -24,6 +24,16 @@ impl Cluster {
         Ok(Self::from_entry(name, entry))
     }
 
+    /// How it is reached by a data plane that reaches others too: each of them has folders of its own.
+    pub(crate) fn connection_beside_others(&self) -> KafkaConnection {
+        let Self { connection, secret_name, ca_config_map_name, .. } = self;
+        KafkaConnection {
+            credentials: secret_name.as_ref().map(|name| [wire::KAFKA_CREDENTIALS_FOLDER, name].iter().collect()),
+            ca: ca_config_map_name.as_ref().map(|name| [wire::KAFKA_CA_FOLDER, name, "ca.crt"].iter().collect()),
+            ..connection.clone()
+        }
+    }
+
     fn from_entry(name: &str, entry: &KafkaCluster) -> Self {
         let own = &entry.connection;
         let clients = entry

@@ -313,7 +313,7 @@ pub struct ReceiverStatus {
     /// The configuration that it serves, where it serves many Webhooks.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
-    /// Another one for each process: counts begin anew with it.
+    /// Another one for each process: counts begin anew with it. Empty where it serves many Webhooks, and not this one yet.
     #[serde(default)]
     pub instance: String,
     /// How long the process has run.
@@ -352,6 +352,9 @@ pub struct ReceiverStatus {
     /// cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_trouble: Option<String>,
+    /// Why the newest configuration is not served, where it serves many Webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration_trouble: Option<String>,
     /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
     pub deduplication_window: Duration,
     /// Files of Secrets that cannot be used.

@@ -84,11 +84,9 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<Value> {
     Json(json!({"webhooks": observed.many.served().count(), "trouble": observed.obstacle()}))
 }
 
-async fn status_of(
-    State(observed): State<Arc<Observed>>,
-    Path(webhook): Path<String>,
-) -> Result<Json<ReceiverStatus>, StatusCode> {
-    of_webhook(&observed.many.served(), &webhook).map(Json).ok_or(StatusCode::NOT_FOUND)
+async fn status_of(State(observed): State<Arc<Observed>>, Path(webhook): Path<String>) -> Json<ReceiverStatus> {
+    // Without an instance, where nothing is known of it: its configuration may be on the way.
+    Json(of_webhook(&observed.many.served(), &webhook).unwrap_or_default())
 }
 
 fn of_webhook(served: &Served, webhook: &str) -> Option<ReceiverStatus> {
@@ -96,6 +94,7 @@ fn of_webhook(served: &Served, webhook: &str) -> Option<ReceiverStatus> {
     let status = shown.receiver.as_ref().map(|receiver| of_receiver(receiver)).unwrap_or_default();
     Some(ReceiverStatus {
         revision: shown.revision.clone(),
+        configuration_trouble: shown.trouble.clone(),
         trouble: shown.trouble.clone().or(status.trouble),
         ..status
     })
