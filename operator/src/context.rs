@@ -19,7 +19,7 @@ use crate::{
     schema::Schemas,
     topic::{Farewells, Identities, Relations, Sightings},
     watch::Watched,
-    webhook::Reception,
+    webhook::{Reception, Shared},
 };
 
 /// What every pass may use.
@@ -36,6 +36,8 @@ pub struct Context {
     pub asker: Asker,
     /// What receivers said about themselves.
     pub reception: Rounds<Reception>,
+    /// The receivers that Webhooks share.
+    pub shared: Shared,
     /// What workers said about themselves.
     pub work: Rounds<Work>,
     /// The Topics that exist.

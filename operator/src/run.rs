@@ -58,6 +58,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         relations: Relations::new(settings.tenancy.clone()),
         asker: Asker::default(),
         reception: Rounds::new(webhook::BUSY),
+        shared: webhook::Shared::default(),
         work: Rounds::new(settings.measuring.write_every.get()),
         settings,
         topics: Watched::default(),
@@ -117,12 +118,13 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(rounds::run::<Webhook>(Arc::clone(context)));
     looks.spawn(rounds::run::<Integration>(Arc::clone(context)));
     let passes = async {
-        let (topics, webhooks, integrations) = tokio::join!(
+        let (topics, webhooks, shared, integrations) = tokio::join!(
             controller::run::<Topic>(Arc::clone(context), stop.clone()),
             controller::run::<Webhook>(Arc::clone(context), stop.clone()),
+            webhook::run_shared(Arc::clone(context), stop.clone()),
             controller::run::<Integration>(Arc::clone(context), stop),
         );
-        topics + webhooks + integrations
+        topics + webhooks + shared + integrations
     };
     tokio::select! {
         unfinished = passes => Ok(unfinished),

@@ -50,6 +50,9 @@ pub struct SharedObjects {
     pub children: Vec<Child>,
     /// The Webhooks whose configurations do not fit.
     pub refused: BTreeSet<String>,
+    /// Whether the Deployment stays as it is, because a configuration cannot be read that another version of Sluice has written: nobody knows
+    /// what it needs, until its Webhook has a pass.
+    keeps_deployment: bool,
 }
 
 /// What was seen of shared receivers.
@@ -94,18 +97,25 @@ pub fn desire_shared(namespace: &str, sharers: &[Sharer], settings: &Settings, l
     let owner = shared_owner(namespace);
     let (mut children, refused) = shards(&owner, sharers);
     let holders = holders(&children, live);
+    let served = sharers.iter().filter(|sharer| !refused.contains(&sharer.name));
+    let webhooks: Result<Vec<wire::SharedWebhook>, _> =
+        served.map(|sharer| serde_json::from_str(&sharer.text)).collect();
+    let keeps_deployment = webhooks.is_err() && live.iter().any(is_deployment);
     if !holders.is_empty() {
-        let served = sharers.iter().filter(|sharer| !refused.contains(&sharer.name));
-        let webhooks: Vec<wire::SharedWebhook> =
-            served.filter_map(|sharer| serde_json::from_str(&sharer.text).ok()).collect();
-        children.extend(receivers(&owner, &webhooks, settings).into_iter().map(|child| child.held_by(&holders)));
+        let all = receivers(&owner, &webhooks.unwrap_or_default(), settings).into_iter();
+        let wanted = all.filter(|child| !keeps_deployment || child.kind != ChildKind::Deployment);
+        children.extend(wanted.map(|child| child.held_by(&holders)));
     }
-    SharedObjects { children, refused }
+    SharedObjects { children, refused, keeps_deployment }
 }
 
 /// What has to change of shared objects.
 pub fn plan_shared(desired: &SharedObjects, live: &[Live]) -> Plan {
-    plan_of(is_ours, &desired.children, live)
+    plan_of(|object| is_ours(object) && !(desired.keeps_deployment && is_deployment(object)), &desired.children, live)
+}
+
+fn is_deployment(object: &Live) -> bool {
+    object.kind == ChildKind::Deployment
 }
 
 /// The ConfigMaps with the configurations, each held by its Webhooks, and who does not fit.
@@ -378,6 +388,16 @@ mod tests {
             .collect();
         assert_eq!(kept.len(), 2);
         assert!(kept.contains(&sharers[1].name) && kept.contains(&sharers[2].name), "{kept:?}");
+    }
+
+    #[test]
+    fn while_a_configuration_cannot_be_read_the_pods_stay_as_they_are() {
+        let mut sharers = vec![sharer(&endpoint("a", "verify: {bearer: {secretRefs: [{name: tokens, key: a}]}}"))];
+        let all = settled(&sharers, &settings(""));
+        sharers[0].text = "{\"revision\": 1}".to_owned();
+        let plan = plan_shared(&desire_shared("shop", &sharers, &settings(""), &all), &all);
+        let changed: Vec<_> = plan.changes.iter().map(Change::kind).collect();
+        assert_eq!(changed, [ChildKind::ConfigMap], "its text only");
     }
 
     #[test]
