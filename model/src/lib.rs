@@ -29,4 +29,5 @@ pub mod webhook;
 
 pub use cluster::Cluster;
 pub use conditions::{Conditions, News};
+pub use pods::shared_complaints;
 pub use rejection::Rejection;

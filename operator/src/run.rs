@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Tracing, Webhook};
+use sluice_model::shared_complaints;
 use sluice_telemetry::{Certificates, traces};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -147,6 +148,8 @@ fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
         .map_err(|error| anyhow::anyhow!("the configuration {path} is not valid: {error}"))?;
     let complaints = settings.tracing.as_ref().map(tracing_complaints).unwrap_or_default();
     ensure!(complaints.is_empty(), "the configuration {path} is not valid: tracing: {}", complaints.join("; "));
+    let complaints = shared_complaints(&settings.shared_receivers);
+    ensure!(complaints.is_empty(), "the configuration {path} is not valid: {}", complaints.join("; "));
     Ok(settings)
 }
 

@@ -122,7 +122,7 @@ fn wake_owner(context: &Context, namespace: &str, owner: &OwnerReference) {
     match owner.kind.as_str() {
         Webhook::NAME => context.webhooks.wake_known(&name),
         Integration::NAME => context.integrations.wake_known(&name),
-        SHARED => context.shared.queue.wake(&name),
+        SHARED => context.shared.wake(namespace),
         _ => {}
     }
 }

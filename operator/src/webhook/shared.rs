@@ -44,7 +44,7 @@ const CONCURRENCY: usize = 8;
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Whose wait for a pass.
-    pub queue: Queue,
+    queue: Queue,
     backoff: Backoff,
     state: Mutex<State>,
 }
@@ -119,7 +119,8 @@ impl Shared {
         }
     }
 
-    fn wake(&self, namespace: &str) {
+    /// Something that a pass over the receivers of a namespace looks at has changed.
+    pub fn wake(&self, namespace: &str) {
         self.queue.wake(&shared_owner(namespace).name);
     }
 
