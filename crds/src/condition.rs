@@ -100,6 +100,8 @@ pub enum Reason {
     RedisUnreachable,
     /// More events come than can be remembered.
     WindowTooShort,
+    /// The configurations of the Webhooks that share receivers are too large together.
+    NoRoom,
     /// Each receiver remembers only the events that it received itself.
     NotShared,
     /// The gateway has not answered.

@@ -29,13 +29,13 @@ pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
 pub use last_good::LastGood;
 pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
-pub use pods::{PodSettings, Receiver, SecretName, Variable};
+pub use pods::{PodSettings, Receiver, ReceiverMode, SecretName, Variable};
 pub use reference::{
     ConfigMapReference, DeadLetters, NamespacedName, SecretReference, TopicReference, TopicTemplate, WebhookReference,
 };
 pub use settings::{
     AdminRequests, Grant, Images, KafkaClients, KafkaCluster, Measuring, NetworkPolicies, SchemaRegistry, Settings,
-    Tenancy, Tracing,
+    SharedReceivers, Tenancy, Tracing,
 };
 pub use size::{InvalidSize, Size};
 pub use topic::*;

@@ -91,9 +91,24 @@ pub struct Variable {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Receiver {
+    /// Whether the Webhook has receivers of its own, or shares those of its namespace: one Deployment, `sluice-receivers`, for all Webhooks that
+    /// say so. A shared one costs no pod and comes or changes without a restart, and a pod that is busy or down is so for all.
+    #[serde(default)]
+    pub mode: ReceiverMode,
     /// CPU and memory of the receiver. Default: requests 50m and 32Mi, memory limit 128Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+}
+
+/// Whose receivers take a Webhook's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReceiverMode {
+    /// Its own: a Deployment, `<name>-receiver`.
+    #[default]
+    Dedicated,
+    /// Those of the namespace. How many they are, their resources and where they run is said by `sharedReceivers` of the operator's
+    /// configuration. A Secret that none of their Webhooks named before makes their pods anew, one after the other.
+    Shared,
 }
 
 impl PodSettings {

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, KafkaConnection, Network, OutgoingCalls, SaslMechanism, SecurityProtocol};
+use crate::{Duration, KafkaConnection, Network, OutgoingCalls, PodSettings, SaslMechanism, SecurityProtocol};
 
 /// The operator's configuration file (YAML).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
     /// Kafka clusters by name; resources that name none mean `default`.
@@ -36,6 +37,29 @@ pub struct Settings {
     /// Who may call receivers and workers, and whom they may. Default: no NetworkPolicies are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policies: Option<NetworkPolicies>,
+    /// The receivers that Webhooks with `receiver.mode: Shared` share, the same in each namespace that has such Webhooks.
+    #[serde(default)]
+    pub shared_receivers: SharedReceivers,
+}
+
+/// The receivers that the Webhooks of a namespace share. A change makes their pods anew, but for one of `replicas`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SharedReceivers {
+    /// Receivers to run. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub replicas: i32,
+    /// CPU and memory of a receiver. Default: requests 100m and 128Mi, memory limit 512Mi, enough for some hundreds of Webhooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Where their pods run, and what they have beside what Sluice gives them. What it names, each of the namespaces has.
+    pub pods: PodSettings,
+}
+
+impl Default for SharedReceivers {
+    fn default() -> Self {
+        Self { replicas: 2, resources: None, pods: PodSettings::default() }
+    }
 }
 
 /// The NetworkPolicies of receivers and workers: anybody may call a receiver's endpoint, and nobody what they tell of themselves but the

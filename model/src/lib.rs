@@ -30,5 +30,6 @@ pub mod webhook;
 
 pub use cluster::Cluster;
 pub use conditions::{Conditions, News};
+pub use pods::shared_complaints;
 pub use references::Refused;
 pub use rejection::Rejection;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Affinity, TopologySpreadConstraint};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sluice_crds::PodSettings;
+use sluice_crds::{PodSettings, SharedReceivers};
 
 use crate::{Rejection, children::differences};
 
@@ -27,6 +27,14 @@ pub(crate) fn complaints(pods: &PodSettings) -> Vec<Rejection> {
     let constraints = pods.topology_spread_constraints.iter().enumerate();
     found.extend(constraints.filter_map(|(index, constraint)| bad_constraint(index, constraint)));
     found
+}
+
+/// All that is wrong with what the operator's configuration says about the receivers that Webhooks share.
+pub fn shared_complaints(shared: &SharedReceivers) -> Vec<String> {
+    let none = (shared.replicas < 1).then(|| "sharedReceivers.replicas: there is to be one at least".to_owned());
+    let of_pods = complaints(&shared.pods).into_iter();
+    let of_pods = of_pods.map(|complaint| complaint.to_string().replacen("spec.pods", "sharedReceivers.pods", 1));
+    none.into_iter().chain(of_pods).collect()
 }
 
 /// The complaints about entries of which `judge` says what is wrong with name and value.
@@ -168,6 +176,15 @@ mod tests {
         ] {
             assert_eq!(judge(pods), [field], "{pods}");
         }
+    }
+
+    #[test]
+    fn what_is_said_about_shared_receivers_is_judged_alike() {
+        let judge = |shared: &str| shared_complaints(&serde_saphyr::from_str(shared).unwrap());
+        assert_eq!(judge("{replicas: 3, pods: {labels: {team: shop}}}"), Vec::<String>::new());
+        let found = judge("{replicas: 0, pods: {env: [{name: HOSTNAME, value: x}]}}");
+        assert!(found[0].starts_with("sharedReceivers.replicas"), "{found:?}");
+        assert!(found[1].contains("sharedReceivers.pods.env[0].name"), "{found:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
     schema::Schemas,
     topic::{Identities, Relations, Sightings},
     watch::{Known, Watched},
-    webhook::Reception,
+    webhook::{Reception, Shared},
 };
 
 /// What every pass may use.
@@ -37,6 +37,8 @@ pub struct Context {
     pub asker: Asker,
     /// What receivers said about themselves.
     pub reception: Rounds<Reception>,
+    /// The receivers that Webhooks share.
+    pub shared: Shared,
     /// What workers said about themselves.
     pub work: Rounds<Work>,
     /// The Topics that exist.

@@ -23,13 +23,13 @@ use crate::{
 };
 
 /// No pass may hold its object longer.
-const PASS_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(30);
 /// No status may take longer to write.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 /// The watch brings what was written within milliseconds; where it does not, the object is looked at as it is known.
 const NEWER_LIMIT: Duration = Duration::from_secs(1);
 /// Time that passes have to end when the operator stops.
-const GRACE: Duration = Duration::from_millis(1500);
+pub(crate) const GRACE: Duration = Duration::from_millis(1500);
 
 /// The name of a resource.
 pub fn name_of(object: &impl Kind) -> NamespacedName {

@@ -1,4 +1,4 @@
-//! Asks receivers and workers about themselves: `GET /status` at a pod's own address.
+//! Asks receivers and workers about themselves: `GET /status`, or a path below it, at a pod's own address.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use sluice_crds::wire;
 use tokio::time::timeout;
 use tracing::debug;
 
+/// Where a pod tells of itself.
+pub const STATUS: &str = "/status";
 /// A pod next door answers within milliseconds; one that is busy or gone must not hold up a pass.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// No status is longer, also where a worker tells of hundreds of partitions that have halted.
@@ -38,10 +40,10 @@ impl Default for Asker {
 }
 
 impl Asker {
-    /// What the pod at this address says about itself; `None` where it does not answer in time, or not in words that are understood.
-    pub async fn ask<T: DeserializeOwned>(&self, address: &str) -> Option<T> {
+    /// What the pod at this address says at a path about itself; `None` where it does not answer in time, or not in words that are understood.
+    pub async fn ask<T: DeserializeOwned>(&self, address: &str, path: &str) -> Option<T> {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-        let uri: Uri = format!("http://{host}:{}/status", wire::STATUS_PORT).parse().ok()?;
+        let uri: Uri = format!("http://{host}:{}{path}", wire::STATUS_PORT).parse().ok()?;
         match timeout(PATIENCE, self.get(uri)).await {
             Ok(Ok(answer)) => serde_json::from_slice(&answer).ok(),
             Ok(Err(error)) => {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use sluice_crds::NamespacedName;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{context::Context, controller::Kind};
+use crate::{context::Context, controller::Kind, data_plane::STATUS};
 
 /// A kind whose pods are asked.
 pub trait Asked: Kind {
@@ -28,6 +28,11 @@ pub trait Asked: Kind {
 
     /// Who is asked, and what is known.
     fn rounds(context: &Context) -> &Rounds<Self::Account>;
+
+    /// Where its pods tell of a resource.
+    fn path(_: &Context, _: &NamespacedName) -> String {
+        STATUS.to_owned()
+    }
 
     /// Takes the answers; `None` for each pod that did not give one.
     fn take(account: &mut Self::Account, answers: &[Option<Self::Answer>]) -> Heard<Self::News>;
@@ -146,7 +151,8 @@ pub async fn run<K: Asked>(context: Arc<Context>) {
 }
 
 async fn ask<K: Asked>(context: &Context, rounds: &Rounds<K::Account>, name: NamespacedName, addresses: Vec<String>) {
-    let answers = join_all(addresses.iter().map(|address| context.asker.ask::<K::Answer>(address))).await;
+    let path = K::path(context, &name);
+    let answers = join_all(addresses.iter().map(|address| context.asker.ask::<K::Answer>(address, &path))).await;
     if let Some(news) = rounds.take(&name, |account| K::take(account, &answers)) {
         K::tell(context, &name, news).await;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Tracing, Webhook};
-use sluice_model::cluster;
+use sluice_model::{cluster, shared_complaints};
 use sluice_telemetry::{Certificates, traces};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -60,6 +60,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         relations: Relations::new(settings.tenancy.clone()),
         asker: Asker::default(),
         reception: Rounds::new(webhook::BUSY),
+        shared: webhook::Shared::default(),
         work: Rounds::new(settings.measuring.write_every.get()),
         settings,
         topics: Watched::default(),
@@ -120,12 +121,13 @@ async fn lead(context: &Arc<Context>, mut answered: Answered, stop: channel::Rec
     looks.spawn(rounds::run::<Webhook>(Arc::clone(context)));
     looks.spawn(rounds::run::<Integration>(Arc::clone(context)));
     let passes = async {
-        let (topics, webhooks, integrations) = tokio::join!(
+        let (topics, webhooks, shared, integrations) = tokio::join!(
             controller::run::<Topic>(Arc::clone(context), stop.clone()),
             controller::run::<Webhook>(Arc::clone(context), stop.clone()),
+            webhook::run_shared(Arc::clone(context), stop.clone()),
             controller::run::<Integration>(Arc::clone(context), stop),
         );
-        topics + webhooks + integrations
+        topics + webhooks + shared + integrations
     };
     tokio::select! {
         unfinished = passes => Ok(unfinished),
@@ -150,6 +152,8 @@ fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
     ensure!(complaints.is_empty(), "the configuration {path} is not valid: {}", complaints.join("; "));
     let complaints = settings.tracing.as_ref().map(tracing_complaints).unwrap_or_default();
     ensure!(complaints.is_empty(), "the configuration {path} is not valid: tracing: {}", complaints.join("; "));
+    let complaints = shared_complaints(&settings.shared_receivers);
+    ensure!(complaints.is_empty(), "the configuration {path} is not valid: {}", complaints.join("; "));
     Ok(settings)
 }
 

@@ -4,10 +4,10 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 /// What some files looked like at one moment. A mounted Secret is changed by pointing a symbolic link to new files, so that
 /// device and inode differ; a file that is written in place has another time.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp(Vec<Option<Look>>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     device: u64,
     inode: u64,

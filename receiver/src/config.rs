@@ -116,7 +116,7 @@ fn malformed(path: &Path, reason: String) -> ConfigError {
 }
 
 /// Gives an endpoint that can be served, or all complaints.
-fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<String>> {
+pub(crate) fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoint, Vec<String>> {
     let mut complaints = missing(&config);
     let respond = StatusCode::from_u16(config.respond).ok().filter(|status| TAKEN.contains(&status.as_u16()));
     if respond.is_none() {
@@ -197,7 +197,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    const GOOD: &str = r#"{
+    pub(crate) const GOOD: &str = r#"{
         "webhook": {"namespace": "shop", "name": "github"}, "path": "/shop/github", "topic": "shop.github",
         "connection": {"bootstrapServers": ["kafka:9092"]},
         "verification": {"preset": {"name": "GitHub", "secrets": ["/etc/sluice/secrets/github/key"]}},

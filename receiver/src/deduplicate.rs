@@ -104,6 +104,11 @@ impl Deduplicator {
         }
     }
 
+    /// From now on at most so many ids are remembered.
+    pub fn hold(&mut self, capacity: usize) {
+        self.limits.capacity = capacity;
+    }
+
     /// Says what to do with an event that has just come in.
     pub fn reserve(&mut self, fingerprint: Fingerprint, now: Instant) -> Admission {
         self.forget_expired(now);

@@ -4,7 +4,8 @@
 //! it is called), `contract` (whether it is as it must be), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
 //! `limit` counts requests before and after `verify`.
 //! `limit`, `verify`, `event`, `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
-//! it goes, `config` says what to do, `controls` what may change meanwhile, and `run` puts it all together.
+//! it goes, `config` says what to do, `controls` what may change meanwhile, `process` is what endpoints have in common, `many` serves
+//! those of many Webhooks, and `run` puts it all together.
 
 #[cfg(test)]
 mod cases;
@@ -16,9 +17,12 @@ mod deprecation;
 mod event;
 mod limit;
 mod link;
+mod many;
 mod options;
+mod process;
 mod receive;
 mod record;
+mod remembered;
 mod run;
 mod secrets;
 mod server;

@@ -1,14 +1,17 @@
-//! The link to Kafka: a producer as soon as one can be made, made again when its credentials change, and what keeps it
-//! from working.
+//! The links to Kafka: a producer as soon as one can be made, made again when its credentials change, and what keeps it from working.
+//! Endpoints that reach a Kafka cluster in the same way share its clients.
 
 use std::{
-    sync::Arc,
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use sluice_kafka::{Admin, Error, Producer, ProducerSettings, credentials_fingerprint};
+use sluice_crds::KafkaConnection;
+use sluice_kafka::{Admin, Error, PerTopic, Producer, ProducerSettings, TopicDescription, credentials_fingerprint};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
@@ -29,7 +32,33 @@ pub(crate) struct Link {
     pub(crate) unusable_credentials: Option<String>,
 }
 
-/// The two clients that the link holds.
+/// The links of a process. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Links(Arc<Mutex<Vec<Line>>>);
+
+/// The clients of one Kafka cluster, as far as they can be shared, and how an endpoint gets them.
+struct Line {
+    way: Way,
+    joining: mpsc::UnboundedSender<Member>,
+    producer: watch::Receiver<Option<Producer>>,
+}
+
+/// How a Kafka cluster is reached, and how long it may take to confirm an event: a producer has one patience.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Way {
+    connection: KafkaConnection,
+    patience: Duration,
+}
+
+/// An endpoint that uses the clients.
+#[derive(Debug)]
+struct Member {
+    topics: Vec<String>,
+    sender: watch::Sender<Link>,
+    next_question: Instant,
+}
+
+/// The two clients of a line.
 struct Clients {
     producer: Producer,
     admin: Admin,
@@ -39,6 +68,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While all is well: often enough for a status that people read.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Topics in one request.
+const ASKED_AT_ONCE: usize = 1000;
 
 impl Link {
     /// All that is wrong, in a sentence each.
@@ -47,84 +78,226 @@ impl Link {
     }
 }
 
-/// Connects to Kafka and keeps the link up, for as long as anybody looks at it. That Kafka is away is no reason to end.
-pub(crate) fn watch(endpoint: Arc<Endpoint>) -> watch::Receiver<Link> {
-    let (sender, receiver) = watch::channel(Link::default());
-    tokio::spawn(keep_up(endpoint, sender));
-    receiver
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { producer, topic_seen, trouble, unusable_credentials } = self;
+        f.debug_struct("Link")
+            .field("connected", &producer.is_some())
+            .field("topic_seen", topic_seen)
+            .field("trouble", trouble)
+            .field("unusable_credentials", unusable_credentials)
+            .finish()
+    }
 }
 
-async fn keep_up(endpoint: Arc<Endpoint>, sender: watch::Sender<Link>) {
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.connections()).finish()
+    }
+}
+
+impl Links {
+    /// Connects an endpoint to Kafka and keeps its link up, for as long as anybody looks at it. That Kafka is away is no reason to end.
+    pub(crate) fn join(&self, endpoint: &Endpoint) -> watch::Receiver<Link> {
+        let way = Way { connection: endpoint.connection.clone(), patience: endpoint.patience };
+        let mut lines = self.lock();
+        lines.retain(|line| !line.joining.is_closed());
+        let line = lines.iter().find(|line| line.way == way);
+        // Who takes the place of another endpoint writes at once.
+        let producer = line.and_then(|line| line.producer.borrow().clone());
+        let (sender, link) = watch::channel(Link { producer, ..Link::default() });
+        let topics = endpoint.topics().into_iter().map(str::to_owned).collect();
+        let member = Member { topics, sender, next_question: Instant::now() };
+        let member = match line {
+            // Where the line has just ended, the member comes back.
+            Some(line) => line.joining.send(member).err().map(|refused| refused.0),
+            None => Some(member),
+        };
+        if let Some(member) = member {
+            let (joining, joined) = mpsc::unbounded_channel();
+            let (connected, producer) = watch::channel(None);
+            let members = Members { all: vec![member], producer: connected, unusable_credentials: None };
+            tokio::spawn(keep_up(way.clone(), members, joined));
+            lines.push(Line { way, joining, producer });
+        }
+        link
+    }
+
+    /// The connections that are in use.
+    pub(crate) fn connections(&self) -> Vec<KafkaConnection> {
+        let mut connections: Vec<KafkaConnection> = Vec::new();
+        for line in self.lock().iter().filter(|line| !line.joining.is_closed()) {
+            if !connections.contains(&line.way.connection) {
+                connections.push(line.way.connection.clone());
+            }
+        }
+        connections
+    }
+
+    /// The producers that are in use.
+    pub(crate) fn producers(&self) -> Vec<Producer> {
+        self.lock().iter().filter_map(|line| line.producer.borrow().clone()).collect()
+    }
+
+    /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedReceiver<Member>) {
     let mut fingerprint = None;
     let mut clients = None;
-    let mut next_question = Instant::now();
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !sender.is_closed() {
-        ticks.tick().await;
-        let current = Some(credentials_fingerprint(&endpoint.connection));
-        if current != fingerprint {
-            fingerprint = current;
-            match connect(&endpoint) {
-                Ok(connected) => {
-                    sender.send_modify(|link| {
-                        link.producer = Some(connected.producer.clone());
-                        link.unusable_credentials = None;
-                    });
-                    clients = Some(connected);
-                    next_question = Instant::now();
-                }
-                Err(error) => {
-                    warn!("Kafka credentials in trouble: {error}");
-                    sender.send_modify(|link| link.unusable_credentials = Some(error.to_string()));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(member) = joined.recv() => members.take(member),
+        }
+        while let Ok(member) = joined.try_recv() {
+            members.take(member);
+        }
+        members.all.retain(|member| !member.sender.is_closed());
+        if members.all.is_empty() {
+            joined.close();
+            // One may have joined before that.
+            match joined.try_recv() {
+                Ok(member) => members.take(member),
+                Err(_) => {
+                    members.producer.send_replace(None);
+                    return;
                 }
             }
         }
-        if let Some(Clients { admin, .. }) = clients.as_ref().filter(|_| next_question <= Instant::now()) {
-            let trouble = ask_for_topics(admin, &endpoint.topics()).await.err();
-            next_question = Instant::now() + if trouble.is_none() { ASK_EVERY } else { LOOK_EVERY };
-            note(&sender, trouble);
+        let current = Some(credentials_fingerprint(&way.connection));
+        if current != fingerprint {
+            fingerprint = current;
+            match connect(&way) {
+                Ok(connected) => {
+                    members.connected(&connected.producer);
+                    clients = Some(connected);
+                }
+                Err(error) => {
+                    warn!("Kafka credentials in trouble: {error}");
+                    members.unusable(&error);
+                }
+            }
+        }
+        if let Some(Clients { admin, .. }) = &clients {
+            members.ask(admin).await;
         }
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<Clients, Error> {
-    let settings = ProducerSettings { patience: endpoint.patience, ..ProducerSettings::default() };
-    let producer = Producer::connect(&endpoint.connection, &settings)?;
-    let admin = Admin::connect(&endpoint.connection)?.with_timeout(ASK_TIMEOUT);
-    info!(brokers = ?endpoint.connection.bootstrap_servers, "Kafka clients started");
+fn connect(way: &Way) -> Result<Clients, Error> {
+    let settings = ProducerSettings { patience: way.patience, ..ProducerSettings::default() };
+    let producer = Producer::connect(&way.connection, &settings)?;
+    let admin = Admin::connect(&way.connection)?.with_timeout(ASK_TIMEOUT);
+    info!(brokers = ?way.connection.bootstrap_servers, "Kafka clients started");
     Ok(Clients { producer, admin })
 }
 
-/// Whether events can be written, as far as Kafka says; the error is for people.
-async fn ask_for_topics(admin: &Admin, topics: &[&str]) -> Result<(), String> {
-    let mut answers = admin.describe_topics(topics).await.map_err(|error| error.to_string())?;
-    for topic in topics {
-        match answers.remove(*topic) {
-            Some(Ok(Some(_))) => {}
-            Some(Ok(None)) | None => return Err(format!("the Kafka topic {topic:?} does not exist")),
-            Some(Err(error)) => return Err(format!("the Kafka topic {topic:?} cannot be used: {error}")),
-        }
-    }
-    Ok(())
+/// The endpoints that share clients, and what those who join later are told.
+struct Members {
+    all: Vec<Member>,
+    producer: watch::Sender<Option<Producer>>,
+    unusable_credentials: Option<String>,
 }
 
-/// Writes down what Kafka said, and logs it where it is news.
-fn note(sender: &watch::Sender<Link>, trouble: Option<String>) {
+impl Members {
+    fn take(&mut self, member: Member) {
+        let (producer, unusable_credentials) = (self.producer.borrow().clone(), self.unusable_credentials.clone());
+        member.sender.send_modify(|link| *link = Link { producer, unusable_credentials, ..Link::default() });
+        self.all.push(member);
+    }
+
+    fn connected(&mut self, producer: &Producer) {
+        self.producer.send_replace(Some(producer.clone()));
+        self.unusable_credentials = None;
+        for member in &mut self.all {
+            member.sender.send_modify(|link| {
+                link.producer = Some(producer.clone());
+                link.unusable_credentials = None;
+            });
+            member.next_question = Instant::now();
+        }
+    }
+
+    fn unusable(&mut self, error: &Error) {
+        let told = error.to_string();
+        for member in &self.all {
+            member.sender.send_modify(|link| link.unusable_credentials = Some(told.clone()));
+        }
+        self.unusable_credentials = Some(told);
+    }
+
+    /// Asks for the topics of those whose time has come, all of them at once.
+    async fn ask(&mut self, admin: &Admin) {
+        let now = Instant::now();
+        let due = || self.all.iter().filter(|member| member.next_question <= now);
+        let topics: BTreeSet<&str> = due().flat_map(|member| &member.topics).map(String::as_str).collect();
+        if topics.is_empty() {
+            return;
+        }
+        let answers = ask_for_topics(admin, &topics.into_iter().collect::<Vec<_>>()).await;
+        let pause = ASK_EVERY.saturating_mul(pauses(self.all.len()));
+        let mut news = BTreeSet::new();
+        for member in self.all.iter_mut().filter(|member| member.next_question <= now) {
+            let trouble = trouble(&member.topics, &answers);
+            member.next_question = Instant::now() + if trouble.is_none() { pause } else { LOOK_EVERY };
+            if note(&member.sender, trouble.as_ref()) {
+                news.insert(trouble);
+            }
+        }
+        for news in news {
+            match news {
+                Some(trouble) => warn!("Kafka in trouble: {trouble}"),
+                None => info!("Kafka knows the topics"),
+            }
+        }
+    }
+}
+
+/// Of how many times [`ASK_EVERY`] the pause is: brokers are asked for about so many topics in a time, however many endpoints there are.
+fn pauses(members: usize) -> u32 {
+    u32::try_from(members.div_ceil(ASKED_AT_ONCE)).unwrap_or(u32::MAX)
+}
+
+type Answers = PerTopic<Option<TopicDescription>>;
+
+async fn ask_for_topics(admin: &Admin, topics: &[&str]) -> Result<Answers, Error> {
+    let mut answers = Answers::default();
+    for some in topics.chunks(ASKED_AT_ONCE) {
+        answers.extend(admin.describe_topics(some).await?);
+    }
+    Ok(answers)
+}
+
+/// Why events cannot be written, as far as Kafka says; for people.
+fn trouble(topics: &[String], answers: &Result<Answers, Error>) -> Option<String> {
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(error) => return Some(error.to_string()),
+    };
+    topics.iter().find_map(|topic| match answers.get(topic) {
+        Some(Ok(Some(_))) => None,
+        Some(Ok(None)) | None => Some(format!("the Kafka topic {topic:?} does not exist")),
+        Some(Err(error)) => Some(format!("the Kafka topic {topic:?} cannot be used: {error}")),
+    })
+}
+
+/// Writes down what Kafka said; whether it is news.
+fn note(sender: &watch::Sender<Link>, trouble: Option<&String>) -> bool {
     sender.send_if_modified(|link| {
         let seen = link.topic_seen || trouble.is_none();
-        if (&link.trouble, link.topic_seen) == (&trouble, seen) {
+        if (link.trouble.as_ref(), link.topic_seen) == (trouble, seen) {
             return false;
         }
-        if let Some(trouble) = &trouble {
-            warn!("Kafka in trouble: {trouble}");
-        } else {
-            info!("Kafka knows the topics");
-        }
         link.topic_seen = seen;
-        link.trouble = trouble;
+        link.trouble = trouble.cloned();
         true
-    });
+    })
 }
 
 #[cfg(test)]
@@ -149,7 +322,7 @@ mod tests {
             credentials: Some(folder.path().into()),
             ca: None,
         };
-        let mut link = watch(Arc::new(Endpoint { connection, ..endpoint() }));
+        let mut link = Links::default().join(&Endpoint { connection, ..endpoint() });
         let is_told = |link: &Link| link.troubles().any(|trouble| trouble.contains("the SASL password"));
         drop(link.wait_for(|link| link.producer.is_some()).await.unwrap());
         fs::remove_file(folder.path().join("password")).unwrap();
@@ -163,11 +336,41 @@ mod tests {
     #[test]
     fn a_topic_that_was_seen_stays_seen_while_kafka_is_in_trouble() {
         let (sender, receiver) = watch::channel(Link::default());
-        note(&sender, Some("no answer".into()));
+        let away = "no answer".to_owned();
+        assert!(note(&sender, Some(&away)) && !note(&sender, Some(&away)));
         assert!(!receiver.borrow().topic_seen);
         note(&sender, None);
-        note(&sender, Some("no answer".into()));
+        note(&sender, Some(&away));
         let link = receiver.borrow();
         assert_eq!((link.topic_seen, link.trouble.as_deref()), (true, Some("no answer")));
+    }
+    #[tokio::test]
+    async fn who_reaches_a_cluster_in_the_same_way_shares_its_clients() {
+        let connection = |port: u16| KafkaConnection {
+            bootstrap_servers: vec![format!("127.0.0.1:{port}")],
+            ..KafkaConnection::default()
+        };
+        let links = Links::default();
+        let join = |port, patience| {
+            links.join(&Endpoint {
+                connection: connection(port),
+                patience: Duration::from_millis(patience),
+                ..endpoint()
+            })
+        };
+        let mut members = [join(9, 2500), join(9, 2500), join(9, 5000), join(10, 2500)];
+        for link in &mut members {
+            drop(link.wait_for(|link| link.producer.is_some()).await.unwrap());
+        }
+        assert_eq!(links.lock().len(), 3);
+        assert_eq!(links.connections(), [connection(9), connection(10)]);
+        let lines: Vec<_> = links.lock().iter().map(|line| line.joining.clone()).collect();
+        drop(members);
+        for line in lines {
+            line.closed().await;
+        }
+        assert_eq!(links.connections(), []);
+        drop(join(9, 2500));
+        assert_eq!(links.lock()[0].way, Way { connection: connection(9), patience: Duration::from_millis(2500) });
     }
 }

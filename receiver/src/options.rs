@@ -8,13 +8,16 @@ use sluice_crds::{
     wire::{CONFIG_FOLDER, CONTROLS_FOLDER, RECEIVER_PORT, STATUS_PORT, ending::DRAIN_DELAY},
 };
 
-/// Receives the events of one Webhook: verified, deduplicated, and written to Kafka before they are acknowledged.
+/// Receives the events of a Webhook, or of many: verified, deduplicated, and written to Kafka before they are acknowledged.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "sluice-receiver", version)]
 pub struct Options {
     /// Folder with `config.json` and `generation`.
     #[arg(long, env = "SLUICE_CONFIG", value_name = "DIR", default_value = CONFIG_FOLDER)]
     pub config: PathBuf,
+    /// Folder with a file for each of many Webhooks, which is read again when it changes, instead of one Webhook's `--config`.
+    #[arg(long, env = "SLUICE_WEBHOOKS", value_name = "DIR")]
+    pub webhooks: Option<PathBuf>,
     /// Folder with `controls.json`, which is read again when it changes.
     #[arg(long, env = "SLUICE_CONTROLS", value_name = "DIR", default_value = CONTROLS_FOLDER)]
     pub controls: PathBuf,

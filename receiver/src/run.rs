@@ -1,9 +1,11 @@
 //! From the configuration to the last answer: puts the parts together, and takes them apart without failing a request.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use sluice_crds::wire::ending::{LAST_LOOKS, LAST_WRITES, longest_request};
+use axum::Router;
+use futures::future::join_all;
+use sluice_crds::wire::ending::{LAST_LOOKS, LAST_WRITES, LONGEST_PATIENCE, longest_request};
 use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
     net::TcpListener,
@@ -13,50 +15,99 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Options, config, controls, link,
+    Options, config, controls,
+    many::Many,
+    process::Process,
     receive::Receiver,
-    secrets,
     server::{Ending, serve},
-    shared, status,
+    status,
 };
 
 /// Serves until SIGTERM or SIGINT, and a second one cuts the wait short. Errors are such that a person must act: the
 /// configuration is wrong, or an address is taken.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    match &options.webhooks {
+        None => of_one(&options).await,
+        Some(folder) => of_many(&options, folder).await,
+    }
+}
+
+async fn of_one(options: &Options) -> anyhow::Result<()> {
     let endpoint = Arc::new(config::read(&options.config)?);
     let controls = controls::watch(&options.controls)?;
-    let signals = Signals::new().context("cannot listen for signals")?;
-    let listener = bind(options.listen).await?;
-    let status_listener = bind(options.status_listen).await?;
-    let keys = secrets::watch(Arc::clone(&endpoint));
-    let link = link::watch(Arc::clone(&endpoint));
+    let doors = Doors::open(options).await?;
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
-    let shared = shared::watch(&endpoint);
-    let attributes = [("sluice.webhook", endpoint.webhook.to_string())];
-    let tracer =
-        Tracer::from_env(Program { name: "receiver", version: env!("CARGO_PKG_VERSION"), attributes: &attributes });
+    let tracer = tracer(&[("sluice.webhook", endpoint.webhook.to_string())]);
     let last_requests = longest_request(endpoint.patience);
-    let receiver = Receiver::new(endpoint, controls, keys, link.clone(), shared).traced_by(tracer.clone());
-    let receiver = Arc::new(receiver);
+    let process = Process::of_one(tracer);
+    let receiver = Arc::new(Receiver::new(&process, endpoint, controls));
     let ending = Ending::default();
-    let status_ending = Ending::default();
-    let of_status = status::router(&receiver, &ending);
-    let status = tokio::spawn(serve(status_listener, of_status, status_ending.clone(), LAST_LOOKS));
-    let ended = serve(listener, receiver.router(), ending.clone(), last_requests);
-    let ((), ()) = tokio::join!(ended, end(signals, &ending, options.drain_delay.get()));
+    let of_status = status::router(&process, &receiver, &ending);
+    doors.serve(&process, Served { endpoints: receiver.router(), status: of_status, ending }, last_requests).await
+}
 
-    let producer = link.borrow().producer.clone();
-    if let Some(producer) = producer
-        && !producer.flush(LAST_WRITES).await
-    {
-        warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
+async fn of_many(options: &Options, folder: &Path) -> anyhow::Result<()> {
+    let controls = controls::watch(&options.controls)?;
+    let doors = Doors::open(options).await?;
+    let process = Process::of_many(tracer(&[]));
+    let many = Many::watch(process, folder.to_owned(), controls).await?;
+    info!("Receiver of many Webhooks started");
+    let ending = Ending::default();
+    let of_status = status::many::router(&many, &ending);
+    let served = Served { endpoints: many.router(), status: of_status, ending };
+    doors.serve(many.process(), served, longest_request(LONGEST_PATIENCE)).await
+}
+
+fn tracer(attributes: &[(&'static str, String)]) -> Tracer {
+    Tracer::from_env(Program { name: "receiver", version: env!("CARGO_PKG_VERSION"), attributes })
+}
+
+/// What is served, until when.
+struct Served {
+    endpoints: Router,
+    status: Router,
+    ending: Ending,
+}
+
+/// Where requests come in, and when that ends.
+struct Doors {
+    listener: TcpListener,
+    status_listener: TcpListener,
+    signals: Signals,
+    drain_delay: Duration,
+}
+
+impl Doors {
+    async fn open(options: &Options) -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: Signals::new().context("cannot listen for signals")?,
+            listener: bind(options.listen).await?,
+            status_listener: bind(options.status_listen).await?,
+            drain_delay: options.drain_delay.get(),
+        })
     }
-    tracer.end().await;
-    status_ending.begun.cancel();
-    status.await.context("the status endpoints failed")?;
-    info!("Receiver ended");
-    Ok(())
+
+    /// Serves until a signal comes, and the last request has its answer or that time has passed; the status until all is done.
+    async fn serve(self, process: &Process, served: Served, last_requests: Duration) -> anyhow::Result<()> {
+        let Self { listener, status_listener, signals, drain_delay } = self;
+        let Served { endpoints, status, ending } = served;
+        let status_ending = Ending::default();
+        let status = tokio::spawn(serve(status_listener, status, status_ending.clone(), LAST_LOOKS));
+        let ended = serve(listener, endpoints, ending.clone(), last_requests);
+        let ((), ()) = tokio::join!(ended, end(signals, &ending, drain_delay));
+
+        let producers = process.links.producers();
+        let flushed = join_all(producers.iter().map(|producer| producer.flush(LAST_WRITES))).await;
+        if flushed.contains(&false) {
+            warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
+        }
+        process.tracer.end().await;
+        status_ending.begun.cancel();
+        status.await.context("the status endpoints failed")?;
+        info!("Receiver ended");
+        Ok(())
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -27,12 +27,23 @@ use crate::{config::Endpoint, deduplicate::Fingerprint, receive};
 pub(crate) struct Shared(Arc<Inner>);
 
 struct Inner {
-    /// File with the address.
-    file: PathBuf,
+    store: Arc<Store>,
     /// Before every key.
     prefix: String,
     window: Duration,
     reservation: Duration,
+}
+
+/// The stores of a process: endpoints whose address stands in the same file share a connection. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Stores(Arc<Mutex<Vec<Weak<Store>>>>);
+
+/// A Redis.
+struct Store {
+    /// File with the address.
+    file: PathBuf,
+    /// The key by which it is tried.
+    try_key: String,
     state: Mutex<State>,
 }
 
@@ -83,30 +94,42 @@ const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redi
 /// Does what the others do and leaves nothing behind: a Redis may answer and yet take no writes.
 const TRY: &str = "redis.call('SET', KEYS[1], '', 'PX', 1000) return redis.call('DEL', KEYS[1])";
 
-/// The Redis of an endpoint, where it has one. From now on it is tried every few seconds.
-pub(crate) fn watch(endpoint: &Endpoint) -> Option<Shared> {
-    let file = endpoint.redis.clone()?;
-    let state = State { stamp: None, manager: None, looked: None, trouble: None, away_until: None };
-    let inner = Arc::new(Inner {
-        file,
-        prefix: format!("sluice:{}:", endpoint.webhook),
-        window: endpoint.window,
-        reservation: receive::longest(endpoint.patience) + TIME,
-        state: Mutex::new(state),
-    });
-    tokio::spawn(keep_trying(Arc::downgrade(&inner)));
-    Some(Shared(inner))
+impl Stores {
+    /// The Redis of an endpoint, where it has one. From now on it is tried every few seconds.
+    pub(crate) fn join(&self, endpoint: &Endpoint) -> Option<Shared> {
+        let file = endpoint.redis.as_ref()?;
+        let prefix = format!("sluice:{}:", endpoint.webhook);
+        Some(Shared(Arc::new(Inner {
+            store: self.store(file, &prefix),
+            prefix,
+            window: endpoint.window,
+            reservation: receive::longest(endpoint.patience) + TIME,
+        })))
+    }
+
+    fn store(&self, file: &Path, prefix: &str) -> Arc<Store> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|store| store.strong_count() > 0);
+        if let Some(store) = known.iter().filter_map(Weak::upgrade).find(|store| store.file == file) {
+            return store;
+        }
+        let state = State { stamp: None, manager: None, looked: None, trouble: None, away_until: None };
+        let store =
+            Arc::new(Store { file: file.to_owned(), try_key: format!("{prefix}try"), state: Mutex::new(state) });
+        tokio::spawn(keep_trying(Arc::downgrade(&store)));
+        known.push(Arc::downgrade(&store));
+        store
+    }
 }
 
 /// Notices that Redis is gone or back where nobody sends; for as long as anybody looks at it.
-async fn keep_trying(inner: Weak<Inner>) {
+async fn keep_trying(store: Weak<Store>) {
     let mut ticks = interval(TRY_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(inner) = inner.upgrade() else { return };
-        let key = format!("{}try", inner.prefix);
-        Shared(inner).run::<i64>(TRY, &key, &[]).await;
+        let Some(store) = store.upgrade() else { return };
+        store.run::<i64>(TRY, &store.try_key, &[]).await;
     }
 }
 
@@ -118,7 +141,7 @@ impl Shared {
             owner: format!("reserved-{:032x}", fastrand::u128(..)),
         };
         let arguments = [claim.owner.clone(), millis(self.0.reservation)];
-        match self.run::<String>(RESERVE, &claim.key, &arguments).await {
+        match self.0.store.run::<String>(RESERVE, &claim.key, &arguments).await {
             None => Answer::Nothing,
             Some(found) if found == claim.owner => Answer::Reserved(claim),
             Some(found) if found == CONFIRMED => Answer::Duplicate,
@@ -129,24 +152,27 @@ impl Shared {
     /// The event was written.
     pub(crate) async fn confirm(&self, claim: &Claim) {
         let arguments = [claim.owner.clone(), CONFIRMED.to_owned(), millis(self.0.window)];
-        self.run::<i64>(CONFIRM, &claim.key, &arguments).await;
+        self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await;
     }
 
     /// The event was certainly not written.
     pub(crate) async fn release(&self, claim: &Claim) {
-        self.run::<i64>(RELEASE, &claim.key, std::slice::from_ref(&claim.owner)).await;
+        self.0.store.run::<i64>(RELEASE, &claim.key, std::slice::from_ref(&claim.owner)).await;
     }
 
     /// What keeps Redis from being asked.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.looked_at(Instant::now()).trouble.clone()
+        self.0.store.looked_at(Instant::now()).trouble.clone()
     }
 
     /// The file with the address, where it is none.
     pub(crate) fn unusable_file(&self) -> Option<PathBuf> {
-        self.looked_at(Instant::now()).manager.is_none().then(|| self.0.file.clone())
+        let store = &self.0.store;
+        store.looked_at(Instant::now()).manager.is_none().then(|| store.file.clone())
     }
+}
 
+impl Store {
     async fn run<T: FromRedisValue>(&self, script: &str, key: &str, arguments: &[String]) -> Option<T> {
         let mut manager = self.manager(Instant::now())?;
         let answer = cmd("EVAL").arg(script).arg(1).arg(key).arg(arguments).query_async(&mut manager).await;
@@ -176,14 +202,14 @@ impl Shared {
         let mut state = self.state();
         if state.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY) {
             state.looked = Some(now);
-            state.look(&self.0.file);
+            state.look(&self.file);
         }
         state
     }
 
     /// A panic cannot have left it half changed: nothing in it panics between two changes.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

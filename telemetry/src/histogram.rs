@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder},
-    metrics::{MetricType, exemplar::HistogramWithExemplars, histogram::Histogram},
+    metrics::{MetricType, TypedMetric, exemplar::HistogramWithExemplars, histogram::Histogram},
 };
 
 use crate::traces::{Exemplar, Tracer};
@@ -45,6 +45,10 @@ impl DurationHistogram {
     }
 }
 
+impl TypedMetric for DurationHistogram {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
 impl EncodeMetric for DurationHistogram {
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         match &self.0 {
@@ -54,7 +58,7 @@ impl EncodeMetric for DurationHistogram {
     }
 
     fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
+        Self::TYPE
     }
 }
 

@@ -17,6 +17,8 @@ metrics! {
         "Requests that were refused, for what they are or because there are too many";
     REQUESTS_DEFERRED = Counter "sluice_receiver_requests_deferred_total" [NAMESPACE, WEBHOOK, DEFERRED_REASON]
         "Requests that were answered 503, so that the sender tries again";
+    REQUESTS_UNKNOWN = Counter "sluice_receiver_requests_unknown_total" []
+        "Requests that shared receivers answered 503, because they know no Webhook of that path: its configuration may be on the way";
     SIGNATURES_REFUSED = Counter "sluice_receiver_signatures_refused_total" [NAMESPACE, WEBHOOK, REFUSED_REASON]
         "Requests that were not genuine, by what was wrong; each is also a rejected one";
     CONFIRMATION_DURATION = Histogram "sluice_receiver_confirmation_duration_seconds" [NAMESPACE, WEBHOOK]

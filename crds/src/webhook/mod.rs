@@ -63,6 +63,8 @@ use crate::{DeadLetters, Duration, LastGood, PodSettings, Receiver, SecretRefere
     .message("deadLetters: only events that validate holds back go there; write validate with onInvalid: DeadLetter, or leave deadLetters out"))]
 #[x_kube(validation = Rule::new("!has(self.version) || !has(self.version.header) || has(self.route.parentRefs)")
     .message("version.header: an Ingress cannot choose by a header, nor can AWS API Gateway; leave header out, so that the version stands in the path, or write route.parentRefs"))]
+#[x_kube(validation = Rule::new("!has(self.receiver) || !has(self.receiver.mode) || self.receiver.mode != 'Shared' || (!has(self.receiver.resources) && (!has(self.replicas) || self.replicas == 1))")
+    .message("receiver.mode: shared receivers are those of the whole namespace, and sharedReceivers of the operator's configuration says how many there are; leave replicas and receiver.resources out, or write mode: Dedicated"))]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
     /// Where the endpoint is reached: the gateways, Ingress or API of AWS API Gateway, host names and path.
@@ -104,7 +106,7 @@ pub struct WebhookSpec {
     /// sender's own patience (most providers give up after 5 to 10 s).
     #[serde(default = "WebhookSpec::default_patience")]
     pub patience: Duration,
-    /// Receivers to run.
+    /// Receivers to run, where they are the Webhook's own.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,

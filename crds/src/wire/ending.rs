@@ -9,6 +9,8 @@ pub const HEAD: Duration = Duration::from_secs(5);
 pub const BODY: Duration = Duration::from_secs(10);
 /// What else a request waits for: Redis is asked twice, a large body is judged.
 const BETWEEN: Duration = Duration::from_secs(2);
+/// The longest that a sender may be kept waiting for Kafka: what receivers of many Webhooks reckon with.
+pub const LONGEST_PATIENCE: Duration = Duration::from_secs(25);
 /// How long requests are still taken after SIGTERM, while gateways learn that the receiver is no longer ready.
 pub const DRAIN_DELAY: crate::Duration = crate::Duration::from_secs(5);
 /// How long is waited for Kafka to confirm what senders no longer wait for.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 pub use receiver::{
     CertificateName, DeferredBecause, EventContract, EventSources, FieldSource, IdSource, RateConfig, RateLimits,
-    ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SourceLimit, Verification,
+    ReceiverConfig, ReceiverControls, ReceiverStatus, RejectedBecause, SharedWebhook, SourceLimit, Verification,
 };
 pub use worker::{
     AuthConfig, Circuit, HaltedPartition, HttpSinkConfig, KafkaSinkConfig, KeyPlace, Operation, SinkConfig,
@@ -21,6 +21,8 @@ pub use worker::{
 pub const CONFIG_FOLDER: &str = "/etc/sluice/config";
 /// Folder in which a receiver finds what it obeys without a restart, `controls.json`.
 pub const CONTROLS_FOLDER: &str = "/etc/sluice/controls";
+/// Folder in which receivers of many Webhooks find their configurations, a file for each.
+pub const WEBHOOKS_FOLDER: &str = "/etc/sluice/webhooks";
 /// Folder in which a data plane finds the Secrets that its resource names, each in a folder of its own name.
 pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
 /// Folder in which a data plane finds its Kafka credentials, in a folder with the name of their Secret.

@@ -52,6 +52,31 @@ pub struct ReceiverConfig {
     pub outgoing: OutgoingCalls,
 }
 
+/// One of many Webhooks that share receivers: a file of its own in their folder, `<name>.json`, read again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedWebhook {
+    /// Another one for each configuration: by it a receiver says what it serves.
+    pub revision: String,
+    /// The generation of the Webhook that it was made for.
+    pub generation: i64,
+    /// Answer 503 to every request.
+    pub paused: bool,
+    /// Host names by which it is told from others with the same path. Where there are none, it takes what is for none of those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<String>,
+    /// A header and its value by which it is told from others with the same path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<(String, String)>,
+    /// What a receiver needs to know.
+    pub config: ReceiverConfig,
+}
+
+impl SharedWebhook {
+    /// What the names of the files end with, after the name of the Webhook.
+    pub const FILE_SUFFIX: &str = ".json";
+}
+
 /// What the body of an event must look like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -279,13 +304,16 @@ pub enum FieldSource {
     JsonPointer(String),
 }
 
-/// What a receiver answers to `GET /status`: counts since its start.
+/// What a receiver answers to `GET /status`, and one of many Webhooks to `GET /status/<name of the Webhook>`: counts since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiverStatus {
     /// The generation of the Webhook that its configuration was made for.
     pub generation: i64,
-    /// Another one for each process: counts begin anew with it.
+    /// The configuration that it serves, where it serves many Webhooks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+    /// Another one for each process: counts begin anew with it. Empty where it serves many Webhooks, and not this one yet.
     #[serde(default)]
     pub instance: String,
     /// How long the process has run.
@@ -324,6 +352,9 @@ pub struct ReceiverStatus {
     /// cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_trouble: Option<String>,
+    /// Why the newest configuration is not served, where it serves many Webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration_trouble: Option<String>,
     /// How far back an event's id is surely remembered: shorter than configured where more events came than fit in memory.
     pub deduplication_window: Duration,
     /// Files of Secrets that cannot be used.

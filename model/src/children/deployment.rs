@@ -22,6 +22,9 @@ use crate::{
 const NON_ROOT: i64 = 65_532;
 /// Where the authorities of the web are in the images; those of users are read beside them.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs";
+/// The volumes for Kafka; those of many have numbers too.
+const CREDENTIALS: &str = "kafka-credentials";
+const AUTHORITIES: &str = "kafka-ca";
 
 /// What is particular about a data plane's Deployment.
 #[derive(Debug)]
@@ -32,12 +35,10 @@ pub struct DataPlane<'a> {
     pub image: &'a str,
     /// Pods to run.
     pub replicas: i32,
-    /// Name of the ConfigMap with its configuration.
-    pub config_map: &'a str,
+    /// Where its configuration is.
+    pub configuration: Configuration<'a>,
     /// Name of the ConfigMap with what it obeys without a restart.
     pub controls: Option<&'a str>,
-    /// The Kafka cluster that it uses.
-    pub cluster: &'a Cluster,
     /// Names of the Secrets that its resource names.
     pub secrets: Vec<&'a str>,
     /// How it traces events.
@@ -52,6 +53,27 @@ pub struct DataPlane<'a> {
     pub resources: Option<&'a ResourceRequirements>,
     /// `cpu` and `memory` to request, and `memory` as limit, where the user said nothing.
     pub default_resources: (&'static str, &'static str, &'static str),
+}
+
+/// Where a data plane finds its configuration, and how it reaches Kafka.
+#[derive(Debug)]
+pub enum Configuration<'a> {
+    /// It works for one resource.
+    Own {
+        /// Name of the ConfigMap.
+        config_map: &'a str,
+        /// The Kafka cluster that it uses.
+        cluster: &'a Cluster,
+    },
+    /// It works for many Webhooks.
+    Many {
+        /// Names of the ConfigMaps, of which some need not exist.
+        config_maps: Vec<String>,
+        /// Names of the Secrets with credentials for Kafka.
+        kafka_secrets: Vec<String>,
+        /// Names of the ConfigMaps with authorities of brokers.
+        kafka_authorities: Vec<String>,
+    },
 }
 
 impl DataPlane<'_> {
@@ -157,6 +179,9 @@ impl DataPlane<'_> {
                 json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": key}})
             }));
         }
+        if matches!(self.configuration, Configuration::Many { .. }) {
+            environment.push(json!({"name": "SLUICE_WEBHOOKS", "value": wire::WEBHOOKS_FOLDER}));
+        }
         if self.pods.ca_config_map_ref.is_some() {
             let folders = format!("{SYSTEM_AUTHORITIES}:{}", wire::AUTHORITIES_FOLDER);
             environment.push(json!({"name": "SSL_CERT_DIR", "value": folders}));
@@ -183,18 +208,20 @@ impl DataPlane<'_> {
 
     /// Volumes, each with its mount. Secrets are optional: the data plane says which one is missing, and starts to use it when it comes.
     fn volumes(&self) -> Vec<(Value, Value)> {
-        let mut volumes = vec![volume("config", json!({"configMap": {"name": self.config_map}}), wire::CONFIG_FOLDER)];
+        let mut volumes = match &self.configuration {
+            Configuration::Own { config_map, .. } => {
+                vec![volume("config", json!({"configMap": {"name": config_map}}), wire::CONFIG_FOLDER)]
+            }
+            Configuration::Many { config_maps, .. } => {
+                let source = |name| json!({"configMap": {"name": name, "optional": true}});
+                let sources: Vec<_> = config_maps.iter().map(source).collect();
+                vec![volume("webhooks", json!({"projected": {"sources": sources}}), wire::WEBHOOKS_FOLDER)]
+            }
+        };
         if let Some(name) = self.controls {
             volumes.push(volume("controls", json!({"configMap": {"name": name}}), wire::CONTROLS_FOLDER));
         }
-        if let Some(name) = &self.cluster.secret_name {
-            let source = json!({"secret": {"secretName": name, "optional": true}});
-            volumes.push(volume("kafka-credentials", source, &text(&credentials_folder(name))));
-        }
-        if let Some(name) = &self.cluster.ca_config_map_name {
-            let source = json!({"configMap": {"name": name, "optional": true}});
-            volumes.push(volume("kafka-ca", source, &text(&ca_folder(name))));
-        }
+        volumes.extend(self.kafka());
         if let Some(reference) = &self.pods.ca_config_map_ref {
             // Not optional: what is called cannot be trusted without, and Kubernetes says what is missing.
             let items = json!([{"key": reference.key, "path": "ca.crt"}]);
@@ -206,6 +233,32 @@ impl DataPlane<'_> {
             volumes.push(volume(&format!("secret-{index}"), source, &format!("{}/{name}", wire::SECRETS_FOLDER)));
         }
         volumes
+    }
+
+    /// What Kafka's clients need: credentials and authorities, each in a folder that is named like where they come from.
+    fn kafka(&self) -> Vec<(Value, Value)> {
+        let secret = |volume_name: String, name: &String| {
+            let source = json!({"secret": {"secretName": name, "optional": true}});
+            volume(&volume_name, source, &text(&credentials_folder(name)))
+        };
+        let authorities = |volume_name: String, name: &String| {
+            let source = json!({"configMap": {"name": name, "optional": true}});
+            volume(&volume_name, source, &text(&ca_folder(name)))
+        };
+        match &self.configuration {
+            Configuration::Own { cluster, .. } => {
+                let credentials = cluster.secret_name.iter().map(|name| secret(CREDENTIALS.to_owned(), name));
+                let all = cluster.ca_config_map_name.iter().map(|name| authorities(AUTHORITIES.to_owned(), name));
+                credentials.chain(all).collect()
+            }
+            Configuration::Many { kafka_secrets, kafka_authorities, .. } => {
+                let credentials = kafka_secrets.iter().enumerate();
+                let credentials = credentials.map(|(index, name)| secret(format!("{CREDENTIALS}-{index}"), name));
+                let all = kafka_authorities.iter().enumerate();
+                let all = all.map(|(index, name)| authorities(format!("{AUTHORITIES}-{index}"), name));
+                credentials.chain(all).collect()
+            }
+        }
     }
 }
 
@@ -284,9 +337,11 @@ mod tests {
             component: "receiver",
             image: &settings.images.receiver,
             replicas: 1,
-            config_map: "config",
+            configuration: Configuration::Own {
+                config_map: "config",
+                cluster: &Cluster::find(&settings, "default", "").unwrap(),
+            },
             controls: None,
-            cluster: &Cluster::find(&settings, "default", "").unwrap(),
             secrets: Vec::new(),
             tracing: settings.tracing.as_ref(),
             grace: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Child, ChildKind, Owner};
+use super::{Child, ChildKind, Owner, SHARED};
 
 impl Owner {
     /// One pod at a time, where at most `most` are to run. Of one alone there is nothing to say: it could never be put out, or always.
@@ -19,6 +19,9 @@ impl Owner {
 
     /// The name of the Deployment of a component, and of what goes with it.
     pub fn data_plane(&self, component: &str) -> String {
-        format!("{}-{component}", self.name.name)
+        match self.kind {
+            SHARED => self.name.name.clone(),
+            _ => format!("{}-{component}", self.name.name),
+        }
     }
 }

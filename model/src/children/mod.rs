@@ -14,15 +14,18 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::{NamespacedName, TopicTemplate};
 
-pub use deployment::{Availability, DataPlane, availability};
+pub use deployment::{Availability, Configuration, DataPlane, availability};
 pub use difference::{Difference, differences};
 pub use note::{NOTE_ANNOTATION, last_good};
 pub(crate) use note::{Recalled, noted, recalled, with_replicas};
+pub(crate) use plan::plan_of;
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 
 /// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
 pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
+/// The kind of an owner that is no resource: the receivers that Webhooks of a namespace share. Its name is that of their Deployment.
+pub const SHARED: &str = "Receivers";
 /// Label with the name of the component that an object belongs to.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
@@ -93,6 +96,18 @@ pub struct Child {
 }
 
 impl Child {
+    /// The same, held by these owner references: it goes when the last of them has gone.
+    #[must_use]
+    pub(crate) fn held_by(mut self, holders: &[Value]) -> Self {
+        if let Some(metadata) = self.manifest["metadata"].as_object_mut() {
+            metadata.remove("annotations");
+            metadata.insert("ownerReferences".to_owned(), json!(holders));
+        }
+        let hash = short_hash(&to_bytes(&self.manifest));
+        self.manifest["metadata"]["annotations"] = json!({APPLIED_ANNOTATION: hash});
+        self
+    }
+
     /// The same with one more annotation.
     #[must_use]
     pub fn annotated(mut self, name: &str, value: &str) -> Self {
@@ -145,10 +160,10 @@ pub fn find_availability(live: &[Live], name: &str, pods: &[SeenPod], now: Times
     find_deployment(live, name).map(|deployment| availability(&deployment, pods, now))
 }
 
-/// The Webhook or Integration that owns objects.
+/// The Webhook or Integration that owns objects, or the receivers that Webhooks share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// `Webhook` or `Integration`.
+    /// `Webhook`, `Integration` or [`SHARED`].
     pub kind: &'static str,
     /// Its namespace and name.
     pub name: NamespacedName,

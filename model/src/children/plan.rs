@@ -73,18 +73,23 @@ const KEPT_CONFIGURATIONS: usize = 3;
 
 /// What turns `live` into `desired`. In a world where the plan was applied nothing is left to change.
 pub fn plan(owner: &Owner, desired: &[Child], live: &[Live]) -> Plan {
+    plan_of(|object| object.is_owned_by(owner), desired, live)
+}
+
+/// The same of objects that are told to be ours by something else than their owner.
+pub(crate) fn plan_of(is_ours: impl Fn(&Live) -> bool, desired: &[Child], live: &[Live]) -> Plan {
     let (mut plan, mut notes) = (Plan::default(), Vec::new());
     for child in desired {
         match find(live, child.kind, &child.name) {
             None => plan.changes.push(Change::Create(child.clone())),
-            Some(object) if !object.is_owned_by(owner) => {
+            Some(object) if !is_ours(object) => {
                 plan.withheld.push(Withheld { kind: child.kind, name: child.name.clone() });
             }
             Some(object) if child.manifest["immutable"] == true => notes.extend(update_note(child, object)),
             Some(object) => plan.changes.extend(update(child, object)),
         }
     }
-    plan.changes.extend(leftovers(owner, desired, live));
+    plan.changes.extend(leftovers(is_ours, desired, live));
     // A note is of objects that are there: where one of them is refused, that of the spec before stays.
     plan.changes.extend(notes);
     plan
@@ -119,10 +124,10 @@ fn update_note(child: &Child, live: &Live) -> Option<Change> {
 
 /// Of the objects that are ours and no longer wanted: all but the newest configurations, and those that are being deleted, which may wait
 /// for a controller of theirs.
-fn leftovers(owner: &Owner, desired: &[Child], live: &[Live]) -> Vec<Change> {
+fn leftovers(is_ours: impl Fn(&Live) -> bool, desired: &[Child], live: &[Live]) -> Vec<Change> {
     let is_wanted = |object: &Live| desired.iter().any(|child| child.kind == object.kind && child.name == object.name);
     let is_going = |object: &Live| !object.metadata("deletionTimestamp").is_empty();
-    let ours = live.iter().filter(|object| object.is_owned_by(owner) && !is_wanted(object) && !is_going(object));
+    let ours = live.iter().filter(|object| is_ours(object) && !is_wanted(object) && !is_going(object));
     let (mut configurations, others): (Vec<_>, Vec<_>) = ours.partition(|object| object.is_configuration());
     // RFC 3339 in UTC sorts as text.
     configurations.sort_by(|a, b| b.metadata("creationTimestamp").cmp(a.metadata("creationTimestamp")));

@@ -6,7 +6,7 @@ use sluice_crds::{Scaling, Settings, wire};
 
 use super::{COMPONENT, DeadLetterTopic, Flow, Subject};
 use crate::{
-    children::{Child, DataPlane, Owner, noted},
+    children::{Child, Configuration, DataPlane, Owner, noted},
     secrets,
 };
 
@@ -21,9 +21,8 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
         component: COMPONENT,
         image: &settings.images.worker,
         replicas: flow.replicas,
-        config_map: &configuration.name,
+        configuration: Configuration::Own { config_map: &configuration.name, cluster: &flow.cluster },
         controls: None,
-        cluster: &flow.cluster,
         secrets: secrets::names(secret_files(&flow.sink).into_iter()),
         tracing: settings.tracing.as_ref(),
         grace: GRACE,

@@ -1,7 +1,7 @@
 //! Who gets an address that more than one Webhook claims: the oldest of them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sluice_crds::{NamespacedName, Webhook};
+use sluice_crds::{NamespacedName, ReceiverMode, Webhook};
 
 /// The path that senders use: of a version that is chosen by its path, with the version before it.
 pub fn path(webhook: &Webhook) -> String {
@@ -24,10 +24,14 @@ pub fn is_before(other: &Webhook, webhook: &Webhook) -> bool {
     age(other) < age(webhook) && claim_the_same(other, webhook)
 }
 
-/// Whether two Webhooks claim the same address: path, version's header and host name at one gateway or class of Ingresses. Of host names of which one covers the
+/// Whether two Webhooks claim the same address: path, version's header and host name at one gateway or class of Ingresses, or of one namespace's
+/// shared receivers, which do not see by which gateway a request comes. Of host names of which one covers the
 /// other, the more exact one counts, so that both have their place; so does a header beside none.
 pub fn claim_the_same(one: &Webhook, other: &Webhook) -> bool {
-    path(one) == path(other) && header(one) == header(other) && hosts_meet(one, other) && entries_meet(one, other)
+    path(one) == path(other)
+        && header(one) == header(other)
+        && hosts_meet(one, other)
+        && (entries_meet(one, other) || share_receivers(one, other))
 }
 
 fn hosts_meet(one: &Webhook, other: &Webhook) -> bool {
@@ -41,6 +45,11 @@ fn entries_meet(one: &Webhook, other: &Webhook) -> bool {
         (None, None) => gateways_meet(one, other),
         _ => false,
     }
+}
+
+fn share_receivers(one: &Webhook, other: &Webhook) -> bool {
+    [one, other].iter().all(|webhook| webhook.spec.receiver.mode == ReceiverMode::Shared)
+        && one.metadata.namespace == other.metadata.namespace
 }
 
 fn gateways_meet(one: &Webhook, other: &Webhook) -> bool {
@@ -108,6 +117,24 @@ mod tests {
         };
         assert!(!claim_the_same(&at("http"), &at("https")) && claim_the_same(&at("http"), &webhook("y", "01", HERE)));
     }
+
+    #[test]
+    fn shared_receivers_know_no_gateways() {
+        let at = |gateway: &str, more: &str| {
+            webhook(
+                "x",
+                "00",
+                &format!("parentRefs: [{{name: {gateway}}}], path: /hooks{more}}}, receiver: {{mode: Shared"),
+            )
+        };
+        assert!(claim_the_same(&at("edge", ""), &at("other", "")));
+        assert!(!claim_the_same(&at("edge", ", hostnames: [a.test]"), &at("other", ", hostnames: [b.test]")));
+        let mut elsewhere = at("other", "");
+        elsewhere.metadata.namespace = Some("bank".to_owned());
+        assert!(!claim_the_same(&at("edge", ""), &elsewhere));
+        assert!(!claim_the_same(&at("edge", ""), &webhook("y", "01", "parentRefs: [{name: other}], path: /hooks")));
+    }
+
     #[test]
     fn ingresses_of_one_class_share_their_addresses() {
         let at = |class: &str| webhook("x", "00", &format!("ingress: {{className: {class}}}, path: /hooks"));

@@ -1,27 +1,41 @@
 //! The objects that a Webhook should have.
 
 use serde_json::json;
-use sluice_crds::{Settings, Size, TopicTemplate, wire};
+use sluice_crds::{ReceiverMode, Settings, Size, TopicTemplate, wire};
 
-use super::{COMPONENT, Endpoint, WrittenTopic, open_api, route::route};
+use super::{COMPONENT, Endpoint, WrittenTopic, open_api, route::route, shared::shared_webhook};
 use crate::{
-    children::{Child, ChildKind, DataPlane, Owner, noted},
+    children::{Child, ChildKind, Configuration, DataPlane, Owner, noted},
     secrets,
 };
 
 /// The Topics where they are the Webhook's own, the configuration, what is obeyed without a restart, the receiver, its Service, its
-/// description where one is asked for, its route, how many receivers may be put out at a time, and who may call them.
+/// description where one is asked for, its route, how many receivers may be put out at a time, and who may call them. Where it shares
+/// receivers, these are not its own.
 pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
+    let (configuration, [receivers, around]) = match endpoint.mode {
+        ReceiverMode::Dedicated => {
+            let configuration = endpoint.owner.configuration(COMPONENT, &configuration(endpoint));
+            let receivers = receivers(endpoint, settings, &configuration.name);
+            (configuration, receivers)
+        }
+        ReceiverMode::Shared => (endpoint.owner.configuration(COMPONENT, &shared_webhook(endpoint)), [vec![], vec![]]),
+    };
+    let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
+    let more = open_api::config_map(endpoint).into_iter().chain(route).chain(around);
+    noted(own_topics(endpoint).chain([configuration]).chain(receivers).chain(more).collect(), &(), &endpoint.elsewhere)
+}
+
+/// Receivers of the Webhook's own, and what goes with them.
+fn receivers(endpoint: &Endpoint, settings: &Settings, config_map: &str) -> [Vec<Child>; 2] {
     let owner = &endpoint.owner;
-    let configuration = owner.configuration(COMPONENT, &configuration(endpoint));
     let controls = controls(owner, endpoint.replicas, endpoint.paused);
     let receiver = DataPlane {
         component: COMPONENT,
         image: &settings.images.receiver,
         replicas: endpoint.replicas,
-        config_map: &configuration.name,
+        configuration: Configuration::Own { config_map, cluster: &endpoint.cluster },
         controls: Some(&controls.name),
-        cluster: &endpoint.cluster,
         secrets: secrets(endpoint),
         tracing: settings.tracing.as_ref(),
         grace: wire::ending::longest_end(endpoint.patience.get()),
@@ -31,15 +45,17 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
         default_resources: ("50m", "32Mi", "128Mi"),
     };
     let receiver = receiver.deployment(owner);
-    let others = [configuration, controls, receiver, service(endpoint)];
-    let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
-    let budget = owner.disruption_budget(COMPONENT, endpoint.replicas);
-    let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
-    let more = open_api::config_map(endpoint).into_iter().chain(route).chain(budget).chain(network);
-    noted(own_topics(endpoint).chain(others).chain(more).collect(), &(), &endpoint.elsewhere)
+    [vec![controls, receiver, service(owner)], around(owner, endpoint.replicas, settings)]
 }
 
-/// Name of the receiver's Deployment, Service and route.
+/// How many receivers may be put out at a time, and who may call them.
+pub(super) fn around(owner: &Owner, replicas: i32, settings: &Settings) -> Vec<Child> {
+    let budget = owner.disruption_budget(COMPONENT, replicas);
+    let network = owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
+    budget.into_iter().chain(network).collect()
+}
+
+/// Name of the receiver's Deployment and Service, where they are its own, and of its route.
 pub fn receiver_name(owner: &Owner) -> String {
     owner.data_plane(COMPONENT)
 }
@@ -76,7 +92,7 @@ fn large_enough(template: &TopicTemplate, body: Size) -> TopicTemplate {
     template
 }
 
-fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
+pub(super) fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
     wire::ReceiverConfig {
         webhook: endpoint.owner.name.clone(),
         path: endpoint.path.clone(),
@@ -114,8 +130,7 @@ fn secrets(endpoint: &Endpoint) -> Vec<&str> {
     secrets::names(endpoint.verification.secrets().iter().chain(&endpoint.deduplication_redis))
 }
 
-fn service(endpoint: &Endpoint) -> Child {
-    let owner = &endpoint.owner;
+pub(super) fn service(owner: &Owner) -> Child {
     let body = json!({"spec": {
         "selector": owner.selector(COMPONENT),
         "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],

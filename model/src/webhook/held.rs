@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 
 use sluice_crds::{NamespacedName, Settings, Webhook, wire};
 
-use super::{COMPONENT, desire::controls, validate::owner};
-use crate::children::{Child, Live, Owner, Recalled, recalled, with_replicas};
+use super::{
+    COMPONENT,
+    desire::{around, controls},
+    validate::owner,
+};
+use crate::children::{Child, ChildKind, Live, Owner, Recalled, recalled, with_replicas};
 
 /// What is kept of a Webhook whose spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +41,26 @@ impl Held {
 
     /// The objects that it should have.
     pub fn desire(&self, settings: &Settings) -> Vec<Child> {
-        let controls = controls(&self.owner, self.replicas, self.paused);
-        let budget = self.owner.disruption_budget(COMPONENT, self.replicas);
         let kept = self.children.iter().map(|child| with_replicas(child, self.replicas));
-        let network = self.owner.network_policy(COMPONENT, Some(wire::RECEIVER_PORT), settings);
-        kept.chain([controls]).chain(budget).chain(network).collect()
+        if self.shares() {
+            return kept.collect();
+        }
+        let controls = controls(&self.owner, self.replicas, self.paused);
+        kept.chain([controls]).chain(around(&self.owner, self.replicas, settings)).collect()
+    }
+
+    /// Whether the last spec that could be carried out shares receivers.
+    pub fn shares(&self) -> bool {
+        !self.children.iter().any(|child| child.kind == ChildKind::Deployment)
+    }
+
+    /// What shared receivers go on to serve, where it shares them.
+    pub fn share(&self) -> Option<wire::SharedWebhook> {
+        let configuration = self.children.iter().find(|child| child.manifest["immutable"] == true)?;
+        let data = &configuration.manifest["data"];
+        let webhook: wire::SharedWebhook = serde_json::from_str(data[wire::CONFIG_KEY].as_str()?).ok()?;
+        let generation = data[wire::GENERATION_KEY].as_str()?.parse().ok()?;
+        self.shares().then_some(wire::SharedWebhook { generation, paused: self.paused, ..webhook })
     }
 }
 
@@ -61,6 +80,22 @@ mod tests {
         let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}, {spec}}}");
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
         serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    #[test]
+    fn what_shared_receivers_serve_of_a_broken_spec_is_what_they_served_before() {
+        let yaml = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        let settings: Settings = serde_saphyr::from_str(yaml).unwrap();
+        let endpoint = validate(&webhook("receiver: {mode: Shared}"), &References::default(), &settings).unwrap();
+        let before = desire(&endpoint, &settings);
+        let mut broken = webhook("receiver: {mode: Dedicated}, respond: {status: 203}, paused: true");
+        broken.status.get_or_insert_default().last_good = last_good(&before);
+        let configuration = before.iter().find(|child| child.manifest["immutable"] == true).unwrap();
+        let (kind, name, object) = (configuration.kind, configuration.name.clone(), configuration.manifest.clone());
+        let held = Held::recall(&broken, &Live { kind, name, object }).unwrap();
+        let expected = wire::SharedWebhook { paused: true, ..endpoint.share().unwrap() };
+        assert_eq!(held.share(), Some(expected));
+        assert!(held.desire(&settings).iter().all(|child| before.iter().any(|old| old.name == child.name)));
     }
 
     #[test]

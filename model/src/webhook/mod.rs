@@ -11,6 +11,7 @@ mod kong;
 mod open_api;
 mod report;
 mod route;
+mod shared;
 mod traffic;
 mod url;
 mod validate;
@@ -20,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Deprecation, Duration, Ingress, NamespacedName, OpenApi, OutgoingCalls, ParentReference, PodSettings, Topic,
-    TopicTemplate, wire,
+    Deprecation, Duration, Ingress, NamespacedName, OpenApi, OutgoingCalls, ParentReference, PodSettings, ReceiverMode,
+    Topic, TopicTemplate, wire,
 };
 
 pub use aws::{HttpApi, leave_strange_api_alone};
@@ -31,6 +32,9 @@ pub use held::Held;
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{belongings, is_of_route, route_kinds};
+pub use shared::{
+    SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
+};
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};
 pub use validate::validate;
@@ -108,7 +112,9 @@ pub struct Endpoint {
     pub respond: u16,
     /// How long a sender waits for Kafka's confirmation.
     pub patience: Duration,
-    /// Receivers to run.
+    /// Whose receivers take its events.
+    pub mode: ReceiverMode,
+    /// Receivers that there are to be.
     pub replicas: i32,
     /// What is said about their pods.
     pub pods: PodSettings,
@@ -155,6 +161,24 @@ pub enum WrittenTopic {
 }
 
 impl Endpoint {
+    /// Name of the Service that requests go to.
+    pub fn service(&self) -> String {
+        match self.mode {
+            ReceiverMode::Dedicated => receiver_name(&self.owner),
+            ReceiverMode::Shared => SHARED_RECEIVERS.to_owned(),
+        }
+    }
+
+    /// What shared receivers are to serve of it, where it shares them. One whose address an older Webhook has is not served: nobody could tell
+    /// whom a request is for.
+    pub fn share(&self) -> Option<wire::SharedWebhook> {
+        (self.mode == ReceiverMode::Shared && self.older_claim.is_none()).then(|| wire::SharedWebhook {
+            generation: self.owner.generation,
+            paused: self.paused,
+            ..shared::shared_webhook(self)
+        })
+    }
+
     /// Name of the Kafka topic that holds the events.
     pub fn kafka_topic(&self) -> String {
         self.written(&self.topic, &self.owner.name.name)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use sluice_crds::{CloudEvents, OpenApi, PresetName, wire::Verification};
 
-use super::{COMPONENT, Endpoint, receiver_name};
+use super::{COMPONENT, Endpoint};
 use crate::children::{Child, ChildKind};
 
 /// Key of the document in its ConfigMap.
@@ -24,7 +24,7 @@ pub(super) fn config_map(endpoint: &Endpoint) -> Option<Child> {
 
 fn document(endpoint: &Endpoint, open_api: &OpenApi) -> Value {
     let (namespace, name) = (&endpoint.owner.name.namespace, &endpoint.owner.name.name);
-    let service = || format!("http://{}.{namespace}.svc", receiver_name(&endpoint.owner));
+    let service = || format!("http://{}.{namespace}.svc", endpoint.service());
     let target = open_api.target.clone().unwrap_or_else(service);
     let schemes = schemes(&endpoint.verification);
     let mut document = json!({

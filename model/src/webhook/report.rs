@@ -9,7 +9,7 @@ use k8s_openapi::{
 use sluice_crds::{ConditionType, LastGood, Reason, Topic, Webhook, WebhookStatus};
 
 use super::{
-    Endpoint, Entry, Found, Held, Listener, Shown, WrittenTopic,
+    Endpoint, Entry, Found, Held, Listener, SharedReceivers, Shown, WrittenTopic,
     acceptance::{ingress_address, route},
     aws, receiver_name,
     url::{ingress_url, url},
@@ -40,6 +40,8 @@ pub struct Seen<'a> {
     pub traffic: Option<&'a Shown>,
     /// Where the objects are noted.
     pub last_good: Option<LastGood>,
+    /// The receivers that the Webhook shares, where it shares any.
+    pub shared: Option<&'a SharedReceivers>,
 }
 
 /// What a pass came to.
@@ -59,6 +61,8 @@ pub enum Outcome<'a> {
         pods: &'a [SeenPod],
         /// What the receivers said about themselves, where they were asked.
         traffic: Option<&'a Shown>,
+        /// The receivers that the Webhook shares, where it shares any.
+        shared: Option<&'a SharedReceivers>,
     },
     /// The Webhook was compared with what exists; the plan's changes, if it has any, were applied after that.
     Planned(&'a Endpoint, Seen<'a>),
@@ -93,9 +97,10 @@ pub fn report(
             conditions.keep(ConditionType::ReceiverAvailable);
             status
         }
-        Outcome::Held { rejections, held, live, pods, traffic } => {
+        Outcome::Held { rejections, held, live, pods, traffic, shared } => {
             rejected(&mut conditions, rejections);
-            let receivers = children::find_availability(live, &receiver_name(&held.owner), pods, now);
+            let own = || children::find_availability(live, &receiver_name(&held.owner), pods, now);
+            let receivers = shared.map_or_else(own, |shared| shared.availability.clone());
             receiver(receivers.as_ref()).tell(&mut conditions);
             running(counted(status, *traffic), receivers.as_ref())
         }
@@ -107,7 +112,8 @@ pub fn report(
             status
         }
         Outcome::Planned(endpoint, seen) => {
-            let receivers = children::find_availability(seen.live, &receiver_name(&endpoint.owner), seen.pods, now);
+            let own = || children::find_availability(seen.live, &receiver_name(&endpoint.owner), seen.pods, now);
+            let receivers = seen.shared.map_or_else(own, |shared| shared.availability.clone());
             planned(&mut conditions, endpoint, seen, receivers.as_ref());
             WebhookStatus {
                 url: match &endpoint.entry {
@@ -207,7 +213,11 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
     let said = conditions.before(ConditionType::TopicReady).filter(|said| seen.traffic.is_none() && is_blocked(said));
     let cut_off =
         found.filter(|found| found.cut_off > 0).map(cut_off).or_else(|| said.map(|said| said.message.clone()));
-    let parts = [topic(endpoint, seen.live, cut_off), receiver(receivers), route(endpoint, seen)];
+    let receiver = match seen.shared {
+        None => receiver(receivers),
+        Some(shared) => shared_receiver(conditions, endpoint, shared, seen.traffic),
+    };
+    let parts = [topic(endpoint, seen.live, cut_off), receiver, route(endpoint, seen)];
     let (ready, reason, message) = verdict(endpoint, seen, &parts);
     if ready {
         conditions.yes(ConditionType::Ready, reason, message);
@@ -228,8 +238,9 @@ fn planned(conditions: &mut Conditions<'_>, endpoint: &Endpoint, seen: &Seen<'_>
 }
 
 /// What no waiting mends.
-const NEED_A_PERSON: [Reason; 7] = [
+const NEED_A_PERSON: [Reason; 8] = [
     Reason::NameConflict,
+    Reason::NoRoom,
     Reason::RouteConflict,
     Reason::RouteRefused,
     Reason::NoListener,
@@ -240,7 +251,8 @@ const NEED_A_PERSON: [Reason; 7] = [
 
 fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reason, String) {
     let plan = seen.plan;
-    if let Some(conflict) = plan.withheld.first() {
+    let of_shared = seen.shared.into_iter().flat_map(|shared| &shared.withheld);
+    if let Some(conflict) = plan.withheld.iter().chain(of_shared).next() {
         return (false, Reason::NameConflict, conflict.to_string());
     }
     if !plan.changes.is_empty() {
@@ -370,6 +382,51 @@ fn receiver(receivers: Option<&Availability>) -> Part {
     }
 }
 
+/// Whether shared receivers run, and have read the Webhook's configuration.
+fn shared_receiver(
+    conditions: &Conditions<'_>,
+    endpoint: &Endpoint,
+    shared: &SharedReceivers,
+    traffic: Option<&Shown>,
+) -> Part {
+    let kind = ConditionType::ReceiverAvailable;
+    if shared.refused.contains(&endpoint.owner.name.name) {
+        let message = "the configurations of the Webhooks that share receivers in this namespace are too large together; give this one \
+                       receivers of its own (spec.receiver.mode: Dedicated)";
+        return Part::fails(kind, Reason::NoRoom, message);
+    }
+    let Some(share) = endpoint.share() else {
+        return Part::works(kind, "none is needed: an older Webhook has the address");
+    };
+    let of_pods = receiver(shared.availability.as_ref());
+    if !of_pods.works {
+        return of_pods;
+    }
+    let wait = "receivers read a configuration within about 90 s";
+    match traffic.map(|shown| &shown.found).filter(|found| found.answered + found.unaware > 0) {
+        // After a start of the operator nobody was asked yet, and what was said of this spec stands.
+        None => match conditions.before(kind) {
+            Some(said) if said.status == "True" && said.observed_generation == Some(endpoint.owner.generation) => {
+                of_pods
+            }
+            _ => Part::fails(
+                kind,
+                Reason::Progressing,
+                format!("no shared receiver has said yet what it serves; {wait}"),
+            ),
+        },
+        Some(found) if found.all_serve(&share.revision) => of_pods,
+        Some(found) if !found.configuration_troubles.is_empty() => {
+            Part::fails(kind, Reason::Blocked, joined(&found.configuration_troubles))
+        }
+        Some(found) => {
+            let (serving, all) = (found.serving(&share.revision), found.answered + found.unaware);
+            let message = format!("{serving} of {all} shared receivers serve this configuration; {wait}");
+            Part::fails(kind, Reason::Progressing, message)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,6 +460,7 @@ mod tests {
             unknown_kind: None,
             traffic: shown.as_ref(),
             last_good: None,
+            shared: None,
         };
         let now = Timestamp::from_second(1).unwrap();
         report(&webhook, None, &Outcome::Planned(&endpoint, seen), now).conditions
@@ -448,6 +506,68 @@ mod tests {
         let expected = "events cannot be written and senders are asked to come again: no answer from Kafka";
         assert_eq!(told(Some(all.clone()), "TopicReady"), format!("TopicReady False Blocked: {expected}"));
         assert_eq!(told(Some(all), "Ready"), format!("Ready False Blocked: TopicReady: {expected}"));
+    }
+
+    #[test]
+    fn shared_receivers_are_there_for_a_webhook_once_all_of_them_serve_it() {
+        let webhook = |before: Vec<Condition>| {
+            let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
+            let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, receiver: {{mode: Shared}}, {SIGNED}}}");
+            let yaml =
+                format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
+            let mut webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
+            webhook.status = Some(WebhookStatus { conditions: before, ..WebhookStatus::default() });
+            webhook
+        };
+        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        let settings = serde_saphyr::from_str(settings).unwrap();
+        let endpoint = validate(&webhook(Vec::new()), &References::default(), &settings).unwrap();
+        let revision = endpoint.share().unwrap().revision;
+        let availability = Availability {
+            replicas: 2,
+            ready: 2,
+            complete: true,
+            overdue: false,
+            reason: Reason::Satisfied,
+            message: "2 of 2 available".into(),
+        };
+        let shared = SharedReceivers { availability: Some(availability), ..SharedReceivers::default() };
+        let report_of = |before: &[Condition], shared: &SharedReceivers, found: Option<Found>| {
+            let shown = found.map(|found| Shown { found, ..Shown::default() });
+            let seen = Seen {
+                live: &[],
+                pods: &[],
+                plan: &Plan::default(),
+                listeners: &[],
+                missing_gateways: &[],
+                unknown_kind: None,
+                traffic: shown.as_ref(),
+                last_good: None,
+                shared: Some(shared),
+            };
+            let now = Timestamp::from_second(1).unwrap();
+            report(&webhook(before.to_vec()), None, &Outcome::Planned(&endpoint, seen), now).conditions
+        };
+        let told = |conditions: &[Condition]| {
+            let found = conditions.iter().find(|one| one.type_ == "ReceiverAvailable").unwrap();
+            format!("{} {}", found.status, found.reason)
+        };
+        let serving = |revision: &str, unaware| Found {
+            answered: 1,
+            unaware,
+            revisions: [(revision.to_owned(), 1)].into(),
+            ..Found::default()
+        };
+        let all = report_of(&[], &shared, Some(serving(&revision, 0)));
+        assert_eq!(told(&all), "True Satisfied");
+        for found in [None, Some(serving(&revision, 1)), Some(serving("another", 0)), Some(Found::default())] {
+            assert_eq!(told(&report_of(&[], &shared, found)), "False Progressing");
+        }
+        assert_eq!(told(&report_of(&all, &shared, None)), "True Satisfied", "nobody was asked since a restart");
+        let broken = Found { configuration_troubles: ["no".to_owned()].into(), ..serving("another", 0) };
+        assert_eq!(told(&report_of(&[], &shared, Some(broken))), "False Blocked");
+        let full = SharedReceivers { refused: ["github".to_owned()].into(), ..shared };
+        assert_eq!(told(&report_of(&[], &full, Some(serving(&revision, 0)))), "False NoRoom");
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn http_route(endpoint: &Endpoint, parents: &[ParentReference]) -> Child {
         "parentRefs": parents,
         "rules": [{
             "matches": [matched],
-            "backendRefs": [{"name": receiver_name(&endpoint.owner), "port": PORT}],
+            "backendRefs": [{"name": endpoint.service(), "port": PORT}],
         }],
     });
     if !endpoint.hostnames.is_empty() {
@@ -60,7 +60,7 @@ fn http_route(endpoint: &Endpoint, parents: &[ParentReference]) -> Child {
 }
 
 fn ingress(endpoint: &Endpoint, ingress: &Ingress) -> Child {
-    let backend = json!({"service": {"name": receiver_name(&endpoint.owner), "port": {"number": PORT}}});
+    let backend = json!({"service": {"name": endpoint.service(), "port": {"number": PORT}}});
     let http = json!({"paths": [{"path": endpoint.path, "pathType": "Exact", "backend": backend}]});
     let rules: Vec<Value> = match endpoint.hostnames.as_slice() {
         [] => vec![json!({"http": http})],

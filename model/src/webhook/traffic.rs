@@ -48,6 +48,12 @@ pub struct Found {
     pub credentials_troubles: BTreeSet<String>,
     /// How far back ids are surely remembered.
     pub window: Option<Duration>,
+    /// How many shared receivers serve each revision of the Webhook's configuration.
+    pub revisions: BTreeMap<String, usize>,
+    /// Shared receivers that serve none.
+    pub unaware: usize,
+    /// Why shared receivers do not serve the newest configuration that they have.
+    pub configuration_troubles: BTreeSet<String>,
 }
 
 /// What a status says about traffic.
@@ -123,10 +129,13 @@ impl Traffic {
 
     /// Takes what the receivers answered; `None` for each that did not. Says so where a burst of bad signatures begins.
     pub fn take(&mut self, answers: &[Option<ReceiverStatus>], now: Timestamp) -> Option<Burst> {
-        self.tally.take(answers, now);
-        let events = answers.iter().flatten().map(|status| status.last_event);
+        // One that does not serve the Webhook yet has counted nothing of it.
+        let serves = |status: &ReceiverStatus| !status.instance.is_empty();
+        let serving: Vec<_> = answers.iter().map(|answer| answer.clone().filter(serves)).collect();
+        self.tally.take(&serving, now);
+        let events = serving.iter().flatten().map(|status| status.last_event);
         self.last_event = events.fold(self.last_event, Option::max);
-        self.found = Found::of(answers);
+        self.found = Found::of(&serving).with_shared(answers);
         self.burst()
     }
 
@@ -219,6 +228,35 @@ impl Found {
         self.cut_off > 0 || self.redis_trouble.is_some()
     }
 
+    /// Whether all shared receivers that answered serve this revision, and at least one did.
+    pub fn all_serve(&self, revision: &str) -> bool {
+        self.answered > 0 && self.unaware == 0 && self.serving(revision) == self.answered
+    }
+
+    /// Shared receivers that serve this revision.
+    pub fn serving(&self, revision: &str) -> usize {
+        self.revisions.get(revision).copied().unwrap_or_default()
+    }
+
+    /// What tells whether shared receivers serve the Webhook differs.
+    pub fn is_served_otherwise(&self, before: &Self) -> bool {
+        (&self.revisions, self.unaware, &self.configuration_troubles)
+            != (&before.revisions, before.unaware, &before.configuration_troubles)
+    }
+
+    /// The same with what shared receivers say, also those that do not serve the Webhook yet.
+    fn with_shared(mut self, answers: &[Option<ReceiverStatus>]) -> Self {
+        for status in answers.iter().flatten() {
+            self.configuration_troubles.extend(status.configuration_trouble.clone());
+            if status.instance.is_empty() {
+                self.unaware += 1;
+            } else if !status.revision.is_empty() {
+                *self.revisions.entry(status.revision.clone()).or_default() += 1;
+            }
+        }
+        self
+    }
+
     fn of(answers: &[Option<ReceiverStatus>]) -> Self {
         let answered = || answers.iter().flatten();
         Self {
@@ -231,6 +269,7 @@ impl Found {
             kafka_troubles: answered().filter_map(|status| status.kafka_trouble.clone()).collect(),
             credentials_troubles: answered().filter_map(|status| status.credentials_trouble.clone()).collect(),
             window: answered().map(|status| status.deduplication_window.get()).min(),
+            ..Self::default()
         }
     }
 }
@@ -300,6 +339,27 @@ mod tests {
             traffic.shown().found,
             Found { complete: true, answered: 3, window: Some(Duration::ZERO), ..Found::default() }
         );
+    }
+
+    #[test]
+    fn a_shared_receiver_that_does_not_serve_the_webhook_yet_counts_nothing_and_is_told_of() {
+        let serving = |revision: &str| {
+            Some(ReceiverStatus {
+                revision: revision.to_owned(),
+                ..receiver(&format!("of {revision}"), 100, 3).unwrap()
+            })
+        };
+        let mut traffic = Traffic::resume(&WebhookStatus::default(), at(0));
+        traffic.take(&[serving("2"), Some(ReceiverStatus::default()), None], at(0));
+        let before = traffic.shown().found;
+        assert_eq!((before.answered, before.unaware, before.serving("2")), (1, 1, 1));
+        assert!(!before.complete && !before.all_serve("2"));
+        traffic.take(&[serving("2"), serving("1"), None], at(10));
+        let between = traffic.shown().found;
+        assert!(!between.all_serve("2") && between.is_served_otherwise(&before));
+        traffic.take(&[serving("2"), serving("2"), None], at(20));
+        assert!(traffic.shown().found.all_serve("2"), "who does not answer is told of by the Deployment");
+        assert!(!traffic.shown().found.all_serve("3"));
     }
 
     #[test]

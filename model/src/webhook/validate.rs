@@ -1,8 +1,10 @@
 //! Judges a Webhook and what it refers to.
 
+use std::time;
+
 use sluice_crds::{
-    Duration, EventValidation, Limits, NamespacedName, OnInvalidEvent, Route, Settings, Size, TopicReference, Webhook,
-    WebhookSpec, wire,
+    Duration, EventValidation, Limits, NamespacedName, OnInvalidEvent, PodSettings, ReceiverMode, Route, Settings,
+    Size, TopicReference, Webhook, WebhookSpec, wire,
 };
 
 use super::{
@@ -31,6 +33,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     let entry = entry(&spec.route).map_err(|found| rejections.push(found)).ok();
     let plugins = plugins(spec.route.kong.as_ref()).map_err(|found| rejections.extend(found)).ok();
     rejections.extend(pods::complaints(&spec.pods));
+    rejections.extend(pods_of_others(spec));
     rejections.extend(bad_status(spec.respond.status));
     rejections.extend(bad_patience(spec.patience));
     rejections.extend(bad_window(spec.deduplicate.window));
@@ -64,7 +67,11 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
         rate_limits: rate_limits(&spec.limits),
         respond: spec.respond.status,
         patience: spec.patience,
-        replicas: spec.replicas,
+        mode: spec.receiver.mode,
+        replicas: match spec.receiver.mode {
+            ReceiverMode::Dedicated => spec.replicas,
+            ReceiverMode::Shared => settings.shared_receivers.replicas,
+        },
         pods: spec.pods.clone(),
         resources: spec.receiver.resources.clone(),
         outgoing: settings.outgoing.clone(),
@@ -133,15 +140,23 @@ fn bad_keys_address(spec: &WebhookSpec, settings: &Settings) -> Option<Rejection
     address::complaint("spec.verify.jwt.jwksUri", &spec.verify.jwt.as_ref()?.jwks_uri, settings)
 }
 
+/// What is said about pods that are not the Webhook's own.
+fn pods_of_others(spec: &WebhookSpec) -> Option<Rejection> {
+    let message = "shared receivers are those of the whole namespace, and sharedReceivers of the operator's configuration says where they \
+                   run; leave pods out, or write receiver.mode: Dedicated";
+    let is_wrong = spec.receiver.mode == ReceiverMode::Shared && spec.pods != PodSettings::default();
+    is_wrong.then(|| Rejection::invalid("spec.pods", message))
+}
+
 fn bad_status(status: u16) -> Option<Rejection> {
     let message = format!("{status} does not tell a sender that the event was taken; use 200, 201, 202 or 204");
     (!matches!(status, 200 | 201 | 202 | 204)).then(|| Rejection::invalid("spec.respond.status", message))
 }
 
 fn bad_patience(patience: Duration) -> Option<Rejection> {
-    let possible = Duration::from_millis(100)..=Duration::from_secs(25);
+    let possible = time::Duration::from_millis(100)..=wire::ending::LONGEST_PATIENCE;
     let message = "a sender waits between 100ms and 25s";
-    (!possible.contains(&patience)).then(|| Rejection::invalid("spec.patience", message))
+    (!possible.contains(&patience.get())).then(|| Rejection::invalid("spec.patience", message))
 }
 
 fn bad_window(window: Duration) -> Option<Rejection> {
@@ -300,6 +315,16 @@ mod tests {
         assert_eq!(complaint("{inline: {type: objekt}}", &references), at("inline", Reason::Invalid));
         assert_eq!(complaint(bad, &references), at("configMapRef", Reason::Invalid));
         assert_eq!(complaint(bad, &References::default()), at("configMapRef.name", Reason::NotFound));
+    }
+
+    #[test]
+    fn who_shares_receivers_says_nothing_about_their_pods() {
+        let judged = |more: &str| {
+            let spec = format!("{{{ROUTE}, verify: {{none: {{}}}}, receiver: {{mode: Shared}}{more}}}");
+            judge(&spec).err().map(|found| found[0].field.clone())
+        };
+        assert_eq!(judged(""), None);
+        assert_eq!(judged(", pods: {labels: {team: shop}}").as_deref(), Some("spec.pods"));
     }
 
     #[test]

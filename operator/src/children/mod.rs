@@ -12,7 +12,7 @@ use kube::{
 use sluice_model::children::ChildKind;
 
 pub use apply::apply;
-pub use observe::{Existence, get, observe};
+pub use observe::{Existence, get, list, observe};
 pub use pods::{Pods, hear, list_pods};
 pub use remembered::remembered;
 

@@ -71,7 +71,8 @@ pub async fn observe(context: &Context, owner: &Owner, component: &str, desired:
     Ok(found)
 }
 
-async fn list(client: &Client, kind: ChildKind, namespace: &str, selector: String) -> Result<Vec<Live>, Error> {
+/// Reads all objects with these labels.
+pub async fn list(client: &Client, kind: ChildKind, namespace: &str, selector: String) -> Result<Vec<Live>, Error> {
     let parameters = ListParams::default().labels(&selector);
     let list = api(client, kind, namespace).list(&parameters).await;
     let list = list.doing(|| format!("list {} in {namespace:?}", super::plural(kind)))?;

@@ -7,7 +7,7 @@ use sluice_model::children::{self, Availability, Live, Owner, SeenPod};
 use tracing::debug;
 
 use crate::{
-    data_plane::Asker,
+    data_plane::{Asker, STATUS},
     error::{Doing, Error},
 };
 
@@ -68,7 +68,7 @@ pub async fn hear(asker: &Asker, pods: Vec<Pod>) -> Vec<SeenPod> {
         async move {
             let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).filter(|_| ask);
             let says = match address {
-                Some(address) => asker.ask(address).await,
+                Some(address) => asker.ask(address, STATUS).await,
                 None => None,
             };
             SeenPod { pod, says }

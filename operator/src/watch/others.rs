@@ -16,7 +16,7 @@ use kube::{
 };
 use sluice_crds::{Integration, NamespacedName, Webhook};
 use sluice_model::{
-    children::{ChildKind, owner_label},
+    children::{ChildKind, SHARED, owner_label},
     grants::ReferenceGrant,
 };
 
@@ -138,17 +138,14 @@ pub struct Owned {
 
 impl Owned {
     fn of(object: Metadata) -> Self {
-        Self { owner: controller(&object.metadata).cloned(), version: object.metadata.resource_version }
+        let owner = controller(&object.metadata).cloned().or_else(|| labelled(&object.metadata, SHARED));
+        Self { owner, version: object.metadata.resource_version }
     }
 
     /// A pod belongs to a ReplicaSet; whose it is at last is told by its labels.
     fn of_pod(pod: Metadata) -> Self {
-        let labels = pod.metadata.labels.unwrap_or_default();
-        let of = |kind: &str| {
-            let name = labels.get(&owner_label(kind))?.clone();
-            Some(OwnerReference { kind: kind.to_owned(), name, ..OwnerReference::default() })
-        };
-        let owner = of(Integration::NAME).or_else(|| of(Webhook::NAME));
+        let owner =
+            [Integration::NAME, Webhook::NAME, SHARED].into_iter().find_map(|kind| labelled(&pod.metadata, kind));
         Self { owner, version: pod.metadata.resource_version }
     }
 }
@@ -220,6 +217,12 @@ impl Versioned for SeenNamespace {
     fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
+}
+
+/// The owner of a kind that an object's label names.
+fn labelled(meta: &ObjectMeta, kind: &str) -> Option<OwnerReference> {
+    let name = meta.labels.as_ref()?.get(&owner_label(kind))?.clone();
+    Some(OwnerReference { kind: kind.to_owned(), name, ..OwnerReference::default() })
 }
 
 /// The owner that looks after an object.

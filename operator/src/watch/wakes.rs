@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sluice_crds::{Integration, NamespacedName, Topic, Webhook};
 
 use sluice_model::{
+    children::SHARED,
     topic::{Across, User, UserKind},
     webhook::claim_the_same,
 };
@@ -20,6 +21,9 @@ use crate::{context::Context, controller::Kind, topic::Related};
 pub trait Wakes: Sized {
     /// Wakes whoever owns, uses or is used by the resource.
     fn wake_others(&self, context: &Context, name: &NamespacedName);
+
+    /// Forgets what passes have kept of a resource that is gone.
+    fn forget(_: &Context, _: &NamespacedName) {}
 }
 
 /// Wakes the resource itself, unless only its status changed, and the others whom it concerns.
@@ -36,6 +40,7 @@ pub fn resource<K: Kind + Wakes + Related>(context: &Context, change: &Change<Se
         (_, None) => {
             queue.forget(name);
             backoff.succeeded(name);
+            K::forget(context, name);
         }
         (None, Some(_)) if begins => queue.wake_later(name),
         (None, Some(_)) => queue.wake(name),
@@ -150,6 +155,7 @@ fn wake_owner(context: &Context, namespace: &str, owner: &OwnerReference) {
     match owner.kind.as_str() {
         Webhook::NAME => context.webhooks.wake_known(&name),
         Integration::NAME => context.integrations.wake_known(&name),
+        SHARED => context.shared.wake(namespace),
         _ => {}
     }
 }
@@ -200,6 +206,10 @@ fn refers_to_topic(integration: &Integration, name: &str) -> bool {
 }
 
 impl Wakes for Webhook {
+    fn forget(context: &Context, webhook: &NamespacedName) {
+        context.shared.forget(webhook);
+    }
+
     fn wake_others(&self, context: &Context, webhook: &NamespacedName) {
         context.integrations.wake_where(&webhook.namespace, |integration| {
             integration.spec.source.webhook.as_ref().is_some_and(|reference| reference.name == webhook.name)

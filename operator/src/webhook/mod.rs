@@ -3,13 +3,14 @@
 mod gateway;
 mod observe;
 mod resolve;
+mod shared;
 mod traffic;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
-use sluice_crds::{ConditionType, NamespacedName, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
 use sluice_model::{
     Rejection,
     children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
@@ -23,9 +24,10 @@ use sluice_model::{
 
 pub use self::{
     gateway::Gateway,
+    shared::{Shared, run as run_shared},
     traffic::{BUSY, Reception},
 };
-use self::{observe::observe, resolve::resolve};
+use self::{observe::observe, resolve::resolve, shared::Pool};
 use crate::{
     children::{self, Pods},
     context::Context,
@@ -86,7 +88,10 @@ async fn carry_out(
 ) -> Result<Pass<WebhookStatus>, Error> {
     let desired = desire(endpoint, &context.settings);
     let last_good = last_good(&desired);
-    let Kept { live, plan, unknown_kind, pods, traffic } = keep(webhook, context, &endpoint.owner, desired).await?;
+    let shares = endpoint.mode == ReceiverMode::Shared;
+    let shared = share(context, &endpoint.owner, shares, endpoint.share()).await?;
+    let Kept { live, plan, unknown_kind, pods, traffic } =
+        keep(webhook, context, &endpoint.owner, desired, shared.as_ref()).await?;
     let seen = Seen {
         live: &live,
         pods: &pods,
@@ -96,6 +101,7 @@ async fn carry_out(
         unknown_kind,
         traffic: traffic.as_ref(),
         last_good,
+        shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
     };
     Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan)))
 }
@@ -123,9 +129,37 @@ async fn hold(
     if references.older_claim.is_some() {
         desired.retain(|child| !is_of_route(child.kind));
     }
-    let Kept { live, plan, pods, traffic, .. } = keep(webhook, context, &held.owner, desired).await?;
-    let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods, traffic: traffic.as_ref() };
+    let served = held.share().filter(|_| references.older_claim.is_none());
+    let shared = share(context, &held.owner, held.shares(), served).await?;
+    let Kept { live, plan, pods, traffic, .. } = keep(webhook, context, &held.owner, desired, shared.as_ref()).await?;
+    let outcome = Outcome::Held {
+        rejections,
+        held: &held,
+        live: &live,
+        pods: &pods,
+        traffic: traffic.as_ref(),
+        shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
+    };
     Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
+}
+
+/// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
+/// shares any.
+async fn share(
+    context: &Context,
+    owner: &Owner,
+    shares: bool,
+    served: Option<SharedWebhook>,
+) -> Result<Option<(Arc<Pool>, Option<String>)>, Error> {
+    context.shared.hand(&owner.name, served.as_ref());
+    match served {
+        Some(served) => {
+            let pool = context.shared.pool(&owner.name.namespace).await?;
+            Ok(Some((pool, Some(served.revision))))
+        }
+        // Nobody has to be asked about it.
+        None => Ok(shares.then(Default::default)),
+    }
 }
 
 /// What was seen while objects were kept as they should be.
@@ -138,15 +172,32 @@ struct Kept {
 }
 
 /// Observes, plans and applies; then listens to the receivers.
-async fn keep(webhook: &Webhook, context: &Context, owner: &Owner, desired: Vec<Child>) -> Result<Kept, Error> {
+async fn keep(
+    webhook: &Webhook,
+    context: &Context,
+    owner: &Owner,
+    desired: Vec<Child>,
+    shared: Option<&(Arc<Pool>, Option<String>)>,
+) -> Result<Kept, Error> {
     let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
     let plan = leave_strange_api_alone(plan(owner, &desired, &live));
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
-    let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
-    let pods = children::hear(&context.asker, troubled).await;
+    let (addresses, pods, wanted) = match shared {
+        None => {
+            let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
+            let Pods { addresses, troubled } =
+                children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
+            (addresses, children::hear(&context.asker, troubled).await, None)
+        }
+        Some((pool, wanted)) => (pool.addresses.clone(), Vec::new(), wanted.clone()),
+    };
     let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
-    let traffic = context.reception.follow(&owner.name, addresses, begin, Reception::show);
+    let show = |reception: &mut Reception| reception.show(wanted.clone());
+    let traffic = context.reception.follow(&owner.name, addresses, begin, show);
+    let is_served = |revision: &String| traffic.as_ref().is_some_and(|shown| shown.found.all_serve(revision));
+    if wanted.as_ref().is_some_and(|revision| !is_served(revision)) {
+        context.reception.hurry(&owner.name);
+    }
     Ok(Kept { live, plan, unknown_kind, pods, traffic })
 }
 

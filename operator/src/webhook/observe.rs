@@ -24,8 +24,11 @@ pub async fn observe(
     let (client, namespace, name) = (&context.client, &owner.name.namespace, receiver_name(owner));
     let wanted: Vec<(ChildKind, String)> =
         desired.iter().filter(|child| is_of_route(child.kind)).map(|child| (child.kind, child.name.clone())).collect();
-    let others = route_kinds().map(|kind| (kind, name.clone())).into_iter().filter(|other| !wanted.contains(other));
-    let others: Vec<_> = others.collect();
+    let is_desired = |kind| desired.iter().any(|child: &Child| child.kind == kind);
+    // Receivers of its own may be left over where it shares others now.
+    let own = [ChildKind::Deployment, ChildKind::Service].into_iter().filter(|kind| !is_desired(*kind));
+    let others = route_kinds().into_iter().chain(own).map(|kind| (kind, name.clone()));
+    let others: Vec<_> = others.filter(|other| !wanted.contains(other)).collect();
     let (found, left) = futures::try_join!(get_all(client, namespace, &wanted), look_for(client, namespace, &others))?;
     let unknown = wanted.iter().zip(&found).find(|(_, found)| matches!(found, Existence::KindUnknown));
     let unknown = unknown.map(|((kind, _), _)| *kind);

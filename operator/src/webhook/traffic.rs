@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::{
     context::Context,
+    data_plane::STATUS,
     rounds::{Asked, Heard, Rounds},
     watch::Seen,
 };
@@ -29,6 +30,8 @@ pub struct Reception {
     newest: Option<Shown>,
     /// What the last pass was given, and when.
     told: Option<(Option<Shown>, Instant)>,
+    /// The revision that shared receivers are to serve, where the Webhook shares receivers.
+    wanted: Option<String>,
 }
 
 /// What the last answers bring.
@@ -42,11 +45,12 @@ pub struct Brought {
 impl Reception {
     /// Begins with what a status says.
     pub fn resume(status: &WebhookStatus) -> Self {
-        Self { traffic: Traffic::resume(status, Timestamp::now()), newest: None, told: None }
+        Self { traffic: Traffic::resume(status, Timestamp::now()), newest: None, told: None, wanted: None }
     }
 
-    /// What there is to show for a pass.
-    pub fn show(&mut self) -> Option<Shown> {
+    /// What there is to show for a pass, which wants shared receivers to serve this revision, where it shares any.
+    pub fn show(&mut self, wanted: Option<String>) -> Option<Shown> {
+        self.wanted = wanted;
         self.told = Some((self.newest.clone(), Instant::now()));
         self.newest.clone()
     }
@@ -54,9 +58,17 @@ impl Reception {
     fn is_worth_a_pass(&self) -> bool {
         match &self.told {
             Some((told, _)) if *told == self.newest => false,
-            Some((Some(_), at)) => at.elapsed() >= QUIET,
+            Some((Some(told), at)) => {
+                let is_served_otherwise = |newest: &Shown| newest.found.is_served_otherwise(&told.found);
+                at.elapsed() >= QUIET || self.newest.as_ref().is_some_and(is_served_otherwise)
+            }
             Some((None, _)) | None => true,
         }
+    }
+
+    /// Whether shared receivers have yet to read what they are to serve.
+    fn waits_for_revision(&self, shown: &Shown) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !shown.found.all_serve(wanted))
     }
 }
 
@@ -69,6 +81,10 @@ impl Asked for Webhook {
         &context.reception
     }
 
+    fn path(context: &Context, webhook: &NamespacedName) -> String {
+        if context.shared.serve(webhook) { format!("{STATUS}/{}", webhook.name) } else { STATUS.to_owned() }
+    }
+
     fn take(reception: &mut Reception, answers: &[Option<ReceiverStatus>]) -> Heard<Brought> {
         if answers.is_empty() {
             return Heard { is_busy: false, news: Brought::default() };
@@ -76,7 +92,8 @@ impl Asked for Webhook {
         let burst = reception.traffic.take(answers, Timestamp::now());
         let shown = Some(reception.traffic.shown());
         // What comes back by itself is looked for often, or a status would go on to speak of it.
-        let waits = shown.as_ref().is_some_and(|shown| shown.found.waits_for_others());
+        let waits =
+            shown.as_ref().is_some_and(|shown| shown.found.waits_for_others() || reception.waits_for_revision(shown));
         let is_busy = waits || shown != reception.newest;
         reception.newest = shown;
         Heard { is_busy, news: Brought { is_worth_a_pass: reception.is_worth_a_pass(), burst } }

@@ -81,6 +81,17 @@ pub(super) fn response(outcome: &Result<Taken, Refused>, endpoint: &Endpoint) ->
     }
 }
 
+/// The answer to a request for no endpoint that receivers of many Webhooks know. Gateways send only what is for one that was declared, so its
+/// configuration is on the way, or could not be read.
+pub(crate) fn unknown() -> Response {
+    let refused = Refused::Deferred(DeferredBecause::NotWritten);
+    let header = (header::RETRY_AFTER, HeaderValue::from_static(UNTIL_KNOWN));
+    answer(refused.status(), Body::from(refused.text() + "\n"), Some(header))
+}
+
+/// Kubernetes brings a configuration within 90 s.
+const UNTIL_KNOWN: &str = "30";
+
 /// A challenge is the sender's text: no browser is to take it for a page.
 const PLAIN_TEXT: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
 

@@ -18,7 +18,46 @@ use super::answer::Refused;
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    memory: OwnedSemaphorePermit,
+    taken: Taken,
+}
+
+/// What bodies may take, in bytes. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    own: Arc<Semaphore>,
+    /// What all endpoints of the process have together, where there are several.
+    all: Option<Arc<Semaphore>>,
+}
+
+/// What is taken of a memory.
+#[derive(Debug)]
+struct Taken {
+    own: OwnedSemaphorePermit,
+    all: Option<OwnedSemaphorePermit>,
+}
+
+impl Memory {
+    /// Of one endpoint, as part of what all have where there are several.
+    pub(crate) fn new(bytes: usize, all: Option<Arc<Semaphore>>) -> Self {
+        Self { own: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), all }
+    }
+
+    fn take(&self, bytes: u32) -> Result<Taken, Refused> {
+        let take = |of: &Arc<Semaphore>| {
+            let taken = Arc::clone(of).try_acquire_many_owned(bytes);
+            taken.map_err(|_| Refused::Deferred(DeferredBecause::Busy))
+        };
+        Ok(Taken { own: take(&self.own)?, all: self.all.as_ref().map(take).transpose()? })
+    }
+}
+
+impl Taken {
+    fn merge(&mut self, more: Self) {
+        self.own.merge(more.own);
+        if let (Some(all), Some(more)) = (&mut self.all, more.all) {
+            all.merge(more);
+        }
+    }
 }
 
 /// What a request takes besides its body.
@@ -26,7 +65,7 @@ const OVERHEAD: u32 = 4096;
 
 /// Reads a body of at most `limit` bytes. What it takes of `memory` it takes as it comes in: a length that is only announced
 /// takes nothing.
-pub(super) async fn read(body: Body, limit: usize, memory: &Arc<Semaphore>) -> Result<Held, Refused> {
+pub(super) async fn read(body: Body, limit: usize, memory: &Memory) -> Result<Held, Refused> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Refused::Size);
@@ -34,8 +73,8 @@ pub(super) async fn read(body: Body, limit: usize, memory: &Arc<Semaphore>) -> R
     timeout(BODY, collect(body, limit, memory)).await.unwrap_or(Err(Refused::BodyLate))
 }
 
-async fn collect(mut body: Body, limit: usize, memory: &Arc<Semaphore>) -> Result<Held, Refused> {
-    let mut held = Held { bytes: Bytes::new(), memory: take(memory, OVERHEAD)? };
+async fn collect(mut body: Body, limit: usize, memory: &Memory) -> Result<Held, Refused> {
+    let mut held = Held { bytes: Bytes::new(), taken: memory.take(OVERHEAD)? };
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers are no part of the body.
@@ -44,7 +83,7 @@ async fn collect(mut body: Body, limit: usize, memory: &Arc<Semaphore>) -> Resul
         if chunk.len() > limit.saturating_sub(so_far) {
             return Err(Refused::Size);
         }
-        held.memory.merge(take(memory, u32::try_from(chunk.len()).map_err(|_| Refused::Size)?)?);
+        held.taken.merge(memory.take(u32::try_from(chunk.len()).map_err(|_| Refused::Size)?)?);
         if so_far == 0 {
             // Most bodies come in one piece, which is then not copied.
             held.bytes = chunk;
@@ -59,11 +98,6 @@ async fn collect(mut body: Body, limit: usize, memory: &Arc<Semaphore>) -> Resul
     Ok(held)
 }
 
-fn take(memory: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePermit, Refused> {
-    let taken = Arc::clone(memory).try_acquire_many_owned(bytes);
-    taken.map_err(|_| Refused::Deferred(DeferredBecause::Busy))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -74,11 +108,11 @@ mod tests {
 
     const LIMIT: usize = 10;
 
-    fn memory() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(100_000))
+    fn memory() -> Memory {
+        Memory::new(100_000, None)
     }
 
-    async fn chunked(chunks: &[&'static [u8]], memory: &Arc<Semaphore>) -> Result<Held, Refused> {
+    async fn chunked(chunks: &[&'static [u8]], memory: &Memory) -> Result<Held, Refused> {
         let chunks: Vec<io::Result<Bytes>> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect();
         read(Body::from_stream(stream::iter(chunks)), LIMIT, memory).await
     }
@@ -101,18 +135,30 @@ mod tests {
     async fn memory_is_given_back_with_the_body() {
         let memory = memory();
         let held = chunked(&[b"01234", b"56789"], &memory).await.unwrap();
-        assert_eq!(memory.available_permits(), 100_000 - 4096 - 10);
+        assert_eq!(memory.own.available_permits(), 100_000 - 4096 - 10);
         drop(held);
         assert!(chunked(&[b"01234", b"56789a"], &memory).await.is_err());
-        assert_eq!(memory.available_permits(), 100_000);
+        assert_eq!(memory.own.available_permits(), 100_000);
     }
 
     #[tokio::test]
     async fn a_body_for_which_there_is_no_memory_is_deferred() {
-        let memory = Arc::new(Semaphore::new(4096 + 5));
+        let memory = Memory::new(4096 + 5, None);
         let refused = chunked(&[b"01234", b"5"], &memory).await.unwrap_err();
         assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)));
-        assert_eq!(memory.available_permits(), 4096 + 5);
+        assert_eq!(memory.own.available_permits(), 4096 + 5);
+    }
+
+    #[tokio::test]
+    async fn what_all_endpoints_have_together_bounds_each_of_them() {
+        let all = Arc::new(Semaphore::new(4096 * 2 + 5));
+        let [one, other] = [(); 2].map(|()| Memory::new(100_000, Some(Arc::clone(&all))));
+        let held = chunked(&[b"01234"], &one).await.unwrap();
+        let refused = chunked(&[b"0"], &other).await.unwrap_err();
+        assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)));
+        assert_eq!((all.available_permits(), other.own.available_permits()), (4096, 100_000));
+        drop(held);
+        assert!(chunked(&[b"0"], &other).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ pub(super) struct Judged {
 }
 
 /// Large bodies that are judged at the same time: each may take many times its size in memory.
-pub(super) const JUDGES: usize = 2;
+pub(crate) const JUDGES: usize = 2;
 /// In bytes. To parse that much takes about as long as to give it to another thread.
 const SMALL: usize = 16 * 1024;
 
@@ -78,7 +78,7 @@ mod tests {
     use crate::{config::tests::endpoint, receive::body};
 
     async fn held(size: usize) -> Arc<Held> {
-        let memory = Arc::new(Semaphore::new(1024 * 1024));
+        let memory = body::Memory::new(1024 * 1024, None);
         Arc::new(body::read(Body::from(vec![b'x'; size]), size, &memory).await.unwrap())
     }
 

@@ -16,7 +16,7 @@ mod write;
 
 use std::{
     net::Ipv4Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,17 +30,20 @@ use sluice_crds::wire::DeferredBecause;
 use sluice_telemetry::traces::{Span, Tracer};
 use tokio::sync::{Semaphore, watch};
 
-use self::judge::{JUDGES, judge};
 pub(crate) use self::{
-    answer::{Because, Refused, Taken, Tally},
+    answer::{Because, Refused, Taken, Tally, unknown},
+    judge::JUDGES,
     write::longest,
 };
+use self::{body::Memory, judge::judge};
 use crate::{
     config::Endpoint,
     controls::Controls,
-    deduplicate::{Deduplicator, Limits},
+    deduplicate::Limits,
     limit::Limiter,
     link::Link,
+    process::Process,
+    remembered::Remembered,
     secrets::Keys,
     server::Peer,
     shared::Shared,
@@ -55,55 +58,57 @@ pub(crate) struct Receiver {
     pub(crate) controls: Controls,
     pub(crate) keys: Keys,
     pub(crate) link: watch::Receiver<Link>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     /// The Redis that remembers for several receivers.
     pub(crate) shared: Option<Shared>,
     tracer: Tracer,
-    deduplicator: Mutex<Deduplicator>,
+    remembered: Arc<Remembered>,
     limiter: Limiter,
-    /// What the events that are on their way may take, in bytes.
-    memory: Arc<Semaphore>,
+    /// What the events that are on their way may take.
+    memory: Memory,
     /// Places for large bodies that are judged.
     judges: Arc<Semaphore>,
-    /// Anybody can cause a line in the log.
-    log: Throttle,
+    log: Arc<Throttle>,
 }
 
 /// Events on their way take at most this much, twice: here and in the producer. Four of the largest fit in any case.
-const MEMORY: usize = 16 * 1024 * 1024;
+pub(crate) const MEMORY: usize = 16 * 1024 * 1024;
 /// Each takes about 100 bytes.
-const REMEMBERED: usize = 100_000;
+pub(crate) const REMEMBERED: usize = 100_000;
 
 impl Receiver {
-    pub(crate) fn new(
-        endpoint: Arc<Endpoint>,
-        controls: Controls,
-        keys: Keys,
-        link: watch::Receiver<Link>,
-        shared: Option<Shared>,
-    ) -> Self {
-        let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4)).min(Semaphore::MAX_PERMITS);
-        let reservation = longest(endpoint.patience);
-        let limits = Limits { window: endpoint.window, reservation, capacity: REMEMBERED };
-        Self {
-            controls,
-            keys,
-            link,
-            counters: Counters::new(&Tracer::default()),
-            shared,
-            tracer: Tracer::default(),
-            limiter: Limiter::new(endpoint.rate_limits.clone()),
-            deduplicator: Mutex::new(Deduplicator::new(limits)),
-            memory: Arc::new(Semaphore::new(memory)),
-            judges: Arc::new(Semaphore::new(JUDGES)),
-            log: Throttle::default(),
-            endpoint,
-        }
+    /// Serves an endpoint from now on.
+    pub(crate) fn new(process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+        let counters = Arc::new(Counters::new(&process.families, &endpoint.webhook));
+        Self::counted_by(counters, process, endpoint, controls)
     }
 
-    /// With spans made by this tracer, before anything is received.
-    pub(crate) fn traced_by(self, tracer: Tracer) -> Self {
-        Self { counters: Counters::new(&tracer), tracer, ..self }
+    /// Serves another endpoint of the same Webhook in the place of this one. What was counted goes on; ids are remembered unless their
+    /// limits are others now.
+    pub(crate) fn replaced(&self, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+        let mut new = Self::counted_by(Arc::clone(&self.counters), process, endpoint, controls);
+        if self.remembered.limits() == limits(&new.endpoint) {
+            new.remembered = Arc::clone(&self.remembered);
+        }
+        new
+    }
+
+    fn counted_by(counters: Arc<Counters>, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+        let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4));
+        Self {
+            controls,
+            keys: process.secrets.watch(&endpoint),
+            link: process.links.join(&endpoint),
+            counters,
+            shared: process.stores.join(&endpoint),
+            tracer: process.tracer.clone(),
+            limiter: Limiter::new(endpoint.rate_limits.clone()),
+            remembered: Arc::new(Remembered::new(limits(&endpoint), &process.remembered)),
+            memory: Memory::new(memory, process.memory.clone()),
+            judges: Arc::clone(&process.judges),
+            log: Arc::clone(&process.log),
+            endpoint,
+        }
     }
 
     /// The endpoint. Its path is compared as it was sent: a router would decode it.
@@ -115,37 +120,41 @@ impl Receiver {
     pub(crate) fn window(&self) -> Duration {
         match self.shared {
             Some(_) => self.endpoint.window,
-            None => self.deduplicator().effective_window(Instant::now()),
+            None => self.remembered.effective_window(Instant::now()),
         }
     }
 
     /// How many events' ids are known.
     pub(crate) fn remembered(&self) -> usize {
-        self.deduplicator().len()
+        self.remembered.len()
     }
+}
 
-    /// What is remembered. A panic cannot have left it half changed: nothing in it panics between two changes. Nobody outside
-    /// holds the lock, so nobody can ask for it twice.
-    fn deduplicator(&self) -> MutexGuard<'_, Deduplicator> {
-        self.deduplicator.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// How long the ids of an endpoint are remembered, and how many of them.
+fn limits(endpoint: &Endpoint) -> Limits {
+    Limits { window: endpoint.window, reservation: longest(endpoint.patience), capacity: REMEMBERED }
 }
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    let begin = Instant::now();
-    let mut span = receiver.tracer.begin(|| span::of_request(&request, &receiver.endpoint));
-    let outcome = receiver.take(request, &span).await;
-    receiver.counters.count(&outcome, begin.elapsed(), &span);
-    if let Err(refused) = &outcome {
-        receiver.log.refused(refused);
-    }
-    let mut response = answer::response(&outcome, &receiver.endpoint);
-    span::answered(&mut span, &outcome, response.status());
-    response.headers_mut().extend(receiver.endpoint.notices.iter().cloned());
-    response
+    receiver.answer(request).await
 }
 
 impl Receiver {
+    /// Does with a request all that there is to do.
+    pub(crate) async fn answer(self: &Arc<Self>, request: Request) -> Response {
+        let begin = Instant::now();
+        let mut span = self.tracer.begin(|| span::of_request(&request, &self.endpoint));
+        let outcome = self.take(request, &span).await;
+        self.counters.count(&outcome, begin.elapsed(), &span);
+        if let Err(refused) = &outcome {
+            self.log.refused(refused);
+        }
+        let mut response = answer::response(&outcome, &self.endpoint);
+        span::answered(&mut span, &outcome, response.status());
+        response.headers_mut().extend(self.endpoint.notices.iter().cloned());
+        response
+    }
+
     async fn take(self: &Arc<Self>, request: Request, span: &Span) -> Result<Taken, Refused> {
         let (head, body) = request.into_parts();
         let controls = *self.controls.borrow();

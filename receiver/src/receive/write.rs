@@ -112,7 +112,7 @@ impl Receiver {
     /// Asks for the right to write an event, here and then of the other receivers.
     async fn admit(&self, event: Received, mismatch: Option<Rejection>) -> Turn {
         let fingerprint = Fingerprint::of(&event.event.identity());
-        let admission = self.deduplicator().reserve(fingerprint, Instant::now());
+        let admission = self.remembered.reserve(fingerprint, Instant::now());
         let reservation = match admission {
             Admission::Reserved(reservation) => reservation,
             Admission::Duplicate => return Turn::Over(Ok(Once::Duplicate)),
@@ -131,11 +131,11 @@ impl Receiver {
                 None
             }
             Some(Answer::Duplicate) => {
-                self.deduplicator().confirm(&reservation, Instant::now());
+                self.remembered.confirm(&reservation, Instant::now());
                 return Turn::Over(Ok(Once::Duplicate));
             }
             Some(Answer::InProgress) => {
-                self.deduplicator().release(&reservation);
+                self.remembered.release(&reservation);
                 return Turn::Over(Err(Refused::Deferred(DeferredBecause::InProgress)));
             }
         };
@@ -202,8 +202,8 @@ impl Receiver {
 
     fn settle(&self, reservation: &Reservation, fate: &Fate) {
         match fate {
-            Fate::Written => self.deduplicator().confirm(reservation, Instant::now()),
-            Fate::Failed(_) => self.deduplicator().release(reservation),
+            Fate::Written => self.remembered.confirm(reservation, Instant::now()),
+            Fate::Failed(_) => self.remembered.release(reservation),
             // The reservation stays until no part of the write can be on its way any more.
             Fate::Unknown => {}
         }

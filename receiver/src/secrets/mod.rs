@@ -1,18 +1,15 @@
 //! The keys that requests are verified with: mounted files, read again when they change, or keys that an issuer publishes.
 
+mod mounted;
 mod published;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use sluice_outgoing::Mounted;
 use tokio::sync::watch;
-use tracing::{info, warn};
 
+pub(crate) use self::mounted::Secrets;
 use self::published::Issuer;
-use crate::{
-    config::Endpoint,
-    verify::{Key, Scheme},
-};
+use crate::verify::{Key, Scheme};
 
 /// The keys, kept current.
 #[derive(Clone, Debug)]
@@ -74,35 +71,6 @@ impl Keys {
             None => false,
         }
     }
-}
-
-/// Reads the keys and keeps them current, for as long as anybody looks at them.
-pub(crate) fn watch(endpoint: Arc<Endpoint>) -> Keys {
-    if let Some(address) = &endpoint.published_at {
-        let (ring, issuer) = published::watch(address.clone(), endpoint.guard.clone());
-        return Keys { ring, issuer: Some(issuer) };
-    }
-    let mounted = Mounted::new(endpoint.secrets.clone());
-    let (sender, ring) = watch::channel(Arc::new(read(&endpoint)));
-    tokio::spawn(keep_current(endpoint, mounted, sender));
-    Keys { ring, issuer: None }
-}
-
-async fn keep_current(endpoint: Arc<Endpoint>, mut mounted: Mounted, sender: watch::Sender<Arc<KeyRing>>) {
-    while mounted.change(&sender).await {
-        sender.send_replace(Arc::new(read(&endpoint)));
-    }
-}
-
-fn read(endpoint: &Endpoint) -> KeyRing {
-    let ring = KeyRing::read(&endpoint.scheme, &endpoint.secrets);
-    for unusable in &ring.unusable {
-        warn!("Secret unusable: {}", unusable.reason);
-    }
-    if !endpoint.secrets.is_empty() {
-        info!(usable = ring.keys.len(), of = endpoint.secrets.len(), "Secrets read");
-    }
-    ring
 }
 
 #[cfg(test)]

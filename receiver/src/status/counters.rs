@@ -2,18 +2,27 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 
 use prometheus_client::{
     encoding::{EncodeLabelValue, LabelValueEncoder},
-    metrics::{counter::Counter, family::Family, histogram::exponential_buckets},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::exponential_buckets,
+    },
     registry::Registry,
 };
 use sluice_crds::{
+    NamespacedName,
     metrics::receiver as defined,
     wire::{DeferredBecause, ReceiverStatus, RejectedBecause},
 };
@@ -28,26 +37,58 @@ use crate::{
     verify::Refusal,
 };
 
-/// The counts since the start.
+/// What is counted in a process, as Prometheus reads it: by Webhook. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Families {
+    accepted: Family<Of, Counter>,
+    duplicates: Family<Of, Counter>,
+    dead_letters: Family<Of, Counter>,
+    challenges: Family<Of, Counter>,
+    unchecked: Family<Of, Counter>,
+    rejected: ByCause<RejectedBecause>,
+    deferred: ByCause<DeferredBecause>,
+    refusals: ByCause<Refusal>,
+    confirmation: Family<Of, DurationHistogram, Buckets>,
+    remembered: Family<Of, Gauge>,
+    window: Family<Of, Gauge>,
+    unusable_secrets: Family<Of, Gauge>,
+    /// Requests for no Webhook that is known.
+    unknown: Counter,
+}
+
+/// The counts of a Webhook since the start.
 #[derive(Debug)]
 pub(crate) struct Counters {
+    of: Of,
+    families: Families,
     accepted: Counter,
     duplicates: Counter,
     dead_letters: Counter,
     challenges: Counter,
     unchecked: Counter,
-    rejected: ByCause<RejectedBecause>,
-    deferred: ByCause<DeferredBecause>,
-    refusals: ByCause<Refusal>,
     confirmation: DurationHistogram,
     /// The same for the operator.
     confirmations: Durations,
     /// In seconds since 1970; 0 before the first.
     last_event: AtomicI64,
+    /// Tells these counts from those of the process before.
+    instance: String,
+    started: Instant,
 }
 
+/// What is counted of a Webhook at this moment, as gauges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) remembered: usize,
+    pub(super) window: Duration,
+    pub(super) unusable_secrets: usize,
+}
+
+/// The labels that name a Webhook.
+type Of = [(&'static str, Arc<String>); 2];
+
 /// One count for each cause.
-type ByCause<T> = Family<[(&'static str, Cause<T>); 1], Counter>;
+type ByCause<T> = Family<(Of, [(&'static str, Cause<T>); 1]), Counter>;
 
 /// A value of the label `reason`: the name of an enum's variant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,39 +100,125 @@ impl<T: fmt::Debug> EncodeLabelValue for Cause<T> {
     }
 }
 
-fn label<T>(because: T) -> [(&'static str, Cause<T>); 1] {
-    [("reason", Cause(because))]
+/// How long confirmations take, naming traces where this tracer makes any.
+#[derive(Clone, Debug)]
+struct Buckets(Tracer);
+
+impl MetricConstructor<DurationHistogram> for Buckets {
+    fn new_metric(&self) -> DurationHistogram {
+        // 1 ms to 8 s: from a broker next door to the longest patience that makes sense.
+        DurationHistogram::new(exponential_buckets(0.001, 2.0, 14), &self.0)
+    }
 }
 
-impl Counters {
-    /// All at 0. Times name traces where this tracer makes any.
+impl Families {
+    /// Nothing is counted yet. Times name traces where this tracer makes any.
     pub(crate) fn new(tracer: &Tracer) -> Self {
-        // 1 ms to 8 s: from a broker next door to the longest patience that makes sense.
-        let confirmation = DurationHistogram::new(exponential_buckets(0.001, 2.0, 14), tracer);
-        let counters = Self {
-            accepted: Counter::default(),
-            duplicates: Counter::default(),
-            dead_letters: Counter::default(),
-            challenges: Counter::default(),
-            unchecked: Counter::default(),
+        Self {
+            accepted: Family::default(),
+            duplicates: Family::default(),
+            dead_letters: Family::default(),
+            challenges: Family::default(),
+            unchecked: Family::default(),
             rejected: Family::default(),
             deferred: Family::default(),
             refusals: Family::default(),
-            confirmation,
+            confirmation: Family::new_with_constructor(Buckets(tracer.clone())),
+            remembered: Family::default(),
+            window: Family::default(),
+            unusable_secrets: Family::default(),
+            unknown: Counter::default(),
+        }
+    }
+
+    /// Counts a request for no Webhook that is known.
+    pub(crate) fn unknown(&self) {
+        self.unknown.inc();
+    }
+
+    /// Makes the counts part of what Prometheus reads.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.define(&defined::EVENTS_ACCEPTED, self.accepted.clone());
+        registry.define(&defined::EVENTS_DUPLICATE, self.duplicates.clone());
+        registry.define(&defined::EVENTS_UNCHECKED, self.unchecked.clone());
+        registry.define(&defined::DEAD_LETTERS, self.dead_letters.clone());
+        registry.define(&defined::CHALLENGES_ANSWERED, self.challenges.clone());
+        registry.define(&defined::REQUESTS_REJECTED, self.rejected.clone());
+        registry.define(&defined::REQUESTS_DEFERRED, self.deferred.clone());
+        registry.define(&defined::SIGNATURES_REFUSED, self.refusals.clone());
+        registry.define(&defined::CONFIRMATION_DURATION, self.confirmation.clone());
+        registry.define(&defined::EVENTS_REMEMBERED, self.remembered.clone());
+        registry.define(&defined::DEDUPLICATION_WINDOW, self.window.clone());
+        registry.define(&defined::SECRETS_UNUSABLE, self.unusable_secrets.clone());
+        registry.define(&defined::REQUESTS_UNKNOWN, self.unknown.clone());
+    }
+}
+
+impl Counters {
+    /// All at 0.
+    pub(crate) fn new(families: &Families, webhook: &NamespacedName) -> Self {
+        let [namespace, name] = [&webhook.namespace, &webhook.name].map(|text| Arc::new(text.clone()));
+        let of = [("namespace", namespace), ("webhook", name)];
+        let counters = Self {
+            accepted: families.accepted.get_or_create_owned(&of),
+            duplicates: families.duplicates.get_or_create_owned(&of),
+            dead_letters: families.dead_letters.get_or_create_owned(&of),
+            challenges: families.challenges.get_or_create_owned(&of),
+            unchecked: families.unchecked.get_or_create_owned(&of),
+            confirmation: families.confirmation.get_or_create_owned(&of),
             confirmations: Durations::default(),
             last_event: AtomicI64::new(0),
+            instance: format!("{:016x}", fastrand::u64(..)),
+            started: Instant::now(),
+            families: families.clone(),
+            of,
         };
         // A series that begins with 0 has a rate from its first event on.
         for because in RejectedBecause::ALL {
-            drop(counters.rejected.get_or_create(&label(because)));
+            counters.rejected(because);
         }
         for because in DeferredBecause::ALL {
-            drop(counters.deferred.get_or_create(&label(because)));
+            counters.deferred(because);
         }
         for refusal in Refusal::ALL {
-            drop(counters.refusals.get_or_create(&label(refusal)));
+            counters.refused(refusal);
         }
         counters
+    }
+
+    /// Prometheus is told no more of a Webhook that is gone.
+    pub(crate) fn forget(&self) {
+        let Families {
+            accepted,
+            duplicates,
+            dead_letters,
+            challenges,
+            unchecked,
+            rejected,
+            deferred,
+            refusals,
+            confirmation,
+            remembered,
+            window,
+            unusable_secrets,
+            unknown: _,
+        } = &self.families;
+        for counts in [accepted, duplicates, dead_letters, challenges, unchecked] {
+            counts.remove(&self.of);
+        }
+        for numbers in [remembered, window, unusable_secrets] {
+            numbers.remove(&self.of);
+        }
+        confirmation.remove(&self.of);
+        for because in RejectedBecause::ALL {
+            rejected.remove(&self.because(because));
+        }
+        for because in DeferredBecause::ALL {
+            deferred.remove(&self.because(because));
+        }
+        for refusal in Refusal::ALL {
+            refusals.remove(&self.because(refusal));
+        }
     }
 
     /// Counts the events of a request that are safe, whatever became of its others.
@@ -125,21 +252,37 @@ impl Counters {
 
     fn count_refused(&self, refused: &Refused) {
         match refused.because() {
-            Because::Rejected(because) => self.rejected.get_or_create(&label(because)).inc(),
-            Because::Deferred(because) => self.deferred.get_or_create(&label(because)).inc(),
+            Because::Rejected(because) => self.rejected(because).inc(),
+            Because::Deferred(because) => self.deferred(because).inc(),
         };
         if let Refused::Signature(refusal) = refused {
-            self.refusals.get_or_create(&label(*refusal)).inc();
+            self.refused(*refusal).inc();
         }
+    }
+
+    fn rejected(&self, because: RejectedBecause) -> Counter {
+        self.families.rejected.get_or_create_owned(&self.because(because))
+    }
+
+    fn deferred(&self, because: DeferredBecause) -> Counter {
+        self.families.deferred.get_or_create_owned(&self.because(because))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Counter {
+        self.families.refusals.get_or_create_owned(&self.because(refusal))
+    }
+
+    fn because<T>(&self, because: T) -> (Of, [(&'static str, Cause<T>); 1]) {
+        (self.of.clone(), [("reason", Cause(because))])
     }
 
     /// The counts as the operator reads them.
     pub(super) fn status(&self) -> ReceiverStatus {
-        let rejected =
-            RejectedBecause::ALL.map(|because| (because, self.rejected.get_or_create(&label(because)).get()));
-        let deferred =
-            DeferredBecause::ALL.map(|because| (because, self.deferred.get_or_create(&label(because)).get()));
+        let rejected = RejectedBecause::ALL.map(|because| (because, self.rejected(because).get()));
+        let deferred = DeferredBecause::ALL.map(|because| (because, self.deferred(because).get()));
         ReceiverStatus {
+            instance: self.instance.clone(),
+            uptime: super::duration(self.started.elapsed()),
             accepted: self.accepted.get(),
             duplicates: self.duplicates.get(),
             dead_letters: self.dead_letters.get(),
@@ -152,30 +295,17 @@ impl Counters {
         }
     }
 
-    /// Makes the counts part of what Prometheus reads.
-    pub(super) fn register(&self, registry: &mut Registry) {
-        let Self {
-            accepted,
-            duplicates,
-            dead_letters,
-            challenges,
-            unchecked,
-            rejected,
-            deferred,
-            refusals,
-            confirmation,
-            ..
-        } = self;
-        registry.define(&defined::EVENTS_ACCEPTED, accepted.clone());
-        registry.define(&defined::EVENTS_DUPLICATE, duplicates.clone());
-        registry.define(&defined::EVENTS_UNCHECKED, unchecked.clone());
-        registry.define(&defined::DEAD_LETTERS, dead_letters.clone());
-        registry.define(&defined::CHALLENGES_ANSWERED, challenges.clone());
-        registry.define(&defined::REQUESTS_REJECTED, rejected.clone());
-        registry.define(&defined::REQUESTS_DEFERRED, deferred.clone());
-        registry.define(&defined::SIGNATURES_REFUSED, refusals.clone());
-        registry.define(&defined::CONFIRMATION_DURATION, confirmation.clone());
+    /// Writes down the moment's numbers for Prometheus.
+    pub(super) fn note(&self, moment: Moment) {
+        let Families { remembered, window, unusable_secrets, .. } = &self.families;
+        remembered.get_or_create(&self.of).set(number(moment.remembered));
+        window.get_or_create(&self.of).set(number(moment.window.as_secs()));
+        unusable_secrets.get_or_create(&self.of).set(number(moment.unusable_secrets));
     }
+}
+
+fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -191,7 +321,8 @@ mod tests {
 
     #[test]
     fn every_request_is_counted_once_by_what_became_of_it() {
-        let counters = Counters::new(&Tracer::default());
+        let webhook = NamespacedName { namespace: "shop".into(), name: "github".into() };
+        let counters = Counters::new(&Families::new(&Tracer::default()), &webhook);
         let tally = Tally { written: 2, dead_letters: 3, duplicates: 1 };
         counters.events(&tally);
         let outcomes = [
@@ -208,6 +339,8 @@ mod tests {
         let confirmations = Durations::default();
         confirmations.observe(Duration::from_millis(3));
         let expected = ReceiverStatus {
+            instance: status.instance.clone(),
+            uptime: status.uptime,
             confirmations: confirmations.counts(),
             last_event: status.last_event,
             accepted: 2,

@@ -1,49 +1,44 @@
 //! The counts and the moment's numbers as Prometheus reads them.
 
-use std::borrow::Cow;
+use std::fmt;
 
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
-use sluice_crds::metrics::receiver as defined;
-use sluice_telemetry::{
-    Certificates,
-    metrics::{self, Define as _},
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+use sluice_telemetry::{Certificates, metrics};
 
-use crate::receive::Receiver;
+use super::counters::Moment;
+use crate::{link::Links, process::Process, receive::Receiver};
 
-/// All metrics of a receiver.
-pub(super) struct Metrics {
-    registry: Registry,
-    remembered: Gauge,
-    window: Gauge,
-    unusable_secrets: Gauge,
+/// All metrics of a process.
+pub(super) struct Metrics(Registry);
+
+/// The certificates of the Kafka clusters that are in use.
+#[derive(Debug)]
+struct OfKafka(Links);
+
+impl Collector for OfKafka {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let connections = self.0.connections();
+        connections.iter().fold(Certificates::default(), Certificates::of_kafka).encode(encoder)
+    }
 }
 
 impl Metrics {
-    pub(super) fn of(receiver: &Receiver) -> Self {
-        let webhook = &receiver.endpoint.webhook;
-        let labels = [("namespace", &webhook.namespace), ("webhook", &webhook.name)];
-        let labels = labels.map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.clone())));
+    pub(super) fn of(process: &Process) -> Self {
         let mut registry = metrics::registry("receiver", env!("CARGO_PKG_VERSION"));
-        registry.register_collector(Box::new(Certificates::default().of_kafka(&receiver.endpoint.connection)));
-        let ours = registry.sub_registry_with_labels(labels.into_iter());
-        receiver.counters.register(ours);
-        let [remembered, window, unusable_secrets] = [(); 3].map(|()| Gauge::default());
-        ours.define(&defined::EVENTS_REMEMBERED, remembered.clone());
-        ours.define(&defined::DEDUPLICATION_WINDOW, window.clone());
-        ours.define(&defined::SECRETS_UNUSABLE, unusable_secrets.clone());
-        Self { registry, remembered, window, unusable_secrets }
+        registry.register_collector(Box::new(OfKafka(process.links.clone())));
+        process.families.register(&mut registry);
+        Self(registry)
     }
 
     /// The metrics as they are now.
-    pub(super) fn text(&self, receiver: &Receiver) -> String {
-        self.remembered.set(number(receiver.remembered()));
-        self.window.set(number(receiver.window().as_secs()));
-        self.unusable_secrets.set(number(receiver.keys.current().unusable.len()));
-        metrics::text(&self.registry)
+    pub(super) fn text<'a>(&self, receivers: impl Iterator<Item = &'a Receiver>) -> String {
+        for receiver in receivers {
+            receiver.counters.note(Moment {
+                remembered: receiver.remembered(),
+                window: receiver.window(),
+                unusable_secrets: receiver.keys.current().unusable.len(),
+            });
+        }
+        metrics::text(&self.0)
     }
-}
-
-fn number(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
 }

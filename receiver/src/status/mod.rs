@@ -2,43 +2,32 @@
 //!
 //! - `counters`: what is counted.
 //! - `metrics`: the counts and the moment's numbers as Prometheus reads them.
+//! - `many`: the same where a process serves many Webhooks.
 
 mod counters;
+pub(crate) mod many;
 mod metrics;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{self, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time};
 
 use axum::{Json, Router, extract::State, routing::get};
 use http::StatusCode;
 use sluice_crds::{Duration, wire::ReceiverStatus};
 
-pub(crate) use self::counters::Counters;
+pub(crate) use self::counters::{Counters, Families};
 use self::metrics::Metrics;
-use crate::{link::Link, receive::Receiver, secrets::KeyRing, server::Ending, shared::Shared};
+use crate::{link::Link, process::Process, receive::Receiver, secrets::KeyRing, server::Ending, shared::Shared};
 
 /// What the answers are made of.
 struct Observed {
     receiver: Arc<Receiver>,
     metrics: Metrics,
     ending: Ending,
-    /// Tells this process from the one before.
-    instance: String,
-    started: Instant,
 }
 
 /// The status endpoints of a receiver.
-pub(crate) fn router(receiver: &Arc<Receiver>, ending: &Ending) -> Router {
-    let observed = Observed {
-        metrics: Metrics::of(receiver),
-        receiver: Arc::clone(receiver),
-        ending: ending.clone(),
-        instance: format!("{:016x}", fastrand::u64(..)),
-        started: Instant::now(),
-    };
+pub(crate) fn router(process: &Process, receiver: &Arc<Receiver>, ending: &Ending) -> Router {
+    let observed = Observed { metrics: Metrics::of(process), receiver: Arc::clone(receiver), ending: ending.clone() };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -72,27 +61,27 @@ fn obstacles(ring: &KeyRing, link: &Link) -> Vec<String> {
 }
 
 async fn status(State(observed): State<Arc<Observed>>) -> Json<ReceiverStatus> {
-    let receiver = &observed.receiver;
+    Json(of_receiver(&observed.receiver))
+}
+
+fn of_receiver(receiver: &Receiver) -> ReceiverStatus {
     let ring = receiver.keys.current();
     let signing = ring.unusable.iter().filter_map(|unusable| unusable.file.clone());
     let of_redis = receiver.shared.as_ref().and_then(Shared::unusable_file);
     let unusable_secrets: Vec<PathBuf> = signing.chain(of_redis).collect();
-    let window = receiver.window();
     let redis_trouble = receiver.shared.as_ref().and_then(Shared::trouble);
     let link = receiver.link.borrow().clone();
-    Json(ReceiverStatus {
+    ReceiverStatus {
         generation: receiver.endpoint.generation,
-        instance: observed.instance.clone(),
-        uptime: duration(observed.started.elapsed()),
         paused: receiver.controls.borrow().paused,
-        deduplication_window: duration(window),
+        deduplication_window: duration(receiver.window()),
         unusable_secrets,
         trouble: trouble(&ring, &link, redis_trouble.as_deref()),
         credentials_trouble: credentials_trouble(&ring, &link),
         kafka_trouble: link.trouble,
         redis_trouble,
         ..receiver.counters.status()
-    })
+    }
 }
 
 fn duration(time: time::Duration) -> Duration {
@@ -117,7 +106,11 @@ fn joined<'a>(troubles: impl Iterator<Item = &'a str>) -> Option<String> {
 }
 
 async fn metrics(State(observed): State<Arc<Observed>>) -> ([(&'static str, &'static str); 1], String) {
-    ([("content-type", sluice_telemetry::metrics::CONTENT_TYPE)], observed.metrics.text(&observed.receiver))
+    answer_metrics(observed.metrics.text([observed.receiver.as_ref()].into_iter()))
+}
+
+fn answer_metrics(text: String) -> ([(&'static str, &'static str); 1], String) {
+    ([("content-type", sluice_telemetry::metrics::CONTENT_TYPE)], text)
 }
 
 #[cfg(test)]

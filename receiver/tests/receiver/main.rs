@@ -17,6 +17,7 @@ mod http2;
 mod issuer;
 mod kafka;
 mod limits;
+mod many;
 mod rates;
 mod redis;
 mod running;

@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File},
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_crds::{
     Duration, KafkaConnection, NamespacedName, PresetName, Size,
-    wire::{EventSources, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, Verification},
+    wire::{EventSources, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, SharedWebhook, Verification},
 };
 use tempfile::TempDir;
 
@@ -84,19 +84,9 @@ impl Setup {
         let folder = self.folder;
         fs::write(folder.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
         fs::write(folder.path().join("generation"), "3").unwrap();
-        fs::write(folder.path().join("controls.json"), serde_json::to_vec(&self.controls).unwrap()).unwrap();
-        let [endpoint, status] = [free_address(), free_address()];
-        let child = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"))
-            .args(["--log-format", "text", "--drain-delay", "3s"])
-            .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
-            .arg("--config")
-            .arg(folder.path())
-            .arg("--controls")
-            .arg(folder.path())
-            .stderr(File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        Running { endpoint, status, child, folder }
+        Running::start(folder, self.controls, |command, folder| {
+            command.arg("--config").arg(folder);
+        })
     }
 
     /// Starts a receiver and waits until it is ready.
@@ -107,11 +97,57 @@ impl Setup {
     }
 }
 
+/// The folder with the configurations of many Webhooks.
+const WEBHOOKS: &str = "webhooks";
+
+fn put(folder: &Path, webhook: &str, text: &str) {
+    let next = folder.join("next-webhook");
+    fs::write(&next, text).unwrap();
+    fs::rename(next, folder.join(WEBHOOKS).join(format!("{webhook}.json"))).unwrap();
+}
+
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Running {
+    /// Starts a receiver of many Webhooks; it need not be ready.
+    pub(crate) fn start_of_many(webhooks: &[SharedWebhook]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(WEBHOOKS)).unwrap();
+        for webhook in webhooks {
+            put(folder.path(), &webhook.config.webhook.name, &serde_json::to_string(webhook).unwrap());
+        }
+        Self::start(folder, ReceiverControls { paused: false, replicas: 1 }, |command, folder| {
+            command.arg("--webhooks").arg(folder.join(WEBHOOKS));
+        })
+    }
+
+    fn start(folder: TempDir, controls: ReceiverControls, more: impl FnOnce(&mut Command, &Path)) -> Self {
+        fs::write(folder.path().join("controls.json"), serde_json::to_vec(&controls).unwrap()).unwrap();
+        let [endpoint, status] = [free_address(), free_address()];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"));
+        command
+            .args(["--log-format", "text", "--drain-delay", "3s"])
+            .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
+            .arg("--controls")
+            .arg(folder.path())
+            .stderr(File::create(folder.path().join("log")).unwrap());
+        more(&mut command, folder.path());
+        let child = command.spawn().unwrap();
+        Self { endpoint, status, child, folder }
+    }
+
+    /// Gives it another configuration of one of many Webhooks, in one step as a mounted file changes.
+    pub(crate) fn put(&self, webhook: &str, text: &str) {
+        put(self.folder.path(), webhook, text);
+    }
+
+    /// Takes the configuration of one of many Webhooks away.
+    pub(crate) fn take_away(&self, webhook: &str) {
+        fs::remove_file(self.folder.path().join(WEBHOOKS).join(format!("{webhook}.json"))).unwrap();
+    }
+
     pub(crate) async fn is_ready(&self) -> bool {
         Sender::to(self.status).get("/readyz").await.is_ok_and(|answer| answer.status == 200)
     }

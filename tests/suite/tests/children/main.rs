@@ -4,6 +4,7 @@
 
 mod held;
 mod pods;
+mod shared;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};

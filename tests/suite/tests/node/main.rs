@@ -12,6 +12,7 @@ mod delivery;
 mod reception;
 mod rollout;
 mod runbooks;
+mod shared;
 mod trouble;
 mod versions;
 

@@ -21,7 +21,7 @@ use sluice_crds::{Integration, KafkaCluster, KafkaConnection, NamespacedName, Po
 use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
 use sluice_model::{
     Cluster,
-    children::{DataPlane, Owner, SeenPod, trouble},
+    children::{Configuration, DataPlane, Owner, SeenPod, trouble},
 };
 use sluice_suite::{install, shop::node, until, world};
 
@@ -168,9 +168,8 @@ fn worker(place: &Place, name: &str, image: &str) {
         component: "worker",
         image,
         replicas: 1,
-        config_map: "nothing",
+        configuration: Configuration::Own { config_map: "nothing", cluster: &cluster },
         controls: None,
-        cluster: &cluster,
         secrets: Vec::new(),
         tracing: None,
         grace: Duration::from_secs(30),

@@ -1,0 +1,356 @@
+//! The receivers that the Webhooks of a namespace share. Passes over Webhooks hand over what is to be served of each and are told what was
+//! seen; one pass for all of them does the rest, so that no two write the same objects.
+//!
+//! What was handed over is only news: after a restart what stands in the ConfigMaps goes on, until each Webhook had its pass.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::try_join_all;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use sluice_crds::{NamespacedName, wire::SharedWebhook};
+use sluice_model::{
+    children::{ChildKind, Live, Owner, find, find_availability, look_again},
+    webhook::{
+        COMPONENT, SHARED_RECEIVERS, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
+    },
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{Instrument, debug, info_span, warn};
+
+use super::LOOK_AGAIN;
+use crate::{
+    backoff::Backoff,
+    children::{self, Existence, Pods},
+    context::Context,
+    controller::{GRACE, PASS_LIMIT},
+    error::Error,
+    queue::{Queue, Then},
+    watch::Seen,
+};
+
+/// Namespaces whose receivers have their passes at the same time.
+const CONCURRENCY: usize = 8;
+
+/// The shared receivers of all namespaces.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Whose wait for a pass.
+    queue: Queue,
+    backoff: Backoff,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is to be served of each Webhook that had a pass since the start: nothing of one that shares no receivers.
+    handed: BTreeMap<NamespacedName, Option<String>>,
+    /// What was seen last, by namespace.
+    seen: BTreeMap<String, watch::Sender<Option<View>>>,
+}
+
+/// What a pass came to.
+type View = Result<Arc<Pool>, Error>;
+
+/// What was seen of the receivers of a namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pool {
+    /// How it stands with them.
+    pub receivers: SharedReceivers,
+    /// Where those are reached that run.
+    pub addresses: Vec<String>,
+}
+
+impl Shared {
+    /// From now on this is to be served of a Webhook; `None` where it shares no receivers.
+    pub fn hand(&self, webhook: &NamespacedName, share: Option<&SharedWebhook>) {
+        let text = share.map(|share| serde_json::to_string(share).expect("a configuration is plain data"));
+        let mut state = self.lock();
+        let before = state.handed.insert(webhook.clone(), text.clone());
+        if before.as_ref() == Some(&text) {
+            return;
+        }
+        // A Webhook with receivers of its own may have shared some before the start, but only where there are any.
+        let concerns = text.is_some() || before.flatten().is_some() || state.seen.contains_key(&webhook.namespace);
+        drop(state);
+        if concerns {
+            self.wake(&webhook.namespace);
+        }
+    }
+
+    /// A Webhook is gone.
+    pub fn forget(&self, webhook: &NamespacedName) {
+        let mut state = self.lock();
+        let before = state.handed.remove(webhook).flatten();
+        let concerns = before.is_some() || state.seen.contains_key(&webhook.namespace);
+        drop(state);
+        if concerns {
+            self.wake(&webhook.namespace);
+        }
+    }
+
+    /// Whether shared receivers are to serve a Webhook.
+    pub fn serve(&self, webhook: &NamespacedName) -> bool {
+        matches!(self.lock().handed.get(webhook), Some(Some(_)))
+    }
+
+    /// What was seen last in a namespace; waits for the first time. Error: the receivers could not be looked at.
+    pub async fn pool(&self, namespace: &str) -> Result<Arc<Pool>, Error> {
+        let (mut seen, is_new) = {
+            let mut state = self.lock();
+            let is_new = !state.seen.contains_key(namespace);
+            (state.seen.entry(namespace.to_owned()).or_default().subscribe(), is_new)
+        };
+        if is_new {
+            self.wake(namespace);
+        }
+        match seen.wait_for(Option::is_some).await {
+            Ok(view) => view.clone().expect("it was waited for"),
+            // The last Webhook went meanwhile.
+            Err(_) => Err(Error::Overtaken),
+        }
+    }
+
+    /// Something that a pass over the receivers of a namespace looks at has changed.
+    pub fn wake(&self, namespace: &str) {
+        self.queue.wake(&shared_owner(namespace).name);
+    }
+
+    /// From now on every Webhook of the namespace that hands something over wakes it.
+    fn begin(&self, namespace: &str) {
+        self.lock().seen.entry(namespace.to_owned()).or_default();
+    }
+
+    /// Nothing is there any more.
+    fn end(&self, namespace: &str) {
+        self.lock().seen.remove(namespace);
+    }
+
+    /// What the Webhooks of a namespace have handed over, by their names.
+    fn handed(&self, namespace: &str) -> Vec<(String, Option<String>)> {
+        let state = self.lock();
+        let first = NamespacedName { namespace: namespace.to_owned(), name: String::new() };
+        let of_namespace = state.handed.range(first..).take_while(|(webhook, _)| webhook.namespace == namespace);
+        of_namespace.map(|(webhook, text)| (webhook.name.clone(), text.clone())).collect()
+    }
+
+    /// Tells what was seen; whether it differs from what was told before. Who waits for the first time need not be woken.
+    fn tell(&self, namespace: &str, pool: Pool) -> bool {
+        let mut state = self.lock();
+        let told = state.seen.entry(namespace.to_owned()).or_default();
+        let news = match told.borrow().as_ref() {
+            None => false,
+            Some(Ok(before)) => **before != pool,
+            Some(Err(_)) => true,
+        };
+        told.send_replace(Some(Ok(Arc::new(pool))));
+        news
+    }
+
+    /// Tells of a failure where nothing was seen yet.
+    fn failed(&self, namespace: &str, error: Error) {
+        let mut state = self.lock();
+        let told = state.seen.entry(namespace.to_owned()).or_default();
+        if !matches!(told.borrow().as_ref(), Some(Ok(_))) {
+            told.send_replace(Some(Err(error)));
+        }
+    }
+
+    /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the passes until `stop` is true. Those that have begun are finished, but for those that take too long: so many are given up.
+pub async fn run(context: Arc<Context>, mut stop: watch::Receiver<bool>) -> usize {
+    let mut passes = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = passes.join_next() => {}
+            name = context.shared.queue.next(), if passes.len() < CONCURRENCY => {
+                let span = info_span!("reconcile", kind = "SharedReceivers", namespace = name.namespace);
+                passes.spawn(turn(Arc::clone(&context), name).instrument(span));
+            }
+        }
+    }
+    let deadline = Instant::now() + GRACE;
+    while let Ok(Some(_)) = timeout_at(deadline, passes.join_next()).await {}
+    passes.len()
+}
+
+/// The end of a pass, also of one that panics.
+struct Ending<'a> {
+    context: &'a Context,
+    name: &'a NamespacedName,
+    then: Then,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.context.shared.queue.finished(self.name, self.then);
+    }
+}
+
+async fn turn(context: Arc<Context>, name: NamespacedName) {
+    let mut ending = Ending { context: &context, name: &name, then: Then::At(Instant::now() + PASS_LIMIT) };
+    let shared = &context.shared;
+    let passed = timeout(PASS_LIMIT, pass(&context, &name.namespace)).await;
+    ending.then = match passed.unwrap_or(Err(Error::TimedOut(PASS_LIMIT))) {
+        Ok(next) => {
+            shared.backoff.succeeded(&name);
+            debug!("Pass finished");
+            next.map_or(Then::WhenWoken, |next| Then::At(Instant::now() + next))
+        }
+        Err(error) => {
+            if !matches!(error, Error::Stale | Error::Overtaken) {
+                warn!(%error, "The pass failed and will be tried again");
+                shared.failed(&name.namespace, error);
+            }
+            Then::At(Instant::now() + shared.backoff.failed(&name))
+        }
+    };
+}
+
+/// One pass over the receivers of a namespace; gives when to look again, where there is anything to look at.
+async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Error> {
+    let (client, owner) = (&context.client, shared_owner(namespace));
+    context.shared.begin(namespace);
+    let mut live = observe(client, &owner).await?;
+    let sharers = sharers(context, namespace, &live);
+    if sharers.is_empty() && live.is_empty() {
+        context.shared.end(namespace);
+        return Ok(None);
+    }
+    let desired = desire_shared(namespace, &sharers, &context.settings, &live);
+    let unseen = desired.children.iter().filter(|child| find(&live, child.kind, &child.name).is_none());
+    let others = unseen.map(|child| children::get(client, child.kind, namespace, &child.name));
+    let others = try_join_all(others.collect::<Vec<_>>()).await?;
+    live.extend(others.into_iter().filter_map(Existence::there));
+    let plan = plan_shared(&desired, &live);
+    children::apply(client, namespace, &plan).await?;
+
+    let deployment = find(&live, ChildKind::Deployment, SHARED_RECEIVERS);
+    let Pods { addresses, troubled } = children::list_pods(client, &owner, COMPONENT, deployment).await?;
+    let pods = children::hear(&context.asker, troubled).await;
+    let now = Timestamp::now();
+    let receivers = SharedReceivers {
+        availability: find_availability(&live, SHARED_RECEIVERS, &pods, now),
+        withheld: plan.withheld,
+        refused: desired.refused,
+    };
+    if context.shared.tell(namespace, Pool { receivers, addresses }) {
+        for Sharer { name, .. } in sharers {
+            context.webhooks.queue.wake_later(&NamespacedName { namespace: namespace.to_owned(), name });
+        }
+    }
+    Ok(Some(look_again(&pods, now).unwrap_or(LOOK_AGAIN)))
+}
+
+/// What there is of the shared objects, and what may be left over.
+async fn observe(client: &Client, owner: &Owner) -> Result<Vec<Live>, Error> {
+    let namespace = &owner.name.namespace;
+    let named = [ChildKind::Deployment, ChildKind::Service, ChildKind::PodDisruptionBudget, ChildKind::NetworkPolicy]
+        .map(|kind| children::get(client, kind, namespace, SHARED_RECEIVERS));
+    let labelled = children::list(client, ChildKind::ConfigMap, namespace, owner.selector_text(COMPONENT));
+    let (named, labelled) = futures::try_join!(try_join_all(named), labelled)?;
+    Ok(named.into_iter().filter_map(Existence::there).chain(labelled).collect())
+}
+
+/// The Webhooks that share receivers: those that have handed something over, and those without a pass since the start that are served.
+fn sharers(context: &Context, namespace: &str, live: &[Live]) -> Vec<Sharer> {
+    let mut texts: BTreeMap<String, String> = sharers_before(live).into_iter().collect();
+    for (name, text) in context.shared.handed(namespace) {
+        match text {
+            Some(text) => drop(texts.insert(name, text)),
+            None => drop(texts.remove(&name)),
+        }
+    }
+    let sharer = |(name, text): (String, String)| {
+        let webhook = context.webhooks.get(&NamespacedName { namespace: namespace.to_owned(), name: name.clone() })?;
+        let metadata = match &webhook {
+            Seen::Resource(webhook) => &webhook.metadata,
+            Seen::Undecodable(invalid) => &invalid.metadata,
+        };
+        let (uid, created) = (metadata.uid.clone()?, metadata.creation_timestamp.clone());
+        Some(Sharer { name, uid, created, text })
+    };
+    texts.into_iter().filter_map(sharer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn name(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn share(revision: &str) -> SharedWebhook {
+        let config = r#"{
+            "webhook": {"namespace": "shop", "name": "a"}, "path": "/a", "topic": "t", "verification": "none", "tolerance": "5m",
+            "connection": {"bootstrapServers": ["k"]}, "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "1h",
+            "bodyLimit": "1Mi", "respond": 202, "patience": "1s"
+        }"#;
+        let config = serde_json::from_str(config).unwrap();
+        let revision = revision.to_owned();
+        SharedWebhook { revision, generation: 1, paused: false, hostnames: Vec::new(), header: None, config }
+    }
+
+    fn is_woken(shared: &Shared) -> bool {
+        let woken = shared.queue.next().now_or_never();
+        if let Some(name) = &woken {
+            shared.queue.finished(name, Then::WhenWoken);
+        }
+        woken.is_some()
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_wakes_the_pass() {
+        let shared = Shared::default();
+        shared.hand(&name("own"), None);
+        assert!(!is_woken(&shared), "nobody shares anything");
+        shared.hand(&name("a"), Some(&share("1")));
+        assert!(is_woken(&shared) && shared.serve(&name("a")));
+        shared.hand(&name("a"), Some(&share("1")));
+        assert!(!is_woken(&shared));
+        shared.hand(&name("a"), Some(&share("2")));
+        assert!(is_woken(&shared));
+        shared.hand(&name("a"), None);
+        assert!(is_woken(&shared) && !shared.serve(&name("a")));
+        shared.forget(&name("a"));
+        assert!(!is_woken(&shared));
+        shared.begin("shop");
+        shared.hand(&name("b"), None);
+        assert!(is_woken(&shared), "it may be served since before the start");
+        shared.forget(&name("b"));
+        assert!(is_woken(&shared));
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_is_news_where_it_differs_and_a_failure_where_nothing_was_seen() {
+        let shared = Shared::default();
+        assert!(shared.pool("shop").now_or_never().is_none());
+        assert!(is_woken(&shared), "somebody waits");
+        shared.failed("shop", Error::Stale);
+        assert!(shared.pool("shop").await.is_err());
+        let pool = Pool { addresses: vec!["10.0.0.1".into()], ..Pool::default() };
+        assert!(shared.tell("shop", pool.clone()));
+        shared.failed("shop", Error::Stale);
+        assert_eq!(*shared.pool("shop").await.unwrap(), pool);
+        assert!(!shared.tell("shop", pool));
+        assert!(shared.tell("shop", Pool::default()));
+    }
+}

@@ -1,0 +1,249 @@
+//! Webhooks of a namespace that share receivers.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Service},
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+    core::ObjectMeta,
+};
+use serde_json::json;
+use sluice_crds::{Webhook, wire::SharedWebhook};
+use sluice_suite::{
+    Stage,
+    operator::Operator,
+    until,
+    world::{PATIENCE, condition},
+};
+
+/// Name of what is shared.
+const SHARED: &str = "sluice-receivers";
+const PLAIN: &str = "verify: {none: {}}";
+const OF_TOKENS: &str = "verify: {bearer: {secretRefs: [{name: tokens, key: current}]}}";
+
+async fn apply(stage: &Stage, name: &str, mode: &str, spec: &str) -> Webhook {
+    let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, receiver: {{mode: {mode}}}, {spec}}}");
+    let metadata = format!("{{name: {name}}}");
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
+    stage.apply(&yaml).await.unwrap()
+}
+
+/// What shared receivers are told, by the names of the Webhooks.
+async fn told(stage: &Stage) -> BTreeMap<String, SharedWebhook> {
+    let ours = ListParams::default().labels(&format!("sluice.dev/receivers={SHARED}"));
+    let maps = stage.api::<ConfigMap>().list(&ours).await.unwrap();
+    let data = maps.into_iter().filter(|map| !map.name_any().ends_with("-controls")).filter_map(|map| map.data);
+    let webhook = |(file, text): (String, String)| {
+        (file.strip_suffix(".json").unwrap().to_owned(), serde_json::from_str(&text).unwrap())
+    };
+    data.flatten().map(webhook).collect()
+}
+
+/// Waits until shared receivers are told of exactly these.
+async fn tells_of(stage: &Stage, names: &[&str]) {
+    until("the configurations are those", PATIENCE, || async {
+        let found: Vec<String> = told(stage).await.into_keys().collect();
+        if found == names { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+async fn deployment(stage: &Stage) -> Deployment {
+    stage.until(SHARED, "it exists", |deployment: &Deployment| Ok(deployment.clone())).await.unwrap()
+}
+
+/// The versions of all objects once none has changed for a second: what came last may still stir others.
+async fn settled(stage: &Stage) -> BTreeMap<String, String> {
+    let mut looks = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut before = BTreeMap::new();
+    for _ in 0..PATIENCE.as_secs() {
+        looks.tick().await;
+        let now = versions(stage).await;
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+    panic!("objects change all the time: {before:?}")
+}
+
+async fn versions(stage: &Stage) -> BTreeMap<String, String> {
+    let all = ListParams::default();
+    let mut versions = BTreeMap::new();
+    let mut note = |kind: &str, name: String, version: Option<String>| {
+        versions.insert(format!("{kind} {name}"), version.unwrap());
+    };
+    for object in stage.api::<Deployment>().list(&all).await.unwrap() {
+        note("Deployment", object.name_any(), object.resource_version());
+    }
+    for object in stage.api::<Service>().list(&all).await.unwrap() {
+        note("Service", object.name_any(), object.resource_version());
+    }
+    for object in stage.api::<ConfigMap>().list(&all).await.unwrap() {
+        note("ConfigMap", object.name_any(), object.resource_version());
+    }
+    versions
+}
+
+/// Makes passes over these Webhooks; nothing that they own or share may change.
+async fn rests(stage: &Stage, operator: &Operator, names: &[&str]) {
+    let before = settled(stage).await;
+    for name in names {
+        operator.looks_again::<Webhook>(stage, name).await.unwrap();
+    }
+    assert_eq!(versions(stage).await, before);
+}
+
+async fn delete(stage: &Stage, name: &str) {
+    stage.api::<Webhook>().delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
+    let stage = Stage::begin("shared").await.unwrap();
+    let launch = stage.launch_apart("shared").await.unwrap();
+    let operator = stage.start(&launch).await.unwrap();
+    apply(&stage, "a", "Shared", OF_TOKENS).await;
+    apply(&stage, "b", "Shared", PLAIN).await;
+    tells_of(&stage, &["a", "b"]).await;
+    let first = deployment(&stage).await;
+    let deployments = stage.api::<Deployment>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(deployments.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
+    let services = stage.api::<Service>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(services.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
+    rests(&stage, &operator, &["a", "b"]).await;
+
+    // Another one with the same Secret, and one without any, come without a rollout.
+    apply(&stage, "c", "Shared", OF_TOKENS).await;
+    apply(&stage, "d", "Shared", PLAIN).await;
+    tells_of(&stage, &["a", "b", "c", "d"]).await;
+    settled(&stage).await;
+    assert_eq!(deployment(&stage).await.metadata.generation, first.metadata.generation);
+    apply(&stage, "e", "Shared", "verify: {bearer: {secretRefs: [{name: others, key: current}]}}").await;
+    let is_new = |deployment: &Deployment| {
+        let generation = deployment.metadata.generation;
+        if generation > first.metadata.generation { Ok(()) } else { Err(format!("{generation:?}")) }
+    };
+    stage.until(SHARED, "another Secret is mounted", is_new).await.unwrap();
+
+    // An operator that has just started knows the same, and drops nobody.
+    drop(operator);
+    let before = settled(&stage).await;
+    let operator = stage.start(&launch).await.unwrap();
+    rests(&stage, &operator, &["a", "b", "c", "d", "e"]).await;
+    assert_eq!(versions(&stage).await, before);
+
+    delete(&stage, "a").await;
+    tells_of(&stage, &["b", "c", "d", "e"]).await;
+    assert_eq!(deployment(&stage).await.uid(), first.uid());
+    for name in ["b", "c", "d", "e"] {
+        delete(&stage, name).await;
+    }
+    until("everything shared is gone", PATIENCE, || async {
+        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains(SHARED)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn without_an_operator_kubernetes_collects_what_is_shared_with_the_last_webhook_only() {
+    let stage = Stage::begin("shared-gone").await.unwrap();
+    let operator = stage.start(&stage.launch_apart("shared-gone").await.unwrap()).await.unwrap();
+    for name in ["a", "b"] {
+        apply(&stage, name, "Shared", PLAIN).await;
+    }
+    tells_of(&stage, &["a", "b"]).await;
+    let before = deployment(&stage).await.uid();
+    settled(&stage).await;
+    drop(operator);
+    delete(&stage, "a").await;
+    until("what a owned is collected", PATIENCE, || async {
+        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains("a-receiver")).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(deployment(&stage).await.uid(), before);
+    delete(&stage, "b").await;
+    until("everything is collected", PATIENCE, || async {
+        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains(SHARED)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_webhook_changes_from_receivers_of_its_own_to_shared_ones_and_back() {
+    let stage = Stage::begin("shared-changed").await.unwrap();
+    let _operator = stage.start(&stage.launch_apart("shared-changed").await.unwrap()).await.unwrap();
+    for (mode, there, gone) in
+        [("Dedicated", "a-receiver", SHARED), ("Shared", SHARED, "a-receiver"), ("Dedicated", "a-receiver", SHARED)]
+    {
+        apply(&stage, "a", mode, PLAIN).await;
+        until(&format!("it is {mode}"), PATIENCE, || async {
+            let deployments = stage.api::<Deployment>().list(&ListParams::default()).await;
+            let services = stage.api::<Service>().list(&ListParams::default()).await;
+            let (deployments, services) =
+                (deployments.map_err(|error| error.to_string())?, services.map_err(|error| error.to_string())?);
+            let names: Vec<String> = deployments
+                .iter()
+                .map(ResourceExt::name_any)
+                .chain(services.iter().map(ResourceExt::name_any))
+                .collect();
+            if names == [there, there] { Ok(()) } else { Err(format!("{names:?}, not yet without {gone}")) }
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_broken_spec_and_a_name_that_is_taken_are_told() {
+    let stage = Stage::begin("shared-broken").await.unwrap();
+    let port = serde_json::from_value(json!({"ports": [{"port": 80}]})).unwrap();
+    let metadata = ObjectMeta { name: Some(SHARED.to_owned()), ..ObjectMeta::default() };
+    let strange = Service { metadata, spec: Some(port), ..Service::default() };
+    stage.api::<Service>().create(&PostParams::default(), &strange).await.unwrap();
+    let _operator = stage.start(&stage.launch_apart("shared-broken").await.unwrap()).await.unwrap();
+    apply(&stage, "a", "Shared", PLAIN).await;
+    let says = |what: &'static str| {
+        move |webhook: &Webhook| {
+            let status = webhook.status.clone().unwrap_or_default();
+            let ready = condition(&status.conditions, "Ready");
+            let is_current = status.observed_generation == webhook.metadata.generation;
+            if is_current && ready.starts_with(what) { Ok(()) } else { Err(ready) }
+        }
+    };
+    stage.until("a", "the name is taken", says("False NameConflict")).await.unwrap();
+    stage.api::<Service>().delete(SHARED, &DeleteParams::default()).await.unwrap();
+    tells_of(&stage, &["a"]).await;
+    let good = told(&stage).await.remove("a").unwrap();
+
+    apply(&stage, "a", "Shared", &format!("{PLAIN}, patience: 1h, paused: true")).await;
+    stage.until("a", "it is refused", says("False Invalid")).await.unwrap();
+    until("its pause counts, and nothing else of it", PATIENCE, || async {
+        let now = told(&stage).await.remove("a").ok_or("it is gone")?;
+        if now.paused && now.config == good.config { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await
+    .unwrap();
+    let refused = stage
+        .apply::<Webhook>(
+            "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: b}, spec: {route: {parentRefs: [{name: edge}]}, \
+             verify: {none: {}}, receiver: {mode: Shared}, replicas: 3}}",
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("receiver.mode: shared receivers are those of the whole namespace"),
+        "{refused:#}"
+    );
+}
