@@ -2,19 +2,25 @@
 //! used, so that a name cannot mean another address a moment later.
 
 use std::{
+    error::Error,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
+    vec,
 };
 
+use hyper_util::client::legacy::connect::dns::Name;
 use reqwest::{
     ClientBuilder, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
+    dns::{self, Addrs, Resolve, Resolving},
     redirect::Policy,
 };
 use sluice_crds::{OutgoingCalls, Refused};
 use tokio::net::lookup_host;
+use tower_service::Service;
 
-/// Keeps calls to the addresses that may be called. Cheap to clone.
+/// Keeps calls to the addresses that may be called: resolves names for clients of reqwest and for connectors of hyper. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard(Arc<OutgoingCalls>);
 
@@ -37,23 +43,47 @@ impl Guard {
     }
 }
 
+/// Addresses that may be called.
+type Permitted = vec::IntoIter<SocketAddr>;
+type Unresolved = Box<dyn Error + Send + Sync>;
+
 impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let rules = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<_> = found.iter().copied().filter(|found| rules.check(found.ip()).is_ok()).collect();
-            match (allowed.is_empty(), found.first().map(|found| rules.check(found.ip()))) {
-                (true, Some(Err(refused))) => Err(refused.into()),
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
-            }
-        })
+    fn resolve(&self, name: dns::Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move { guard.permitted(name.as_str()).await.map(|permitted| Box::new(permitted) as Addrs) })
+    }
+}
+
+impl Service<Name> for Guard {
+    type Response = Permitted;
+    type Error = Unresolved;
+    type Future = Pin<Box<dyn Future<Output = Result<Permitted, Unresolved>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let guard = self.clone();
+        Box::pin(async move { guard.permitted(name.as_str()).await })
+    }
+}
+
+impl Guard {
+    /// The addresses of a name that may be called. Errors: it has none, and why the first of them is none.
+    async fn permitted(&self, name: &str) -> Result<Permitted, Unresolved> {
+        let found: Vec<SocketAddr> = lookup_host((name, 0)).await?.collect();
+        let allowed: Vec<_> = found.iter().copied().filter(|found| self.0.check(found.ip()).is_ok()).collect();
+        match (allowed.is_empty(), found.first().map(|found| self.0.check(found.ip()))) {
+            (true, Some(Err(refused))) => Err(refused.into()),
+            _ => Ok(allowed.into_iter()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, iter::successors};
+    use std::iter::successors;
 
     use tokio::net::TcpListener;
 
@@ -98,5 +128,14 @@ mod tests {
         let call = tokio::spawn(client.get(&url).send());
         drop(listener.accept().await.unwrap());
         assert!(call.await.unwrap().is_err(), "the connection was closed without an answer");
+    }
+
+    #[tokio::test]
+    async fn a_connector_is_given_no_other_addresses() {
+        let resolved = |allow: &'static [&'static str]| guard(allow).call("localhost".parse().unwrap());
+        let error = resolved(&[]).await.unwrap_err();
+        assert!(error.downcast_ref::<Refused>().is_some(), "{error}");
+        let permitted: Vec<_> = resolved(&["127.0.0.0/8"]).await.unwrap().map(|address| address.ip()).collect();
+        assert!(!permitted.is_empty() && permitted.iter().all(|address| address.to_string() == "127.0.0.1"));
     }
 }

@@ -59,7 +59,8 @@ impl Flow {
         }
         match task {
             Task::Deliver(message) => self.deliver(record, message, span).await,
-            Task::Bury(failed, _) => self.bury(record, failed, span).await,
+            // Seldom, and larger than a delivery: nobody else is to carry its size along.
+            Task::Bury(failed, _) => Box::pin(self.bury(record, failed, span)).await,
         }
     }
 

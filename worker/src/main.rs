@@ -20,5 +20,7 @@ fn start() -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before ours"))?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(options))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // On one of the runtime's threads, as all that it begins and waits for: to wake the main thread is a call of the kernel's.
+    runtime.block_on(async { tokio::spawn(run(options)).await? })
 }

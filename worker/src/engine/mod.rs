@@ -22,6 +22,7 @@ use chrono::Utc;
 use slotmap::SecondaryMap;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::AbortHandle,
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub(crate) use self::{
     room::Wait,
 };
 use self::{
-    pending::{Done, HoldKey, Work},
+    pending::{Done, HoldKey, RecordKey, Work},
     schedule::{Moment, Schedule},
 };
 use crate::{
@@ -55,8 +56,8 @@ struct Engine {
     flow: Arc<Flow>,
     schedule: Schedule,
     commands: CommandSender,
-    /// Ends the work for a partition that is gone.
-    leases: SecondaryMap<HoldKey, CancellationToken>,
+    /// The work that is under way, so that it ends with the hold on its partition.
+    under_way: SecondaryMap<RecordKey, (HoldKey, AbortHandle)>,
     ends: Ends,
     drain: Option<Drain>,
     /// Records that were read and are not judged yet. What else the source tells comes after them.
@@ -134,12 +135,12 @@ fn now() -> Moment {
 impl Engine {
     fn new(flow: Arc<Flow>, commands: CommandSender, ends: Ends) -> Self {
         let schedule = Schedule::new(flow.delivery.clone(), flow.sink.name(), Instant::now().into_std());
-        Self { flow, schedule, commands, leases: SecondaryMap::new(), ends, drain: None, unjudged: None }
+        Self { flow, schedule, commands, under_way: SecondaryMap::new(), ends, drain: None, unjudged: None }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Assigned(starts) => starts.into_iter().for_each(|start| self.hold(start)),
+            Event::Assigned(starts) => starts.into_iter().for_each(|start| self.schedule.assign(start)),
             Event::Records(batch) => self.unjudged = Some(batch),
             Event::Reached(positions) => self.schedule.reach(&positions),
             Event::Revoked(partitions, settled) => {
@@ -166,11 +167,6 @@ impl Engine {
         self.unjudged = (!batch.records.is_empty()).then_some(batch);
     }
 
-    fn hold(&mut self, start: Start) {
-        let hold = self.schedule.assign(start);
-        self.leases.insert(hold, CancellationToken::new());
-    }
-
     fn place(&mut self, extent: Extent) -> Place {
         match self.schedule.place(&extent) {
             None => Place::Nowhere,
@@ -182,7 +178,7 @@ impl Engine {
                 let Extent { partition, low, .. } = extent;
                 self.release(std::slice::from_ref(&partition));
                 let committed = Some(Commit { partition: partition.clone(), offset: low, note: String::new() });
-                self.hold(Start { partition, committed });
+                self.schedule.assign(Start { partition, committed });
                 Place::From { offset: low, paused: false }
             }
         }
@@ -210,23 +206,35 @@ impl Engine {
         }
     }
 
-    fn begin(&self, Work { key, hold, record, task, mut span }: Work) {
+    fn begin(&mut self, Work { key, hold, record, task, mut span }: Work) {
         let (flow, ends) = (Arc::clone(&self.flow), self.ends.clone());
-        let lease = self.leases[hold].clone();
-        tokio::spawn(async move {
-            let _watch = Watch(ends.clone());
-            if let Some(end) = lease.run_until_cancelled(flow.carry_out(&record, &task, &mut span)).await {
-                drop(ends.send(Ok(Done { key, record, span, end })));
-            }
+        let work = tokio::spawn(async move {
+            let watch = Watch(ends);
+            let end = flow.carry_out(&record, &task, &mut span).await;
+            drop(watch.0.send(Ok(Done { key, record, span, end })));
         });
+        self.under_way.insert(key, (hold, work.abort_handle()));
     }
 
     fn finish(&mut self, done: impl Iterator<Item = Result<Done, Panicked>>) -> anyhow::Result<()> {
         let now = now();
         for done in done {
-            self.schedule.finish(done?, now, fastrand::f64());
+            let done = done?;
+            self.under_way.remove(done.key);
+            self.schedule.finish(done, now, fastrand::f64());
         }
         Ok(())
+    }
+
+    /// Ends all work for a hold: nobody waits for it any more.
+    fn abandon(&mut self, hold: HoldKey) {
+        self.under_way.retain(|_, (of, work)| {
+            let is_abandoned = *of == hold;
+            if is_abandoned {
+                work.abort();
+            }
+            !is_abandoned
+        });
     }
 
     /// When there may be something to do although nothing happens.
@@ -260,14 +268,12 @@ impl Engine {
 
     fn release(&mut self, partitions: &[PartitionId]) -> Vec<Commit> {
         let now = Instant::now().into_std();
-        let released: Vec<_> = partitions.iter().filter_map(|id| self.schedule.release(id, now)).collect();
-        released
-            .into_iter()
-            .filter_map(|(hold, commit)| {
-                self.leases.remove(hold).inspect(CancellationToken::cancel);
-                commit
-            })
-            .collect()
+        let mut commits = Vec::new();
+        for (hold, commit) in partitions.iter().filter_map(|id| self.schedule.release(id, now)).collect::<Vec<_>>() {
+            self.abandon(hold);
+            commits.extend(commit);
+        }
+        commits
     }
 
     fn command(&self, command: Command) {

@@ -99,14 +99,13 @@ impl Schedule {
     }
 
     /// A partition is ours from now on.
-    pub(crate) fn assign(&mut self, start: Start) -> HoldKey {
+    pub(crate) fn assign(&mut self, start: Start) {
         let Start { partition: id, committed } = start;
         info!(partition = %id, offset = ?committed.as_ref().map(|commit| commit.offset), "Partition assigned");
         let hold = self.partitions.insert(Partition::new(id.clone(), committed));
         self.holds.insert(id, hold);
         self.share_memory();
         self.pause_or_resume(hold);
-        hold
     }
 
     /// Records were read. `judge` says what is to become of each.

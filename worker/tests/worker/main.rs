@@ -9,6 +9,7 @@
 
 mod api;
 mod beginning;
+mod connections;
 mod conserving;
 mod credentials;
 mod deleting;

@@ -44,6 +44,15 @@ impl Worker {
 
     /// The same, with a name that tells it from the others of its Integration.
     pub(crate) fn start_as(instance: &str, config: &WorkerConfig) -> Self {
+        Self::start_with(instance, config, &[("NO_PROXY", "*")])
+    }
+
+    /// The same, where the environment names these proxies.
+    pub(crate) fn start_behind(proxies: &[(&str, &str)], config: &WorkerConfig) -> Self {
+        Self::start_with("worker", config, proxies)
+    }
+
+    fn start_with(instance: &str, config: &WorkerConfig, proxies: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(CONFIG_KEY), serde_json::to_string(config).unwrap()).unwrap();
         std::fs::write(folder.path().join(GENERATION_KEY), "4\n").unwrap();
@@ -51,8 +60,9 @@ impl Worker {
             .args(["--status-listen", "127.0.0.1:0", "--log-format", "json", "--config"])
             .arg(folder.path())
             .args(["--instance", instance])
-            .env("NO_PROXY", "*")
+            .env_remove("NO_PROXY")
             .env_remove("RUST_LOG")
+            .envs(proxies.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

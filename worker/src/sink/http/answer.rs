@@ -5,13 +5,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use reqwest::{
-    Response, StatusCode,
-    header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER},
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, RETRY_AFTER},
 };
 
 use crate::retry::Failure;
+
+/// The body of an answer, part by part.
+pub(crate) trait Parts {
+    /// The next part; `None` at the end, also where it breaks off.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
 
 /// How much of an answer is read: enough for a message, and for most connections to be used again.
 const READ_LIMIT: usize = 64 * 1024;
@@ -40,28 +47,26 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// Reads what nobody looks at of an answer, so that its connection can be used again. One that breaks off changes nothing.
-pub(crate) async fn finish(mut response: Response) {
+/// Reads what nobody looks at of an answer, so that its connection can be used again.
+pub(crate) async fn finish(body: &mut impl Parts) {
     let mut length = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        length += chunk.len();
-        if length >= READ_LIMIT {
-            return;
-        }
+    while length < READ_LIMIT
+        && let Some(part) = body.next().await
+    {
+        length += part.len();
     }
 }
 
 /// The beginning of an answer's body, unpacked. One that breaks off changes nothing about the answer's status.
-pub(crate) async fn body(mut response: Response) -> Vec<u8> {
-    let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk[..chunk.len().min(READ_LIMIT - body.len())]);
-        if body.len() >= READ_LIMIT {
-            break;
-        }
+pub(crate) async fn text(headers: &HeaderMap, body: &mut impl Parts) -> Vec<u8> {
+    let is_packed = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+    let mut text = Vec::new();
+    while text.len() < READ_LIMIT
+        && let Some(part) = body.next().await
+    {
+        text.extend_from_slice(&part[..part.len().min(READ_LIMIT - text.len())]);
     }
-    if is_packed { unpacked(&body) } else { body }
+    if is_packed { unpacked(&text) } else { text }
 }
 
 /// As much as a message quotes, whatever it would unpack to.

@@ -1,7 +1,7 @@
 //! What a trace says of a request, by OpenTelemetry's conventions for HTTP. A query may hold a key, and the path of a template what only
 //! the record may tell: neither is said.
 
-use reqwest::StatusCode;
+use http::StatusCode;
 use sluice_crds::wire::{HttpSinkConfig, TEMPLATE_END, TEMPLATE_START, is_template};
 use sluice_pipeline::HttpRequest;
 use sluice_telemetry::traces::{Beginning, Span};

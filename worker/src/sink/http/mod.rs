@@ -4,11 +4,23 @@
 //! - `oauth2`, `token`: access tokens, shared by all requests.
 //! - `answer`: what an answer means.
 //! - `attempt`: what a trace says of a request.
+//! - `client`: requests to one API and its answers.
+//! - `origin`: how a request says whom it is for. Pure.
+//! - `pool`: the connections to the API.
+//! - `connect`, `tls`: how one is made.
+//! - `http1`, `http2`: what goes over it.
 
 mod answer;
 mod attempt;
+mod client;
+mod connect;
+mod http1;
+mod http2;
 mod oauth2;
+mod origin;
+mod pool;
 mod session;
+mod tls;
 mod token;
 
 use std::{
@@ -19,21 +31,24 @@ use std::{
 };
 
 use anyhow::Context as _;
-use reqwest::{
-    Method, Request, Response, StatusCode, Url,
-    header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
+use http_body_util::Full;
 use sluice_crds::{
-    Delivery, Refused,
+    Delivery, HttpMethod, Refused,
     wire::{HttpSinkConfig, is_template},
 };
 use sluice_outgoing::Guard;
 use sluice_pipeline::{Envelope, HttpRequest};
 use sluice_telemetry::traces::{Span, TRACE_HEADERS};
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use self::{
     attempt::Target,
+    client::{Answer, NoAnswer, Request, USER},
     session::{Session, Sessions},
     token::Token,
 };
@@ -57,6 +72,8 @@ pub(crate) struct HttpSink {
     target: Target,
 }
 
+/// Headers of a request, at most, beside those of the configuration and of the record's request.
+const FURTHER_HEADERS: usize = 9;
 /// Headers whose values a message may tell.
 const HARMLESS: [&str; 5] = ["accept", "accept-language", "content-type", "prefer", "user-agent"];
 
@@ -92,12 +109,13 @@ impl HttpSink {
         let session = self.sessions.current();
         let deadline = Instant::now() + self.timeout;
         let mut token = self.token(&session, None, deadline).await?;
-        let mut response = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
-        if let (StatusCode::UNAUTHORIZED, Some(refused)) = (response.status(), &token) {
+        let mut answer = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
+        if let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status, &token) {
+            answer::finish(&mut answer.body).await;
             token = self.token(&session, Some(refused), deadline).await?;
-            response = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
+            answer = self.send(&session, outgoing, (token.as_deref(), deadline)).await?;
         }
-        self.judge(&session, response, token.as_deref()).await
+        self.judge(&session, answer, token.as_deref()).await
     }
 
     async fn token(
@@ -115,32 +133,37 @@ impl HttpSink {
             .map_err(|error| DeliveryError { message: self.without_secrets(session, error.message, None), ..error })
     }
 
-    async fn send(
+    async fn send<'a>(
         &self,
-        session: &Session,
+        session: &'a Session,
         outgoing: &Outgoing<'_>,
         (token, deadline): (Option<&Token>, Instant),
-    ) -> Result<Response, DeliveryError> {
+    ) -> Result<Answer<'a>, DeliveryError> {
         let asked = asked(outgoing);
         let mut span = outgoing.span.child(|| self.target.attempt(asked));
-        let mut request = self.request(outgoing, asked, &span);
-        *request.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
-        session.sign(&mut request, token);
-        let answer = session.client.execute(request).await.map_err(|error| self.no_answer(session, error));
-        let answered = answer.as_ref().map(Response::status).map_err(|error| error.code.as_str());
+        let answer = match self.request(session, outgoing, (token, &span)) {
+            Ok(request) => session.client.send(request, deadline).await,
+            Err(no_answer) => Err(no_answer),
+        };
+        let answer = answer.map_err(|no_answer| self.no_answer(session, no_answer));
+        let answered = answer.as_ref().map(|answer| answer.status).map_err(|error| error.code.as_str());
         attempt::answered(&mut span, answered, |status| self.is_success(status));
         answer
     }
 
-    async fn judge(&self, session: &Session, response: Response, token: Option<&Token>) -> Result<(), DeliveryError> {
-        let status = response.status();
+    async fn judge(
+        &self,
+        session: &Session,
+        Answer { status, headers, mut body }: Answer<'_>,
+        token: Option<&Token>,
+    ) -> Result<(), DeliveryError> {
         if self.is_success(status) {
-            answer::finish(response).await;
+            answer::finish(&mut body).await;
             return Ok(());
         }
-        let failure = answer::failure(status, response.headers(), SystemTime::now());
-        let body = answer::body(response).await;
-        let message = format!("the API answered {status}{}", answer::quoted(&body));
+        let failure = answer::failure(status, &headers, SystemTime::now());
+        let text = answer::text(&headers, &mut body).await;
+        let message = format!("the API answered {status}{}", answer::quoted(&text));
         let message = self.without_secrets(session, message, token);
         Err(DeliveryError { failure, code: status.as_u16().to_string(), message })
     }
@@ -149,17 +172,27 @@ impl HttpSink {
         status.is_success() || self.success_codes.contains(&status.as_u16())
     }
 
-    fn request(&self, outgoing: &Outgoing<'_>, asked: &HttpRequest, span: &Span) -> Request {
-        let method = Method::from_bytes(asked.method.as_str().as_bytes()).expect("it is a method of HTTP");
-        let mut request = Request::new(method, asked.url.clone());
+    fn request(
+        &self,
+        session: &Session,
+        outgoing: &Outgoing<'_>,
+        (token, span): (Option<&Token>, &Span),
+    ) -> Result<Request, NoAnswer> {
+        let asked = asked(outgoing);
+        let target = origin::target(&session.address(&asked.url));
+        let mut request = Request::new(Full::new(outgoing.message.value.clone().unwrap_or_default()));
+        *request.method_mut() = method(asked.method);
+        *request.uri_mut() = target.map_err(|error| NoAnswer::Broken(format!("there is no such address: {error}")))?;
         *request.headers_mut() = self.headers_for(outgoing, asked, span);
-        *request.body_mut() = outgoing.message.value.clone().map(Into::into);
-        request
+        session.sign(request.headers_mut(), token);
+        Ok(request)
     }
 
     /// What the configuration says of a header is strongest. What is no valid value of a header is left out.
     fn headers_for(&self, outgoing: &Outgoing<'_>, request: &HttpRequest, span: &Span) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + request.headers.len() + 4);
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + request.headers.len() + FURTHER_HEADERS);
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         carry_on(&mut headers, outgoing, span);
         if let Ok(key) = HeaderValue::from_str(outgoing.idempotency_key) {
             headers.insert(self.idempotency_header.clone(), key);
@@ -178,18 +211,13 @@ impl HttpSink {
         headers
     }
 
-    fn no_answer(&self, session: &Session, error: reqwest::Error) -> DeliveryError {
-        let code = if error.is_timeout() {
-            "Timeout"
-        } else if let Some(refused) = causes(&error).find_map(|cause| cause.downcast_ref::<Refused>()) {
-            return forbidden(refused);
-        } else if error.is_connect() {
-            "Connect"
-        } else {
-            "Broken"
+    fn no_answer(&self, session: &Session, no_answer: NoAnswer) -> DeliveryError {
+        let (code, message) = match no_answer {
+            NoAnswer::Refused(refused) => return forbidden(&refused),
+            NoAnswer::Timeout => ("Timeout", format!("no answer from the API within {:?}", self.timeout)),
+            NoAnswer::Connect(why) => ("Connect", format!("no answer from the API: {why}")),
+            NoAnswer::Broken(why) => ("Broken", format!("no answer from the API: {why}")),
         };
-        // The address may carry an API key in its query.
-        let message = format!("no answer from the API: {}", with_causes(&error.without_url()));
         let message = self.without_secrets(session, message, None);
         DeliveryError { failure: Failure::Passing { retry_after: None }, code: code.to_owned(), message }
     }
@@ -198,6 +226,16 @@ impl HttpSink {
     fn without_secrets(&self, session: &Session, message: String, token: Option<&Token>) -> String {
         let message = session.without_secrets(message, token);
         self.secrets.iter().fold(message, |message, secret| message.replace(secret.as_str(), "***"))
+    }
+}
+
+fn method(method: HttpMethod) -> Method {
+    match method {
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Delete => Method::DELETE,
+        HttpMethod::Get => Method::GET,
     }
 }
 
@@ -257,7 +295,7 @@ fn secrets(headers: &BTreeMap<&String, &String>) -> Vec<String> {
     secrets
 }
 
-/// An error and all that led to it; reqwest itself says only that sending failed.
+/// An error and all that led to it; what sends says only that it failed.
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
-use reqwest::{Client, RequestBuilder, Url, header::CONTENT_TYPE};
+use reqwest::{Client, RequestBuilder, Response, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Deserializer};
 use sluice_crds::ClientAuthentication;
 use sluice_outgoing::Guard;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::{
-    answer,
+    answer::{self, Parts},
     token::{Token, Tokens},
     with_causes,
 };
@@ -51,9 +52,9 @@ impl TokenRequest {
     async fn fetch(&self) -> Result<Token, DeliveryError> {
         let no_token = |what: String| failed(format!("no token from {}: {what}", self.url));
         self.guard.check(&self.url).map_err(|refused| no_token(refused.to_string()))?;
-        let response = self.request().send().await.map_err(|error| no_token(with_causes(&error.without_url())))?;
-        let status = response.status();
-        let body = answer::body(response).await;
+        let mut response = self.request().send().await.map_err(|error| no_token(with_causes(&error.without_url())))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = answer::text(&headers, &mut response).await;
         if !status.is_success() {
             return Err(no_token(format!("it answered {status}{}", answer::quoted(&body))));
         }
@@ -82,6 +83,12 @@ impl TokenRequest {
                 request.body(form.finish())
             }
         }
+    }
+}
+
+impl Parts for Response {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.chunk().await.ok().flatten()
     }
 }
 

@@ -1,23 +1,24 @@
 //! What requests are made with: a client and a credential, made of mounted Secrets and made anew when these change.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{
-    Certificate, Client, Identity, Request,
-    header::{AUTHORIZATION, HeaderName, HeaderValue},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use rustls::ClientConfig;
 use sluice_crds::{
     Delivery,
-    wire::{AuthConfig, HttpSinkConfig, KeyPlace, TlsConfig},
+    wire::{AuthConfig, HttpSinkConfig, KeyPlace},
 };
 use sluice_outgoing::{Guard, Mounted, read_secret};
 use tokio::sync::watch;
 use tracing::info;
+use url::Url;
 
 use super::{
+    client::{Client, USER},
     oauth2::TokenRequest,
+    tls,
     token::{Token, Tokens},
 };
 use crate::{
@@ -54,8 +55,8 @@ struct Recipe {
     guard: Guard,
 }
 
-/// How long a connection of HTTP/2 may be silent, and how long it may take to answer when it is asked.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a connection to a token endpoint may wait for the next request.
+const MOST_WAITING: Duration = Duration::from_secs(30);
 
 impl Sessions {
     /// Reads the Secrets and keeps the session current for as long as anybody uses it. Errors: what is missing, which may come.
@@ -99,42 +100,24 @@ async fn keep_current(recipe: Recipe, mut mounted: Mounted, sender: watch::Sende
 
 impl Recipe {
     fn session(&self) -> anyhow::Result<Session> {
-        let client = self.client()?;
+        let tls = tls::client_config(&self.config.tls)?;
+        let origin: Url =
+            self.config.origin().parse().with_context(|| format!("{:?} is no address", self.config.origin()))?;
+        let client = Client::new(&origin, &tls, &self.guard, self.delivery.timeout.get())?;
         let mut secrets = Vec::new();
         let credential = match &self.config.auth {
-            Some(auth) => self.credential(auth, &client, &mut secrets)?,
+            Some(auth) => self.credential(auth, tls, &mut secrets)?,
             None => Credential::None,
         };
         Ok(Session { client, credential, secrets })
     }
 
-    fn client(&self) -> anyhow::Result<Client> {
-        let TlsConfig { ca, certificate, key } = &self.config.tls;
-        let timeout = self.delivery.timeout.get();
-        let mut client = self
-            .guard
-            .client()
-            .timeout(timeout)
-            .connect_timeout(timeout)
-            .pool_max_idle_per_host(usize::try_from(self.delivery.max_in_flight).unwrap_or(usize::MAX))
-            .pool_idle_timeout(Duration::from_secs(30))
-            // All requests share one connection of HTTP/2: one that leads nowhere must not be waited for again and again.
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE)
-            .http2_adaptive_window(true)
-            .user_agent(concat!("sluice-worker/", env!("CARGO_PKG_VERSION")));
-        if let Some(file) = ca {
-            let authorities = Certificate::from_pem_bundle(read_secret(file)?.as_bytes());
-            client = client.tls_certs_merge(authorities.with_context(|| no_pem(file))?);
-        }
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let pem = format!("{}\n{}\n", read_secret(certificate)?, read_secret(key)?);
-            client = client.identity(Identity::from_pem(pem.as_bytes()).with_context(|| no_pem(certificate))?);
-        }
-        client.build().context("cannot make an HTTP client of the sink's certificates")
-    }
-
-    fn credential(&self, auth: &AuthConfig, client: &Client, secrets: &mut Vec<String>) -> anyhow::Result<Credential> {
+    fn credential(
+        &self,
+        auth: &AuthConfig,
+        tls: ClientConfig,
+        secrets: &mut Vec<String>,
+    ) -> anyhow::Result<Credential> {
         let mut secret = |file: &PathBuf| -> anyhow::Result<String> {
             let text = read_secret(file)?;
             secrets.push(text.clone());
@@ -156,7 +139,7 @@ impl Recipe {
             }
             AuthConfig::OAuth2 { token_url, client_id, client_secret, client_authentication, parameters } => {
                 let request = TokenRequest {
-                    client: client.clone(),
+                    client: self.token_client(tls)?,
                     guard: self.guard.clone(),
                     url: token_url.parse().with_context(|| format!("{token_url:?} is no address"))?,
                     client_id: read_secret(client_id)?,
@@ -168,10 +151,14 @@ impl Recipe {
             }
         }
     }
-}
 
-fn no_pem(file: &std::path::Path) -> String {
-    format!("{} does not hold certificates as PEM", file.display())
+    /// Token endpoints are called seldom, and some of them stand elsewhere than the API.
+    fn token_client(&self, tls: ClientConfig) -> anyhow::Result<reqwest::Client> {
+        let timeout = self.delivery.timeout.get();
+        let client = self.guard.client().timeout(timeout).connect_timeout(timeout);
+        let client = client.pool_idle_timeout(MOST_WAITING).user_agent(USER).tls_backend_preconfigured(tls);
+        client.build().context("cannot make an HTTP client for the token endpoint")
+    }
 }
 
 fn authorization(value: &str) -> anyhow::Result<Credential> {
@@ -199,19 +186,24 @@ impl Session {
         }
     }
 
-    /// Puts the credential into a request.
-    pub(super) fn sign(&self, request: &mut Request, token: Option<&Token>) {
+    /// The address with the credential, where that is its place.
+    pub(super) fn address<'a>(&self, url: &'a Url) -> Cow<'a, Url> {
+        let Credential::Query(name, value) = &self.credential else { return Cow::Borrowed(url) };
+        let mut url = url.clone();
+        url.query_pairs_mut().append_pair(name, value);
+        Cow::Owned(url)
+    }
+
+    /// Puts the credential into the headers of a request, where that is its place.
+    pub(super) fn sign(&self, headers: &mut HeaderMap, token: Option<&Token>) {
         match &self.credential {
-            Credential::None => {}
+            Credential::None | Credential::Query(..) => {}
             Credential::Header(name, value) => {
-                request.headers_mut().insert(name.clone(), value.clone());
-            }
-            Credential::Query(name, value) => {
-                request.url_mut().query_pairs_mut().append_pair(name, value);
+                headers.insert(name.clone(), value.clone());
             }
             Credential::Tokens(_) => {
                 if let Some(Ok(value)) = token.map(|token| sensitive(&format!("Bearer {}", token.text))) {
-                    request.headers_mut().insert(AUTHORIZATION, value);
+                    headers.insert(AUTHORIZATION, value);
                 }
             }
         }
