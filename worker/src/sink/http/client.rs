@@ -77,7 +77,7 @@ impl Client {
         let route = Route::to(&origin.uri(), &Matcher::from_env());
         let origin = origin.behind(route.forward_proxy());
         let connector = Connector::new(&origin, &route, tls, tcp(guard, patience));
-        Ok(Self { pool: Pool::new(connector, patience, origin.is_encrypted()), origin })
+        Ok(Self { pool: Pool::new(connector, patience), origin })
     }
 
     /// Sends a request and waits for the head of its answer.

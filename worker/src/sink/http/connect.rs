@@ -121,6 +121,11 @@ impl Connector {
         Self { destination, way }
     }
 
+    /// HTTP/2 is agreed upon in TLS only.
+    pub(super) fn may_agree_on_http2(&self) -> bool {
+        self.destination.scheme_str() == Some("https")
+    }
+
     /// Makes a connection, of the version of HTTP that the other end prefers.
     pub(super) async fn connect(&self) -> Result<Connection, NoAnswer> {
         let (io, is_http2) = self.open().await.map_err(|error| NoAnswer::unconnected(&*error))?;

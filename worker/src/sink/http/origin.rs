@@ -21,7 +21,6 @@ pub(super) struct Origin {
 }
 
 /// A proxy that is given requests to pass on, and wants to be told whom each is for (RFC 9112, section 3.2.2).
-#[derive(Default)]
 pub(super) struct ForwardProxy {
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -44,11 +43,6 @@ impl Origin {
     /// Asked for through this proxy, if any.
     pub(super) fn behind(self, proxy: Option<ForwardProxy>) -> Self {
         Self { proxy, ..self }
-    }
-
-    /// Whether it is talked to by TLS, and so perhaps by HTTP/2.
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.scheme == Scheme::HTTPS
     }
 
     /// The origin as an address.

@@ -69,9 +69,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 impl Pool {
     /// Without a connection. To be called where tokio runs.
-    pub(super) fn new(connector: Connector, patience: Duration, is_encrypted: bool) -> Arc<Self> {
-        // HTTP/2 is agreed upon in TLS only.
-        let protocol = if is_encrypted { Protocol::Unknown } else { Protocol::Http1 };
+    pub(super) fn new(connector: Connector, patience: Duration) -> Arc<Self> {
+        let protocol = if connector.may_agree_on_http2() { Protocol::Unknown } else { Protocol::Http1 };
         let state = State { protocol, waiting: Vec::new(), connecting: None };
         let pool = Arc::new(Self { connector, patience, state: Mutex::new(state) });
         tokio::spawn(close_old(Arc::downgrade(&pool)));
