@@ -57,6 +57,8 @@ pub(crate) struct Templates {
 
 /// What needs no encoding in any part of an address stays as it is (RFC 3986, unreserved).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// A request can be made to no address beyond 64 KiB, of which a credential in the query may need some.
+const LONGEST: usize = 60 * 1024;
 
 impl Request {
     /// Compiles the templates of a sink for records of these types, or says all that is wrong with them.
@@ -151,7 +153,10 @@ impl Templates {
             headers.extend(header(template, work)?.map(|value| (name.clone(), value)));
         }
         let url = self.address(&segments, &query);
-        let url = url.parse().map_err(|error| self.segments[0].invalid(&format!("gives no address: {error}")))?;
+        let url: Url = url.parse().map_err(|error| self.segments[0].invalid(&format!("gives no address: {error}")))?;
+        if url.as_str().len() > LONGEST {
+            return Err(self.segments[0].invalid(&format!("would be longer than {LONGEST} bytes with its query")));
+        }
         Ok(HttpRequest { method, url, headers, has_body: self.has_body(method) })
     }
 

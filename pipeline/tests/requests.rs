@@ -74,6 +74,17 @@ fn a_record_never_changes_which_part_of_an_api_is_called() {
 }
 
 #[test]
+fn an_address_to_which_no_request_can_be_made_is_the_records_fault() {
+    let id = "{{ .id }}";
+    let pipeline = compiled(&HttpSinkConfig::new(format!("http://h/{id}/{id}/{id}/{id}?a={id}")), &[]);
+    let judge = |length| pipeline.apply(&record(Some(&json!({ "id": "x".repeat(length) }).to_string())), UNMEASURED);
+    assert_eq!(request(&judge(12_000)).url.as_str().len(), "http://h////?a=".len() + 60_000);
+    let rejection = rejection(judge(15_000));
+    assert_eq!(rejection.code, Code::InvalidRequest);
+    assert!(rejection.message.starts_with("http.url would be longer than 61440 bytes"), "{}", rejection.message);
+}
+
+#[test]
 fn a_header_holds_one_line() {
     let sink = HttpSinkConfig { headers: texts(&[("X-Id", "{{ .id }}")]), ..HttpSinkConfig::new("http://h/") };
     let judge = |id: &str| compiled(&sink, &[]).apply(&record(Some(&json!({ "id": id }).to_string())), UNMEASURED);
