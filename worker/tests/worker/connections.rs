@@ -12,7 +12,10 @@ use std::{
 
 use axum::serve::Listener;
 use http::{HeaderMap, HeaderValue, Version, header::CONNECTION};
-use sluice_crds::wire::{HttpSinkConfig, SinkConfig, TlsConfig, WorkerConfig};
+use sluice_crds::{
+    Body,
+    wire::{HttpSinkConfig, SinkConfig, TlsConfig, WorkerConfig},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -163,6 +166,24 @@ async fn an_api_that_ends_each_connection_with_its_answer_gets_all_records_once(
     let told = worker.status().await;
     assert_eq!((told.delivered, told.retries, told.dead_lettered), (200, 0, 0), "{told:?}");
     assert_eq!(api.requests().len(), 200);
+}
+
+#[tokio::test]
+async fn a_request_that_could_have_a_body_says_that_it_has_none() {
+    let (place, api) = (Place::new("bodiless", 1).await, ByHand::start().await);
+    let sink = HttpSinkConfig {
+        method: r#"{{ if .n == 0 { "GET" } else { "POST" } }}"#.into(),
+        body: Body::None,
+        ..HttpSinkConfig::new(format!("http://{}/entries", api.address))
+    };
+    let usual = config(&place, &sink.url);
+    let worker = Worker::start(&WorkerConfig { sink: SinkConfig::Http(sink), ..usual });
+    place.write(numbered(0..2)).await;
+    let seen = api.until("both requests", |seen| seen.heads.len() == 2).await;
+    place.until_no_lag().await;
+    let lengths: BTreeSet<_> = seen.heads.iter().map(|head| (&*head[0], value(head, "content-length"))).collect();
+    assert_eq!(lengths, [("GET /entries HTTP/1.1", None), ("POST /entries HTTP/1.1", Some("0"))].into());
+    assert_eq!(worker.status().await.retries, 0);
 }
 
 #[tokio::test]

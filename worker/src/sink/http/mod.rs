@@ -33,7 +33,7 @@ use std::{
 use anyhow::Context as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::Full;
 use sluice_crds::{
@@ -180,10 +180,16 @@ impl HttpSink {
     ) -> Result<Request, NoAnswer> {
         let asked = asked(outgoing);
         let target = origin::target(&session.address(&asked.url));
-        let mut request = Request::new(Full::new(outgoing.message.value.clone().unwrap_or_default()));
+        let body = outgoing.message.value.clone().unwrap_or_default();
+        // An API may refuse a request that leaves it open whether a body follows (RFC 9110, section 8.6), and hyper says nothing of none.
+        let is_without = asked.method.has_body() && body.is_empty();
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method(asked.method);
         *request.uri_mut() = target.map_err(|error| NoAnswer::Broken(format!("there is no such address: {error}")))?;
         *request.headers_mut() = self.headers_for(outgoing, asked, span);
+        if is_without {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         session.sign(request.headers_mut(), token);
         Ok(request)
     }

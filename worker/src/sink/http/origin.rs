@@ -85,7 +85,8 @@ impl Origin {
     }
 }
 
-/// What of an address comes after its origin. Errors: characters that no request may hold there, which the parser of addresses encodes.
+/// What of an address comes after its origin. Errors: it is too long, which the pipeline looks after, or holds what no request may hold
+/// there, which the parser of addresses encodes.
 pub(super) fn target(url: &Url) -> Result<Uri, http::uri::InvalidUri> {
     PathAndQuery::try_from(&url[Position::BeforePath..Position::AfterQuery]).map(Uri::from)
 }
