@@ -1,6 +1,7 @@
 //! The connections to an API: those of HTTP/1 that wait for a request, and the one of HTTP/2 that all requests share.
 
 use std::{
+    panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -9,7 +10,10 @@ use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::{
+    task::JoinError,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
 
 use super::{
     client::NoAnswer,
@@ -124,11 +128,18 @@ impl Pool {
         Found::Connecting(state.connecting.get_or_insert_with(|| self.begin()).clone())
     }
 
-    /// A task makes the connection: who gives up waiting does not end it for others.
+    /// A task makes the connection: who gives up waiting does not end it for others. Who waits panics with it, or everybody would be told
+    /// of it for ever, and no other would be made.
     fn begin(self: &Arc<Self>) -> Connecting {
         let pool = Arc::clone(self);
         let connecting = tokio::spawn(async move { pool.connect_for_all().await });
-        connecting.map(|made| made.unwrap_or_else(|error| Err(NoAnswer::Connect(error.to_string())))).boxed().shared()
+        let made = connecting.map(|made| match made.map_err(JoinError::try_into_panic) {
+            Ok(made) => made,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The process ends.
+            Err(Err(ended)) => Err(NoAnswer::Connect(ended.to_string())),
+        });
+        made.boxed().shared()
     }
 
     async fn connect_for_all(&self) -> Result<Option<Http2>, NoAnswer> {
