@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::http2::{self, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -43,7 +43,7 @@ impl Http2 {
         let copy = request.clone();
         self.0.try_send_request(request).await.map_err(|error| {
             let failed = Failed::from(error);
-            let is_refused = is_refused(&failed.error);
+            let is_refused = is_refused(&failed.error, &copy);
             Failed { unsent: failed.unsent.or_else(|| is_refused.then(|| Box::new(copy))), ..failed }
         })
     }
@@ -56,9 +56,11 @@ impl Http2 {
 
 /// Whether the API says that it has not begun with the request: it ends the connection in good order, or takes no more streams
 /// (RFC 9113, section 8.7).
-fn is_refused(error: &hyper::Error) -> bool {
+fn is_refused(error: &hyper::Error, request: &Request) -> bool {
     let Some(error) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else { return false };
-    let is_over = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    // hyper says the same of a connection that ends while it takes the head of a request, which may be sent all the same: without a body
+    // that is all of it.
+    let is_over = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) && !request.body().is_end_stream();
     let is_too_many = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (is_over || is_too_many)
 }
