@@ -11,6 +11,8 @@ use std::{
 };
 
 use axum::serve::Listener;
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Version, header::CONNECTION};
 use sluice_crds::{
     Body,
@@ -243,6 +245,62 @@ async fn requests_that_begin_together_share_one_connection_where_the_api_speaks_
     // What HTTP/1 says in it is part of the address here.
     assert!(requests.iter().all(|request| !request.headers.contains_key("host")));
     assert_eq!(worker.status().await.retries, 0);
+}
+
+/// An API of HTTP/2 that begins neither with one of all requests nor with what comes after it began to end a connection, which it does
+/// after each hundred.
+async fn interrupting(mut listener: Encrypted, taken: Arc<Mutex<Vec<Vec<u8>>>>, accepted: Arc<AtomicUsize>) {
+    loop {
+        let (stream, _) = listener.accept().await;
+        let is_first = accepted.fetch_add(1, Relaxed) == 0;
+        let taken = Arc::clone(&taken);
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut number = 0;
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                number += 1;
+                match number {
+                    10 if is_first => {
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                        continue;
+                    }
+                    100 => connection.graceful_shutdown(),
+                    _ => {}
+                }
+                tokio::spawn(take(request.into_body(), respond, Arc::clone(&taken)));
+            }
+        });
+    }
+}
+
+async fn take(mut body: RecvStream, mut respond: SendResponse<Bytes>, taken: Arc<Mutex<Vec<Vec<u8>>>>) {
+    let mut record = Vec::new();
+    while let Some(part) = body.data().await {
+        record.extend(part.unwrap());
+    }
+    taken.lock().unwrap().push(record);
+    respond.send_response(http::Response::new(()), true).unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_an_api_has_not_begun_with_are_made_again_and_cost_no_attempt() {
+    let (place, mounted, servers) = (Place::new("interrupted", 1).await, Mounted::new(), authority("servers"));
+    let listener = Encrypted::new(&issue(&servers, "localhost"), None).await;
+    let url = format!("https://localhost:{}/entries", listener.local_addr().unwrap().port());
+    let (taken, accepted) = (Arc::<Mutex<Vec<Vec<u8>>>>::default(), Arc::<AtomicUsize>::default());
+    let api = tokio::spawn(interrupting(listener, Arc::clone(&taken), Arc::clone(&accepted)));
+    let mut config = trusting(&place, &url, &mounted, &servers);
+    // Each request is among the first hundred of the connection over which it is made again.
+    config.delivery.max_in_flight = 32;
+    place.write(numbered(0..500)).await;
+    let worker = Worker::start(&config);
+    let told = worker.until_status("all records delivered", |told| told.delivered == 500).await;
+    place.until_no_lag().await;
+    assert_eq!((told.retries, told.dead_lettered), (0, 0), "{told:?}");
+    assert!(accepted.load(Relaxed) > 1);
+    let taken = taken.lock().unwrap().clone();
+    assert_eq!((taken.len(), taken.iter().collect::<BTreeSet<_>>().len()), (500, 500));
+    api.abort();
 }
 
 #[tokio::test]
