@@ -5,6 +5,7 @@ use sluice_crds::{
     wire::{AuthConfig, KeyPlace, TlsConfig},
 };
 
+use super::sink::bad_name;
 use crate::{Rejection, address, secrets::file};
 
 const FIELD: &str = "spec.sink.http.auth";
@@ -16,6 +17,9 @@ pub(super) fn auth(http: &HttpSink, settings: &Settings) -> Result<Option<AuthCo
     let mut rejections = Vec::new();
     if let AuthConfig::OAuth2 { token_url, .. } = &config {
         rejections.extend(address::complaint(&format!("{FIELD}.oauth2.tokenUrl"), token_url, settings));
+    }
+    if let AuthConfig::ApiKey { place: KeyPlace::Header(name), .. } = &config {
+        rejections.extend(bad_name(&format!("{FIELD}.apiKey.header"), name));
     }
     let header = match &config {
         AuthConfig::ApiKey { place: KeyPlace::Query(_), .. } => None,

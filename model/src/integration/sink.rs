@@ -56,27 +56,28 @@ fn http(http: &HttpSink, spec: &IntegrationSpec, settings: &Settings) -> Result<
 /// Headers that the request has anyway: a second one would contradict it.
 const RESERVED_HEADERS: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
 
+/// What is wrong with the name of a header.
+pub(super) fn bad_name(field: &str, name: &str) -> Option<Rejection> {
+    if HeaderName::try_from(name).is_err() {
+        return Some(Rejection::invalid(field, format!("{name:?} is no name of a header")));
+    }
+    let is_reserved = RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str());
+    let message = || format!("{name:?} is set by the HTTP client itself; leave it to it");
+    is_reserved.then(|| Rejection::invalid(field, message()))
+}
+
 fn bad_headers(http: &HttpSink) -> Vec<Rejection> {
     let complaint = |(name, value): (&String, &String)| {
         let field = format!("spec.sink.http.headers[{name}]");
-        if HeaderName::try_from(name.as_str()).is_err() {
-            return Some(Rejection::invalid(field, format!("{name:?} is no name of a header")));
-        }
-        if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Some(Rejection::invalid(field, "this header is set by the HTTP client itself; remove it"));
-        }
         let is_value = wire::is_template(value) || HeaderValue::try_from(value.as_str()).is_ok();
-        (!is_value).then(|| Rejection::invalid(field, "a header's value cannot hold control characters"))
+        let bad_value = || Rejection::invalid(&*field, "a header's value cannot hold control characters");
+        bad_name(&field, name).or_else(|| (!is_value).then(bad_value))
     };
     http.headers.iter().filter_map(complaint).collect()
 }
 
 fn bad_idempotency_header(spec: &IntegrationSpec) -> Option<Rejection> {
-    let name = &spec.delivery.idempotency_key.header;
-    let message = || format!("{name:?} is no name of a header");
-    HeaderName::try_from(name.as_str())
-        .is_err()
-        .then(|| Rejection::invalid("spec.delivery.idempotencyKey.header", message()))
+    bad_name("spec.delivery.idempotencyKey.header", &spec.delivery.idempotency_key.header)
 }
 
 fn kafka(

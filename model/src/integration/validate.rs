@@ -390,12 +390,26 @@ mod tests {
             (format!("{url}, auth: {{}}"), "auth"),
             (format!("{url}, auth: {{{bearer}, {oauth2}}}"), "auth"),
             (format!("{url}, auth: {{{key}}}"), "auth.apiKey"),
+            (
+                format!("{url}, auth: {{{}}}", key.replace("query: key, header: X-Key", "header: Host")),
+                "auth.apiKey.header",
+            ),
             (format!("{url}, auth: {{{local}}}"), "auth.oauth2.tokenUrl"),
             (format!("{url}, auth: {{{bearer}}}, headers: {{authorization: x}}"), "headers[authorization]"),
             (format!("{url}, tls: {{keyRef: {}}}", reference("key")), "tls"),
             (format!("url: 'http://ledger/', tls: {{caRef: {}}}", reference("ca")), "tls"),
         ] {
             assert_eq!(judge(&sink).unwrap_err(), [format!("spec.sink.http.{field}")], "{sink}");
+        }
+    }
+
+    #[test]
+    fn the_idempotency_key_takes_the_place_of_no_header_that_requests_have_anyway() {
+        for name in ["Content-Length", "host", "a b"] {
+            let delivery = format!("delivery: {{idempotencyKey: {{header: {name}}}}}");
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}, {delivery}}}");
+            let field = "spec.delivery.idempotencyKey.header".to_owned();
+            assert_eq!(complaints(&spec, &orders(READY)), [(field, Reason::Invalid)], "{name}");
         }
     }
 
