@@ -111,12 +111,12 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     apply(&stage, "a", "Shared", OF_TOKENS).await;
     apply(&stage, "b", "Shared", PLAIN).await;
     tells_of(&stage, &["a", "b"]).await;
-    let first = deployment(&stage).await;
     let deployments = stage.api::<Deployment>().list(&ListParams::default()).await.unwrap();
     assert_eq!(deployments.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
     let services = stage.api::<Service>().list(&ListParams::default()).await.unwrap();
     assert_eq!(services.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
     rests(&stage, &operator, &["a", "b"]).await;
+    let first = deployment(&stage).await;
 
     // Another one with the same Secret, and one without any, come without a rollout.
     apply(&stage, "c", "Shared", OF_TOKENS).await;
