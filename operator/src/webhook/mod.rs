@@ -151,7 +151,7 @@ async fn share(
     shares: bool,
     served: Option<SharedWebhook>,
 ) -> Result<Option<(Arc<Pool>, Option<String>)>, Error> {
-    context.shared.hand(&owner.name, served.as_ref());
+    context.shared.hand(owner, served.as_ref());
     match served {
         Some(served) => {
             let pool = context.shared.pool(&owner.name.namespace).await?;
