@@ -221,6 +221,9 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
     if changes.any(|change| !children::is_watched(change.kind())) {
         return Some(LOOK_AT_CHANGES);
     }
+    if let Outcome::Held { held, .. } = outcome {
+        return grants::look_at_held(&held.elsewhere);
+    }
     let is_in_aws =
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
     let is_taken = || is_true(&status.conditions, ConditionType::RouteAccepted);
