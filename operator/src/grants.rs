@@ -1,6 +1,9 @@
 //! Reads the ReferenceGrants of namespaces whose Topics resources of other namespaces name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kube::{
     Api, ResourceExt,
@@ -17,6 +20,9 @@ use crate::{
     context::Context,
     error::{Doing, Error},
 };
+
+/// A ReferenceGrant wakes those whose specs name Topics of its namespace. Where one from before goes on that does so, it is looked at so often.
+const LOOK_AT_HELD: Duration = Duration::from_secs(15);
 
 /// How the API server calls the kind.
 pub fn api_resource() -> ApiResource {
@@ -63,6 +69,11 @@ pub fn with_stop(rejections: &[Rejection], refused: Refused) -> Vec<Rejection> {
     let is_new = |why: &String| !rejections.iter().any(|rejection| rejection.message == *why);
     let reason = |why| Rejection::not_permitted("status.lastGood", format!("what ran before is stopped: {why}"));
     rejections.iter().cloned().chain(refused.into_values().filter(is_new).map(reason)).collect()
+}
+
+/// When to look again at what goes on of a spec from before, where that uses Topics of other namespaces.
+pub fn look_at_held(elsewhere: &BTreeSet<NamespacedName>) -> Option<Duration> {
+    (!elsewhere.is_empty()).then_some(LOOK_AT_HELD)
 }
 
 async fn look(context: &Context, namespace: &str) -> Result<Known, Error> {

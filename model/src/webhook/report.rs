@@ -6,7 +6,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-use sluice_crds::{ConditionType, LastGood, Reason, Topic, Webhook, WebhookStatus};
+use sluice_crds::{ConditionType, LastGood, Reason, ReceiverMode, Topic, Webhook, WebhookStatus};
 
 use super::{
     Endpoint, Entry, Found, Held, Listener, SharedReceivers, Shown, WrittenTopic,
@@ -364,9 +364,13 @@ fn deduplication(endpoint: &Endpoint, found: Option<&Found>) -> Part {
         (Some(_), _) => Part::works(kind, "receivers share a Redis"),
         (None, 0 | 1) => Part::works(kind, "one receiver remembers the ids of events, until it restarts"),
         (None, replicas) => {
+            let one = match endpoint.mode {
+                ReceiverMode::Dedicated => "run one receiver",
+                ReceiverMode::Shared => "run one receiver of its own (spec.receiver.mode: Dedicated)",
+            };
             let message = format!(
                 "each of {replicas} receivers remembers only its own events, so that a duplicate that comes to another one is \
-                 written again; share a Redis (spec.deduplicate.store), or run one receiver"
+                 written again; share a Redis (spec.deduplicate.store), or {one}"
             );
             Part::fails(kind, Reason::NotShared, message)
         }
@@ -398,6 +402,9 @@ fn shared_receiver(
     let Some(share) = endpoint.share() else {
         return Part::works(kind, "none is needed: an older Webhook has the address");
     };
+    if let Some((reason, message)) = &shared.failure {
+        return Part::fails(kind, *reason, message);
+    }
     let of_pods = receiver(shared.availability.as_ref());
     if !of_pods.works {
         return of_pods;
@@ -412,7 +419,9 @@ fn shared_receiver(
             _ => Part::fails(
                 kind,
                 Reason::Progressing,
-                format!("no shared receiver has said yet what it serves; {wait}"),
+                format!(
+                    "no shared receiver has told the operator, which asks at its port 9090, what it serves; {wait}"
+                ),
             ),
         },
         Some(found) if found.all_serve(&share.revision) => of_pods,
@@ -566,6 +575,9 @@ mod tests {
         assert_eq!(told(&report_of(&all, &shared, None)), "True Satisfied", "nobody was asked since a restart");
         let broken = Found { configuration_troubles: ["no".to_owned()].into(), ..serving("another", 0) };
         assert_eq!(told(&report_of(&[], &shared, Some(broken))), "False Blocked");
+        let failure = Some((Reason::KubernetesError, "could not apply Deployment".to_owned()));
+        let failed = SharedReceivers { failure, ..shared.clone() };
+        assert_eq!(told(&report_of(&all, &failed, Some(serving(&revision, 0)))), "False KubernetesError");
         let full = SharedReceivers { refused: ["github".to_owned()].into(), ..shared };
         assert_eq!(told(&report_of(&[], &full, Some(serving(&revision, 0)))), "False NoRoom");
     }
@@ -596,5 +608,7 @@ mod tests {
         let short = Found { window: Some(std::time::Duration::from_hours(3)), ..found() };
         assert!(told(SIGNED, short).starts_with("DeduplicationHealthy False WindowTooShort"));
         assert!(told(&format!("{SIGNED}, replicas: 2"), found()).starts_with("DeduplicationHealthy False NotShared"));
+        let shared = told(&format!("{SIGNED}, receiver: {{mode: Shared}}"), found());
+        assert!(shared.ends_with("run one receiver of its own (spec.receiver.mode: Dedicated)"), "{shared}");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use sluice_crds::{KafkaConnection, NamespacedName, Settings, wire};
+use sluice_crds::{KafkaConnection, NamespacedName, Reason, Settings, wire};
 
 use super::{
     COMPONENT, Endpoint,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     children::{
-        Availability, Child, ChildKind, Configuration, DataPlane, Live, Owner, Plan, SHARED, Withheld, plan_of,
+        Availability, Change, Child, ChildKind, Configuration, DataPlane, Live, Owner, Plan, SHARED, Withheld, plan_of,
         short_hash,
     },
     secrets,
@@ -53,6 +53,8 @@ pub struct SharedObjects {
     /// Whether the Deployment stays as it is, because a configuration cannot be read that another version of Sluice has written: nobody knows
     /// what it needs, until its Webhook has a pass.
     keeps_deployment: bool,
+    /// Whether nothing goes yet: what is to hold the others has to be there first.
+    keeps_all: bool,
 }
 
 /// What was seen of shared receivers.
@@ -64,6 +66,8 @@ pub struct SharedReceivers {
     pub withheld: Vec<Withheld>,
     /// The Webhooks whose configurations do not fit.
     pub refused: BTreeSet<String>,
+    /// Why the last pass over them did not come to an end, by class and for people.
+    pub failure: Option<(Reason, String)>,
 }
 
 /// The owner of a namespace's shared receivers.
@@ -80,15 +84,27 @@ pub(super) fn shared_webhook(endpoint: &Endpoint) -> wire::SharedWebhook {
     wire::SharedWebhook { revision: short_hash(&all), generation: 0, paused: false, hostnames, header, config }
 }
 
-/// The configurations that live objects hold, by the names of their Webhooks.
-pub fn sharers_before(live: &[Live]) -> Vec<(String, String)> {
+/// The Webhooks whose configurations live objects hold; how old they are is not told there. What another Webhook of the same name has left is
+/// told apart by the uid.
+pub fn sharers_before(live: &[Live]) -> Vec<Sharer> {
     let shards = live.iter().filter(|object| is_shard(object) && is_ours(object));
-    let data = shards.filter_map(|shard| shard.object["data"].as_object()).flatten();
-    data.filter_map(|(file, text)| {
-        let name = file.strip_suffix(wire::SharedWebhook::FILE_SUFFIX)?;
-        Some((name.to_owned(), text.as_str()?.to_owned()))
-    })
-    .collect()
+    let of_shard = |shard: &Live| -> Vec<Sharer> {
+        let data = shard.object["data"].as_object().into_iter().flatten();
+        let sharer = |(file, text): (&String, &Value)| {
+            let name = file.strip_suffix(wire::SharedWebhook::FILE_SUFFIX)?;
+            let (uid, text) = (uid_of_holder(shard, name)?, text.as_str()?.to_owned());
+            Some(Sharer { name: name.to_owned(), uid, created: None, text })
+        };
+        data.filter_map(sharer).collect()
+    };
+    shards.flat_map(of_shard).collect()
+}
+
+/// The uid by which a Webhook of that name holds a ConfigMap.
+fn uid_of_holder(shard: &Live, webhook: &str) -> Option<String> {
+    let references = shard.object["metadata"]["ownerReferences"].as_array()?;
+    let found = references.iter().find(|one| one["kind"] == WEBHOOK.1 && one["name"] == webhook)?;
+    Some(found["uid"].as_str()?.to_owned())
 }
 
 /// The objects that these Webhooks share. The first ConfigMap is there before anything is held by it: until then it is all that is wanted.
@@ -100,17 +116,21 @@ pub fn desire_shared(namespace: &str, sharers: &[Sharer], settings: &Settings, l
     let webhooks: Result<Vec<wire::SharedWebhook>, _> =
         served.map(|sharer| serde_json::from_str(&sharer.text)).collect();
     let keeps_deployment = webhooks.is_err() && live.iter().any(is_deployment);
+    let keeps_all = holders.is_empty() && !children.is_empty();
     if !holders.is_empty() {
         let all = receivers(&owner, &webhooks.unwrap_or_default(), settings).into_iter();
         let wanted = all.filter(|child| !keeps_deployment || child.kind != ChildKind::Deployment);
         children.extend(wanted.map(|child| child.held_by(&holders)));
     }
-    SharedObjects { children, refused, keeps_deployment }
+    SharedObjects { children, refused, keeps_deployment, keeps_all }
 }
 
 /// What has to change of shared objects.
 pub fn plan_shared(desired: &SharedObjects, live: &[Live]) -> Plan {
-    plan_of(|object| is_ours(object) && !(desired.keeps_deployment && is_deployment(object)), &desired.children, live)
+    let is_ours = |object: &Live| is_ours(object) && !(desired.keeps_deployment && is_deployment(object));
+    let mut plan = plan_of(is_ours, &desired.children, live);
+    plan.changes.retain(|change| !(desired.keeps_all && matches!(change, Change::Delete { .. })));
+    plan
 }
 
 fn is_deployment(object: &Live) -> bool {
@@ -238,10 +258,7 @@ mod tests {
     use sluice_crds::Webhook;
 
     use super::*;
-    use crate::{
-        children::Change,
-        webhook::{References, desire, validate},
-    };
+    use crate::webhook::{References, desire, validate};
 
     fn settings(more: &str) -> Settings {
         let clusters =
@@ -383,7 +400,7 @@ mod tests {
         assert_eq!(desired.refused, [sharers[0].name.clone()].into());
         let kept: Vec<_> = sharers_before(&desired.children.iter().map(live).collect::<Vec<_>>())
             .into_iter()
-            .map(|(name, _)| name)
+            .map(|sharer| sharer.name)
             .collect();
         assert_eq!(kept.len(), 2);
         assert!(kept.contains(&sharers[1].name) && kept.contains(&sharers[2].name), "{kept:?}");
@@ -397,6 +414,37 @@ mod tests {
         let plan = plan_shared(&desire_shared("shop", &sharers, &settings(""), &all), &all);
         let changed: Vec<_> = plan.changes.iter().map(Change::kind).collect();
         assert_eq!(changed, [ChildKind::ConfigMap], "its text only");
+    }
+
+    #[test]
+    fn where_another_webhook_comes_in_the_place_of_the_last_the_receivers_stay() {
+        let elsewhere = (0..).map(|number| format!("b-{number}")).find(|name| shard_of(name) != shard_of("a")).unwrap();
+        let all = settled(&[sharer(&endpoint("a", PLAIN))], &settings(""));
+        let new = [sharer(&endpoint(&elsewhere, PLAIN))];
+        let changes = |live: &[Live]| plan_shared(&desire_shared("shop", &new, &settings(""), live), live).changes;
+        let first = changes(&all);
+        let [Change::Create(shard)] = first.as_slice() else { panic!("{first:?}") };
+        let (shard, before) = (live(shard), shard_name(shard_of("a")));
+        let there: Vec<Live> = all.into_iter().chain([shard]).collect();
+        let gone: Vec<_> = changes(&there)
+            .into_iter()
+            .filter_map(|change| if let Change::Delete { name, .. } = change { Some(name) } else { None })
+            .collect();
+        assert_eq!(gone, [before]);
+    }
+
+    #[test]
+    fn what_stands_in_a_configuration_is_the_webhooks_that_holds_it() {
+        let sharers = ["a", "b"].map(|name| sharer(&endpoint(name, PLAIN)));
+        let mut all = settled(&sharers, &settings(""));
+        let mut found = sharers_before(&all);
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        assert_eq!(found, sharers);
+        for shard in all.iter_mut().filter(|object| is_shard(object)) {
+            let references = shard.object["metadata"]["ownerReferences"].as_array_mut().unwrap();
+            references.retain(|reference| reference["name"] != "a");
+        }
+        assert_eq!(sharers_before(&all), sharers[1..], "Kubernetes has taken its reference away");
     }
 
     #[test]

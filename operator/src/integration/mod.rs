@@ -134,7 +134,9 @@ async fn hold(
     let live = children::observe(context, &held.owner, COMPONENT, &desired).await?;
     let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
-    Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
+    let of_pods = look_again(&pods, now).unwrap_or(LOOK_AGAIN);
+    let next = grants::look_at_held(&held.elsewhere).map_or(of_pods, |soon| soon.min(of_pods));
+    Ok(Pass { status: report(integration, &outcome, now), next: Next::Within(next) })
 }
 
 /// What was seen while objects were kept as they should be.

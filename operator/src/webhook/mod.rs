@@ -151,7 +151,7 @@ async fn share(
     shares: bool,
     served: Option<SharedWebhook>,
 ) -> Result<Option<(Arc<Pool>, Option<String>)>, Error> {
-    context.shared.hand(&owner.name, served.as_ref());
+    context.shared.hand(owner, served.as_ref());
     match served {
         Some(served) => {
             let pool = context.shared.pool(&owner.name.namespace).await?;
@@ -220,6 +220,9 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
     let mut changes = plan.into_iter().flat_map(|plan| &plan.changes);
     if changes.any(|change| !children::is_watched(change.kind())) {
         return Some(LOOK_AT_CHANGES);
+    }
+    if let Outcome::Held { held, .. } = outcome {
+        return grants::look_at_held(&held.elsewhere);
     }
     let is_in_aws =
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));

@@ -52,9 +52,17 @@ pub struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// What is to be served of each Webhook that had a pass since the start: nothing of one that shares no receivers.
-    handed: BTreeMap<NamespacedName, Option<String>>,
+    handed: BTreeMap<NamespacedName, Option<Share>>,
     /// What was seen last, by namespace.
     seen: BTreeMap<String, watch::Sender<Option<View>>>,
+}
+
+/// What is to be served of a Webhook, and of which one of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Share {
+    uid: String,
+    /// Its configuration, as receivers read it.
+    text: String,
 }
 
 /// What a pass came to.
@@ -71,15 +79,17 @@ pub struct Pool {
 
 impl Shared {
     /// From now on this is to be served of a Webhook; `None` where it shares no receivers.
-    pub fn hand(&self, webhook: &NamespacedName, share: Option<&SharedWebhook>) {
-        let text = share.map(|share| serde_json::to_string(share).expect("a configuration is plain data"));
+    pub fn hand(&self, owner: &Owner, share: Option<&SharedWebhook>) {
+        let text = |share: &SharedWebhook| serde_json::to_string(share).expect("a configuration is plain data");
+        let share = share.map(|share| Share { uid: owner.uid.clone(), text: text(share) });
+        let (webhook, shares) = (&owner.name, share.is_some());
         let mut state = self.lock();
-        let before = state.handed.insert(webhook.clone(), text.clone());
-        if before.as_ref() == Some(&text) {
+        let before = state.handed.insert(webhook.clone(), share.clone());
+        if before == Some(share) {
             return;
         }
         // A Webhook with receivers of its own may have shared some before the start, but only where there are any.
-        let concerns = text.is_some() || before.flatten().is_some() || state.seen.contains_key(&webhook.namespace);
+        let concerns = shares || before.flatten().is_some() || state.seen.contains_key(&webhook.namespace);
         drop(state);
         if concerns {
             self.wake(&webhook.namespace);
@@ -135,11 +145,11 @@ impl Shared {
     }
 
     /// What the Webhooks of a namespace have handed over, by their names.
-    fn handed(&self, namespace: &str) -> Vec<(String, Option<String>)> {
+    fn handed(&self, namespace: &str) -> Vec<(String, Option<Share>)> {
         let state = self.lock();
         let first = NamespacedName { namespace: namespace.to_owned(), name: String::new() };
         let of_namespace = state.handed.range(first..).take_while(|(webhook, _)| webhook.namespace == namespace);
-        of_namespace.map(|(webhook, text)| (webhook.name.clone(), text.clone())).collect()
+        of_namespace.map(|(webhook, share)| (webhook.name.clone(), share.clone())).collect()
     }
 
     /// Tells what was seen; whether it differs from what was told before. Who waits for the first time need not be woken.
@@ -155,13 +165,28 @@ impl Shared {
         news
     }
 
-    /// Tells of a failure where nothing was seen yet.
-    fn failed(&self, namespace: &str, error: Error) {
+    /// Tells of a failure, beside what was seen before; whether that is news. Of what a status could not tell either nothing is told where
+    /// something was seen: it may have passed until anybody reads of it.
+    fn failed(&self, namespace: &str, error: Error) -> bool {
         let mut state = self.lock();
         let told = state.seen.entry(namespace.to_owned()).or_default();
-        if !matches!(told.borrow().as_ref(), Some(Ok(_))) {
+        let before = told.borrow().clone();
+        let Some(Ok(before)) = before else {
             told.send_replace(Some(Err(error)));
+            return false;
+        };
+        let failure = Some((error.reason(), error.to_string()));
+        if !error.can_be_written() || before.receivers.failure == failure {
+            return false;
         }
+        let receivers = SharedReceivers { failure, ..before.receivers.clone() };
+        told.send_replace(Some(Ok(Arc::new(Pool { receivers, addresses: before.addresses.clone() }))));
+        true
+    }
+
+    /// Forgets what was handed over of Webhooks that are gone: the pass of one may outlive it.
+    fn keep(&self, namespace: &str, is_there: impl Fn(&NamespacedName) -> bool) {
+        self.lock().handed.retain(|webhook, _| webhook.namespace != namespace || is_there(webhook));
     }
 
     /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
@@ -215,11 +240,22 @@ async fn turn(context: Arc<Context>, name: NamespacedName) {
         Err(error) => {
             if !matches!(error, Error::Stale | Error::Overtaken) {
                 warn!(%error, "The pass failed and will be tried again");
-                shared.failed(&name.namespace, error);
+                if shared.failed(&name.namespace, error) {
+                    wake_sharers(&context, &name.namespace);
+                }
             }
             Then::At(Instant::now() + shared.backoff.failed(&name))
         }
     };
+}
+
+/// Those that share receivers have something new to say of these.
+fn wake_sharers(context: &Context, namespace: &str) {
+    for (name, share) in context.shared.handed(namespace) {
+        if share.is_some() {
+            context.webhooks.queue.wake_later(&NamespacedName { namespace: namespace.to_owned(), name });
+        }
+    }
 }
 
 /// One pass over the receivers of a namespace; gives when to look again, where there is anything to look at.
@@ -227,6 +263,7 @@ async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Er
     let (client, owner) = (&context.client, shared_owner(namespace));
     context.shared.begin(namespace);
     let mut live = observe(client, &owner).await?;
+    context.shared.keep(namespace, |webhook| context.webhooks.get(webhook).is_some());
     let sharers = sharers(context, namespace, &live);
     if sharers.is_empty() && live.is_empty() {
         context.shared.end(namespace);
@@ -248,11 +285,10 @@ async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Er
         availability: find_availability(&live, SHARED_RECEIVERS, &pods, now),
         withheld: plan.withheld,
         refused: desired.refused,
+        failure: None,
     };
     if context.shared.tell(namespace, Pool { receivers, addresses }) {
-        for Sharer { name, .. } in sharers {
-            context.webhooks.queue.wake_later(&NamespacedName { namespace: namespace.to_owned(), name });
-        }
+        wake_sharers(context, namespace);
     }
     Ok(Some(look_again(&pods, now).unwrap_or(LOOK_AGAIN)))
 }
@@ -269,23 +305,26 @@ async fn observe(client: &Client, owner: &Owner) -> Result<Vec<Live>, Error> {
 
 /// The Webhooks that share receivers: those that have handed something over, and those without a pass since the start that are served.
 fn sharers(context: &Context, namespace: &str, live: &[Live]) -> Vec<Sharer> {
-    let mut texts: BTreeMap<String, String> = sharers_before(live).into_iter().collect();
-    for (name, text) in context.shared.handed(namespace) {
-        match text {
-            Some(text) => drop(texts.insert(name, text)),
-            None => drop(texts.remove(&name)),
+    let before = sharers_before(live).into_iter().map(|Sharer { name, uid, text, .. }| (name, Share { uid, text }));
+    let mut shares: BTreeMap<String, Share> = before.collect();
+    for (name, share) in context.shared.handed(namespace) {
+        match share {
+            Some(share) => drop(shares.insert(name, share)),
+            None => drop(shares.remove(&name)),
         }
     }
-    let sharer = |(name, text): (String, String)| {
+    let sharer = |(name, Share { uid, text }): (String, Share)| {
         let webhook = context.webhooks.get(&NamespacedName { namespace: namespace.to_owned(), name: name.clone() })?;
         let metadata = match &webhook {
             Seen::Resource(webhook) => &webhook.metadata,
             Seen::Undecodable(invalid) => &invalid.metadata,
         };
-        let (uid, created) = (metadata.uid.clone()?, metadata.creation_timestamp.clone());
-        Some(Sharer { name, uid, created, text })
+        // What an earlier Webhook of that name has left is not this one's: another topic, which it may not be let to write to.
+        let is_its_own = metadata.uid.as_ref() == Some(&uid);
+        let created = metadata.creation_timestamp.clone();
+        is_its_own.then_some(Sharer { name, uid, created, text })
     };
-    texts.into_iter().filter_map(sharer).collect()
+    shares.into_iter().filter_map(sharer).collect()
 }
 
 #[cfg(test)]
@@ -296,6 +335,10 @@ mod tests {
 
     fn name(name: &str) -> NamespacedName {
         NamespacedName { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn owner(name: NamespacedName) -> Owner {
+        Owner { kind: "Webhook", uid: format!("uid-{name}"), name, generation: 1 }
     }
 
     fn share(revision: &str) -> SharedWebhook {
@@ -320,20 +363,23 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_new_wakes_the_pass() {
         let shared = Shared::default();
-        shared.hand(&name("own"), None);
+        shared.hand(&owner(name("own")), None);
         assert!(!is_woken(&shared), "nobody shares anything");
-        shared.hand(&name("a"), Some(&share("1")));
+        shared.hand(&owner(name("a")), Some(&share("1")));
         assert!(is_woken(&shared) && shared.serve(&name("a")));
-        shared.hand(&name("a"), Some(&share("1")));
+        shared.hand(&owner(name("a")), Some(&share("1")));
         assert!(!is_woken(&shared));
-        shared.hand(&name("a"), Some(&share("2")));
+        shared.hand(&owner(name("a")), Some(&share("2")));
         assert!(is_woken(&shared));
-        shared.hand(&name("a"), None);
+        let anew = Owner { uid: "another".into(), ..owner(name("a")) };
+        shared.hand(&anew, Some(&share("2")));
+        assert!(is_woken(&shared), "it was made anew");
+        shared.hand(&anew, None);
         assert!(is_woken(&shared) && !shared.serve(&name("a")));
         shared.forget(&name("a"));
         assert!(!is_woken(&shared));
         shared.begin("shop");
-        shared.hand(&name("b"), None);
+        shared.hand(&owner(name("b")), None);
         assert!(is_woken(&shared), "it may be served since before the start");
         shared.forget(&name("b"));
         assert!(is_woken(&shared));
@@ -348,9 +394,35 @@ mod tests {
         assert!(shared.pool("shop").await.is_err());
         let pool = Pool { addresses: vec!["10.0.0.1".into()], ..Pool::default() };
         assert!(shared.tell("shop", pool.clone()));
-        shared.failed("shop", Error::Stale);
+        assert!(!shared.failed("shop", Error::Stale), "the next pass sees what has changed");
         assert_eq!(*shared.pool("shop").await.unwrap(), pool);
         assert!(!shared.tell("shop", pool));
         assert!(shared.tell("shop", Pool::default()));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_beside_what_was_seen_until_a_pass_succeeds() {
+        let shared = Shared::default();
+        let pool = Pool { addresses: vec!["10.0.0.1".into()], ..Pool::default() };
+        shared.tell("shop", pool.clone());
+        let error = Error::TimedOut(PASS_LIMIT);
+        assert!(shared.failed("shop", error.clone()));
+        assert!(!shared.failed("shop", error.clone()), "nothing new");
+        let told = shared.pool("shop").await.unwrap();
+        assert_eq!(told.addresses, pool.addresses);
+        assert_eq!(told.receivers.failure, Some((error.reason(), error.to_string())));
+        assert!(shared.tell("shop", pool));
+        assert_eq!(shared.pool("shop").await.unwrap().receivers.failure, None);
+    }
+
+    #[test]
+    fn what_a_pass_hands_over_of_a_webhook_that_is_gone_is_forgotten() {
+        let shared = Shared::default();
+        let elsewhere = NamespacedName { namespace: "bank".into(), name: "a".into() };
+        for webhook in [name("a"), name("b"), elsewhere.clone()] {
+            shared.hand(&owner(webhook), Some(&share("1")));
+        }
+        shared.keep("shop", |webhook| *webhook == name("b"));
+        assert!(!shared.serve(&name("a")) && shared.serve(&name("b")) && shared.serve(&elsewhere));
     }
 }

@@ -80,24 +80,36 @@ impl Receiver {
     /// Serves an endpoint from now on.
     pub(crate) fn new(process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
         let counters = Arc::new(Counters::new(&process.families, &endpoint.webhook));
-        Self::counted_by(counters, process, endpoint, controls)
+        let keys = process.secrets.watch(&endpoint);
+        Self::with(counters, keys, process, endpoint, controls)
     }
 
     /// Serves another endpoint of the same Webhook in the place of this one. What was counted goes on; ids are remembered unless their
-    /// limits are others now.
+    /// limits are others now; published keys stay, for they come from far, and their issuer may be away.
     pub(crate) fn replaced(&self, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
-        let mut new = Self::counted_by(Arc::clone(&self.counters), process, endpoint, controls);
+        let keys = if publish_the_same(&self.endpoint, &endpoint) {
+            self.keys.clone()
+        } else {
+            process.secrets.watch(&endpoint)
+        };
+        let mut new = Self::with(Arc::clone(&self.counters), keys, process, endpoint, controls);
         if self.remembered.limits() == limits(&new.endpoint) {
             new.remembered = Arc::clone(&self.remembered);
         }
         new
     }
 
-    fn counted_by(counters: Arc<Counters>, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
+    fn with(
+        counters: Arc<Counters>,
+        keys: Keys,
+        process: &Process,
+        endpoint: Arc<Endpoint>,
+        controls: Controls,
+    ) -> Self {
         let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4));
         Self {
             controls,
-            keys: process.secrets.watch(&endpoint),
+            keys,
             link: process.links.join(&endpoint),
             counters,
             shared: process.stores.join(&endpoint),
@@ -133,6 +145,11 @@ impl Receiver {
 /// How long the ids of an endpoint are remembered, and how many of them.
 fn limits(endpoint: &Endpoint) -> Limits {
     Limits { window: endpoint.window, reservation: longest(endpoint.patience), capacity: REMEMBERED }
+}
+
+/// Whether the keys of both are published in the same place, and may be fetched there.
+fn publish_the_same(one: &Endpoint, other: &Endpoint) -> bool {
+    one.published_at.is_some() && (&one.published_at, &one.guard) == (&other.published_at, &other.guard)
 }
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {

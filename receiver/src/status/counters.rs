@@ -1,7 +1,9 @@
 //! What is counted: every event or refused request once, by what became of it.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fmt::{self, Write as _},
+    hash::Hash,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -56,7 +58,7 @@ pub(crate) struct Families {
     unknown: Counter,
 }
 
-/// The counts of a Webhook since the start.
+/// The counts of a Webhook since the start. They are made once: what is still counted of one that was forgotten brings no series back.
 #[derive(Debug)]
 pub(crate) struct Counters {
     of: Of,
@@ -66,6 +68,12 @@ pub(crate) struct Counters {
     dead_letters: Counter,
     challenges: Counter,
     unchecked: Counter,
+    rejected: HashMap<RejectedBecause, Counter>,
+    deferred: HashMap<DeferredBecause, Counter>,
+    refusals: HashMap<Refusal, Counter>,
+    remembered: Gauge,
+    window: Gauge,
+    unusable_secrets: Gauge,
     confirmation: DurationHistogram,
     /// The same for the operator.
     confirmations: Durations,
@@ -154,17 +162,37 @@ impl Families {
     }
 }
 
+/// A count for each cause: a series that begins with 0 has a rate from its first event on.
+fn by_cause<T: Copy + Eq + Hash, const N: usize>(family: &ByCause<T>, of: &Of, all: [T; N]) -> HashMap<T, Counter> {
+    all.into_iter().map(|cause| (cause, family.get_or_create_owned(&because(of, cause)))).collect()
+}
+
+fn because<T>(of: &Of, cause: T) -> (Of, [(&'static str, Cause<T>); 1]) {
+    (of.clone(), [("reason", Cause(cause))])
+}
+
+/// The causes that occurred.
+fn occurred<T: Copy + Ord>(counts: &HashMap<T, Counter>) -> BTreeMap<T, u64> {
+    counts.iter().map(|(cause, count)| (*cause, count.get())).filter(|(_, count)| *count > 0).collect()
+}
+
 impl Counters {
     /// All at 0.
     pub(crate) fn new(families: &Families, webhook: &NamespacedName) -> Self {
         let [namespace, name] = [&webhook.namespace, &webhook.name].map(|text| Arc::new(text.clone()));
         let of = [("namespace", namespace), ("webhook", name)];
-        let counters = Self {
+        Self {
             accepted: families.accepted.get_or_create_owned(&of),
             duplicates: families.duplicates.get_or_create_owned(&of),
             dead_letters: families.dead_letters.get_or_create_owned(&of),
             challenges: families.challenges.get_or_create_owned(&of),
             unchecked: families.unchecked.get_or_create_owned(&of),
+            rejected: by_cause(&families.rejected, &of, RejectedBecause::ALL),
+            deferred: by_cause(&families.deferred, &of, DeferredBecause::ALL),
+            refusals: by_cause(&families.refusals, &of, Refusal::ALL),
+            remembered: families.remembered.get_or_create_owned(&of),
+            window: families.window.get_or_create_owned(&of),
+            unusable_secrets: families.unusable_secrets.get_or_create_owned(&of),
             confirmation: families.confirmation.get_or_create_owned(&of),
             confirmations: Durations::default(),
             last_event: AtomicI64::new(0),
@@ -172,18 +200,7 @@ impl Counters {
             started: Instant::now(),
             families: families.clone(),
             of,
-        };
-        // A series that begins with 0 has a rate from its first event on.
-        for because in RejectedBecause::ALL {
-            counters.rejected(because);
         }
-        for because in DeferredBecause::ALL {
-            counters.deferred(because);
-        }
-        for refusal in Refusal::ALL {
-            counters.refused(refusal);
-        }
-        counters
     }
 
     /// Prometheus is told no more of a Webhook that is gone.
@@ -210,14 +227,14 @@ impl Counters {
             numbers.remove(&self.of);
         }
         confirmation.remove(&self.of);
-        for because in RejectedBecause::ALL {
-            rejected.remove(&self.because(because));
+        for cause in RejectedBecause::ALL {
+            rejected.remove(&because(&self.of, cause));
         }
-        for because in DeferredBecause::ALL {
-            deferred.remove(&self.because(because));
+        for cause in DeferredBecause::ALL {
+            deferred.remove(&because(&self.of, cause));
         }
-        for refusal in Refusal::ALL {
-            refusals.remove(&self.because(refusal));
+        for cause in Refusal::ALL {
+            refusals.remove(&because(&self.of, cause));
         }
     }
 
@@ -252,34 +269,16 @@ impl Counters {
 
     fn count_refused(&self, refused: &Refused) {
         match refused.because() {
-            Because::Rejected(because) => self.rejected(because).inc(),
-            Because::Deferred(because) => self.deferred(because).inc(),
+            Because::Rejected(because) => self.rejected[&because].inc(),
+            Because::Deferred(because) => self.deferred[&because].inc(),
         };
         if let Refused::Signature(refusal) = refused {
-            self.refused(*refusal).inc();
+            self.refusals[refusal].inc();
         }
-    }
-
-    fn rejected(&self, because: RejectedBecause) -> Counter {
-        self.families.rejected.get_or_create_owned(&self.because(because))
-    }
-
-    fn deferred(&self, because: DeferredBecause) -> Counter {
-        self.families.deferred.get_or_create_owned(&self.because(because))
-    }
-
-    fn refused(&self, refusal: Refusal) -> Counter {
-        self.families.refusals.get_or_create_owned(&self.because(refusal))
-    }
-
-    fn because<T>(&self, because: T) -> (Of, [(&'static str, Cause<T>); 1]) {
-        (self.of.clone(), [("reason", Cause(because))])
     }
 
     /// The counts as the operator reads them.
     pub(super) fn status(&self) -> ReceiverStatus {
-        let rejected = RejectedBecause::ALL.map(|because| (because, self.rejected(because).get()));
-        let deferred = DeferredBecause::ALL.map(|because| (because, self.deferred(because).get()));
         ReceiverStatus {
             instance: self.instance.clone(),
             uptime: super::duration(self.started.elapsed()),
@@ -289,18 +288,17 @@ impl Counters {
             unchecked: self.unchecked.get(),
             confirmations: self.confirmations.counts(),
             last_event: Some(self.last_event.load(Ordering::Relaxed)).filter(|second| *second > 0),
-            rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
-            deferred: deferred.into_iter().filter(|(_, count)| *count > 0).collect(),
+            rejected: occurred(&self.rejected),
+            deferred: occurred(&self.deferred),
             ..ReceiverStatus::default()
         }
     }
 
     /// Writes down the moment's numbers for Prometheus.
     pub(super) fn note(&self, moment: Moment) {
-        let Families { remembered, window, unusable_secrets, .. } = &self.families;
-        remembered.get_or_create(&self.of).set(number(moment.remembered));
-        window.get_or_create(&self.of).set(number(moment.window.as_secs()));
-        unusable_secrets.get_or_create(&self.of).set(number(moment.unusable_secrets));
+        self.remembered.set(number(moment.remembered));
+        self.window.set(number(moment.window.as_secs()));
+        self.unusable_secrets.set(number(moment.unusable_secrets));
     }
 }
 
@@ -317,6 +315,23 @@ mod tests {
     #[test]
     fn causes_of_refusals_are_all_listed() {
         assert_eq!(REFUSED_REASON.listed(), Refusal::ALL.map(|refusal| format!("{refusal:?}")));
+    }
+
+    #[test]
+    fn what_is_counted_of_a_webhook_that_was_forgotten_is_told_to_nobody() {
+        let families = Families::new(&Tracer::default());
+        let mut registry = Registry::default();
+        families.register(&mut registry);
+        let webhook = NamespacedName { namespace: "shop".into(), name: "github".into() };
+        let counters = Counters::new(&families, &webhook);
+        let tells_of_it = || sluice_telemetry::metrics::text(&registry).contains("github");
+        assert!(tells_of_it());
+        counters.forget();
+        // A request that is under way ends, the operator asks, and Prometheus does.
+        counters.count(&Err(Refused::Signature(Refusal::SignatureWrong)), Duration::ZERO, &Span::default());
+        assert_eq!(counters.status().rejected, [(RejectedBecause::Signature, 1)].into());
+        counters.note(Moment { remembered: 1, window: Duration::ZERO, unusable_secrets: 1 });
+        assert!(!tells_of_it());
     }
 
     #[test]

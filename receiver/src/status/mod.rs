@@ -32,6 +32,8 @@ pub(crate) fn router(process: &Process, receiver: &Arc<Receiver>, ending: &Endin
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        // So a person asks receivers of one Webhook as those of many.
+        .route("/status/{webhook}", get(status))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(observed))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Method;
-use sluice_crds::wire::{DeferredBecause, RejectedBecause, Verification};
+use sluice_crds::wire::{DeferredBecause, RejectedBecause, SharedWebhook, Verification};
 
 use crate::{
     kafka::{connection, topic},
@@ -135,6 +135,28 @@ async fn while_no_key_was_ever_fetched_senders_are_asked_to_come_back() {
     let token = issuer.token().await;
     until(async || receiver.is_ready().await, |ready| *ready).await;
     assert_eq!(send(&receiver, &token).await.0, 202);
+}
+
+#[tokio::test]
+async fn another_configuration_keeps_the_keys_that_were_fetched() {
+    let port = free_port();
+    let issuer = Issuer::start(port, "k1", "ES256").await;
+    let config = receiver(port, "hooks").await.config;
+    let (revision, hostnames) = ("1".to_owned(), Vec::new());
+    let mut webhook = SharedWebhook { revision, generation: 1, paused: false, hostnames, header: None, config };
+    let receiver = Running::start_of_many(std::slice::from_ref(&webhook));
+    until(async || receiver.is_ready().await, |ready| *ready).await;
+    let token = issuer.token().await;
+    until(async || send(&receiver, &token).await.0, |status| *status == 202).await;
+
+    drop(issuer);
+    webhook.config.respond = 200;
+    receiver.put("github", &serde_json::to_string(&webhook).unwrap());
+    let is_served = |status: &u16| {
+        assert_ne!(*status, 503, "its keys are lost");
+        *status == 200
+    };
+    until(async || send(&receiver, &token).await.0, is_served).await;
 }
 
 #[tokio::test]

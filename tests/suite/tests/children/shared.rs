@@ -206,6 +206,24 @@ async fn a_webhook_changes_from_receivers_of_its_own_to_shared_ones_and_back() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_made_anew_is_not_served_what_the_one_before_it_was() {
+    let stage = Stage::begin("shared-anew").await.unwrap();
+    let launch = stage.launch_apart("shared-anew").await.unwrap();
+    let operator = stage.start(&launch).await.unwrap();
+    // Their configurations stand in one ConfigMap, so that Kubernetes takes away neither.
+    for name in ["a", "h"] {
+        apply(&stage, name, "Shared", PLAIN).await;
+    }
+    tells_of(&stage, &["a", "h"]).await;
+    settled(&stage).await;
+    drop(operator);
+    delete(&stage, "a").await;
+    apply(&stage, "a", "Shared", &format!("{PLAIN}, topicRef: {{name: missing}}")).await;
+    let _operator = stage.start(&launch).await.unwrap();
+    tells_of(&stage, &["h"]).await;
+}
+
+#[tokio::test]
 async fn a_broken_spec_and_a_name_that_is_taken_are_told() {
     let stage = Stage::begin("shared-broken").await.unwrap();
     let port = serde_json::from_value(json!({"ports": [{"port": 80}]})).unwrap();

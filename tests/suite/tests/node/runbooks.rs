@@ -2,9 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
-use serde_json::json;
+use kube::Api;
+use serde_json::{Value, json};
 use sluice_cluster::Target;
-use sluice_suite::{Shop, checkout, install, until};
+use sluice_crds::Webhook;
+use sluice_suite::{Shop, checkout, install, install::ROLLOUT, shop::ready, until};
 use tempfile::TempDir;
 
 /// How long a command may go on failing.
@@ -56,41 +58,81 @@ async fn every_command_of_the_runbooks_works() {
                 "stringData": {"tls.crt": certificate}}),
     )
     .unwrap();
+    install::apply(shop.target, &sharing(&shop.namespace)).unwrap();
+    let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    until("shared receivers serve", ROLLOUT, || async {
+        let webhook = webhooks.get(SHARING).await.map_err(|error| error.to_string())?;
+        ready(&webhook.status.unwrap_or_default().conditions)
+    })
+    .await
+    .unwrap();
     let desk = desk(shop.target);
-    let path = format!("{}:{}", desk.path().join("bin").display(), std::env::var("PATH").unwrap());
-    let variables = [
-        ("NAMESPACE", shop.namespace.as_str()),
-        ("INTEGRATION", "payments-to-ledger"),
-        ("WEBHOOK", "payments"),
-        ("JOB", "sluice-worker"),
-        ("SECRET", "certificate"),
-        ("PATH", path.as_str()),
-    ];
     let mut complaints = Vec::new();
     let blocks = blocks();
     assert!(blocks.len() > 25, "{}", blocks.len());
-    for (page, block) in blocks {
-        let mut setting = String::new();
+    // What is set in one block of a page stands in the next ones.
+    let (mut page, mut settings) = (String::new(), String::new());
+    for (of_page, block) in blocks {
+        if of_page != page {
+            (page, settings) = (of_page, String::new());
+        }
         for line in block.lines().filter(|line| !line.starts_with(DISTURBING)) {
             if line.contains("=$(") {
-                setting = format!("{line}\n");
+                settings.push_str(line);
+                settings.push('\n');
                 continue;
             }
-            let script = format!("set -euo pipefail\n{setting}{line}");
-            let mut command = Command::new("bash");
-            command.args(["-c", &script]).current_dir(desk.path()).envs(variables);
-            command.env("KUBECONFIG", shop.target.kubeconfig()).env("KUBECACHEDIR", desk.path().join("cache"));
-            // A person types a command once more where a pod has just begun.
-            let look = || {
-                let complaint = complaint(&mut command, line);
-                async { complaint.map_or(Ok(()), Err) }
-            };
-            if let Err(error) = until(line, PATIENCE, look).await {
-                complaints.push(format!("{page}: {error}"));
+            // Shared receivers are found and asked as those of one Webhook.
+            let is_about_receivers =
+                settings.contains("RECEIVERS=") && (line.contains("RECEIVERS") || line.contains("POD"));
+            let names: &[&str] = if is_about_receivers { &["payments", SHARING] } else { &["payments"] };
+            for webhook in names {
+                let mut command = typed(&shop, &desk, webhook, &format!("{settings}{line}"));
+                // A person types a command once more where a pod has just begun.
+                let look = || {
+                    let complaint = complaint(&mut command, line);
+                    async { complaint.map_or(Ok(()), Err) }
+                };
+                if let Err(error) = until(line, PATIENCE, look).await {
+                    complaints.push(format!("{page}, {webhook}: {error}"));
+                }
             }
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A Webhook that shares receivers.
+const SHARING: &str = "sharing";
+
+fn sharing(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Webhook",
+        "metadata": {"name": SHARING, "namespace": namespace},
+        "spec": {
+            "route": {"parentRefs": [{"name": "edge", "namespace": "gateways"}], "hostnames": ["hooks.shop.example"]},
+            "verify": {"none": {}},
+            "receiver": {"mode": "Shared"},
+        },
+    })
+}
+
+/// Lines that a person types who looks after that Webhook.
+fn typed(shop: &Shop, desk: &TempDir, webhook: &str, lines: &str) -> Command {
+    let path = format!("{}:{}", desk.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("set -euo pipefail\n{lines}")]).current_dir(desk.path());
+    command.envs([
+        ("NAMESPACE", shop.namespace.as_str()),
+        ("INTEGRATION", "payments-to-ledger"),
+        ("WEBHOOK", webhook),
+        ("JOB", "sluice-worker"),
+        ("SECRET", "certificate"),
+        ("PATH", path.as_str()),
+    ]);
+    command.env("KUBECONFIG", shop.target.kubeconfig()).env("KUBECACHEDIR", desk.path().join("cache"));
+    command
 }
 
 /// What is wrong with what a command comes to.

@@ -6,7 +6,10 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
 use serde_json::json;
-use sluice_crds::{Integration, Topic, Webhook, wire::CONTROLS_KEY};
+use sluice_crds::{
+    Integration, Topic, Webhook,
+    wire::{CONTROLS_KEY, SharedWebhook},
+};
 use sluice_suite::world::{Stage as Namespace, condition, judge_topic};
 
 use crate::stage::Stage;
@@ -132,4 +135,44 @@ async fn a_grant_is_for_one_kind_and_without_it_senders_are_asked_to_come_again(
     revoke(&hub, "Webhook").await;
     shop.until("stripe-receiver-controls", "no events are taken", paused(true)).await.unwrap();
     used_by(&hub, &[]).await;
+}
+
+#[tokio::test]
+async fn where_a_grant_goes_a_webhook_that_shares_receivers_takes_no_events_whatever_its_spec_says_meanwhile() {
+    let shop = Stage::begin("sharer").await;
+    let hub = hub(&shop, "shared-topic", "").await;
+    grant(&hub, "Webhook", &shop).await;
+    let apply = async |reference: &str| {
+        let route = "route: {parentRefs: [{name: edge}]}, verify: {none: {}}, receiver: {mode: Shared}";
+        let spec = format!("{{{route}, topicRef: {reference}}}");
+        let metadata = "metadata: {name: stripe}";
+        let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, {metadata}, spec: {spec}}}");
+        shop.apply::<Webhook>(&yaml).await.unwrap();
+    };
+    let paused = |wanted: bool| {
+        move |configurations: &ConfigMap| {
+            let text = configurations.data.as_ref().and_then(|data| data.get("stripe.json")).cloned();
+            let told: Option<SharedWebhook> = text.and_then(|text| serde_json::from_str(&text).ok());
+            if told.as_ref().is_some_and(|told| told.paused == wanted) { Ok(()) } else { Err(format!("{told:?}")) }
+        }
+    };
+    // Where its configuration always stands.
+    let configurations = "sluice-receivers-11";
+    apply(&format!("{{name: orders, namespace: {}}}", hub.namespace)).await;
+    shop.until(configurations, "events are taken", paused(false)).await.unwrap();
+    let is_noted = |webhook: &Webhook| {
+        let is_noted = webhook.status.as_ref().is_some_and(|status| status.last_good.is_some());
+        if is_noted { Ok(()) } else { Err("nothing is noted yet".to_owned()) }
+    };
+    shop.until("stripe", "what is served is noted", is_noted).await.unwrap();
+
+    // What is served now, its spec does not name any more.
+    apply("{name: missing}").await;
+    let is_held = |webhook: &Webhook| {
+        let ready = condition(&webhook.status.clone().unwrap_or_default().conditions, "Ready");
+        if ready.starts_with("False NotFound") { Ok(()) } else { Err(ready) }
+    };
+    shop.until("stripe", "its spec waits for a Topic", is_held).await.unwrap();
+    revoke(&hub, "Webhook").await;
+    shop.until(configurations, "no events are taken", paused(true)).await.unwrap();
 }

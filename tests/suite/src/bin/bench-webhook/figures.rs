@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use sluice_suite::verdict::{At, median, tell};
 
-use crate::{CONNECTIONS, load::Traffic, subject::Kind};
+use crate::{
+    CONNECTIONS,
+    load::{SHARING, Traffic},
+    subject::Kind,
+};
 
 /// One measurement.
 #[derive(Clone, Copy)]
@@ -78,12 +82,16 @@ impl Figures {
     /// The bare handler counts with the settings that are best in that round.
     fn print_verdicts(&self, connections: usize) {
         let with = |samples: &Samples, kind| samples.get(&(connections, kind)).cloned().unwrap_or_default();
+        let ratios_of =
+            |kind: Kind, samples: &Samples, value: fn(&Sample) -> f64, better: fn(f64, f64) -> f64, others: &[Kind]| {
+                let others: Vec<_> = others.iter().map(|kind| with(samples, *kind)).collect();
+                let each = with(samples, kind).into_iter().enumerate().map(|(round, own)| {
+                    value(&own) / others.iter().map(|other| value(&other[round])).reduce(better).unwrap_or(f64::NAN)
+                });
+                median(each.collect())
+            };
         let ratios = |samples: &Samples, value: fn(&Sample) -> f64, better: fn(f64, f64) -> f64, others: &[Kind]| {
-            let others: Vec<_> = others.iter().map(|kind| with(samples, *kind)).collect();
-            let each = with(samples, Kind::Receiver).into_iter().enumerate().map(|(round, own)| {
-                value(&own) / others.iter().map(|other| value(&other[round])).reduce(better).unwrap_or(f64::NAN)
-            });
-            median(each.collect())
+            ratios_of(Kind::Receiver, samples, value, better, others)
         };
         let bare = [Kind::Bare, Kind::BareLingering, Kind::BareIdempotent];
         verdict(
@@ -97,6 +105,12 @@ impl Figures {
             "p99 at 60 %, times the bare handler's",
             ratios(&self.steady, p99, f64::min, &bare),
             At::Most(1.25),
+        );
+        verdict(
+            connections,
+            &format!("rate where {SHARING} Webhooks share the receiver, times that of one with its own"),
+            ratios_of(Kind::Shared, &self.fast, |one| one.rate, f64::max, &[Kind::Receiver]),
+            At::Least(0.95),
         );
         for peer in [Kind::Benthos, Kind::ArgoEvents] {
             let name = peer.name();

@@ -1,7 +1,7 @@
-//! Senders: connections that are kept, each with one request at a time. All requests differ only in their id.
+//! Senders: connections that are kept, each with one request at a time. Requests differ in their id only, and in
+//! the Webhook that they are for where many share a receiver.
 
 use std::{
-    net::SocketAddr,
     ops::Range,
     sync::{
         Arc,
@@ -20,9 +20,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::subject::Subject;
+use crate::subject::{Kind, Subject};
 
 pub(crate) const PATH: &str = "/shop/github";
+/// Name of the Webhook that has a receiver of its own; its path ends with it.
+pub(crate) const WEBHOOK: &str = "github";
+/// So many Webhooks share one.
+pub(crate) const SHARING: u64 = 10_000;
 pub(crate) const SECRET: &str = "It's a Secret to Everybody";
 const BODY: usize = 2048;
 /// How often requests that are due are handed to connections: what tokio's clock can tell apart.
@@ -41,7 +45,14 @@ pub(crate) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     id: Range<usize>,
+    /// Where the name of one of many Webhooks stands: each request is for the next one.
+    webhook: Option<Range<usize>>,
     answer: Vec<u8>,
+}
+
+/// Name of one of the Webhooks that share a receiver, as long as [`WEBHOOK`].
+pub(crate) fn sharing(number: u64) -> String {
+    format!("gh{number:04}")
 }
 
 /// Each connection sends its next request when it has the answer to the one before.
@@ -119,7 +130,7 @@ async fn spawned<T: Send + 'static>(
 }
 
 async fn open(subject: &Subject, connections: usize) -> anyhow::Result<Vec<Connection>> {
-    try_join_all((0..connections).map(|_| Connection::open(subject.endpoint))).await
+    try_join_all((0..connections).map(|_| Connection::open(subject))).await
 }
 
 impl Traffic {
@@ -132,18 +143,24 @@ impl Traffic {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn open(subject: &Subject) -> anyhow::Result<Self> {
+        let address = subject.endpoint;
         let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         let (request, id) = request();
-        Ok(Self { stream, request, id, answer: Vec::with_capacity(1024) })
+        let end = "POST ".len() + PATH.len();
+        let webhook = (subject.kind == Kind::Shared).then_some(end - WEBHOOK.len()..end);
+        Ok(Self { stream, request, id, webhook, answer: Vec::with_capacity(1024) })
     }
 
     /// Sends an event that nobody has sent, and waits until it is taken.
     pub(crate) async fn post(&mut self) -> anyhow::Result<()> {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let id = format!("{:016x}", IDS.fetch_add(1, Ordering::Relaxed));
-        self.request[self.id.clone()].copy_from_slice(id.as_bytes());
+        let number = IDS.fetch_add(1, Ordering::Relaxed);
+        self.request[self.id.clone()].copy_from_slice(format!("{number:016x}").as_bytes());
+        if let Some(webhook) = self.webhook.clone() {
+            self.request[webhook].copy_from_slice(sharing(number % SHARING).as_bytes());
+        }
         self.stream.write_all(&self.request).await?;
         self.answer.clear();
         loop {

@@ -1,9 +1,10 @@
 //! A program that is measured: how it is started, and what it takes of the machine.
 
-use std::{env, fs, net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{env, fs, iter, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
+use sluice_crds::wire::SharedWebhook;
 use sluice_suite::{
     measured::Measured,
     program::{free_address, program},
@@ -12,7 +13,7 @@ use sluice_suite::{
 
 use crate::{
     bare,
-    load::{Connection, PATH, SECRET},
+    load::{Connection, SECRET, SHARING, WEBHOOK, sharing},
     peers,
 };
 
@@ -20,6 +21,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Receiver,
+    /// A receiver that many Webhooks share.
+    Shared,
     /// The handler that checks nothing, with librdkafka's linger at 0.
     Bare,
     /// The same with 1 ms.
@@ -39,13 +42,21 @@ pub(crate) struct Subject {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Receiver, Self::Bare, Self::BareLingering, Self::BareIdempotent, Self::Benthos, Self::ArgoEvents];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Receiver,
+        Self::Shared,
+        Self::Bare,
+        Self::BareLingering,
+        Self::BareIdempotent,
+        Self::Benthos,
+        Self::ArgoEvents,
+    ];
 
     /// For people, and its topic.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Receiver => "receiver",
+            Self::Shared => "receiver-shared",
             Self::Bare => "bare",
             Self::BareLingering => "bare-linger-1ms",
             Self::BareIdempotent => "bare-idempotent",
@@ -64,7 +75,8 @@ impl Kind {
 
     fn command(self, endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
         match self {
-            Self::Receiver => receiver(endpoint, kafka, folder),
+            Self::Receiver => of_one(endpoint, kafka, folder),
+            Self::Shared => of_many(endpoint, kafka, folder),
             Self::Bare => handler(endpoint, [kafka, self.name(), "0", "false"]),
             Self::BareLingering => handler(endpoint, [kafka, self.name(), "1", "false"]),
             Self::BareIdempotent => handler(endpoint, [kafka, self.name(), "0", "true"]),
@@ -81,24 +93,61 @@ fn handler(endpoint: SocketAddr, rest: [&str; 4]) -> anyhow::Result<Command> {
 }
 
 /// As the operator sets it up for a Webhook with GitHub's preset and nothing else said.
-fn receiver(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
+fn of_one(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
     let secret = folder.join("secret");
     fs::write(&secret, SECRET)?;
-    let config = json!({
-        "webhook": {"namespace": "shop", "name": "github"}, "path": PATH, "topic": Kind::Receiver.name(),
+    fs::write(folder.join("config.json"), config(WEBHOOK, Kind::Receiver, kafka, &secret).to_string())?;
+    fs::write(folder.join("generation"), "1")?;
+    let mut command = receiver(endpoint, folder)?;
+    command.arg("--config").arg(folder);
+    Ok(command)
+}
+
+/// As it sets it up for many such Webhooks, whose keys are in one Secret.
+fn of_many(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
+    let [webhooks, secrets] = ["webhooks", "secrets"].map(|name| folder.join(name));
+    mount(&secrets, iter::once(("key".to_owned(), SECRET.to_owned())))?;
+    let secret = secrets.join("key");
+    let file = |number| {
+        let name = sharing(number);
+        let config = config(&name, Kind::Shared, kafka, &secret);
+        let webhook = json!({"revision": "1", "generation": 1, "paused": false, "config": config});
+        (name + SharedWebhook::FILE_SUFFIX, webhook.to_string())
+    };
+    mount(&webhooks, (0..SHARING).map(file))?;
+    let mut command = receiver(endpoint, folder)?;
+    command.arg("--webhooks").arg(webhooks);
+    Ok(command)
+}
+
+fn config(webhook: &str, kind: Kind, kafka: &str, secret: &Path) -> Value {
+    json!({
+        "webhook": {"namespace": "shop", "name": webhook}, "path": format!("/shop/{webhook}"), "topic": kind.name(),
         "connection": {"bootstrapServers": [kafka]},
         "verification": {"preset": {"name": "GitHub", "secrets": [secret]}},
         "tolerance": "5m", "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "24h", "bodyLimit": "1Mi",
         "respond": 202, "patience": "2500ms",
-    });
-    fs::write(folder.join("config.json"), config.to_string())?;
-    fs::write(folder.join("generation"), "1")?;
+    })
+}
+
+fn receiver(endpoint: SocketAddr, folder: &Path) -> anyhow::Result<Command> {
     fs::write(folder.join("controls.json"), json!({"paused": false, "replicas": 1}).to_string())?;
     let mut command = Command::new(program("sluice-receiver")?);
     command.args(["--log-format", "json", "--listen", &endpoint.to_string()]);
     command.args(["--status-listen", &free_address()?.to_string(), "--drain-delay", "0s"]);
-    command.arg("--config").arg(folder).arg("--controls").arg(folder);
+    command.arg("--controls").arg(folder);
     Ok(command)
+}
+
+/// Makes a folder as Kubernetes mounts them: one link leads to all of its files, so that one look tells whether any has changed.
+fn mount(folder: &Path, files: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
+    fs::create_dir_all(folder.join("..1"))?;
+    symlink("..1", folder.join("..data"))?;
+    for (name, text) in files {
+        fs::write(folder.join("..1").join(&name), text)?;
+        symlink(Path::new("..data").join(&name), folder.join(&name))?;
+    }
+    Ok(())
 }
 
 impl Subject {
@@ -110,7 +159,7 @@ impl Subject {
         let subject = Self { kind, endpoint, program: Measured::start(command, folder)? };
         until(&format!("{} takes events", kind.name()), PATIENCE, || async {
             let told = |error: anyhow::Error| format!("{error:#}");
-            Connection::open(endpoint).await.map_err(told)?.post().await.map_err(told)
+            Connection::open(&subject).await.map_err(told)?.post().await.map_err(told)
         })
         .await
         .with_context(|| subject.program.log())?;
