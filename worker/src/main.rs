@@ -22,5 +22,8 @@ fn start() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before ours"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // On one of the runtime's threads, as all that it begins and waits for: to wake the main thread is a call of the kernel's.
-    runtime.block_on(async { tokio::spawn(run(options)).await? })
+    let ended = runtime.block_on(async { tokio::spawn(run(options)).await? });
+    // What has come to its end waits for nobody: a call of librdkafka's may not return.
+    runtime.shutdown_background();
+    ended
 }

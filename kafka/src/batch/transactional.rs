@@ -12,7 +12,7 @@ use rdkafka::{
     producer::Producer as _,
 };
 use sluice_crds::KafkaConnection;
-use tokio::task;
+use tokio::{task, time::timeout};
 use tracing::{debug, warn};
 
 use super::{
@@ -64,7 +64,14 @@ pub enum TransactionError {
 struct Shared {
     config: ClientConfig,
     trouble: Arc<Trouble>,
-    queue: Mutex<State>,
+    next: Mutex<Next>,
+}
+
+/// What the next transaction is written with.
+struct Next {
+    state: State,
+    /// Transactions that were begun. What comes back from an earlier one than the last is too late.
+    begun: u64,
 }
 
 /// Whether the producer can begin a transaction.
@@ -94,6 +101,9 @@ enum Failed {
 
 /// Kafka undoes a transaction that takes longer than this, so that readers need not wait for a writer that died.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// A transaction that takes longer is given up, and its producer with it: librdkafka waits for the coordinator of a group without looking at
+/// its own timeout (confluentinc/librdkafka#5456). All else is bounded by shorter ones.
+const LONGEST: Duration = Duration::from_secs(60);
 
 impl TransactionalProducer {
     /// Makes a producer. It connects with its first transaction.
@@ -107,57 +117,82 @@ impl TransactionalProducer {
             // librdkafka wants it shorter than that.
             .set("socket.timeout.ms", PATIENCE.as_millis().to_string());
         let trouble = Arc::default();
-        let queue = Mutex::new(State::New(Queue::start(&config, &trouble)?));
-        let shared = Shared { config, trouble, queue };
+        let state = State::New(Queue::start(&config, &trouble)?);
+        let shared = Shared { config, trouble, next: Mutex::new(Next { state, begun: 0 }) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Writes the records and commits the offsets, or does neither. Nobody who reads committed records sees a part of it.
     pub async fn write(&self, transaction: Transaction, member: Membership) -> Result<(), TransactionError> {
         let shared = Arc::clone(&self.shared);
-        let written = task::spawn_blocking(move || shared.write(&transaction, &member)).await;
-        written.unwrap_or_else(|_| {
-            Err(TransactionError::Unknown(KafkaError::local(ErrorCode::DESTROYED, "the process ends")))
-        })
+        let writing = task::spawn_blocking(move || shared.write(&transaction, &member));
+        let unknown = |code, message| Err(TransactionError::Unknown(KafkaError::local(code, message)));
+        match timeout(LONGEST, writing).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(_)) => unknown(ErrorCode::DESTROYED, "the process ends".to_owned()),
+            // The next producer of the id undoes what this one has begun.
+            Err(_) => unknown(ErrorCode::TIMED_OUT, format!("it did not end within {LONGEST:?}")),
+        }
     }
 }
 
 impl Shared {
-    /// Takes its time: librdkafka's calls wait. A producer that had a record refused is not used again: the next transaction of it may
-    /// fail, as its sequence numbers have a gap.
+    /// Takes its time: librdkafka's calls wait, and one of them perhaps for ever. What it takes is nobody else's meanwhile.
     fn write(&self, transaction: &Transaction, member: &Membership) -> Result<(), TransactionError> {
-        let mut kept = lock(&self.queue);
-        let mut queue = match mem::replace(&mut *kept, State::Dead) {
-            State::Ready(queue) => queue,
-            State::New(queue) => self.begin(queue).map_err(TransactionError::Aborted)?,
-            State::Dead => self.start().map_err(TransactionError::Aborted)?,
+        let (state, number) = {
+            let mut next = lock(&self.next);
+            next.begun += 1;
+            (mem::replace(&mut next.state, State::Dead), next.begun)
+        };
+        let (state, written) = self.write_with(state, transaction, member);
+        let mut next = lock(&self.next);
+        if next.begun == number {
+            next.state = state;
+        }
+        written
+    }
+
+    /// Gives what the next transaction is written with, too. A producer that had a record refused is not used again: the next transaction of
+    /// it may fail, as its sequence numbers have a gap.
+    fn write_with(
+        &self,
+        state: State,
+        transaction: &Transaction,
+        member: &Membership,
+    ) -> (State, Result<(), TransactionError>) {
+        let begun = match state {
+            State::Ready(queue) => Ok(queue),
+            State::New(queue) => self.begin(queue),
+            State::Dead => self.start(),
+        };
+        let mut queue = match begun {
+            Ok(queue) => queue,
+            Err(error) => return (State::Dead, Err(TransactionError::Aborted(error))),
         };
         let mut manner = Manner::Together;
         loop {
             let failed = match (Attempt { queue: &queue, transaction, member }).write(manner) {
-                Ok(()) => {
-                    *kept = State::Ready(queue);
-                    return Ok(());
-                }
+                Ok(()) => return (State::Ready(queue), Ok(())),
                 Err(failed) => failed,
             };
             let mut refused = queue.take_failures();
             refused.retain(|(_, error)| error.is_about_the_record());
-            let ended = match (failed, refused.pop(), manner) {
-                (Failed::Dead { error, committing: true }, ..) => return Err(TransactionError::Unknown(error)),
-                (Failed::Dead { error, committing: false }, ..) => return Err(TransactionError::Aborted(error)),
-                (Failed::Undone(_), Some(_), Manner::Together) if !refused.is_empty() => {
-                    manner = Manner::OneByOne;
-                    queue = self.start().map_err(TransactionError::Aborted)?;
-                    continue;
-                }
+            let (state, error) = match (failed, refused.pop(), manner) {
+                (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
+                (Failed::Dead { error, committing: false }, ..) => (State::Dead, TransactionError::Aborted(error)),
+                (Failed::Undone(_), Some(_), Manner::Together) if !refused.is_empty() => match self.start() {
+                    Ok(another) => {
+                        (queue, manner) = (another, Manner::OneByOne);
+                        continue;
+                    }
+                    Err(error) => (State::Dead, TransactionError::Aborted(error)),
+                },
                 (Failed::Undone(_), Some((record, error)), _) => {
-                    return Err(TransactionError::Refused { record, error });
+                    (State::Dead, TransactionError::Refused { record, error })
                 }
-                (Failed::Undone(error), None, _) => error,
+                (Failed::Undone(error), None, _) => (State::Ready(queue), TransactionError::Aborted(error)),
             };
-            *kept = State::Ready(queue);
-            return Err(TransactionError::Aborted(ended));
+            return (state, Err(error));
         }
     }
 
