@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, PodTemplateSpec},
+};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -51,12 +54,12 @@ fn sender(target: &Target, namespace: &str, name: &str) -> Sender {
     Sender::new(target.gateway_address().unwrap(), HOST, &format!("/{namespace}/{name}"), SECRET).unwrap()
 }
 
-/// The pods that receive, and the generation of what makes them.
-async fn receivers(client: &Client, namespace: &str) -> (BTreeSet<String>, Option<i64>) {
+/// The pods that receive, and what they are made from.
+async fn receivers(client: &Client, namespace: &str) -> (BTreeSet<String>, Option<PodTemplateSpec>) {
     let ours = ListParams::default().labels("app.kubernetes.io/name=sluice-receiver");
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ours).await.unwrap();
     let deployment = Api::<Deployment>::namespaced(client.clone(), namespace).get(SHARED).await.unwrap();
-    (pods.iter().map(ResourceExt::name_any).collect(), deployment.metadata.generation)
+    (pods.iter().map(ResourceExt::name_any).collect(), deployment.spec.map(|spec| spec.template))
 }
 
 #[tokio::test]
