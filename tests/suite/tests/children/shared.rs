@@ -116,6 +116,9 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     apply(&stage, "a", "Shared", OF_TOKENS).await;
     apply(&stage, "b", "Shared", PLAIN).await;
     tells_of(&stage, &["a", "b"]).await;
+    // It comes after the ConfigMaps, and its Service with it.
+    deployment(&stage).await;
+    settled(&stage).await;
     let deployments = stage.api::<Deployment>().list(&ListParams::default()).await.unwrap();
     assert_eq!(deployments.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
     let services = stage.api::<Service>().list(&ListParams::default()).await.unwrap();
