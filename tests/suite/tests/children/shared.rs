@@ -140,8 +140,8 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     stage.until(SHARED, "another Secret is mounted", is_new).await.unwrap();
 
     // An operator that has just started knows the same, and drops nobody.
-    drop(operator);
     let before = settled(&stage).await;
+    drop(operator);
     let operator = stage.start(&launch).await.unwrap();
     rests(&stage, &operator, &["a", "b", "c", "d", "e"]).await;
     assert_eq!(versions(&stage).await, before);
