@@ -1,7 +1,7 @@
 //! Writes numbers into statuses: those that look different, not more often than the settings say, and without a pass, which would
 //! read all that an Integration owns.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
@@ -27,12 +27,13 @@ pub async fn run(context: Arc<Context>) {
     loop {
         ticks.tick().await;
         let due = context.measurements.due(Instant::now(), context.settings.measuring.write_every.get());
-        stream::iter(due).for_each_concurrent(AT_ONCE, |(name, numbers)| write(&context, name, numbers)).await;
+        stream::iter(due).for_each_concurrent(AT_ONCE, |name| write(&context, name)).await;
     }
 }
 
 /// Over the version that is known: where a pass wrote meanwhile, it is tried again at the next look.
-async fn write(context: &Context, name: NamespacedName, numbers: Numbers) {
+async fn write(context: &Context, name: NamespacedName) {
+    let Some(numbers) = context.measurements.numbers(&name) else { return };
     let Some(Seen::Resource(integration)) = context.integrations.get(&name) else { return };
     if integration.metadata.deletion_timestamp.is_some() {
         return;
@@ -46,29 +47,59 @@ async fn write(context: &Context, name: NamespacedName, numbers: Numbers) {
     };
     match status::write::<Integration>(&context.client, &integration, &status).await {
         Ok(Written::Changed) => {
-            context.measurements.wrote(&name, Some(Instant::now()));
+            context.measurements.wrote(&name, &numbers, Some(Instant::now()));
             context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
         }
-        Ok(Written::Unchanged) => context.measurements.wrote(&name, None),
+        Ok(Written::Unchanged) => context.measurements.wrote(&name, &numbers, None),
         Err(error) => debug!(%name, %error, "The numbers could not be written and will be tried again"),
     }
 }
 
 impl Measurements {
-    /// The numbers that changed and may be written.
-    fn due(&self, now: Instant, pause: std::time::Duration) -> Vec<(NamespacedName, Numbers)> {
+    /// The Integrations whose numbers changed and may be written.
+    fn due(&self, now: Instant, pause: Duration) -> Vec<NamespacedName> {
         let followed = self.followed();
         let due = followed.iter().filter(|(_, known)| {
             known.changed && known.written.is_none_or(|written| now.duration_since(written) >= pause)
         });
-        due.map(|(name, known)| (name.clone(), known.numbers.clone())).collect()
+        due.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The status says what the numbers do; `at` is when it was written for it.
-    fn wrote(&self, name: &NamespacedName, at: Option<Instant>) {
+    fn numbers(&self, name: &NamespacedName) -> Option<Numbers> {
+        Some(self.followed().get(name)?.numbers.clone())
+    }
+
+    /// The status says what these numbers do, which may have changed meanwhile; `at` is when it was written for it.
+    fn wrote(&self, name: &NamespacedName, numbers: &Numbers, at: Option<Instant>) {
         if let Some(known) = self.followed().get_mut(name) {
-            known.changed = false;
+            known.changed = known.numbers != *numbers;
             known.written = at.or(known.written);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::integration::Subject;
+
+    use super::*;
+
+    #[test]
+    fn what_changes_while_a_status_is_written_is_written_next() {
+        let (measurements, pause) = (Measurements::default(), Duration::from_secs(30));
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        let [cluster, group, dead_letters] = ["default", "shop.to-api", "shop.dead"].map(str::to_owned);
+        let subject = Subject { cluster, group, topics: vec!["shop.orders".into()], dead_letters };
+        measurements.follow(&name, subject, None, 1);
+        measurements.share_dead_letters(&name);
+        let (begin, before) = (Instant::now(), measurements.numbers(&name).unwrap());
+        assert_eq!(measurements.due(begin, pause), [name.clone()]);
+        measurements.take_dead_letters(&name, 3);
+        measurements.wrote(&name, &before, Some(begin));
+        assert_eq!(measurements.due(begin + pause, pause), [name.clone()]);
+        let after = measurements.numbers(&name).unwrap();
+        assert_eq!(after.held_dead_letters, Some(3));
+        measurements.wrote(&name, &after, Some(begin + pause));
+        assert_eq!(measurements.due(begin + 3 * pause, pause), []);
     }
 }
