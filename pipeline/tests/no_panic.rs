@@ -223,67 +223,71 @@ fn program() -> impl Strategy<Value = String> {
     vec(select(pieces.to_vec()), 0..25).prop_map(|pieces| pieces.concat())
 }
 
+/// Keywords of JSON Schema, and names that are none.
+const KEYWORDS: &[&str] = &[
+    "type",
+    "properties",
+    "items",
+    "anyOf",
+    "allOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "$ref",
+    "$defs",
+    "definitions",
+    "required",
+    "pattern",
+    "format",
+    "enum",
+    "const",
+    "minimum",
+    "multipleOf",
+    "minLength",
+    "uniqueItems",
+    "contains",
+    "patternProperties",
+    "additionalProperties",
+    "$id",
+    "$schema",
+    "$anchor",
+    "$dynamicRef",
+    "a",
+];
+
+/// Values of keywords, some of which are meant for others.
+const SCHEMA_TEXTS: &[&str] = &[
+    "object",
+    "string",
+    "objekt",
+    "#",
+    "#/$defs/a",
+    "#/properties/a",
+    "http://127.0.0.1/schema",
+    "file:///etc/passwd",
+    "^(a+)+$",
+    "[",
+    "\\p{L}",
+    "(?=a)",
+    "date-time",
+    "email",
+    "a",
+    "",
+    "http://json-schema.org/draft-07/schema#",
+];
+
 /// What looks like a JSON Schema, now and then.
 fn schema_document() -> impl Strategy<Value = Value> {
-    let keywords = [
-        "type",
-        "properties",
-        "items",
-        "anyOf",
-        "allOf",
-        "oneOf",
-        "not",
-        "if",
-        "then",
-        "$ref",
-        "$defs",
-        "definitions",
-        "required",
-        "pattern",
-        "format",
-        "enum",
-        "const",
-        "minimum",
-        "multipleOf",
-        "minLength",
-        "uniqueItems",
-        "contains",
-        "patternProperties",
-        "additionalProperties",
-        "$id",
-        "$schema",
-        "$anchor",
-        "$dynamicRef",
-        "a",
-    ];
-    let texts = [
-        "object",
-        "string",
-        "objekt",
-        "#",
-        "#/$defs/a",
-        "#/properties/a",
-        "http://127.0.0.1/schema",
-        "file:///etc/passwd",
-        "^(a+)+$",
-        "[",
-        "\\p{L}",
-        "(?=a)",
-        "date-time",
-        "email",
-        "a",
-        "",
-        "http://json-schema.org/draft-07/schema#",
-    ];
     let leaf = prop_oneof![
-        select(texts.to_vec()).prop_map(Value::from),
+        select(SCHEMA_TEXTS).prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         any::<bool>().prop_map(Value::from),
         Just(json!(null)),
     ];
     leaf.prop_recursive(5, 40, 5, move |inner| {
-        let member = (select(keywords.to_vec()), inner.clone());
+        let member = (select(KEYWORDS), inner.clone());
         prop_oneof![
             1 => vec(inner, 0..4).prop_map(Value::from),
             4 => vec(member, 0..5).prop_map(|members| {

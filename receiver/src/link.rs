@@ -102,15 +102,15 @@ impl Links {
         let way = Way { connection: endpoint.connection.clone(), patience: endpoint.patience };
         let mut lines = self.lock();
         lines.retain(|line| !line.joining.is_closed());
-        let line = lines.iter().find(|line| line.way == way);
+        let known = lines.iter().find(|line| line.way == way);
         // Who takes the place of another endpoint writes at once.
-        let producer = line.and_then(|line| line.producer.borrow().clone());
+        let producer = known.and_then(|line| line.producer.borrow().clone());
         let (sender, link) = watch::channel(Link { producer, ..Link::default() });
         let topics = endpoint.topics().into_iter().map(str::to_owned).collect();
         let member = Member { topics, sender, next_question: Instant::now() };
-        let member = match line {
+        let member = match known {
             // Where the line has just ended, the member comes back.
-            Some(line) => line.joining.send(member).err().map(|refused| refused.0),
+            Some(known) => known.joining.send(member).err().map(|refused| refused.0),
             None => Some(member),
         };
         if let Some(member) = member {
@@ -162,13 +162,11 @@ async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedRece
         if members.all.is_empty() {
             joined.close();
             // One may have joined before that.
-            match joined.try_recv() {
-                Ok(member) => members.take(member),
-                Err(_) => {
-                    members.producer.send_replace(None);
-                    return;
-                }
-            }
+            let Ok(member) = joined.try_recv() else {
+                members.producer.send_replace(None);
+                return;
+            };
+            members.take(member);
         }
         let current = Some(credentials_fingerprint(&way.connection));
         if current != fingerprint {
@@ -251,9 +249,10 @@ impl Members {
             }
         }
         for news in news {
-            match news {
-                Some(trouble) => warn!("Kafka in trouble: {trouble}"),
-                None => info!("Kafka knows the topics"),
+            if let Some(trouble) = news {
+                warn!("Kafka in trouble: {trouble}");
+            } else {
+                info!("Kafka knows the topics");
             }
         }
     }
@@ -364,10 +363,10 @@ mod tests {
         }
         assert_eq!(links.lock().len(), 3);
         assert_eq!(links.connections(), [connection(9), connection(10)]);
-        let lines: Vec<_> = links.lock().iter().map(|line| line.joining.clone()).collect();
+        let held: Vec<_> = links.lock().iter().map(|line| line.joining.clone()).collect();
         drop(members);
-        for line in lines {
-            line.closed().await;
+        for joining in held {
+            joining.closed().await;
         }
         assert_eq!(links.connections(), []);
         drop(join(9, 2500));

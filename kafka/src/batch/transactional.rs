@@ -103,7 +103,7 @@ enum Failed {
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A transaction that takes longer is given up, and its producer with it: librdkafka waits for the coordinator of a group without looking at
 /// its own timeout (confluentinc/librdkafka#5456). All else is bounded by shorter ones.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 impl TransactionalProducer {
     /// Makes a producer. It connects with its first transaction.

@@ -93,8 +93,8 @@ impl<R: Request> Gathering<R> {
             let wait = Wait { first, latest, known, waiting: backlog.len(), coming };
             tokio::select! {
                 biased;
-                asked = self.incoming.recv() => {
-                    let Some((request, asker)) = asked else { break };
+                next = self.incoming.recv() => {
+                    let Some((request, asker)) = next else { break };
                     backlog.push(request, asker);
                     latest = Instant::now();
                 }

@@ -488,10 +488,10 @@ mod tests {
         let (stranger, uses) = integration("stranger", dead);
         let owner = User { kind: UserKind::Integration, name: shared("owner") };
         let own = Use { target: Target::Topic(shared("orders")), role: Role::DeadLetters };
-        let mut users = known([(stranger, uses), (owner.clone(), BTreeSet::from([own]))]);
-        assert!(!users.shares_dead_letters(&owner));
-        users.grant_is(shared("a"), Some(grant("Integration")));
-        assert!(users.shares_dead_letters(&owner));
+        let mut all = known([(stranger, uses), (owner.clone(), BTreeSet::from([own]))]);
+        assert!(!all.shares_dead_letters(&owner));
+        all.grant_is(shared("a"), Some(grant("Integration")));
+        assert!(all.shares_dead_letters(&owner));
     }
 
     #[test]

@@ -517,6 +517,11 @@ mod tests {
         assert_eq!(told(Some(all), "Ready"), format!("Ready False Blocked: TopicReady: {expected}"));
     }
 
+    /// One receiver answers and serves this revision, and some others do not.
+    fn serving(revision: &str, unaware: usize) -> Found {
+        Found { answered: 1, unaware, revisions: [(revision.to_owned(), 1)].into(), ..Found::default() }
+    }
+
     #[test]
     fn shared_receivers_are_there_for_a_webhook_once_all_of_them_serve_it() {
         let webhook = |before: Vec<Condition>| {
@@ -560,12 +565,6 @@ mod tests {
         let told = |conditions: &[Condition]| {
             let found = conditions.iter().find(|one| one.type_ == "ReceiverAvailable").unwrap();
             format!("{} {}", found.status, found.reason)
-        };
-        let serving = |revision: &str, unaware| Found {
-            answered: 1,
-            unaware,
-            revisions: [(revision.to_owned(), 1)].into(),
-            ..Found::default()
         };
         let all = report_of(&[], &shared, Some(serving(&revision, 0)));
         assert_eq!(told(&all), "True Satisfied");

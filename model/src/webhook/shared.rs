@@ -418,7 +418,8 @@ mod tests {
 
     #[test]
     fn where_another_webhook_comes_in_the_place_of_the_last_the_receivers_stay() {
-        let elsewhere = (0..).map(|number| format!("b-{number}")).find(|name| shard_of(name) != shard_of("a")).unwrap();
+        let elsewhere =
+            (0..1000).map(|number| format!("b-{number}")).find(|name| shard_of(name) != shard_of("a")).unwrap();
         let all = settled(&[sharer(&endpoint("a", PLAIN))], &settings(""));
         let new = [sharer(&endpoint(&elsewhere, PLAIN))];
         let changes = |live: &[Live]| plan_shared(&desire_shared("shop", &new, &settings(""), live), live).changes;

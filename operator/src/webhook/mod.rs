@@ -88,8 +88,8 @@ async fn carry_out(
 ) -> Result<Pass<WebhookStatus>, Error> {
     let desired = desire(endpoint, &context.settings);
     let last_good = last_good(&desired);
-    let shares = endpoint.mode == ReceiverMode::Shared;
-    let shared = share(context, &endpoint.owner, shares, endpoint.share()).await?;
+    let is_shared = endpoint.mode == ReceiverMode::Shared;
+    let shared = share(context, &endpoint.owner, is_shared, endpoint.share()).await?;
     let Kept { live, plan, unknown_kind, pods, traffic } =
         keep(webhook, context, &endpoint.owner, desired, shared.as_ref()).await?;
     let seen = Seen {

@@ -313,7 +313,7 @@ fn sharers(context: &Context, namespace: &str, live: &[Live]) -> Vec<Sharer> {
             None => drop(shares.remove(&name)),
         }
     }
-    let sharer = |(name, Share { uid, text }): (String, Share)| {
+    let current = |(name, Share { uid, text }): (String, Share)| {
         let webhook = context.webhooks.get(&NamespacedName { namespace: namespace.to_owned(), name: name.clone() })?;
         let metadata = match &webhook {
             Seen::Resource(webhook) => &webhook.metadata,
@@ -324,7 +324,7 @@ fn sharers(context: &Context, namespace: &str, live: &[Live]) -> Vec<Sharer> {
         let created = metadata.creation_timestamp.clone();
         is_its_own.then_some(Sharer { name, uid, created, text })
     };
-    shares.into_iter().filter_map(sharer).collect()
+    shares.into_iter().filter_map(current).collect()
 }
 
 #[cfg(test)]

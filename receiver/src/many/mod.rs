@@ -122,11 +122,9 @@ impl Served {
 
 async fn receive(State(many): State<Arc<Many>>, request: Request) -> Response {
     let receiver = many.served().directory.find(&request).map(Arc::clone);
-    match receiver {
-        Some(receiver) => receiver.answer(request).await,
-        None => {
-            many.process.families.unknown();
-            unknown()
-        }
-    }
+    let Some(receiver) = receiver else {
+        many.process.families.unknown();
+        return unknown();
+    };
+    receiver.answer(request).await
 }

@@ -220,12 +220,11 @@ async fn send_until(is_over: &AtomicBool, sender: Sender) -> Sent {
         let id = fresh_id();
         // Over HTTP/1 an answer that comes before the body is sent may be lost with the connection: then nothing is acknowledged.
         let Ok(answer) = sender.signed(SECRET, &id, body.clone()).await else { continue };
-        match answer.status {
-            202 => sent.acknowledged.push(id),
-            _ => {
-                assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
-                sent.deferred += 1;
-            }
+        if answer.status == 202 {
+            sent.acknowledged.push(id);
+        } else {
+            assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+            sent.deferred += 1;
         }
     }
     sent

@@ -57,7 +57,7 @@ pub(crate) fn remembered(name: &str, value: &str) -> Vec<u8> {
 }
 
 /// The field that was remembered last, in one byte.
-pub(crate) const LAST_REMEMBERED: u8 = 0x80 | 62;
+pub(crate) const LAST_REMEMBERED: u8 = 0x80 | 0x3e;
 
 fn text(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -383,8 +383,8 @@ async fn subject(stage: &Stage) -> anyhow::Result<Option<(String, Value)>> {
     let versions = ask(format!("subjects/{subject}/versions")).await?;
     let newest = ask(format!("subjects/{subject}/versions/latest")).await?.map(|newest| newest["schema"].clone());
     let is_there = level.is_some() || versions.is_some();
-    let state = json!({"compatibility": level, "versions": versions, "newest": newest});
-    Ok(is_there.then(|| (SUBJECT.to_owned(), state)))
+    let found = json!({"compatibility": level, "versions": versions, "newest": newest});
+    Ok(is_there.then(|| (SUBJECT.to_owned(), found)))
 }
 
 /// The object without what differs from run to run: ids, versions, times, what Kubernetes adds, and numbers that are asked for

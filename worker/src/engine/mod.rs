@@ -99,7 +99,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut ended, mut stopping) = (Vec::with_capacity(BATCH), false);
     // One for all turns: each begins and ends with a lock.
-    let mut shut_down = pin!(shutdown.cancelled());
+    let mut end = pin!(shutdown.cancelled());
     loop {
         engine.go_on();
         tokio::select! {
@@ -111,7 +111,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
             _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
             () = until(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
-            () = shut_down.as_mut(), if !stopping => {
+            () = end.as_mut(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
                 stopping = true;
                 engine.command(Command::Stop);

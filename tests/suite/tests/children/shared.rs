@@ -135,7 +135,7 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     apply(&stage, "e", "Shared", "verify: {bearer: {secretRefs: [{name: others, key: current}]}}").await;
     let is_new = |deployment: &Deployment| {
         let template = template(deployment);
-        if template != self::template(&first) { Ok(()) } else { Err(format!("{template:?}")) }
+        if template == self::template(&first) { Err(format!("{template:?}")) } else { Ok(()) }
     };
     stage.until(SHARED, "another Secret is mounted", is_new).await.unwrap();
 

@@ -34,6 +34,7 @@ struct State {
     protocol: Protocol,
     /// Connections of HTTP/1 that wait for a request. The one that was used last is taken first, so that those that are too many
     /// grow old.
+    #[allow(clippy::vec_box, reason = "they are handed on as they are, and each is some hundred bytes")]
     waiting: Vec<Box<Http1>>,
     /// The connection that is being made for all, where they may share it.
     connecting: Option<Connecting>,
