@@ -1,6 +1,6 @@
 //! `examples/quickstart` in a namespace of its own, so that tests do not meet.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread};
 
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -34,6 +34,15 @@ pub struct Shop {
     pub namespace: String,
     /// The API that the Integration delivers to.
     pub ledger: Ledger,
+}
+
+/// What a test that has passed leaves goes, and makes room on the node for the next one.
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            drop(self.target.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]));
+        }
+    }
 }
 
 impl Shop {

@@ -107,4 +107,6 @@ async fn events_of_webhooks_that_share_receivers_have_their_own_topics_and_anoth
         let expected: Vec<_> = numbers.into_iter().map(|number| payment(number).to_string()).collect();
         assert_eq!(values, expected, "{name}");
     }
+    // Room on the node for the next test.
+    target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
 }
