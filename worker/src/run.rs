@@ -127,8 +127,7 @@ async fn one_by_one(
     let flow = Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status));
     let flow = Arc::new(flow.traced_by(Spans::new(job, tracer.clone())));
     let source = source::start(&job.config.source, status)?;
-    // On one of the runtime's threads, as all that it begins and waits for: from the main thread each of these would wake another one.
-    tokio::spawn(engine::run(flow, source, shutdown.clone())).await?
+    engine::run(flow, source, shutdown.clone()).await
 }
 
 async fn in_batches(
