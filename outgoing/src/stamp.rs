@@ -1,6 +1,10 @@
 //! Tells whether mounted files have changed, without reading them.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 /// What some files looked like at one moment. A mounted Secret is changed by pointing a symbolic link to new files, so that
 /// device and inode differ; a file that is written in place has another time.
@@ -19,6 +23,12 @@ impl Stamp {
     /// What the files look like now; a missing one has a look of its own.
     pub fn of(files: &[PathBuf]) -> Self {
         Self(files.iter().map(look).collect())
+    }
+
+    /// What a folder looks like that Kubernetes has mounted: it is changed as a whole, by another target for one link. `None`: it is none.
+    pub fn of_mounted(folder: &Path) -> Option<Self> {
+        let data = folder.join("..data");
+        data.exists().then(|| Self::of(&[data]))
     }
 }
 

@@ -48,11 +48,10 @@ impl Folder {
     }
 }
 
-/// Kubernetes changes a mounted folder as a whole, by another target for the link `..data`; without it each file counts.
+/// Of a folder that Kubernetes has not mounted each file counts.
 fn look(path: &Path) -> io::Result<Stamp> {
-    let data = path.join("..data");
-    if data.exists() {
-        return Ok(Stamp::of(&[data]));
+    if let Some(stamp) = Stamp::of_mounted(path) {
+        return Ok(stamp);
     }
     let mut files: Vec<PathBuf> = names(path)?.into_iter().map(|(_, file)| file).collect();
     files.sort_unstable();

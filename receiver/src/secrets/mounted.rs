@@ -90,10 +90,7 @@ fn stamps(files: &[PathBuf], seen: &mut HashMap<PathBuf, Stamp>) -> Vec<Stamp> {
         if let Some(stamp) = seen.get(folder) {
             return stamp.clone();
         }
-        // Kubernetes changes a Secret as a whole, by another target for this link.
-        let data = folder.join("..data");
-        if data.exists() {
-            let stamp = Stamp::of(&[data]);
+        if let Some(stamp) = Stamp::of_mounted(folder) {
             seen.insert(folder.to_owned(), stamp.clone());
             return stamp;
         }
