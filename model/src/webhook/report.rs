@@ -447,30 +447,45 @@ mod tests {
         told.map(|one| format!("{} {} {}: {}", one.type_, one.status, one.reason, one.message)).collect()
     }
 
-    /// The same where it had these conditions before.
-    fn conditions_after(before: Vec<Condition>, spec: &str, found: Option<Found>) -> Vec<Condition> {
-        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+    /// A Webhook that had these conditions before.
+    fn webhook(before: Vec<Condition>, spec: &str) -> Webhook {
         let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
         let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, {spec}}}");
         let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
         let mut webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
         webhook.status = Some(WebhookStatus { conditions: before, ..WebhookStatus::default() });
-        let settings = serde_saphyr::from_str(settings).unwrap();
-        let endpoint = validate(&webhook, &References::default(), &settings).unwrap();
-        let topic = WrittenTopic::Named { kafka: "shop.github".into(), not_ready: None };
-        let endpoint = Endpoint { topic, ..endpoint };
-        let shown = found.map(|found| Shown { found, ..Shown::default() });
-        let seen = Seen {
+        webhook
+    }
+
+    fn endpoint(webhook: &Webhook) -> Endpoint {
+        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        validate(webhook, &References::default(), &serde_saphyr::from_str(settings).unwrap()).unwrap()
+    }
+
+    /// What receivers told, and nothing else is there yet.
+    fn seen<'a>(plan: &'a Plan, traffic: Option<&'a Shown>) -> Seen<'a> {
+        Seen {
             live: &[],
             pods: &[],
-            plan: &Plan::default(),
+            plan,
             listeners: &[],
             missing_gateways: &[],
             unknown_kind: None,
-            traffic: shown.as_ref(),
+            traffic,
             last_good: None,
             shared: None,
-        };
+        }
+    }
+
+    /// The same where it had these conditions before.
+    fn conditions_after(before: Vec<Condition>, spec: &str, found: Option<Found>) -> Vec<Condition> {
+        let webhook = webhook(before, spec);
+        let endpoint = endpoint(&webhook);
+        let topic = WrittenTopic::Named { kafka: "shop.github".into(), not_ready: None };
+        let endpoint = Endpoint { topic, ..endpoint };
+        let shown = found.map(|found| Shown { found, ..Shown::default() });
+        let plan = Plan::default();
+        let seen = seen(&plan, shown.as_ref());
         let now = Timestamp::from_second(1).unwrap();
         report(&webhook, None, &Outcome::Planned(&endpoint, seen), now).conditions
     }
@@ -524,18 +539,8 @@ mod tests {
 
     #[test]
     fn shared_receivers_are_there_for_a_webhook_once_all_of_them_serve_it() {
-        let webhook = |before: Vec<Condition>| {
-            let metadata = "{name: github, namespace: shop, uid: u, generation: 3}";
-            let spec = format!("{{route: {{parentRefs: [{{name: edge}}]}}, receiver: {{mode: Shared}}, {SIGNED}}}");
-            let yaml =
-                format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {metadata}, spec: {spec}}}");
-            let mut webhook: Webhook = serde_saphyr::from_str(&yaml).unwrap();
-            webhook.status = Some(WebhookStatus { conditions: before, ..WebhookStatus::default() });
-            webhook
-        };
-        let settings = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
-        let settings = serde_saphyr::from_str(settings).unwrap();
-        let endpoint = validate(&webhook(Vec::new()), &References::default(), &settings).unwrap();
+        let webhook = |before| webhook(before, &format!("receiver: {{mode: Shared}}, {SIGNED}"));
+        let endpoint = endpoint(&webhook(Vec::new()));
         let revision = endpoint.share().unwrap().revision;
         let availability = Availability {
             replicas: 2,
@@ -548,17 +553,8 @@ mod tests {
         let shared = SharedReceivers { availability: Some(availability), ..SharedReceivers::default() };
         let report_of = |before: &[Condition], shared: &SharedReceivers, found: Option<Found>| {
             let shown = found.map(|found| Shown { found, ..Shown::default() });
-            let seen = Seen {
-                live: &[],
-                pods: &[],
-                plan: &Plan::default(),
-                listeners: &[],
-                missing_gateways: &[],
-                unknown_kind: None,
-                traffic: shown.as_ref(),
-                last_good: None,
-                shared: Some(shared),
-            };
+            let plan = Plan::default();
+            let seen = Seen { shared: Some(shared), ..seen(&plan, shown.as_ref()) };
             let now = Timestamp::from_second(1).unwrap();
             report(&webhook(before.to_vec()), None, &Outcome::Planned(&endpoint, seen), now).conditions
         };

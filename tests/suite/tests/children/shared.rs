@@ -104,6 +104,16 @@ fn template(deployment: &Deployment) -> Option<&PodTemplateSpec> {
     deployment.spec.as_ref().map(|spec| &spec.template)
 }
 
+/// Waits until no object is left with this in its name.
+async fn are_gone(stage: &Stage, what: &str, part: &str) {
+    until(what, PATIENCE, || async {
+        let left: Vec<String> = versions(stage).await.into_keys().filter(|name| name.contains(part)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
 async fn delete(stage: &Stage, name: &str) {
     stage.api::<Webhook>().delete(name, &DeleteParams::default()).await.unwrap();
 }
@@ -152,12 +162,7 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     for name in ["b", "c", "d", "e"] {
         delete(&stage, name).await;
     }
-    until("everything shared is gone", PATIENCE, || async {
-        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains(SHARED)).collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await
-    .unwrap();
+    are_gone(&stage, "everything shared is gone", SHARED).await;
 }
 
 #[tokio::test]
@@ -172,20 +177,10 @@ async fn without_an_operator_kubernetes_collects_what_is_shared_with_the_last_we
     settled(&stage).await;
     drop(operator);
     delete(&stage, "a").await;
-    until("what a owned is collected", PATIENCE, || async {
-        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains("a-receiver")).collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await
-    .unwrap();
+    are_gone(&stage, "what a owned is collected", "a-receiver").await;
     assert_eq!(deployment(&stage).await.uid(), before);
     delete(&stage, "b").await;
-    until("everything is collected", PATIENCE, || async {
-        let left: Vec<String> = versions(&stage).await.into_keys().filter(|name| name.contains(SHARED)).collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await
-    .unwrap();
+    are_gone(&stage, "everything is collected", SHARED).await;
 }
 
 #[tokio::test]
