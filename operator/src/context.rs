@@ -70,6 +70,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether resources of this namespace are looked after.
+    pub fn looks_after(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|one| one == namespace)
+    }
+
     /// All metrics, in the OpenMetrics text format.
     pub fn metrics_text(&self) -> String {
         self.metrics.leader(self.leadership.is_held());

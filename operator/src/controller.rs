@@ -233,7 +233,8 @@ async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Resu
     Ok(written)
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// What work comes to that takes no longer than this.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(limit, work).await.unwrap_or(Err(Error::TimedOut(limit)))
 }
 

@@ -71,8 +71,7 @@ pub fn waited(resource: &impl Kind) -> Duration {
 /// Tells at a Namespace that something stays in Kafka although a resource that went with it wanted it deleted: in the namespace itself no
 /// Event can be made any more. An operator of some namespaces only may not write where such Events are.
 pub async fn tell_what_stays<K: Kind>(context: &Context, namespace: &ObjectReference, resource: &K, message: String) {
-    let may_write = context.namespaces.is_empty() || context.namespaces.iter().any(|name| name == DEFAULT_NAMESPACE);
-    if may_write {
+    if context.looks_after(DEFAULT_NAMESPACE) {
         let news = News { is_good: false, reason: LEFT_IN_KAFKA.to_owned(), message };
         context.events.tell_about(namespace, resource, &news).await;
     }

@@ -50,7 +50,7 @@ async fn write<K: Holds>(client: &Client, resource: &K, held: bool) -> Result<()
     }
     let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
     let patch = json!({"metadata": {"resourceVersion": resource.resource_version(), "finalizers": finalizers}});
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams::apply(FIELD_MANAGER);
     match Api::<K>::namespaced(client.clone(), &namespace).patch(&name, &parameters, &Patch::Merge(patch)).await {
         // It is gone already.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

@@ -77,8 +77,7 @@ pub fn look_at_held(elsewhere: &BTreeSet<NamespacedName>) -> Option<Duration> {
 }
 
 async fn look(context: &Context, namespace: &str) -> Result<Known, Error> {
-    let is_looked_after = context.namespaces.is_empty() || context.namespaces.iter().any(|one| one == namespace);
-    if !is_looked_after {
+    if !context.looks_after(namespace) {
         return Ok(Known::Hidden);
     }
     let api = Api::namespaced_with(context.client.clone(), namespace, &api_resource());

@@ -32,7 +32,7 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
     let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(Written::Unchanged) };
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let api = Api::<K>::namespaced(client.clone(), &namespace);
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams::apply(FIELD_MANAGER);
     let mut version = object.resource_version();
     for _ in 0..VERSIONS {
         let patch = json!({"metadata": {"resourceVersion": version}, "status": change});

@@ -27,6 +27,7 @@ use crate::{
     error::{Doing, Error},
     farewell::{NAMESPACE_PATIENCE, list, tell_what_stays, waited},
     finalizer,
+    watch::controller,
 };
 
 /// How long a namespace that is being deleted waits for the members of a group: workers may take 30 s to end, and Kafka as long to
@@ -129,7 +130,7 @@ async fn is_scaled_down(client: &Client, owner: &Owner) -> Result<bool, Error> {
         let status = deployment.status.unwrap_or_default();
         return Ok(status.observed_generation >= deployment.metadata.generation && status.replicas.unwrap_or(0) == 0);
     }
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams::apply(FIELD_MANAGER);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
     match deployments.patch(&name, &parameters, &none).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(true),
@@ -142,8 +143,7 @@ async fn is_scaled_down(client: &Client, owner: &Owner) -> Result<bool, Error> {
 }
 
 fn is_of(deployment: &Deployment, owner: &Owner) -> bool {
-    let mut owners = deployment.owner_references().iter();
-    owners.any(|reference| reference.uid == owner.uid && reference.controller == Some(true))
+    controller(&deployment.metadata).is_some_and(|reference| reference.uid == owner.uid)
 }
 
 /// One that was put out by its node, for example, is there for people to look at.

@@ -31,7 +31,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-pub use self::others::Known;
+pub use self::others::{Known, controller};
 use self::{
     cache::{Cache, Change, Feed, Versioned},
     follow::{Told, follow},

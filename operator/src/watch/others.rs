@@ -128,80 +128,53 @@ impl Others<Metadata, SeenNamespace> {
     }
 }
 
-/// What is kept of an object that somebody owns.
+/// What is kept of an object, and which version of it that is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Owned {
-    /// Its owner.
-    pub owner: Option<OwnerReference>,
+pub struct Kept<V> {
+    /// What of it matters.
+    pub what: V,
     version: Option<String>,
 }
 
+impl<V: Clone + PartialEq> Versioned for Kept<V> {
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+/// An object that somebody owns, and its owner.
+pub type Owned = Kept<Option<OwnerReference>>;
+/// A Gateway.
+pub type SeenGateway = Kept<Gateway>;
+/// A ReferenceGrant.
+pub type SeenGrant = Kept<ReferenceGrant>;
+/// A Namespace, and a hash of its labels: a pass reads them anew, so that only a difference has to be told.
+pub type SeenNamespace = Kept<u64>;
+
 impl Owned {
     fn of(object: Metadata) -> Self {
-        let owner = controller(&object.metadata).cloned().or_else(|| labelled(&object.metadata, SHARED));
-        Self { owner, version: object.metadata.resource_version }
+        let what = controller(&object.metadata).cloned().or_else(|| labelled(&object.metadata, SHARED));
+        Self { what, version: object.metadata.resource_version }
     }
 
     /// A pod belongs to a ReplicaSet; whose it is at last is told by its labels.
     fn of_pod(pod: Metadata) -> Self {
-        let owner =
+        let what =
             [Integration::NAME, Webhook::NAME, SHARED].into_iter().find_map(|kind| labelled(&pod.metadata, kind));
-        Self { owner, version: pod.metadata.resource_version }
+        Self { what, version: pod.metadata.resource_version }
     }
-}
-
-impl Versioned for Owned {
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-}
-
-/// What is kept of a Gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeenGateway {
-    /// What of it matters.
-    pub gateway: Gateway,
-    version: Option<String>,
 }
 
 impl SeenGateway {
     fn of(object: DynamicObject) -> Self {
-        Self { gateway: Gateway::of(&object), version: object.metadata.resource_version }
+        Self { what: Gateway::of(&object), version: object.metadata.resource_version }
     }
-}
-
-impl Versioned for SeenGateway {
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-}
-
-/// What is kept of a ReferenceGrant.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeenGrant {
-    /// What it permits.
-    pub grant: ReferenceGrant,
-    version: Option<String>,
 }
 
 impl SeenGrant {
     fn of(object: DynamicObject) -> Self {
-        Self { grant: grants::permitted(&object), version: object.metadata.resource_version }
+        Self { what: grants::permitted(&object), version: object.metadata.resource_version }
     }
-}
-
-impl Versioned for SeenGrant {
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-}
-
-/// What is kept of a Namespace.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeenNamespace {
-    /// A hash of its labels: a pass reads them anew, so that only a difference has to be told.
-    pub labels: u64,
-    version: Option<String>,
 }
 
 impl SeenNamespace {
@@ -209,13 +182,7 @@ impl SeenNamespace {
         let labels: BTreeMap<String, String> = namespace.metadata.labels.unwrap_or_default();
         let mut hasher = DefaultHasher::new();
         labels.hash(&mut hasher);
-        Self { labels: hasher.finish(), version: namespace.metadata.resource_version }
-    }
-}
-
-impl Versioned for SeenNamespace {
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+        Self { what: hasher.finish(), version: namespace.metadata.resource_version }
     }
 }
 

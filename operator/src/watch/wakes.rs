@@ -81,7 +81,7 @@ fn asks_for_something_else<K: Kind>(before: &Seen<K>, after: &Seen<K>) -> bool {
 /// Wakes the owners of an object, before and after its change.
 pub fn owners(context: &Context, change: &Change<Owned>) {
     for owned in [&change.before, &change.after].into_iter().flatten() {
-        if let Some(owner) = &owned.owner {
+        if let Some(owner) = &owned.what {
             wake_owner(context, &change.name.namespace, owner);
         }
     }
@@ -100,7 +100,7 @@ pub fn config_map(context: &Context, change: &Change<Owned>) {
 
 /// Wakes the Webhooks that name a Gateway, where its listeners or its addresses are other ones than before.
 pub fn gateway(context: &Context, change: &Change<SeenGateway>) {
-    let [before, after] = [&change.before, &change.after].map(|seen| seen.as_ref().map(|seen| &seen.gateway));
+    let [before, after] = [&change.before, &change.after].map(|seen| seen.as_ref().map(|seen| &seen.what));
     if before == after {
         return;
     }
@@ -118,7 +118,7 @@ fn names_gateway(webhook: &Webhook, gateway: &NamespacedName) -> bool {
 
 /// Wakes whom a ReferenceGrant concerns: who names Topics of its namespace from elsewhere, and these Topics.
 pub fn grant(context: &Context, change: &Change<SeenGrant>) {
-    let grant = change.after.as_ref().map(|seen| seen.grant.clone());
+    let grant = change.after.as_ref().map(|seen| seen.what.clone());
     let Across { topics, users } = context.relations.grant_is(&change.name, grant);
     for topic in &topics {
         context.topics.wake_known(topic);
@@ -130,7 +130,7 @@ pub fn grant(context: &Context, change: &Change<SeenGrant>) {
 pub fn namespace(context: &Context, change: &Change<SeenNamespace>) {
     // Before the first look at a namespace its Webhooks had no pass, or one that read the labels as they are.
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
-    if before.labels != after.labels {
+    if before.what != after.what {
         context.webhooks.wake_where(&change.name.name, |webhook| !webhook.spec.route.parent_refs.is_empty());
     }
 }

@@ -22,7 +22,7 @@ use sluice_model::{
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -31,7 +31,7 @@ use crate::{
     backoff::Backoff,
     children::{self, Existence, Pods},
     context::Context,
-    controller::{GRACE, PASS_LIMIT},
+    controller::{GRACE, PASS_LIMIT, within},
     error::Error,
     queue::{Queue, Then},
     watch::Seen,
@@ -230,8 +230,7 @@ impl Drop for Ending<'_> {
 async fn turn(context: Arc<Context>, name: NamespacedName) {
     let mut ending = Ending { context: &context, name: &name, then: Then::At(Instant::now() + PASS_LIMIT) };
     let shared = &context.shared;
-    let passed = timeout(PASS_LIMIT, pass(&context, &name.namespace)).await;
-    ending.then = match passed.unwrap_or(Err(Error::TimedOut(PASS_LIMIT))) {
+    ending.then = match within(PASS_LIMIT, pass(&context, &name.namespace)).await {
         Ok(next) => {
             shared.backoff.succeeded(&name);
             debug!("Pass finished");
