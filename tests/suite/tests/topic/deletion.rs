@@ -119,8 +119,7 @@ async fn a_namespace_does_not_wait_for_a_kafka_that_stays_away() {
     stage.patch_status("orders", json!({"topicId": "qjbtiPqUQyuK2ad2l3vDNA"})).await;
 
     stage.delete_namespace().await;
-    let log = stage.operator.log();
-    assert!(log.lines().any(|line| line.contains("Topic let go") && line.contains(&stage.namespace)), "{log}");
+    stage.logged(&["Topic let go", &stage.namespace]).await;
     let metrics = stage.metrics().await;
     assert!(metrics.contains(r#"sluice_operator_topics_released_total{reason="GivenUp"} 1"#), "{metrics}");
     // It is told after the Topic was let go.

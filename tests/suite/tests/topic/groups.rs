@@ -77,9 +77,8 @@ async fn a_group_goes_with_its_integration_once_its_workers_have_ended_where_tha
     stage.delete::<Integration>("to-api").await;
     stage.is_gone::<Integration>("to-api").await;
     assert!(!is_there(&stage, &group).await);
-    let log = stage.operator.log();
-    let told = |what: &str| log.lines().any(|line| line.contains(what) && line.contains(&stage.namespace));
-    assert!(told("Workers are told to end") && told("Consumer group deleted"), "{log}");
+    stage.logged(&["Workers are told to end", &stage.namespace]).await;
+    stage.logged(&["Consumer group deleted", &stage.namespace]).await;
 
     // What the operator wrote into the Integration itself, by the API server's own log, where that can be read.
     let Some(path) = &stage.audit_log else { return };
@@ -125,9 +124,8 @@ async fn a_group_that_another_integration_names_is_left_to_it() {
     stage.delete::<Integration>("one").await;
     stage.is_gone::<Integration>("one").await;
     assert!(is_there(&stage, &group).await);
-    let log = stage.operator.log();
     let two = format!("Integration/{}/two", stage.namespace);
-    assert!(log.lines().any(|line| line.contains("Integration let go") && line.contains(&two)), "{log}");
+    stage.logged(&["Integration let go", &two]).await;
 
     stage.delete::<Integration>("two").await;
     stage.is_gone::<Integration>("two").await;
@@ -178,8 +176,7 @@ async fn a_namespace_does_not_wait_for_a_group_on_a_kafka_that_stays_away() {
     stage.until("to-api-dead-letters", "it is made", |_: &Topic| Ok(())).await.unwrap();
 
     stage.delete_namespace().await;
-    let log = stage.operator.log();
-    assert!(log.lines().any(|line| line.contains("Integration let go") && line.contains(&stage.namespace)), "{log}");
+    stage.logged(&["Integration let go", &stage.namespace]).await;
     let metrics = stage.metrics().await;
     assert!(metrics.contains(r#"sluice_operator_integrations_released_total{reason="GivenUp"} 1"#), "{metrics}");
     let (reason, concerns, note) = stage.told_at_namespace().await;

@@ -142,6 +142,17 @@ impl Stage {
         (reason.unwrap_or_default(), concerns.unwrap_or_default(), note.unwrap_or_default())
     }
 
+    /// Waits until a line of the operator's log has all these words: what is done can be seen before it is told.
+    pub(crate) async fn logged(&self, words: &[&str]) {
+        until(&format!("the operator's log has {words:?}"), PATIENCE, || async {
+            let log = self.operator.log();
+            let is_told = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            if is_told { Ok(()) } else { Err(log) }
+        })
+        .await
+        .unwrap();
+    }
+
     /// Everything that the operator counts.
     pub(crate) async fn metrics(&self) -> String {
         reqwest::get(format!("http://{}/metrics", self.operator.status)).await.unwrap().text().await.unwrap()
