@@ -5,17 +5,28 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{context::Context, error::Error};
+use crate::{context::Context, error::Error, looks::Looks};
 
 /// The ids of the Kafka clusters that were asked for it, by the cluster's name in the configuration.
 #[derive(Debug, Default)]
-pub struct Identities(Mutex<BTreeMap<String, String>>);
+pub struct Identities {
+    ids: Mutex<BTreeMap<String, String>>,
+    asking: Looks<String, ()>,
+}
 
 impl Identities {
     /// Asks a cluster once for its id, where it has to be told from others.
     pub async fn learn(&self, context: &Context, cluster: &str) -> Result<(), Error> {
         let is_told_from_others = context.settings.clusters.len() == 1 || self.ids().contains_key(cluster);
         if is_told_from_others || !context.settings.clusters.contains_key(cluster) {
+            return Ok(());
+        }
+        self.asking.at(cluster.to_owned(), self.ask(context, cluster)).await.map(drop)
+    }
+
+    async fn ask(&self, context: &Context, cluster: &str) -> Result<(), Error> {
+        // Somebody else's question may have been answered since.
+        if self.ids().contains_key(cluster) {
             return Ok(());
         }
         let description = context.clusters.client(cluster)?.describe_cluster().await;
@@ -36,6 +47,6 @@ impl Identities {
     }
 
     fn ids(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
