@@ -113,6 +113,8 @@ async fn a_group_without_members_is_empty_and_one_that_never_was_is_dead_or_unkn
     let topic = created(&admin, plain_topic("group")).await;
     let (group, nobody) = (fresh("group"), fresh("nobody"));
     commit(&group, &topic, &[(0, 0, "")]);
+    let listed = admin.list_groups().await.unwrap();
+    assert_eq!((listed.get(&group), listed.get(&nobody)), (Some(&GroupState::Empty), None));
     let groups = admin.describe_groups(&[&group, &nobody]).await.unwrap();
     let described = groups[&group].as_ref().unwrap();
     assert_eq!((described.state, described.members.len()), (GroupState::Empty, 0));

@@ -1,4 +1,4 @@
-//! Consumer groups: their state and who is in them, and deleting them.
+//! Consumer groups: which there are, their state and who is in them, and deleting them.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,7 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
+const LIST: &str = "list consumer groups";
 const DESCRIBE: Task = Task { doing: "describe consumer groups", right: ("Describe", "--group"), changes: false };
 const DELETE: Task = Task { doing: "delete consumer groups", right: ("Delete", "--group"), changes: true };
 
@@ -55,6 +56,14 @@ impl Admin {
     ) -> Result<BTreeMap<String, Result<GroupDescription, KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::name(group))));
         self.ask(DESCRIBE, batch, native::describe_groups, native::group_descriptions).await
+    }
+
+    /// All consumer groups of the cluster that we may describe, by name: one request to each broker.
+    ///
+    /// Errors: also where a single broker does not answer, whose groups would be missing.
+    pub async fn list_groups(&self) -> Result<BTreeMap<String, GroupState>, Error> {
+        let event = self.request(LIST, false, native::list_groups).await?;
+        native::group_list(&event).map_err(|error| Error::of_request(LIST, self.timeout, error, None))
     }
 
     /// Deletes consumer groups with all their offsets, by name: one request to each of their coordinators.

@@ -1,4 +1,4 @@
-//! `DescribeConsumerGroups`, `DeleteGroups`: how they are asked and how their answers are read.
+//! `DescribeConsumerGroups`, `ListConsumerGroups`, `DeleteGroups`: how they are asked and how their answers are read.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,9 @@ use std::{
 };
 
 use rdkafka_sys as sys;
-use sys::rd_kafka_admin_op_t::{RD_KAFKA_ADMIN_OP_DELETEGROUPS, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS};
+use sys::rd_kafka_admin_op_t::{
+    RD_KAFKA_ADMIN_OP_DELETEGROUPS, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS,
+};
 
 use super::{Call, Event, Owned, name, read};
 use crate::{GroupDescription, GroupMember, GroupState, KafkaError};
@@ -14,6 +16,7 @@ use crate::{GroupDescription, GroupMember, GroupState, KafkaError};
 // As a number and not as rdkafka-sys' enum: see `read`.
 unsafe extern "C" {
     fn rd_kafka_ConsumerGroupDescription_state(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> c_int;
+    fn rd_kafka_ConsumerGroupListing_state(group: *const sys::rd_kafka_ConsumerGroupListing_t) -> c_int;
 }
 
 pub(crate) fn describe_groups(call: Call<'_>, groups: &[CString]) {
@@ -66,6 +69,28 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> GroupMembe
             host: read::text(sys::rd_kafka_MemberDescription_host(member)),
             partitions: read::partitions(partitions).map(|partition| read::partition(partition).0).collect(),
         }
+    }
+}
+
+pub(crate) fn list_groups(call: Call<'_>) {
+    let options = call.options(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    // SAFETY: client, options and queue are alive; librdkafka copies the options.
+    unsafe { sys::rd_kafka_ListConsumerGroups(call.client(), options.pointer(), call.queue()) };
+}
+
+/// The groups of all brokers, or what one of them answered instead.
+pub(crate) fn group_list(event: &Event) -> Result<BTreeMap<String, GroupState>, KafkaError> {
+    // SAFETY: the event is alive and an answer to ListConsumerGroups, and all that is read lives as long as it does.
+    unsafe {
+        let result = sys::rd_kafka_event_ListConsumerGroups_result(event.pointer());
+        let errors = read::list(|length| sys::rd_kafka_ListConsumerGroups_result_errors(result, length));
+        errors.iter().try_for_each(|error| read::result_of(*error))?;
+        let groups = read::list(|length| sys::rd_kafka_ListConsumerGroups_result_valid(result, length));
+        let listed = |group: &*const sys::rd_kafka_ConsumerGroupListing_t| {
+            let name = read::text(sys::rd_kafka_ConsumerGroupListing_group_id(*group));
+            (name, state(rd_kafka_ConsumerGroupListing_state(*group)))
+        };
+        Ok(groups.iter().map(listed).collect())
     }
 }
 
