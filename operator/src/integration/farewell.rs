@@ -7,7 +7,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::json;
@@ -18,15 +18,16 @@ use sluice_model::{
     children::Owner,
     integration::{COMPONENT, Farewell, GroupUse, Leaving, Outcome, Release, farewell, owner, report, worker_name},
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     children::FIELD_MANAGER,
     context::Context,
     controller::{Next, Pass, name_of},
     error::{Doing, Error},
-    farewell::{NAMESPACE_PATIENCE, list, tell_what_stays, waited},
+    farewell::{NAMESPACE_PATIENCE, Stays, let_go, list, waited},
     finalizer,
+    metrics::Metrics,
     watch::controller,
 };
 
@@ -44,6 +45,22 @@ enum End {
     Released(Release),
     /// Somebody has to leave first.
     Waits(Leaving),
+}
+
+impl Stays for Release {
+    const WHAT: &'static str = "consumer group";
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.integration_released(self.name());
+    }
+
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::GivenUp(_))
+    }
+
+    fn is_due_to_its_namespace(&self) -> bool {
+        self.is_given_up()
+    }
 }
 
 /// A pass over an Integration that is being deleted and holds on to its consumer group.
@@ -69,20 +86,8 @@ pub(super) async fn pass(integration: &Integration, context: &Context) -> Result
             unchanged()
         }
         End::Released(reason) => {
-            finalizer::release(&context.client, integration).await?;
-            context.metrics.integration_released(reason.name());
-            if let Release::GivenUp(_) = &reason {
-                warn!(%reason, "Integration let go; its consumer group stays");
-                if let Some(namespace) = namespace {
-                    let group = unchanged().consumer_group.unwrap_or_default().name;
-                    let name = integration.name_any();
-                    let message =
-                        format!("Integration {name:?} was let go and its consumer group {group:?} stays: {reason}");
-                    tell_what_stays(context, &namespace, integration, message).await;
-                }
-            } else {
-                info!(%reason, "Integration let go; its consumer group stays");
-            }
+            let group = unchanged().consumer_group.unwrap_or_default().name;
+            let_go(context, integration, namespace.as_ref(), &group, &reason).await?;
             unchanged()
         }
     };
