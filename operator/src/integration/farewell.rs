@@ -14,9 +14,11 @@ use serde_json::json;
 use sluice_crds::{ConsumerGroup, Integration, IntegrationStatus};
 use sluice_kafka::{Admin, ErrorCode, KafkaError};
 use sluice_model::{
-    Cluster,
     children::Owner,
-    integration::{COMPONENT, Farewell, GroupUse, Leaving, Outcome, Release, farewell, owner, report, worker_name},
+    integration::{
+        COMPONENT, Farewell, GroupUse, Leaving, Outcome, Release, complaints_of_deletion, farewell, owner, report,
+        worker_name,
+    },
 };
 use tracing::info;
 
@@ -105,7 +107,7 @@ async fn end(integration: &Integration, context: &Context) -> Result<End, Error>
     if pods > 0 {
         return Ok(End::Waits(Leaving::Workers { group: group.name, pods }));
     }
-    delete(context, group).await
+    delete(integration, context, group).await
 }
 
 /// Which consumer groups are named by others than those who are about to take them along.
@@ -157,10 +159,13 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-async fn delete(context: &Context, group: ConsumerGroup) -> Result<End, Error> {
+/// Deletes the group, where the operator's configuration still leaves it to the namespace.
+async fn delete(integration: &Integration, context: &Context, group: ConsumerGroup) -> Result<End, Error> {
+    let complaints = complaints_of_deletion(integration, &group, &context.settings);
+    if !complaints.is_empty() {
+        return Err(Error::Rejected(complaints));
+    }
     let ConsumerGroup { cluster, name: group } = group;
-    Cluster::find(&context.settings, &cluster, "status.consumerGroup.cluster")
-        .map_err(|rejection| Error::Rejected(vec![rejection]))?;
     let kafka = context.clusters.client(&cluster)?;
     let failed = |source| Error::Kafka { cluster: cluster.clone(), source };
     let refused = |source| Error::Refused { doing: format!("delete consumer group {group:?}"), source };
