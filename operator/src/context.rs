@@ -15,12 +15,12 @@ use crate::{
     leader::Leadership,
     measure::Measurements,
     metrics::{Metrics, ResourceNumbers},
-    queue::Depth,
+    queue::{Depth, Queue},
     rounds::Rounds,
     schema::Schemas,
     topic::{Identities, Relations, Sightings},
     watch::{Known, Watched},
-    webhook::{Reception, Shared},
+    webhook::{Reception, SHARED_KIND, Shared},
 };
 
 /// What every pass may use.
@@ -84,6 +84,7 @@ impl Context {
         self.measure::<Topic>();
         self.measure::<Webhook>();
         self.measure::<Integration>();
+        self.metrics.depth(SHARED_KIND, self.depth(&self.shared.queue));
         self.metrics.resources(self.resources());
         self.metrics.text()
     }
@@ -119,8 +120,12 @@ impl Context {
     fn measure<K: Kind>(&self) {
         let watched = K::watched(self);
         let (objects, undecodable) = watched.count();
-        // Nothing is due on a replica that stands by.
-        let depth = if self.leadership.is_held() { watched.queue.depth() } else { Depth::default() };
-        self.metrics.kind(K::NAME, objects, undecodable, depth);
+        self.metrics.count(K::NAME, objects, undecodable);
+        self.metrics.depth(K::NAME, self.depth(&watched.queue));
+    }
+
+    /// Nothing is due on a replica that stands by.
+    fn depth(&self, queue: &Queue) -> Depth {
+        if self.leadership.is_held() { queue.depth() } else { Depth::default() }
     }
 }

@@ -1,35 +1,29 @@
-//! The one loop, for all kinds: a pass with a deadline, its status written once, and the next pass when it is due.
+//! The kinds of resources, and what a pass over one is: a look with a deadline, its status written once, and the next pass when it is due.
 
-use std::{collections::HashMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{fmt::Debug, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use sluice_crds::NamespacedName;
-use tokio::{
-    sync::watch as channel,
-    task::{Id, JoinError, JoinSet},
-    time::{Instant, timeout, timeout_at},
-};
-use tracing::{Instrument, debug, error, info_span, warn};
+use tokio::{sync::watch as channel, time::Instant};
+use tracing::{debug, error, warn};
 
 use crate::{
+    backoff::Backoff,
     context::Context,
-    error::{Error, Retry},
-    metrics::Outcome,
-    queue::Then,
+    error::Error,
+    metrics::{Metrics, Outcome},
+    passes::{self, PASS_LIMIT, Passes, within},
+    queue::{Queue, Then},
     status::{self, Written},
     watch::{Seen, Watched},
 };
 
-/// No pass may hold its object longer.
-pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(30);
 /// No status may take longer to write.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 /// The watch brings what was written within milliseconds; where it does not, the object is looked at as it is known.
 const NEWER_LIMIT: Duration = Duration::from_secs(1);
-/// Time that passes have to end when the operator stops.
-pub(crate) const GRACE: Duration = Duration::from_millis(1500);
 
 /// The name of a resource.
 pub fn name_of(object: &impl Kind) -> NamespacedName {
@@ -90,86 +84,50 @@ pub enum Next {
     Within(Duration),
 }
 
-/// Runs the loop of one kind until `stop` is true. Passes that have begun are finished, but for those that take too long:
-/// so many are given up.
-pub async fn run<K: Kind>(context: Arc<Context>, mut stop: channel::Receiver<bool>) -> usize {
-    let queue = &K::watched(&context).queue;
-    let mut passes = Passes::default();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(ended) = passes.tasks.join_next_with_id() => passes.end::<K>(&context, ended),
-            name = queue.next(), if passes.tasks.len() < K::CONCURRENCY => passes.begin::<K>(&context, name),
-        }
-    }
-    let deadline = Instant::now() + GRACE;
-    while let Ok(Some(ended)) = timeout_at(deadline, passes.tasks.join_next_with_id()).await {
-        passes.end::<K>(&context, ended);
-    }
-    passes.tasks.len()
+/// Runs the passes over the resources of one kind until `stop` is true; gives how many were given up.
+pub async fn run<K: Kind>(context: Arc<Context>, stop: channel::Receiver<bool>) -> usize {
+    passes::run(Arc::new(Resources::<K> { context, kind: PhantomData }), stop).await
 }
 
-/// The passes under way, by task.
-#[derive(Debug, Default)]
-struct Passes {
-    tasks: JoinSet<Then>,
-    names: HashMap<Id, NamespacedName>,
+/// The resources of one kind.
+struct Resources<K> {
+    context: Arc<Context>,
+    kind: PhantomData<K>,
 }
 
-impl Passes {
-    fn begin<K: Kind>(&mut self, context: &Arc<Context>, name: NamespacedName) {
-        let span = info_span!("reconcile", kind = K::NAME, namespace = name.namespace, name = name.name);
-        let task = self.tasks.spawn(pass::<K>(Arc::clone(context), name.clone()).instrument(span));
-        self.names.insert(task.id(), name);
+impl<K: Kind> Passes for Resources<K> {
+    const KIND: &'static str = K::NAME;
+
+    const AT_ONCE: usize = K::CONCURRENCY;
+
+    fn queue(&self) -> &Queue {
+        &K::watched(&self.context).queue
     }
 
-    fn end<K: Kind>(&mut self, context: &Context, ended: Result<(Id, Then), JoinError>) {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let Some(name) = self.names.remove(&id) else { return };
-        let watched = K::watched(context);
-        let then = match ended {
-            Ok((_, then)) => then,
-            Err(error) => {
-                error!(kind = K::NAME, %name, %error, "A pass panicked: please report it; the others go on");
-                context.metrics.pass(K::NAME, Outcome::Panicked, Duration::ZERO);
-                Then::At(Instant::now() + watched.backoff.failed(&name))
+    fn backoff(&self) -> &Backoff {
+        &K::watched(&self.context).backoff
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.context.metrics
+    }
+
+    fn is_there(&self, name: &NamespacedName) -> bool {
+        K::watched(&self.context).get(name).is_some()
+    }
+
+    async fn pass(&self, name: &NamespacedName) -> Option<Result<Then, Error>> {
+        let context = self.context.as_ref();
+        match K::watched(context).get(name)? {
+            Seen::Resource(object) => {
+                let result = reconcile(object.as_ref(), context).await;
+                Some(result.map(|(written, next)| then(written, next, name)))
             }
-        };
-        watched.queue.finished(&name, then);
-        if watched.get(&name).is_none() {
-            // It went during its pass, and nobody else will forget that it failed.
-            watched.backoff.succeeded(&name);
-        }
-    }
-}
-
-async fn pass<K: Kind>(context: Arc<Context>, name: NamespacedName) -> Then {
-    let watched = K::watched(&context);
-    let object = match watched.get(&name) {
-        Some(Seen::Resource(object)) => object,
-        Some(Seen::Undecodable(invalid)) => {
-            context.metrics.pass(K::NAME, Outcome::Undecodable, Duration::ZERO);
-            error!(error = invalid.error, "The resource cannot be decoded; it is left alone until it changes");
-            context.events.undecodable::<K>(&invalid).await;
-            return Then::WhenWoken;
-        }
-        None => return Then::WhenWoken,
-    };
-    let started = Instant::now();
-    let result = reconcile(object.as_ref(), &context).await;
-    context.metrics.pass(K::NAME, Outcome::of(&result), started.elapsed());
-    debug!(succeeded = result.is_ok(), "Pass finished");
-    match result {
-        Ok((written, next)) => {
-            watched.backoff.succeeded(&name);
-            then(written, next, &name)
-        }
-        Err(error) => {
-            let next = Instant::now() + watched.backoff.failed(&name);
-            match error.retry() {
-                Retry::Newer => Then::AfterNewer { patience: next, next: Some(Instant::now()) },
-                Retry::Later => Then::At(next),
+            Seen::Undecodable(invalid) => {
+                context.metrics.pass(K::NAME, Outcome::Undecodable, Duration::ZERO);
+                error!(error = invalid.error, "The resource cannot be decoded; it is left alone until it changes");
+                context.events.undecodable::<K>(&invalid).await;
+                None
             }
         }
     }
@@ -210,12 +168,10 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, N
             let written = report(object, context, &pass.status).await?;
             Ok((written, pass.next))
         }
-        // The next look sees what has changed; there is nothing to tell.
-        Err(error @ (Error::Stale | Error::Overtaken)) => Err(error),
         Err(error) => {
-            warn!(%error, "The pass failed and will be tried again");
             if error.can_be_written() {
-                report(object, context, &object.failed(&error, Timestamp::now())).await?;
+                let told = report(object, context, &object.failed(&error, Timestamp::now())).await;
+                told.inspect_err(|_| warn!(%error, "The pass failed, and the status cannot say so"))?;
             }
             Err(error)
         }
@@ -231,11 +187,6 @@ async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Resu
         context.events.transition(object, before, K::conditions(new)).await;
     }
     Ok(written)
-}
-
-/// What work comes to that takes no longer than this.
-pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(limit, work).await.unwrap_or(Err(Error::TimedOut(limit)))
 }
 
 #[cfg(test)]

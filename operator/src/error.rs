@@ -76,6 +76,11 @@ impl Error {
         }
     }
 
+    /// Whether nothing is wrong but that something changed meanwhile: the next look sees what, and there is nothing to tell.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Stale | Self::Overtaken)
+    }
+
     /// Whether a status can tell of it. An API server in trouble has better things to do, and would not take it.
     pub fn can_be_written(&self) -> bool {
         match self {

@@ -1,6 +1,9 @@
 //! What the last passes over resources have in common that hold on to something in Kafka.
 
-use std::{fmt::Debug, time::Duration};
+use std::{
+    fmt::{self, Debug},
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use k8s_openapi::{
@@ -11,12 +14,15 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use sluice_model::{News, integration::GroupUse, topic::Users};
+use tracing::{info, warn};
 
 use crate::{
     context::Context,
     controller::Kind,
     error::{Doing, Error},
+    finalizer::{self, Holds},
     looks::Looks,
+    metrics::Metrics,
 };
 
 /// How long a namespace that is being deleted waits for Kafka.
@@ -68,9 +74,46 @@ pub fn waited(resource: &impl Kind) -> Duration {
     waited.unwrap_or_default()
 }
 
-/// Tells at a Namespace that something stays in Kafka although a resource that went with it wanted it deleted: in the namespace itself no
-/// Event can be made any more. An operator of some namespaces only may not write where such Events are.
-pub async fn tell_what_stays<K: Kind>(context: &Context, namespace: &ObjectReference, resource: &K, message: String) {
+/// Why something stays in Kafka although a resource goes that has held on to it.
+pub trait Stays: fmt::Display {
+    /// What stays.
+    const WHAT: &'static str;
+
+    /// Counts it.
+    fn count(&self, metrics: &Metrics);
+
+    /// Whether it was to be deleted, and could not be in time.
+    fn is_given_up(&self) -> bool;
+
+    /// Whether it would have been deleted, or waited for, if the namespace stayed.
+    fn is_due_to_its_namespace(&self) -> bool;
+}
+
+/// Lets a resource go although `name` stays in Kafka. That is logged and counted, and told at its Namespace where it goes too and that is why.
+pub async fn let_go<K: Holds, S: Stays>(
+    context: &Context,
+    resource: &K,
+    namespace: Option<&ObjectReference>,
+    name: &str,
+    reason: &S,
+) -> Result<(), Error> {
+    finalizer::release(&context.client, resource).await?;
+    reason.count(&context.metrics);
+    let (kind, what) = (K::NAME, S::WHAT);
+    if reason.is_given_up() {
+        warn!(%reason, "{kind} let go; its {what} stays");
+    } else {
+        info!(%reason, "{kind} let go; its {what} stays");
+    }
+    if let Some(namespace) = namespace.filter(|_| reason.is_due_to_its_namespace()) {
+        let message = format!("{kind} {:?} was let go and its {what} {name:?} stays: {reason}", resource.name_any());
+        tell_what_stays(context, namespace, resource, message).await;
+    }
+    Ok(())
+}
+
+/// In the namespace itself no Event can be made any more. An operator of some namespaces only may not write where those of Namespaces are.
+async fn tell_what_stays<K: Kind>(context: &Context, namespace: &ObjectReference, resource: &K, message: String) {
     if context.looks_after(DEFAULT_NAMESPACE) {
         let news = News { is_good: false, reason: LEFT_IN_KAFKA.to_owned(), message };
         context.events.tell_about(namespace, resource, &news).await;

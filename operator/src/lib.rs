@@ -1,7 +1,7 @@
 //! What Sluice does to the cluster: it resolves, observes and applies what the model thinks.
 //!
-//! `controller` is the one loop for all kinds: `watch` tells what changed, `queue` when its pass is due, and `leader` which
-//! replica has the passes. Each kind's folder has the I/O of its seven steps: `resolve`, `observe`,
+//! `passes` is the one loop: `watch` tells what changed, `queue` when its pass is due, and `leader` which replica has the passes.
+//! `controller` says what a pass over a resource of any kind is. Each kind's folder has the I/O of its seven steps: `resolve`, `observe`,
 //! `apply`, and in `mod.rs` the reconcile that reads like a table of contents. `children` serves the kinds that own Kubernetes
 //! objects; `measure` asks the brokers for lag and dead letters and writes them down, `rounds` asks receivers and workers what they
 //! have done, `schema` keeps the subjects of schema registries.
@@ -27,6 +27,7 @@ mod leader;
 mod looks;
 mod measure;
 mod metrics;
+mod passes;
 mod queue;
 mod rounds;
 mod run;

@@ -20,6 +20,12 @@ pub const KIND: Label = Label {
     meaning: "Kind of the resource",
     values: Values::OneOf(&["Topic", "Webhook", "Integration"]),
 };
+/// What passes are over.
+pub const PASS_KIND: Label = Label {
+    name: "kind",
+    meaning: "What the passes are over: resources of a kind, or the receivers that the Webhooks of a namespace share",
+    values: Values::OneOf(&["Topic", "Webhook", "Integration", "SharedReceiver"]),
+};
 /// Name of a Kafka cluster.
 pub const CLUSTER: Label = Label {
     name: "cluster",

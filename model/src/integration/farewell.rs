@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use sluice_crds::{ConsumerGroup, DeletionPolicy, Integration, NamespacedName};
+use sluice_crds::{ConsumerGroup, DeletionPolicy, Integration, NamespacedName, Settings};
 
 use super::validate::{group, owner};
+use crate::{
+    Cluster, Rejection,
+    tenancy::{self, Named},
+};
 
 /// What is done about the consumer group of an Integration that is being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,19 @@ pub fn farewell<'a>(integration: &Integration, others: impl IntoIterator<Item = 
     if sharing.is_empty() { Farewell::Delete(group.clone()) } else { Farewell::Release(Release::Shared(sharing)) }
 }
 
+/// All that speaks against the deletion of the group in the operator's configuration, which may be another one than when it was recorded.
+pub fn complaints_of_deletion(integration: &Integration, group: &ConsumerGroup, settings: &Settings) -> Vec<Rejection> {
+    let namespace = integration.metadata.namespace.as_deref().unwrap_or_default();
+    let ConsumerGroup { cluster, name } = group;
+    let unknown = Cluster::find(settings, cluster, "status.consumerGroup.cluster").err();
+    let foreign = tenancy::judge(settings, namespace, "status.consumerGroup.name", Named::Group(name));
+    let and_now = |complaint: Rejection| {
+        let message = format!("{}; or write spec.deletionPolicy: Retain, and the group stays", complaint.message);
+        Rejection { message, ..complaint }
+    };
+    unknown.into_iter().chain(foreign).map(and_now).collect()
+}
+
 impl Release {
     /// The reason in one word, for metrics.
     pub const fn name(&self) -> &'static str {
@@ -142,6 +159,8 @@ impl fmt::Display for Leaving {
 
 #[cfg(test)]
 mod tests {
+    use sluice_crds::Reason;
+
     use super::*;
 
     fn integration(name: &str, group: &str, more: &str, status: &str) -> Integration {
@@ -183,6 +202,33 @@ mod tests {
             (&fresh, vec![], Farewell::Release(Release::NeverHad)),
         ] {
             assert_eq!(ends(integration, &others), expected, "{others:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_not_deleted_that_the_configuration_has_taken_from_the_namespace() {
+        let integration = integration("one", ", group: legacy", DELETE, "{}");
+        let granted = "{grants: [{namespaces: [shop], groups: [legacy]}]}";
+        let to_others = "{grants: [{namespaces: [bank], groups: [legacy]}, {namespaces: [shop], topics: [legacy]}]}";
+        let (cluster, name) = ("status.consumerGroup.cluster", "status.consumerGroup.name");
+        for (tenancy, group, expected) in [
+            ("null", "default/legacy", vec![]),
+            ("{}", "default/shop.one", vec![]),
+            (granted, "default/legacy", vec![]),
+            ("{}", "default/legacy", vec![(name, Reason::OutsideTenancy)]),
+            (to_others, "default/legacy", vec![(name, Reason::OutsideTenancy)]),
+            ("null", "gone/legacy", vec![(cluster, Reason::Invalid)]),
+            ("{}", "gone/legacy", vec![(cluster, Reason::Invalid), (name, Reason::OutsideTenancy)]),
+        ] {
+            let clusters = "{default: {bootstrapServers: ['kafka:9092']}}";
+            let yaml = format!("{{clusters: {clusters}, images: {{receiver: r, worker: w}}, tenancy: {tenancy}}}");
+            let settings: Settings = serde_saphyr::from_str(&yaml).unwrap();
+            let (group_cluster, group_name) = group.split_once('/').unwrap();
+            let group = ConsumerGroup { cluster: group_cluster.into(), name: group_name.into() };
+            let complaints = complaints_of_deletion(&integration, &group, &settings);
+            let found: Vec<_> = complaints.iter().map(|found| (found.field.as_str(), found.reason)).collect();
+            assert_eq!(found, expected, "{tenancy}: {group:?}");
+            assert!(complaints.iter().all(|found| found.message.contains("deletionPolicy: Retain")), "{complaints:?}");
         }
     }
 

@@ -23,7 +23,7 @@ use sluice_crds::{
 };
 
 pub use desire::{desire, worker_name};
-pub use farewell::{Farewell, GroupUse, Leaving, Release, farewell, is_deleted_too};
+pub use farewell::{Farewell, GroupUse, Leaving, Release, complaints_of_deletion, farewell, is_deleted_too};
 pub use held::Held;
 pub use history::{Age, History};
 pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};

@@ -79,11 +79,6 @@ impl Release {
         }
     }
 
-    /// Whether the Kafka topic would have been deleted, or waited for, if the namespace stayed.
-    pub const fn is_due_to_its_namespace(&self) -> bool {
-        matches!(self, Self::UsedElsewhere(_) | Self::GivenUp(_))
-    }
-
     /// The reason in one word, for metrics.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -7,26 +7,29 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use sluice_crds::{ConsumerGroup, Integration, IntegrationStatus};
 use sluice_kafka::{Admin, ErrorCode, KafkaError};
 use sluice_model::{
-    Cluster,
     children::Owner,
-    integration::{COMPONENT, Farewell, GroupUse, Leaving, Outcome, Release, farewell, owner, report, worker_name},
+    integration::{
+        COMPONENT, Farewell, GroupUse, Leaving, Outcome, Release, complaints_of_deletion, farewell, owner, report,
+        worker_name,
+    },
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     children::FIELD_MANAGER,
     context::Context,
     controller::{Next, Pass, name_of},
     error::{Doing, Error},
-    farewell::{NAMESPACE_PATIENCE, list, tell_what_stays, waited},
+    farewell::{NAMESPACE_PATIENCE, Stays, let_go, list, waited},
     finalizer,
+    metrics::Metrics,
     watch::controller,
 };
 
@@ -44,6 +47,22 @@ enum End {
     Released(Release),
     /// Somebody has to leave first.
     Waits(Leaving),
+}
+
+impl Stays for Release {
+    const WHAT: &'static str = "consumer group";
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.integration_released(self.name());
+    }
+
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::GivenUp(_))
+    }
+
+    fn is_due_to_its_namespace(&self) -> bool {
+        self.is_given_up()
+    }
 }
 
 /// A pass over an Integration that is being deleted and holds on to its consumer group.
@@ -69,20 +88,8 @@ pub(super) async fn pass(integration: &Integration, context: &Context) -> Result
             unchanged()
         }
         End::Released(reason) => {
-            finalizer::release(&context.client, integration).await?;
-            context.metrics.integration_released(reason.name());
-            if let Release::GivenUp(_) = &reason {
-                warn!(%reason, "Integration let go; its consumer group stays");
-                if let Some(namespace) = namespace {
-                    let group = unchanged().consumer_group.unwrap_or_default().name;
-                    let name = integration.name_any();
-                    let message =
-                        format!("Integration {name:?} was let go and its consumer group {group:?} stays: {reason}");
-                    tell_what_stays(context, &namespace, integration, message).await;
-                }
-            } else {
-                info!(%reason, "Integration let go; its consumer group stays");
-            }
+            let group = unchanged().consumer_group.unwrap_or_default().name;
+            let_go(context, integration, namespace.as_ref(), &group, &reason).await?;
             unchanged()
         }
     };
@@ -100,7 +107,7 @@ async fn end(integration: &Integration, context: &Context) -> Result<End, Error>
     if pods > 0 {
         return Ok(End::Waits(Leaving::Workers { group: group.name, pods }));
     }
-    delete(context, group).await
+    delete(integration, context, group).await
 }
 
 /// Which consumer groups are named by others than those who are about to take them along.
@@ -152,10 +159,13 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-async fn delete(context: &Context, group: ConsumerGroup) -> Result<End, Error> {
+/// Deletes the group, where the operator's configuration still leaves it to the namespace.
+async fn delete(integration: &Integration, context: &Context, group: ConsumerGroup) -> Result<End, Error> {
+    let complaints = complaints_of_deletion(integration, &group, &context.settings);
+    if !complaints.is_empty() {
+        return Err(Error::Rejected(complaints));
+    }
     let ConsumerGroup { cluster, name: group } = group;
-    Cluster::find(&context.settings, &cluster, "status.consumerGroup.cluster")
-        .map_err(|rejection| Error::Rejected(vec![rejection]))?;
     let kafka = context.clusters.client(&cluster)?;
     let failed = |source| Error::Kafka { cluster: cluster.clone(), source };
     let refused = |source| Error::Refused { doing: format!("delete consumer group {group:?}"), source };

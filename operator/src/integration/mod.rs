@@ -74,7 +74,12 @@ impl Kind for Integration {
     }
 
     fn failed(&self, error: &Error, now: Timestamp) -> IntegrationStatus {
-        report(self, &Outcome::Failed { reason: error.reason(), message: error.to_string() }, now)
+        let outcome = match error {
+            // A person must act, as where a spec is refused.
+            Error::Rejected(rejections) => Outcome::Rejected(rejections),
+            _ => Outcome::Failed { reason: error.reason(), message: error.to_string() },
+        };
+        report(self, &outcome, now)
     }
 }
 

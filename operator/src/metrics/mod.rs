@@ -69,7 +69,7 @@ impl Outcome {
     pub fn of<T>(result: &Result<T, Error>) -> Self {
         match result {
             Ok(_) => Self::Ok,
-            Err(Error::Stale | Error::Overtaken) => Self::Stale,
+            Err(error) if error.is_outdated() => Self::Stale,
             Err(error) => Self::Failed(error.reason().to_string()),
         }
     }
@@ -229,17 +229,17 @@ impl Metrics {
         self.integrations_released.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Sets what is known of a kind at this moment.
-    pub fn kind(&self, kind: &'static str, objects: usize, undecodable: usize, depth: Depth) {
-        let labels = KindLabels { kind };
-        let set = |family: &Family<KindLabels, Gauge>, value: usize| {
-            family.get_or_create(&labels).set(value.try_into().unwrap_or(i64::MAX));
-        };
-        set(&self.objects, objects);
-        set(&self.undecodable, undecodable);
-        set(&self.waiting, depth.waiting);
-        set(&self.running, depth.running);
-        self.oldest.get_or_create(&labels).set(depth.oldest);
+    /// Sets how many resources of a kind there are at this moment, and how many of them cannot be decoded.
+    pub fn count(&self, kind: &'static str, resources: usize, undecodable: usize) {
+        set(&self.objects, kind, resources);
+        set(&self.undecodable, kind, undecodable);
+    }
+
+    /// Sets how many passes over a kind are due and under way at this moment.
+    pub fn depth(&self, kind: &'static str, depth: Depth) {
+        set(&self.waiting, kind, depth.waiting);
+        set(&self.running, kind, depth.running);
+        self.oldest.get_or_create(&KindLabels { kind }).set(depth.oldest);
     }
 
     /// Sets what is known of single resources at this moment.
@@ -255,5 +255,21 @@ impl Metrics {
     /// All of it, in the OpenMetrics text format.
     pub fn text(&self) -> String {
         metrics::text(&self.registry)
+    }
+}
+
+fn set(family: &Family<KindLabels, Gauge>, kind: &'static str, value: usize) {
+    family.get_or_create(&KindLabels { kind }).set(value.try_into().unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::{Integration, Topic, Webhook, metrics::labels::PASS_KIND};
+
+    use crate::{controller::Kind as _, webhook::SHARED_KIND};
+
+    #[test]
+    fn passes_are_counted_under_the_kinds_that_the_metric_lists() {
+        assert_eq!(PASS_KIND.listed(), [Topic::NAME, Webhook::NAME, Integration::NAME, SHARED_KIND]);
     }
 }

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use sluice_crds::{Integration, Topic, TopicStatus, Webhook};
 use sluice_model::topic::{
     Claim, Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     context::Context,
     controller::{Next, Pass},
     error::Error,
-    farewell::{NAMESPACE_PATIENCE, list, tell_what_stays, waited},
+    farewell::{NAMESPACE_PATIENCE, Stays, let_go, list, waited},
     finalizer, grants,
+    metrics::Metrics,
 };
 
 /// Users that go wake the Topic; this is for an event that was lost.
@@ -29,6 +29,22 @@ enum End {
     Released(Release),
     /// These still use it.
     InUse(Vec<Usage>),
+}
+
+impl Stays for Release {
+    const WHAT: &'static str = "Kafka topic";
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.topic_released(self.name());
+    }
+
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::GivenUp(_))
+    }
+
+    fn is_due_to_its_namespace(&self) -> bool {
+        matches!(self, Self::UsedElsewhere(_) | Self::GivenUp(_))
+    }
 }
 
 /// A pass over a Topic that is being deleted and holds on to its Kafka topic.
@@ -47,18 +63,8 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
             unchanged()
         }
         End::Released(reason) => {
-            finalizer::release(&context.client, topic).await?;
-            context.metrics.topic_released(reason.name());
-            if let Release::GivenUp(_) = &reason {
-                warn!(%reason, "Topic let go; its Kafka topic stays");
-            } else {
-                info!(%reason, "Topic let go; its Kafka topic stays");
-            }
-            if let Some(namespace) = namespace.filter(|_| reason.is_due_to_its_namespace()) {
-                let (name, kafka_name) = (topic.name_any(), Claim::of(topic).1.kafka_name);
-                let message = format!("Topic {name:?} was let go and its Kafka topic {kafka_name:?} stays: {reason}");
-                tell_what_stays(context, &namespace, topic, message).await;
-            }
+            let kafka_name = Claim::of(topic).1.kafka_name;
+            let_go(context, topic, namespace.as_ref(), &kafka_name, &reason).await?;
             unchanged()
         }
     };

@@ -24,7 +24,7 @@ use sluice_model::{
 
 pub use self::{
     gateway::Gateway,
-    shared::{Shared, run as run_shared},
+    shared::{SHARED_KIND, Shared, run as run_shared},
     traffic::{BUSY, Reception},
 };
 use self::{observe::observe, resolve::resolve, shared::Pool};

@@ -19,32 +19,28 @@ use sluice_model::{
         COMPONENT, SHARED_RECEIVERS, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
     },
 };
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
-use tracing::{Instrument, debug, info_span, warn};
+use tokio::{sync::watch, time::Instant};
 
 use super::LOOK_AGAIN;
 use crate::{
     backoff::Backoff,
     children::{self, Existence, Pods},
     context::Context,
-    controller::{GRACE, PASS_LIMIT, within},
     error::Error,
+    metrics::Metrics,
+    passes::{self, PASS_LIMIT, Passes, within},
     queue::{Queue, Then},
     watch::Seen,
 };
 
-/// Namespaces whose receivers have their passes at the same time.
-const CONCURRENCY: usize = 8;
+/// What the passes are over, in logs and metrics.
+pub const SHARED_KIND: &str = "SharedReceiver";
 
 /// The shared receivers of all namespaces.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Whose wait for a pass.
-    queue: Queue,
+    pub queue: Queue,
     backoff: Backoff,
     state: Mutex<State>,
 }
@@ -195,57 +191,46 @@ impl Shared {
     }
 }
 
-/// Runs the passes until `stop` is true. Those that have begun are finished, but for those that take too long: so many are given up.
-pub async fn run(context: Arc<Context>, mut stop: watch::Receiver<bool>) -> usize {
-    let mut passes = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = passes.join_next() => {}
-            name = context.shared.queue.next(), if passes.len() < CONCURRENCY => {
-                let span = info_span!("reconcile", kind = "SharedReceivers", namespace = name.namespace);
-                passes.spawn(turn(Arc::clone(&context), name).instrument(span));
-            }
-        }
+/// Runs the passes until `stop` is true; gives how many were given up.
+pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) -> usize {
+    passes::run(Arc::new(Receivers(context)), stop).await
+}
+
+/// The receivers of all namespaces, each by the name of its shared objects.
+struct Receivers(Arc<Context>);
+
+impl Passes for Receivers {
+    const KIND: &'static str = SHARED_KIND;
+
+    const AT_ONCE: usize = 8;
+
+    fn queue(&self) -> &Queue {
+        &self.0.shared.queue
     }
-    let deadline = Instant::now() + GRACE;
-    while let Ok(Some(_)) = timeout_at(deadline, passes.join_next()).await {}
-    passes.len()
-}
 
-/// The end of a pass, also of one that panics.
-struct Ending<'a> {
-    context: &'a Context,
-    name: &'a NamespacedName,
-    then: Then,
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.context.shared.queue.finished(self.name, self.then);
+    fn backoff(&self) -> &Backoff {
+        &self.0.shared.backoff
     }
-}
 
-async fn turn(context: Arc<Context>, name: NamespacedName) {
-    let mut ending = Ending { context: &context, name: &name, then: Then::At(Instant::now() + PASS_LIMIT) };
-    let shared = &context.shared;
-    ending.then = match within(PASS_LIMIT, pass(&context, &name.namespace)).await {
-        Ok(next) => {
-            shared.backoff.succeeded(&name);
-            debug!("Pass finished");
-            next.map_or(Then::WhenWoken, |next| Then::At(Instant::now() + next))
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn is_there(&self, name: &NamespacedName) -> bool {
+        self.0.shared.lock().seen.contains_key(&name.namespace)
+    }
+
+    async fn pass(&self, name: &NamespacedName) -> Option<Result<Then, Error>> {
+        let (context, namespace) = (self.0.as_ref(), name.namespace.as_str());
+        let result = within(PASS_LIMIT, pass(context, namespace)).await;
+        if let Err(error) = &result
+            && !error.is_outdated()
+            && context.shared.failed(namespace, error.clone())
+        {
+            wake_sharers(context, namespace);
         }
-        Err(error) => {
-            if !matches!(error, Error::Stale | Error::Overtaken) {
-                warn!(%error, "The pass failed and will be tried again");
-                if shared.failed(&name.namespace, error) {
-                    wake_sharers(&context, &name.namespace);
-                }
-            }
-            Then::At(Instant::now() + shared.backoff.failed(&name))
-        }
-    };
+        Some(result.map(|next| next.map_or(Then::WhenWoken, |next| Then::At(Instant::now() + next))))
+    }
 }
 
 /// Those that share receivers have something new to say of these.

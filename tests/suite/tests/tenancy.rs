@@ -1,11 +1,11 @@
-//! Tenancy: which Kafka topics a namespace may have. Alone in its process, because its operator has a configuration of its
-//! own.
+//! Tenancy: which Kafka topics and consumer groups a namespace may have. Alone in its process, because its operator has a
+//! configuration of its own.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, ListParams};
 use sluice_crds::{Integration, Topic, TopicStatus};
-use sluice_kafka::{NewTopic, TopicDescription};
+use sluice_kafka::{NewTopic, TopicDescription, TopicPartition};
 use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
@@ -144,4 +144,57 @@ async fn what_was_made_before_there_was_tenancy_is_neither_changed_nor_deleted()
     .await
     .unwrap();
     assert!(kafka_topic(&shop, &foreign).await.is_some());
+}
+
+#[tokio::test]
+async fn a_group_is_not_deleted_that_its_namespace_may_not_name_any_more() {
+    let shop = Stage::begin("group").await.unwrap();
+    let (topic, group) = (format!("{}.orders", shop.namespace), format!("elsewhere.{}", shop.namespace));
+    make_kafka_topic(&shop, &topic).await;
+    let offsets = [(TopicPartition { topic: topic.clone(), partition: 0 }, 0)].into();
+    until("an offset is committed", PATIENCE, || async {
+        let answers = shop.kafka.commit_group_offsets(&group, &offsets).await.map_err(|error| error.to_string())?;
+        if answers.values().all(Result::is_ok) { Ok(()) } else { Err(format!("{answers:?}")) }
+    })
+    .await
+    .unwrap();
+    let integration = async |policy: &str| {
+        let source = format!("{{kafka: {{topics: [{topic}]}}, group: {group}}}");
+        let spec =
+            format!("{{source: {source}, sink: {{http: {{url: 'http://api.example/'}}}}, deletionPolicy: {policy}}}");
+        let metadata = "{name: to-api}";
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+        shop.apply::<Integration>(&yaml).await.unwrap();
+    };
+    let first = operator(&[&shop], "").await;
+    integration("Delete").await;
+    let recorded = |integration: &Integration| {
+        let found = integration.status.clone().unwrap_or_default().consumer_group.unwrap_or_default();
+        if found.name == group { Ok(()) } else { Err(format!("{found:?}")) }
+    };
+    shop.until("to-api", "its group is recorded", recorded).await.unwrap();
+    drop(first);
+
+    // The group was recorded while the namespace might name it.
+    shop.api::<Integration>().delete("to-api", &DeleteParams::default()).await.unwrap();
+    let _second = operator(&[&shop], "tenancy: {}").await;
+    let held = |integration: &Integration| {
+        let stalled = condition(&integration.status.clone().unwrap_or_default().conditions, "Stalled");
+        let is_refused = stalled.starts_with("True OutsideTenancy: status.consumerGroup.name: ");
+        if is_refused && stalled.contains(&group) { Ok(()) } else { Err(stalled) }
+    };
+    shop.until("to-api", "it is not let go", held).await.unwrap();
+    let has_offsets = async || !shop.kafka.group_offsets(&group).await.unwrap().is_empty();
+    assert!(has_offsets().await);
+
+    // Whoever wants it gone says that the group stays.
+    integration("Retain").await;
+    until("the Integration is gone", PATIENCE, || async {
+        let left = shop.api::<Integration>().get_opt("to-api").await.unwrap();
+        left.map_or(Ok(()), |integration| Err(format!("{:?}", integration.status)))
+    })
+    .await
+    .unwrap();
+    assert!(has_offsets().await);
 }

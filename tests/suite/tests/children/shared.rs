@@ -134,6 +134,8 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     let services = stage.api::<Service>().list(&ListParams::default()).await.unwrap();
     assert_eq!(services.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
     rests(&stage, &operator, &["a", "b"]).await;
+    let passes = "sluice_operator_reconciles_total{kind=\"SharedReceiver\",outcome=\"Ok\"}";
+    assert!(operator.metric(passes).await.unwrap() > 0.0, "passes over what is shared are counted");
     let first = deployment(&stage).await;
 
     // Another one with the same Secret, and one without any, come without a rollout.
