@@ -1,0 +1,203 @@
+//! Runs of stories: each with an operator of its own, on whose ways to others a test decides what happens.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use http::Method;
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_suite::{
+    Stage,
+    operator::{Launch, Operator, Signal, forget_lease_in},
+    proxy::{Asked, Fate, Proxy},
+    story::{self, Chapter, State, Story},
+};
+use tokio::sync::OnceCell;
+
+pub(crate) type Judge = Box<dyn Fn(&Asked) -> Fate + Send + Sync>;
+
+/// Runs at the same time: each has an operator.
+pub(crate) const AT_ONCE: usize = 6;
+
+/// A story while it is told, and the operator that works on it.
+pub(crate) struct Run {
+    pub(crate) stage: Stage,
+    pub(crate) ways: Ways,
+    launch: Launch,
+    pub(crate) operator: Arc<Operator>,
+    /// How often the operator has ended and was started again.
+    pub(crate) restarts: usize,
+}
+
+/// What the operator's requests pass through.
+pub(crate) struct Ways {
+    pub(crate) api_server: Arc<Proxy>,
+    /// Where the story has to do with one.
+    registry: Option<Arc<Proxy>>,
+}
+
+impl Ways {
+    async fn open(stage: &Stage, stories: &[Story]) -> Self {
+        let registry = if stories.contains(&Story::Schema) {
+            Some(Arc::new(Proxy::before(story::registry().await.unwrap()).await.unwrap()))
+        } else {
+            None
+        };
+        Self { api_server: Arc::new(Proxy::start(stage.kubeconfig()).await.unwrap()), registry }
+    }
+
+    /// From now on this decides what happens to requests.
+    pub(crate) fn judge(&self, judge: impl Fn(&Asked) -> Fate + Send + Sync + 'static) {
+        let judge = Arc::new(judge);
+        for proxy in [Some(&self.api_server), self.registry.as_ref()].into_iter().flatten() {
+            let judge = Arc::clone(&judge);
+            proxy.judge(move |asked| judge(asked));
+        }
+    }
+
+    fn of(&self, launch: Launch) -> Launch {
+        let registries =
+            self.registry.as_ref().map(|proxy| format!("default: {{url: '{}', driftInterval: 1s}}", proxy.url));
+        Launch {
+            server: Some(self.api_server.url.clone()),
+            registries: registries.unwrap_or_else(|| launch.registries.clone()),
+            ..launch
+        }
+    }
+}
+
+impl Run {
+    pub(crate) async fn begin(place: &Stage, name: &str, stories: &[Story], judge: Judge) -> Self {
+        let stage = place.beside(name).await.unwrap();
+        let ways = Ways::open(&stage, stories).await;
+        ways.judge(judge);
+        let launch = ways.of(launch(&stage, name, stories).await);
+        let operator = Arc::new(Operator::start(stage.client.clone(), &launch).await.unwrap());
+        Self { stage, ways, launch, operator, restarts: 0 }
+    }
+
+    /// What Kubernetes does where a container ends; without the wait for the lease of one that was killed.
+    async fn restart(&mut self) {
+        forget_lease_in(&self.stage.client, &self.launch.lease_namespace).await.unwrap();
+        self.operator = Arc::new(Operator::start(self.stage.client.clone(), &self.launch).await.unwrap());
+        self.restarts += 1;
+    }
+
+    /// Tells the stories and compares the end of each chapter with that of an undisturbed run. `judge` is made anew for each.
+    pub(crate) async fn tell(&mut self, stories: &[Story], what: &str, judge: Option<fn() -> Judge>) {
+        for (index, chapter) in Chapter::ALL.into_iter().enumerate() {
+            if let Some(judge) = judge.filter(|_| chapter != Chapter::Create) {
+                self.ways.judge(judge());
+            }
+            let mut end = State::new();
+            for story in stories {
+                end.extend(undisturbed(&self.stage, *story).await.ends[index].clone());
+                story.tell(chapter, &self.stage).await.unwrap();
+            }
+            loop {
+                let operator = Arc::clone(&self.operator);
+                tokio::select! {
+                    come = story::comes_to(&self.stage, stories, &end) => {
+                        come.unwrap_or_else(|error| panic!("{what}, {chapter:?}: {error:#}\n{}", operator.log()));
+                        break;
+                    }
+                    () = operator.end() => self.restart().await,
+                }
+            }
+        }
+        story::clear(&self.stage, stories).await.unwrap();
+    }
+
+    /// Ends the operator without ceremony.
+    pub(crate) fn end(self) {
+        let _ = self.operator.signal(Signal::KILL);
+    }
+}
+
+/// An operator of the stage's own. A namespace that goes takes its leases along, so that of its operator is elsewhere.
+async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
+    if !stories.contains(&Story::Namespace) {
+        return stage.launch_apart(name).await.unwrap();
+    }
+    let elsewhere = stage.beside(&format!("{name}-lease")).await.unwrap().launch_apart(name).await.unwrap();
+    Launch { arguments: vec!["--namespaces".to_owned(), stage.namespace.clone()], ..elsewhere }
+}
+
+/// A run that nothing disturbed.
+pub(crate) struct Undisturbed {
+    /// How each chapter ends.
+    ends: Vec<State>,
+    /// The writes that it took.
+    pub(crate) writes: usize,
+}
+
+pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
+    static KNOWN: [OnceCell<Undisturbed>; 6] = [const { OnceCell::const_new() }; 6];
+    KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
+}
+
+impl Undisturbed {
+    async fn run(place: &Stage, story: Story) -> Self {
+        let run = Run::begin(place, &format!("undisturbed-{}", story as usize), &[story], nothing()).await;
+        let writes = Arc::new(AtomicUsize::new(0));
+        let (counter, namespace) = (Arc::clone(&writes), run.stage.namespace.clone());
+        run.ways.judge(move |asked| {
+            if counts(asked, &namespace) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::Forward
+        });
+        let mut ends = Vec::new();
+        for chapter in Chapter::ALL {
+            story.tell(chapter, &run.stage).await.unwrap();
+            let end = loop {
+                let told = story::is_told(&run.stage, story, chapter).await;
+                told.unwrap_or_else(|error| panic!("{story:?}, {chapter:?}: {error:#}\n{}", run.operator.log()));
+                let so_far = writes.load(Ordering::Relaxed);
+                look_again(&run, story, chapter).await;
+                let end = story::is_told(&run.stage, story, chapter).await.unwrap();
+                if writes.load(Ordering::Relaxed) == so_far {
+                    break end;
+                }
+            };
+            ends.push(end);
+        }
+        story::clear(&run.stage, &[story]).await.unwrap();
+        let writes = writes.load(Ordering::Relaxed);
+        println!("{story:?} takes {writes} writes");
+        run.end();
+        Self { ends, writes }
+    }
+}
+
+/// Makes the operator look at everything once more.
+async fn look_again(run: &Run, story: Story, chapter: Chapter) {
+    let (operator, stage) = (&run.operator, &run.stage);
+    match story {
+        _ if chapter == Chapter::Delete => Ok(()),
+        Story::Topic | Story::Namespace => operator.looks_again::<Topic>(stage, "held").await.map(drop),
+        Story::Webhook => operator.looks_again::<Webhook>(stage, "stripe").await.map(drop),
+        Story::Integration => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
+        Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
+        Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
+    }
+    .unwrap();
+}
+
+/// A write into the story's namespace, or about its subject; leases and Events come and go.
+pub(crate) fn counts(asked: &Asked, namespace: &str) -> bool {
+    let is_here = asked.path.contains(&format!("/namespaces/{namespace}/"));
+    let is_in_kubernetes = asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events");
+    is_in_kubernetes || (asked.path.contains(&format!("/{namespace}.typed-value")) && is_registration(asked))
+}
+
+/// Sets the compatibility of a subject, or registers a version; a registry is asked with `POST` too which version holds a schema.
+fn is_registration(asked: &Asked) -> bool {
+    asked.method == Method::PUT || (asked.method == Method::POST && asked.path.ends_with("/versions"))
+}
+
+/// Every request arrives.
+pub(crate) fn nothing() -> Judge {
+    Box::new(|_| Fate::Forward)
+}
