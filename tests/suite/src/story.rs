@@ -41,6 +41,8 @@ pub enum Story {
     Schema,
     /// A Topic whose Kafka topic is deleted with it, in a namespace that is deleted.
     Namespace,
+    /// An Integration whose consumer group is begun before its workers come and deleted with it, and a Topic that is only created.
+    Group,
 }
 
 /// A part of a story; each ends at rest.
@@ -69,7 +71,8 @@ impl Story {
                 topic(stage, "held", "deletionPolicy: Delete, partitions: 2, config: {retention.ms: '1000000'}").await
             }
             (Self::Topic | Self::Namespace, Chapter::Change) => {
-                topic(stage, "held", "deletionPolicy: Delete, partitions: 3, config: {segment.bytes: '1048576'}").await
+                let config = "config: {segment.bytes: '1048576'}";
+                topic(stage, "held", &format!("deletionPolicy: Delete, partitions: 3, replicas: 2, {config}")).await
             }
             (Self::Topic, Chapter::Delete) => delete::<Topic>(stage, "held").await,
             (Self::Webhook, Chapter::Create) => webhook(stage, "").await,
@@ -77,12 +80,20 @@ impl Story {
             (Self::Webhook, Chapter::Delete) => delete::<Webhook>(stage, "stripe").await,
             (Self::Integration, Chapter::Create) => {
                 topic(stage, "orders", "").await?;
-                integration(stage, "").await
+                integration(stage, "", "").await
             }
             (Self::Integration, Chapter::Change) => {
-                integration(stage, ", replicas: 2, steps: [{name: all, filter: 'true'}]").await
+                integration(stage, "", ", replicas: 2, steps: [{name: all, filter: 'true'}]").await
             }
-            (Self::Integration, Chapter::Delete) => {
+            (Self::Group, Chapter::Create) => {
+                topic(stage, "orders", "managementPolicy: CreateOnly, config: {retention.ms: '1000000'}").await?;
+                integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete").await
+            }
+            (Self::Group, Chapter::Change) => {
+                topic(stage, "orders", "managementPolicy: CreateOnly, partitions: 2").await?;
+                integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete, replicas: 2").await
+            }
+            (Self::Integration | Self::Group, Chapter::Delete) => {
                 delete::<Integration>(stage, "to-api").await?;
                 delete::<Topic>(stage, "orders").await
             }
@@ -107,7 +118,13 @@ impl Story {
 
     /// The reason of a Topic's condition `Ready` at the end of a chapter.
     fn topics_say(self, chapter: Chapter) -> &'static str {
-        if (self, chapter) == (Self::Approval, Chapter::Change) { "Withheld" } else { "InSync" }
+        match (self, chapter) {
+            // Sluice moves no partitions, so nothing approves more copies.
+            (Self::Topic | Self::Namespace, Chapter::Change | Chapter::Approve) | (Self::Approval, Chapter::Change) => {
+                "Withheld"
+            }
+            _ => "InSync",
+        }
     }
 
     /// What must exist at the end of a chapter, by the names of [`State`].
@@ -120,6 +137,7 @@ impl Story {
             (Self::Approval, _) => &["Topic kept", "Kafka topic kept"],
             (Self::Schema, _) => &["Topic typed", "Kafka topic typed", SUBJECT],
             (Self::Namespace, _) => &[NAMESPACE, "Topic held", "Kafka topic held"],
+            (Self::Group, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders", GROUP],
         }
     }
 
@@ -134,7 +152,7 @@ impl Story {
         match self {
             Self::Topic | Self::Namespace => &["held"],
             Self::Webhook => &["stripe", "stripe-webhook-dead-letters"],
-            Self::Integration => &["orders", "to-api-dead-letters"],
+            Self::Integration | Self::Group => &["orders", "to-api-dead-letters"],
             Self::Approval => &["kept"],
             Self::Schema => &["typed"],
         }
@@ -146,9 +164,10 @@ impl Chapter {
     pub const ALL: [Self; 4] = [Self::Create, Self::Change, Self::Approve, Self::Delete];
 }
 
-/// What a state calls the subject of a schema, and the namespace.
+/// What a state calls the subject of a schema, the namespace, and a consumer group.
 const SUBJECT: &str = "Subject typed";
 const NAMESPACE: &str = "Namespace";
+const GROUP: &str = "Consumer group to-api";
 
 async fn topic(stage: &Stage, name: &str, spec: &str) -> anyhow::Result<()> {
     stage.apply_topic(name, spec).await.map(drop)
@@ -198,10 +217,12 @@ async fn webhook(stage: &Stage, more: &str) -> anyhow::Result<()> {
     stage.apply::<Webhook>(&yaml).await.map(drop)
 }
 
-async fn integration(stage: &Stage, more: &str) -> anyhow::Result<()> {
+/// An Integration whose source and spec have these further fields.
+async fn integration(stage: &Stage, of_source: &str, more: &str) -> anyhow::Result<()> {
+    let source = format!("{{topic: {{name: orders}}{of_source}}}");
     let yaml = format!(
         "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: to-api}}, \
-         spec: {{source: {{topic: {{name: orders}}}}, sink: {{http: {{url: 'http://api.example/'}}}}{more}}}}}"
+         spec: {{source: {source}, sink: {{http: {{url: 'http://api.example/'}}}}{more}}}}}"
     );
     stage.apply::<Integration>(&yaml).await.map(drop)
 }
@@ -297,27 +318,35 @@ async fn what_exists(stage: &Stage, stories: &[Story]) -> anyhow::Result<State> 
     if stories.contains(&Story::Schema) {
         found.extend(subject(stage).await?);
     }
+    if stories.contains(&Story::Group) {
+        found.extend(group(stage).await?);
+    }
     if stories.contains(&Story::Namespace) {
         let namespace = Api::<Namespace>::all(stage.client.clone()).get_opt(&stage.namespace).await?;
         found.extend(namespace.map(|_| (NAMESPACE.to_owned(), json!({}))));
     }
-    let mut text = serde_json::to_string(&found)?.replace(&stage.namespace, "NAMESPACE");
+    let mut text = without_places(&serde_json::to_string(&found)?, stage);
     for (name, object) in &found {
         if let Some(hash) = object["status"]["pending"]["hash"].as_str() {
             text = text.replace(hash, "HASH");
         }
         if let Some(name) = name.strip_prefix("ConfigMap ") {
-            text = text.replace(name, &renamed(name, object, &stage.namespace));
+            text = text.replace(name, &renamed(name, object, stage));
         }
     }
     let found: Vec<(String, Value)> = serde_json::from_str(&text)?;
     Ok(found.into_iter().collect())
 }
 
-/// A configuration is named by a hash of its content, which says the namespace: the name by the hash of the rest.
-fn renamed(name: &str, object: &Value, namespace: &str) -> String {
+/// The text without where a run takes place: its namespace, and its way to Kafka.
+fn without_places(text: &str, stage: &Stage) -> String {
+    text.replace(&stage.namespace, "NAMESPACE").replace(&stage.bootstrap, "BOOTSTRAP")
+}
+
+/// A configuration is named by a hash of its content, which says where the run takes place: the name by the hash of the rest.
+fn renamed(name: &str, object: &Value, stage: &Stage) -> String {
     let mut hasher = DefaultHasher::new();
-    object["data"].to_string().replace(namespace, "NAMESPACE").hash(&mut hasher);
+    without_places(&object["data"].to_string(), stage).hash(&mut hasher);
     let owner = name.rsplit_once('-').map_or(name, |(owner, _)| owner);
     format!("{owner}-{:x}", hasher.finish())
 }
@@ -359,14 +388,37 @@ async fn kafka_topics(stage: &Stage, stories: &[Story]) -> anyhow::Result<Vec<(S
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let of_all_keys: Vec<_> = names.iter().map(|name| (*name, Vec::new())).collect();
     let mut configs = stage.kafka.describe_own_configs(&of_all_keys).await?;
+    let topics = stage.api::<Topic>();
     let mut found = Vec::new();
-    for (name, topic) in stage.kafka.describe_topics(&names).await? {
-        let (Some(topic), Some(Ok(config))) = (topic?, configs.remove(&name)) else { continue };
+    for (name, described) in stage.kafka.describe_topics(&names).await? {
+        let (Some(described), Some(Ok(config))) = (described?, configs.remove(&name)) else { continue };
         let name = name.rsplit_once('.').map_or(name.as_str(), |(_, name)| name);
-        let shape = json!({"partitions": topic.partitions.len(), "config": config});
+        let recorded = topics.get_opt(name).await?.and_then(|topic| topic.status?.topic_id);
+        let is_recorded = recorded.map(|id| id == described.id);
+        let shape = json!({"partitions": described.partitions.len(), "config": config, "isRecorded": is_recorded});
         found.push((format!("Kafka topic {name}"), shape));
     }
     Ok(found)
+}
+
+/// Kafka's ids of the topics that exist, by their names.
+pub async fn topic_ids(stage: &Stage, stories: &[Story]) -> anyhow::Result<BTreeMap<String, String>> {
+    let names = kafka_names(stage, stories);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut ids = BTreeMap::new();
+    for (name, described) in stage.kafka.describe_topics(&names).await? {
+        ids.extend(described?.map(|topic| (name, topic.id)));
+    }
+    Ok(ids)
+}
+
+/// How far the story's consumer group has come, where there is one.
+async fn group(stage: &Stage) -> anyhow::Result<Option<(String, Value)>> {
+    let mut offsets = BTreeMap::new();
+    for (partition, committed) in stage.kafka.group_offsets(&format!("{}.to-api", stage.namespace)).await? {
+        offsets.insert(partition.to_string(), committed?.offset);
+    }
+    Ok((!offsets.is_empty()).then(|| (GROUP.to_owned(), json!(offsets))))
 }
 
 /// What the registry has of the story's subject.

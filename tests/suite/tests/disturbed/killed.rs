@@ -1,23 +1,15 @@
 //! The operator is killed before and after each of its writes to the API server and to a schema registry.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, stream};
-use sluice_suite::{
-    Stage,
-    operator::{Operator, Signal},
-    proxy::Fate,
-    story::Story,
-};
+use sluice_suite::{Stage, proxy::Fate, story::Story};
 
 use crate::run::{AT_ONCE, Run, counts, nothing, undisturbed};
 
 /// When the operator is killed.
 #[derive(Clone, Copy, Debug)]
-enum When {
+pub(crate) enum When {
     /// Before the write arrives: what was done in Kafka until then is done.
     Before,
     /// After it was carried out, before the operator hears of it.
@@ -28,25 +20,20 @@ enum When {
 async fn killed(place: &Stage, story: Story, number: usize, when: When) -> bool {
     let name = format!("killed-{}-{number}-{}", story as usize, when as usize);
     let mut run = Run::begin(place, &name, &[story], nothing()).await;
-    let victim: Weak<Operator> = Arc::downgrade(&run.operator);
-    let kill = Arc::new(move || {
-        if let Some(victim) = victim.upgrade() {
-            // It may have ended by itself, where it could not renew its lease in time.
-            let _ = victim.signal(Signal::KILL);
-        }
-    });
+    let death = run.death();
+    let deed = death.deed.clone();
     let (count, namespace) = (AtomicUsize::new(0), run.stage.namespace.clone());
     run.ways.judge(move |asked| {
         if !counts(asked, &namespace) || count.fetch_add(1, Ordering::Relaxed) + 1 != number {
             return Fate::Forward;
         }
         match when {
-            When::Before => Fate::Lose(kill.clone()),
-            When::After => Fate::LoseAnswer(kill.clone()),
+            When::Before => Fate::Lose(deed.clone()),
+            When::After => Fate::LoseAnswer(deed.clone()),
         }
     });
     run.tell(&[story], &format!("{story:?}, killed at write {number} ({when:?})"), None).await;
-    let was_killed = run.restarts > 0;
+    let was_killed = run.was_ended_by(&death);
     run.end();
     was_killed
 }
@@ -91,4 +78,9 @@ async fn a_schema_comes_to_the_same_end_after_which_write_ever_the_operator_is_k
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_namespace_that_is_deleted_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
     killed_at_each(Story::Namespace, &[When::Before, When::After]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_consumer_group_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Group, &[When::After]).await;
 }

@@ -1,5 +1,5 @@
-//! Whatever happens on the way to the API server, and after whichever write the operator ends, what comes of it is that of a run
-//! that nothing disturbed. Alone in its process, because each run has an operator of its own.
+//! Whatever happens on the way to the API server and to Kafka, and after whichever write the operator ends, what comes of it is that of a
+//! run that nothing disturbed. Alone in its process, because each run has an operator of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -7,5 +7,6 @@
 )]
 
 mod faults;
+mod kafka;
 mod killed;
 mod run;
