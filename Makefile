@@ -13,7 +13,7 @@ BUILD := cargo build --locked --workspace --all-targets
 RELEASE := cargo build --locked --workspace --bins --release
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit fuzz lint generate prerequisites
+.PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit fuzz valgrind lint generate prerequisites
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,19 @@ CASES ?= 1000000
 
 fuzz: ## Every parser with CASES cases of what it may be given (1000000)
 	PROPTEST_CASES=$(CASES) cargo test --locked -p sluice-crds -p sluice-model -p sluice-pipeline -p sluice-receiver --lib --test no_panic
+
+# Those that go through the `unsafe` of `kafka`. One test at a time: each is some twenty times slower than without.
+VALGRIND_TESTS ?= topics configs offsets producing visits
+VALGRIND := valgrind --quiet --error-exitcode=1 --fair-sched=yes --num-callers=40 --leak-check=full \
+	--show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/kafka/tests/valgrind.supp
+
+valgrind: ## The `unsafe` of `kafka` under valgrind's memcheck, against a real broker
+	@tests/cluster/prerequisites valgrind
+	$(BUILD)
+	trap '$(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER)' EXIT; \
+	$(PROGRAMS)/sluice-cluster up --name $(SLUICE_TEST_CLUSTER) --parts kafka; \
+	cargo --config "target.'cfg(unix)'.runner='$(VALGRIND)'" test --locked --workspace --no-fail-fast \
+		$(addprefix --test ,$(VALGRIND_TESTS)) -- --test-threads 1
 
 lint: prerequisites ## Format, clippy, generated files, purity
 	cargo fmt --all --check

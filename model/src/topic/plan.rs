@@ -135,7 +135,13 @@ pub fn settings_that_matter(wanted: &Wanted, known: &Known<'_>) -> BTreeSet<Stri
 fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
     let creates = plan.changes.iter().any(|change| matches!(change, Change::Create { .. }));
     let is_another = plan.withheld.iter().any(|held| matches!(held.change, ChangeKind::Recreate | ChangeKind::Adopt));
-    if !creates && (wanted.policy != ManagementPolicy::Full || is_another) {
+    let is_looked_at = match wanted.policy {
+        ManagementPolicy::Full => true,
+        // At first sight it may be the topic of an operator that ended between its creation and its note.
+        ManagementPolicy::CreateOnly => known.id.is_none(),
+        ManagementPolicy::Observe => false,
+    };
+    if !creates && (!is_looked_at || is_another) {
         return known.settings.to_vec();
     }
     let held =
@@ -292,6 +298,15 @@ mod tests {
                 prop_assert_eq!(apply(&again.changes, world.clone()), changed.clone());
             }
             drop(left);
+        }
+
+        #[test]
+        fn who_comes_after_an_operator_that_ended_after_a_creation_has_nothing_to_do_and_notes_the_same(wanted in wanted()) {
+            let created = plan(&wanted, None, &Known::default());
+            let world = apply(&created.changes, None);
+            let after = plan(&wanted, world.as_ref(), &Known::default());
+            prop_assert_eq!(after.changes, vec![]);
+            prop_assert_eq!(after.settings, created.settings);
         }
 
         #[test]

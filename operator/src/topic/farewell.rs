@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, Topic, TopicStatus, Webhook};
+use sluice_kafka::{ErrorCode, TopicError};
 use sluice_model::topic::{
     Claim, Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
 };
@@ -99,8 +100,15 @@ async fn delete(topic: &Topic, context: &Context, id: &str) -> Result<End, Error
     if let Some(reason) = Release::after_look(id, found.as_ref().map(|topic| topic.id.as_str())) {
         return Ok(End::Released(reason));
     }
-    let deleted = kafka.delete(name).await;
-    deleted.map_err(|error| Error::of_topic(cluster, || format!("delete topic {name:?}"), error))?;
-    info!(topic = name, id, "Kafka topic deleted");
-    Ok(End::Deleted)
+    match kafka.delete(name).await {
+        // The broker that was looked at did not know yet: an operator that ended before it knew, or somebody else, has deleted it.
+        Err(TopicError::Topic(error)) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            Ok(End::Released(Release::Gone))
+        }
+        deleted => {
+            deleted.map_err(|error| Error::of_topic(cluster, || format!("delete topic {name:?}"), error))?;
+            info!(topic = name, id, "Kafka topic deleted");
+            Ok(End::Deleted)
+        }
+    }
 }

@@ -154,10 +154,6 @@ async fn carry_out(
             sleep_until(next_look(Instant::now(), Duration::from_millis(pause))).await;
         }
     }
-    if made.iter().any(|change| matches!(change, Change::Create { .. })) {
-        // Under CreateOnly too: they were set with the topic.
-        plan.settings = wanted.config.keys().cloned().collect();
-    }
     Ok((seen, plan))
 }
 

@@ -7,6 +7,7 @@ pub mod collector;
 pub mod exposition;
 pub mod flow;
 pub mod install;
+pub mod kafka_proxy;
 pub mod letters;
 pub mod measured;
 pub mod meter;

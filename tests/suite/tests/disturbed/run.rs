@@ -1,0 +1,258 @@
+//! Runs of stories: each with an operator of its own, on whose ways to others a test decides what happens.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use http::Method;
+use sluice_crds::{Integration, Topic, Webhook};
+use sluice_suite::{
+    Stage,
+    kafka_proxy::{self, KafkaProxy, Write},
+    operator::{Launch, Operator, Signal, forget_lease_in},
+    proxy::{Asked, Deed, Fate, Proxy},
+    story::{self, Chapter, State, Story},
+};
+use tokio::sync::OnceCell;
+
+pub(crate) type Judge = Box<dyn Fn(&Asked) -> Fate + Send + Sync>;
+
+/// Runs at the same time: each has an operator.
+pub(crate) const AT_ONCE: usize = 6;
+
+/// A story while it is told, and the operator that works on it.
+pub(crate) struct Run {
+    pub(crate) stage: Stage,
+    pub(crate) ways: Ways,
+    launch: Launch,
+    operator: Arc<Operator>,
+    /// The one that runs, for whatever kills it.
+    victim: Arc<Mutex<Weak<Operator>>>,
+    /// How often the operator has ended and was started again.
+    restarts: usize,
+}
+
+/// What kills the operator.
+pub(crate) struct Death {
+    /// Does it.
+    pub(crate) deed: Deed,
+    is_done: Arc<AtomicBool>,
+}
+
+/// What the operator's requests pass through.
+pub(crate) struct Ways {
+    pub(crate) api_server: Arc<Proxy>,
+    /// Where the story has to do with one.
+    registry: Option<Arc<Proxy>>,
+    pub(crate) kafka: Arc<KafkaProxy>,
+}
+
+impl Ways {
+    async fn open(stage: &Stage, stories: &[Story]) -> Self {
+        let registry = if stories.contains(&Story::Schema) {
+            Some(Arc::new(Proxy::before(story::registry().await.unwrap()).await.unwrap()))
+        } else {
+            None
+        };
+        Self {
+            api_server: Arc::new(Proxy::start(stage.kubeconfig()).await.unwrap()),
+            registry,
+            kafka: Arc::new(KafkaProxy::before(&stage.bootstrap).await.unwrap()),
+        }
+    }
+
+    /// From now on this decides what happens to requests to the API server and to a registry.
+    pub(crate) fn judge(&self, judge: impl Fn(&Asked) -> Fate + Send + Sync + 'static) {
+        let judge = Arc::new(judge);
+        for proxy in [Some(&self.api_server), self.registry.as_ref()].into_iter().flatten() {
+            let judge = Arc::clone(&judge);
+            proxy.judge(move |asked| judge(asked));
+        }
+    }
+
+    fn of(&self, launch: Launch) -> Launch {
+        let registries =
+            self.registry.as_ref().map(|proxy| format!("default: {{url: '{}', driftInterval: 1s}}", proxy.url));
+        Launch {
+            server: Some(self.api_server.url.clone()),
+            bootstrap: self.kafka.address.clone(),
+            registries: registries.unwrap_or_else(|| launch.registries.clone()),
+            ..launch
+        }
+    }
+}
+
+impl Run {
+    pub(crate) async fn begin(place: &Stage, name: &str, stories: &[Story], judge: Judge) -> Self {
+        let mut stage = place.beside(name).await.unwrap();
+        let ways = Ways::open(&stage, stories).await;
+        // What the operator writes about Kafka says how it gets there.
+        stage.bootstrap.clone_from(&ways.kafka.address);
+        ways.judge(judge);
+        let launch = ways.of(launch(&stage, name, stories).await);
+        let operator = Arc::new(Operator::start(stage.client.clone(), &launch).await.unwrap());
+        let victim = Arc::new(Mutex::new(Arc::downgrade(&operator)));
+        Self { stage, ways, launch, operator, victim, restarts: 0 }
+    }
+
+    /// Something that kills the operator, in the middle of whatever it does.
+    pub(crate) fn death(&self) -> Death {
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (victim, done) = (Arc::clone(&self.victim), Arc::clone(&is_done));
+        let kill = move || {
+            let victim = victim.lock().unwrap().upgrade();
+            // It may have ended by itself, where it could not renew its lease in time.
+            let is_killed = victim.is_some_and(|victim| victim.signal(Signal::KILL).is_ok());
+            done.fetch_or(is_killed, Ordering::Relaxed);
+        };
+        Death { deed: Arc::new(kill), is_done }
+    }
+
+    /// Whether the operator died of it, and another one came after it.
+    pub(crate) fn was_ended_by(&self, death: &Death) -> bool {
+        death.is_done.load(Ordering::Relaxed) && self.restarts > 0
+    }
+
+    /// What Kubernetes does where a container ends; without the wait for the lease of one that was killed.
+    async fn restart(&mut self) {
+        forget_lease_in(&self.stage.client, &self.launch.lease_namespace).await.unwrap();
+        self.operator = Arc::new(Operator::start(self.stage.client.clone(), &self.launch).await.unwrap());
+        *self.victim.lock().unwrap() = Arc::downgrade(&self.operator);
+        self.restarts += 1;
+    }
+
+    /// Tells the stories and compares the end of each chapter with that of an undisturbed run. `judge` is made anew for each.
+    pub(crate) async fn tell(&mut self, stories: &[Story], what: &str, judge: Option<fn() -> Judge>) {
+        let mut ids = BTreeMap::new();
+        for (index, chapter) in Chapter::ALL.into_iter().enumerate() {
+            if let Some(judge) = judge.filter(|_| chapter != Chapter::Create) {
+                self.ways.judge(judge());
+            }
+            let mut end = State::new();
+            for story in stories {
+                end.extend(undisturbed(&self.stage, *story).await.ends[index].clone());
+                story.tell(chapter, &self.stage).await.unwrap();
+            }
+            loop {
+                let operator = Arc::clone(&self.operator);
+                tokio::select! {
+                    come = story::comes_to(&self.stage, stories, &end) => {
+                        come.unwrap_or_else(|error| panic!("{what}, {chapter:?}: {error:#}\n{}", operator.log()));
+                        break;
+                    }
+                    () = operator.end() => self.restart().await,
+                }
+            }
+            for (name, id) in story::topic_ids(&self.stage, stories).await.unwrap() {
+                let first = ids.entry(name.clone()).or_insert_with(|| id.clone());
+                assert_eq!(*first, id, "{what}, {chapter:?}: another topic {name:?}");
+            }
+        }
+        story::clear(&self.stage, stories).await.unwrap();
+    }
+
+    /// Ends the operator without ceremony.
+    pub(crate) fn end(self) {
+        let _ = self.operator.signal(Signal::KILL);
+    }
+}
+
+/// An operator of the stage's own. A namespace that goes takes its leases along, so that of its operator is elsewhere.
+async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
+    if !stories.contains(&Story::Namespace) {
+        return stage.launch_apart(name).await.unwrap();
+    }
+    let elsewhere = stage.beside(&format!("{name}-lease")).await.unwrap().launch_apart(name).await.unwrap();
+    Launch { arguments: vec!["--namespaces".to_owned(), stage.namespace.clone()], ..elsewhere }
+}
+
+/// A run that nothing disturbed.
+pub(crate) struct Undisturbed {
+    /// How each chapter ends.
+    ends: Vec<State>,
+    /// The writes to the API server and to a registry that it took.
+    pub(crate) writes: usize,
+    /// The writes to Kafka that it took, in their order.
+    pub(crate) kafka_writes: Vec<Write>,
+}
+
+pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
+    static KNOWN: [OnceCell<Undisturbed>; 7] = [const { OnceCell::const_new() }; 7];
+    KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
+}
+
+impl Undisturbed {
+    async fn run(place: &Stage, story: Story) -> Self {
+        let run = Run::begin(place, &format!("undisturbed-{}", story as usize), &[story], nothing()).await;
+        let writes = Arc::new(AtomicUsize::new(0));
+        let (counter, namespace) = (Arc::clone(&writes), run.stage.namespace.clone());
+        run.ways.judge(move |asked| {
+            if counts(asked, &namespace) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::Forward
+        });
+        let kafka_writes = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&kafka_writes);
+        run.ways.kafka.judge(move |write| {
+            noted.lock().unwrap().push(write);
+            kafka_proxy::Fate::Forward
+        });
+        let mut ends = Vec::new();
+        for chapter in Chapter::ALL {
+            story.tell(chapter, &run.stage).await.unwrap();
+            let end = loop {
+                let told = story::is_told(&run.stage, story, chapter).await;
+                told.unwrap_or_else(|error| panic!("{story:?}, {chapter:?}: {error:#}\n{}", run.operator.log()));
+                let so_far = writes.load(Ordering::Relaxed);
+                look_again(&run, story, chapter).await;
+                let end = story::is_told(&run.stage, story, chapter).await.unwrap();
+                if writes.load(Ordering::Relaxed) == so_far {
+                    break end;
+                }
+            };
+            ends.push(end);
+        }
+        story::clear(&run.stage, &[story]).await.unwrap();
+        let writes = writes.load(Ordering::Relaxed);
+        let kafka_writes = kafka_writes.lock().unwrap().clone();
+        println!("{story:?} takes {writes} writes, and to Kafka {kafka_writes:?}");
+        run.end();
+        Self { ends, writes, kafka_writes }
+    }
+}
+
+/// Makes the operator look at everything once more.
+async fn look_again(run: &Run, story: Story, chapter: Chapter) {
+    let (operator, stage) = (&run.operator, &run.stage);
+    match story {
+        _ if chapter == Chapter::Delete => Ok(()),
+        Story::Topic | Story::Namespace => operator.looks_again::<Topic>(stage, "held").await.map(drop),
+        Story::Webhook => operator.looks_again::<Webhook>(stage, "stripe").await.map(drop),
+        Story::Integration | Story::Group => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
+        Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
+        Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
+    }
+    .unwrap();
+}
+
+/// A write into the story's namespace, or about its subject; leases and Events come and go.
+pub(crate) fn counts(asked: &Asked, namespace: &str) -> bool {
+    let is_here = asked.path.contains(&format!("/namespaces/{namespace}/"));
+    let is_in_kubernetes = asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events");
+    is_in_kubernetes || (asked.path.contains(&format!("/{namespace}.typed-value")) && is_registration(asked))
+}
+
+/// Sets the compatibility of a subject, or registers a version; a registry is asked with `POST` too which version holds a schema.
+fn is_registration(asked: &Asked) -> bool {
+    asked.method == Method::PUT || (asked.method == Method::POST && asked.path.ends_with("/versions"))
+}
+
+/// Every request arrives.
+pub(crate) fn nothing() -> Judge {
+    Box::new(|_| Fate::Forward)
+}
