@@ -17,7 +17,7 @@ use sluice_crds::{NamespacedName, TopicTemplate};
 pub use deployment::{Availability, Configuration, DataPlane, availability};
 pub use difference::{Difference, differences};
 pub use note::{NOTE_ANNOTATION, last_good};
-pub(crate) use note::{Recalled, noted, recalled, with_replicas};
+pub(crate) use note::{Recalled, is_meant, noted, recalled, with_replicas};
 pub(crate) use plan::plan_of;
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
@@ -139,7 +139,8 @@ impl Live {
         self.kind == ChildKind::ConfigMap && self.object["immutable"] == true
     }
 
-    fn is_owned_by(&self, owner: &Owner) -> bool {
+    /// Whether it is that owner's.
+    pub(crate) fn is_owned_by(&self, owner: &Owner) -> bool {
         let references = self.object["metadata"]["ownerReferences"].as_array();
         references.into_iter().flatten().any(|r| r["uid"] == owner.uid.as_str() && r["controller"] == true)
     }

@@ -28,7 +28,7 @@ use sluice_crds::{
 pub use aws::{HttpApi, leave_strange_api_alone};
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
-pub use held::Held;
+pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{belongings, is_of_route, route_kinds};

@@ -8,17 +8,18 @@ mod traffic;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::try_join_all;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
 use sluice_crds::{ConditionType, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
 use sluice_model::{
-    Rejection,
-    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    Refused, Rejection,
+    children::{ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
-        leave_strange_api_alone, receiver_name, report, validate,
+        leave_strange_api_alone, receiver_name, report, running, validate,
     },
 };
 
@@ -29,7 +30,7 @@ pub use self::{
 };
 use self::{observe::observe, resolve::resolve, shared::Pool};
 use crate::{
-    children::{self, Pods},
+    children::{self, Existence, Pods},
     context::Context,
     controller::{Kind, Next, Pass, name_of},
     error::Error,
@@ -86,12 +87,14 @@ async fn carry_out(
     references: &References,
     endpoint: &Endpoint,
 ) -> Result<Pass<WebhookStatus>, Error> {
+    let owner = &endpoint.owner;
     let desired = desire(endpoint, &context.settings);
-    let last_good = last_good(&desired);
-    let is_shared = endpoint.mode == ReceiverMode::Shared;
-    let shared = share(context, &endpoint.owner, is_shared, endpoint.share()).await?;
-    let Kept { live, plan, unknown_kind, pods, traffic } =
-        keep(webhook, context, &endpoint.owner, desired, shared.as_ref()).await?;
+    let last_good = last_good(&desired, &endpoint.elsewhere);
+    let shared = share(context, owner, endpoint.mode == ReceiverMode::Shared, endpoint.share()).await?;
+    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
+    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    let (pods, traffic) = listen(webhook, context, owner, &live, shared.as_ref()).await?;
     let seen = Seen {
         live: &live,
         pods: &pods,
@@ -106,34 +109,34 @@ async fn carry_out(
     Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan)))
 }
 
-/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
+/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants. Of
+/// what may not be used any more, or of which that is not known, nothing is used.
 async fn hold(
     webhook: &Webhook,
     context: &Context,
     references: &References,
     rejections: &[Rejection],
 ) -> Result<Pass<WebhookStatus>, Error> {
-    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
-    let namespace = webhook.namespace().unwrap_or_default();
-    let configuration = children::remembered(&context.client, &namespace, known).await?;
-    let Some(mut held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
+    let Some(mut held) = held(webhook, context).await? else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
-    let who = User { kind: UserKind::Webhook, name: held.owner.name.clone() };
-    let refused = grants::refused(context, &who, held.elsewhere.iter().cloned()).await?;
-    if !refused.is_empty() {
+    let (refused, forbidden) = (refused(context, &held).await?, held.forbidden(&context.settings));
+    if !refused.is_empty() || forbidden.is_some() {
         held = held.stopped();
     }
-    let rejections = &grants::with_stop(rejections, refused);
+    let rejections: Vec<Rejection> = grants::with_stop(rejections, refused).into_iter().chain(forbidden).collect();
     let mut desired = held.desire(&context.settings);
     if references.older_claim.is_some() {
         desired.retain(|child| !is_of_route(child.kind));
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
     let shared = share(context, &held.owner, held.shares(), served).await?;
-    let Kept { live, plan, pods, traffic, .. } = keep(webhook, context, &held.owner, desired, shared.as_ref()).await?;
+    let (desired, live, _) = observe(context, &held.owner, desired).await?;
+    let plan = leave_strange_api_alone(held.plan(&desired, &live));
+    children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
+    let (pods, traffic) = listen(webhook, context, &held.owner, &live, shared.as_ref()).await?;
     let outcome = Outcome::Held {
-        rejections,
+        rejections: &rejections,
         held: &held,
         live: &live,
         pods: &pods,
@@ -143,6 +146,29 @@ async fn hold(
     Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
 }
 
+/// What followed from the last spec that could be carried out, as it is noted, or else as it is found.
+async fn held(webhook: &Webhook, context: &Context) -> Result<Option<Held>, Error> {
+    let (client, namespace) = (&context.client, webhook.namespace().unwrap_or_default());
+    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let configuration = children::remembered(client, &namespace, known).await?;
+    if let Some(held) = configuration.as_ref().and_then(|found| Held::recall(webhook, found)) {
+        return Ok(Some(held));
+    }
+    let names = running(webhook);
+    let looks = names.iter().map(|(kind, name)| children::get(client, *kind, &namespace, name));
+    let found = try_join_all(looks).await?.into_iter().filter_map(Existence::there);
+    Ok(Held::found(webhook, &found.chain(configuration).collect::<Vec<_>>()))
+}
+
+/// The Topics of other namespaces that it uses and may not use any more.
+async fn refused(context: &Context, held: &Held) -> Result<Refused, Error> {
+    let who = User { kind: UserKind::Webhook, name: held.owner.name.clone() };
+    grants::refused(context, &who, held.elsewhere.iter().cloned()).await
+}
+
+/// What was seen of the receivers that a Webhook shares, and the revision that they are to serve.
+type Sharing = (Arc<Pool>, Option<String>);
+
 /// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
 /// shares any.
 async fn share(
@@ -150,7 +176,7 @@ async fn share(
     owner: &Owner,
     shares: bool,
     served: Option<SharedWebhook>,
-) -> Result<Option<(Arc<Pool>, Option<String>)>, Error> {
+) -> Result<Option<Sharing>, Error> {
     context.shared.hand(owner, served.as_ref());
     match served {
         Some(served) => {
@@ -162,34 +188,21 @@ async fn share(
     }
 }
 
-/// What was seen while objects were kept as they should be.
-struct Kept {
-    live: Vec<Live>,
-    plan: Plan,
-    unknown_kind: Option<ChildKind>,
-    pods: Vec<SeenPod>,
-    traffic: Option<Shown>,
-}
-
-/// Observes, plans and applies; then listens to the receivers.
-async fn keep(
+/// Listens to the receivers: what its own pods wait for, and what those have said that its events come to. Shared ones that are to serve a
+/// revision are asked soon, until they do.
+async fn listen(
     webhook: &Webhook,
     context: &Context,
     owner: &Owner,
-    desired: Vec<Child>,
-    shared: Option<&(Arc<Pool>, Option<String>)>,
-) -> Result<Kept, Error> {
-    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
-    children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    let (addresses, pods, wanted) = match shared {
-        None => {
-            let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
-            let Pods { addresses, troubled } =
-                children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
-            (addresses, children::hear(&context.asker, troubled).await, None)
-        }
-        Some((pool, wanted)) => (pool.addresses.clone(), Vec::new(), wanted.clone()),
+    live: &[Live],
+    shared: Option<&Sharing>,
+) -> Result<(Vec<SeenPod>, Option<Shown>), Error> {
+    let deployment = find(live, ChildKind::Deployment, &receiver_name(owner));
+    let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
+    let pods = children::hear(&context.asker, troubled).await;
+    let (addresses, wanted) = match shared {
+        None => (addresses, None),
+        Some((pool, wanted)) => (pool.addresses.clone(), wanted.clone()),
     };
     let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
     let show = |reception: &mut Reception| reception.show(wanted.clone());
@@ -198,7 +211,7 @@ async fn keep(
     if wanted.as_ref().is_some_and(|revision| !is_served(revision)) {
         context.reception.hurry(&owner.name);
     }
-    Ok(Kept { live, plan, unknown_kind, pods, traffic })
+    Ok((pods, traffic))
 }
 
 fn pass(
