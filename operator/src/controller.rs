@@ -90,6 +90,18 @@ pub enum Next {
     Within(Duration),
 }
 
+impl Next {
+    /// The same, and after that time in any case.
+    #[must_use]
+    pub fn at_latest(self, time: Duration) -> Self {
+        match self {
+            Self::Again => Self::Again,
+            Self::OnChange => Self::Within(time),
+            Self::Within(other) => Self::Within(other.min(time)),
+        }
+    }
+}
+
 /// Runs the loop of one kind until `stop` is true. Passes that have begun are finished, but for those that take too long:
 /// so many are given up.
 pub async fn run<K: Kind>(context: Arc<Context>, mut stop: channel::Receiver<bool>) -> usize {

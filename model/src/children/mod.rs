@@ -22,6 +22,8 @@ pub(crate) use plan::plan_of;
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 
+/// The name by which the API server knows what is ours in an object.
+pub const FIELD_MANAGER: &str = "sluice";
 /// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
 pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
 /// The kind of an owner that is no resource: the receivers that Webhooks of a namespace share. Its name is that of their Deployment.

@@ -8,6 +8,7 @@ use sluice_crds::{LastGood, NamespacedName, Settings, Webhook, wire};
 use super::{
     COMPONENT,
     desire::{around, controls, receiver_name},
+    route::is_of_route,
     shared::{served_before, shard_of},
     validate::owner,
 };
@@ -119,6 +120,12 @@ impl Held {
         Self { paused: true, ..self }
     }
 
+    /// The same with as many receivers of its own as there are, whatever the new spec says of others.
+    #[must_use]
+    pub fn as_many_as(self, own: &Live) -> Self {
+        Self { replicas: replicas_of(own).unwrap_or(self.replicas), ..self }
+    }
+
     /// The objects that it should have, as far as they are known.
     pub fn desire(&self, settings: &Settings) -> Vec<Child> {
         let kept = self.children.iter().flatten().map(|child| with_replicas(child, self.replicas));
@@ -128,6 +135,15 @@ impl Held {
         let kept = kept.chain([controls(&self.owner, self.replicas, self.paused)]);
         let around = if self.children.is_some() { around(&self.owner, self.replicas, settings) } else { Vec::new() };
         kept.chain(around).collect()
+    }
+
+    /// Its objects beside those that are to take over from them: its route stays as it is, and so does what both have.
+    pub fn beside(&self, next: Vec<Child>, settings: &Settings) -> Vec<Child> {
+        let mut all = self.desire(settings);
+        let is_kept = |child: &Child| all.iter().any(|kept| (kept.kind, &kept.name) == (child.kind, &child.name));
+        let new: Vec<Child> = next.into_iter().filter(|child| !is_of_route(child.kind) && !is_kept(child)).collect();
+        all.extend(new);
+        all
     }
 
     /// What has to change. Where its objects are not known, none of them goes.

@@ -11,15 +11,18 @@ use std::{sync::Arc, time::Duration};
 use futures::future::try_join_all;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
-use sluice_crds::{ConditionType, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
+use sluice_crds::{ConditionType, LastGood, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
 use sluice_model::{
     Refused, Rejection,
-    children::{ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    children::{
+        Availability, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, look_again, plan,
+    },
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
-        leave_strange_api_alone, receiver_name, report, running, validate,
+        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, desire, has_moved,
+        is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over, validate,
+        without_farewells,
     },
 };
 
@@ -87,14 +90,36 @@ async fn carry_out(
     references: &References,
     endpoint: &Endpoint,
 ) -> Result<Pass<WebhookStatus>, Error> {
-    let owner = &endpoint.owner;
-    let desired = desire(endpoint, &context.settings);
-    let last_good = last_good(&desired, &endpoint.elsewhere);
-    let shared = share(context, owner, endpoint.mode == ReceiverMode::Shared, endpoint.share()).await?;
+    let (owner, now) = (&endpoint.owner, Timestamp::now());
+    let next = desire(endpoint, &context.settings);
+    let good = last_good(&next, &endpoint.elsewhere);
+    let mut before = before(webhook, context, endpoint, good.as_ref()).await?;
+    let is_shared = endpoint.mode == ReceiverMode::Shared;
+    let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
+    let shared = match share(context, owner, is_shared || served.is_some(), served).await {
+        // Shared receivers that cannot be looked at keep nobody from having others.
+        Err(_) if !is_shared => {
+            context.shared.hand(owner, None);
+            before = None;
+            None
+        }
+        shared => shared?,
+    };
+    let waits = before.as_ref().is_some_and(|before| waits(webhook, context, endpoint, before, shared.as_ref()));
+    let desired = match &before {
+        Some(before) if waits => before.held.beside(next, &context.settings),
+        _ => next,
+    };
     let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    let mut plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    let moves = before.is_some() && !waits && !has_moved(&plan, &live, now);
+    if moves {
+        plan = without_farewells(plan);
+    }
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     let (pods, traffic) = listen(webhook, context, owner, &live, shared.as_ref()).await?;
+    // Until those before may go, they are what is kept of a spec that cannot be carried out.
+    let known = || webhook.status.as_ref().and_then(|status| status.last_good.clone());
     let seen = Seen {
         live: &live,
         pods: &pods,
@@ -103,10 +128,61 @@ async fn carry_out(
         missing_gateways: &references.missing_gateways,
         unknown_kind,
         traffic: traffic.as_ref(),
-        last_good,
-        shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
+        last_good: if waits || moves { known() } else { good },
+        shared: shared.as_ref().filter(|_| is_shared).map(|(pool, _)| &pool.receivers),
     };
-    Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan)))
+    let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
+    let soon = before.as_ref().and_then(|before| match (waits, moves) {
+        (true, _) => grants::look_at_held(&before.held.elsewhere),
+        (_, true) => Some(GATEWAYS_FOLLOW),
+        // Those before have gone, or are no longer needed from the next pass on.
+        _ => Some(LOOK_AT_CHANGES),
+    });
+    Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
+}
+
+/// What ran before with receivers of the other kind.
+struct Before {
+    held: Held,
+    /// Its own receivers, where it has any, or those that are to take over.
+    own: Option<Availability>,
+}
+
+/// What runs with receivers of the other kind than a Webhook wants now, and may go on until those take over: it is noted, and permitted.
+async fn before(
+    webhook: &Webhook,
+    context: &Context,
+    endpoint: &Endpoint,
+    good: Option<&LastGood>,
+) -> Result<Option<Before>, Error> {
+    let (client, owner) = (&context.client, &endpoint.owner);
+    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let is_other = known.zip(good).is_some_and(|(known, good)| known.config_map != good.config_map);
+    // Without a route nothing comes to either.
+    if !is_other || endpoint.older_claim.is_some() {
+        return Ok(None);
+    }
+    let configuration = children::remembered(client, &owner.name.namespace, known).await?;
+    let held = configuration.and_then(|found| Held::recall(webhook, &found));
+    let is_shared = endpoint.mode == ReceiverMode::Shared;
+    let Some(held) = held.filter(|held| held.shares() != is_shared) else { return Ok(None) };
+    if held.forbidden(&context.settings).is_some() || !refused(context, &held).await?.is_empty() {
+        return Ok(None);
+    }
+    let own = children::get(client, ChildKind::Deployment, &owner.name.namespace, &receiver_name(owner)).await?.there();
+    let held = match &own {
+        Some(own) => held.as_many_as(own),
+        None => held,
+    };
+    let live: Vec<Live> = own.into_iter().collect();
+    Ok(Some(Before { held, own: find_availability(&live, &receiver_name(owner), &[], Timestamp::now()) }))
+}
+
+/// Whether the receivers that a Webhook wants do not take over yet from those before.
+fn waits(webhook: &Webhook, context: &Context, endpoint: &Endpoint, before: &Before, shared: Option<&Sharing>) -> bool {
+    let Some((pool, wanted)) = shared else { return false };
+    let shown = follow(webhook, context, &endpoint.owner, pool.addresses.clone(), wanted.clone());
+    !take_over(endpoint, before.own.as_ref(), &pool.receivers, shown.as_ref().map(|shown| &shown.found))
 }
 
 /// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants. Of
@@ -188,8 +264,7 @@ async fn share(
     }
 }
 
-/// Listens to the receivers: what its own pods wait for, and what those have said that its events come to. Shared ones that are to serve a
-/// revision are asked soon, until they do.
+/// Listens to the receivers: what its own pods wait for, and what those say that its events come to.
 async fn listen(
     webhook: &Webhook,
     context: &Context,
@@ -204,6 +279,17 @@ async fn listen(
         None => (addresses, None),
         Some((pool, wanted)) => (pool.addresses.clone(), wanted.clone()),
     };
+    Ok((pods, follow(webhook, context, owner, addresses, wanted)))
+}
+
+/// What those at these addresses have said. Shared ones that are to serve a revision are asked soon, until they do.
+fn follow(
+    webhook: &Webhook,
+    context: &Context,
+    owner: &Owner,
+    addresses: Vec<String>,
+    wanted: Option<String>,
+) -> Option<Shown> {
     let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
     let show = |reception: &mut Reception| reception.show(wanted.clone());
     let traffic = context.reception.follow(&owner.name, addresses, begin, show);
@@ -211,7 +297,7 @@ async fn listen(
     if wanted.as_ref().is_some_and(|revision| !is_served(revision)) {
         context.reception.hurry(&owner.name);
     }
-    Ok((pods, traffic))
+    traffic
 }
 
 fn pass(
