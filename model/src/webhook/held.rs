@@ -1,7 +1,7 @@
 //! A Webhook whose spec cannot be carried out: what followed from the last one that could is kept, paused and in the number of
 //! receivers that the new one asks for.
 
-use std::{collections::BTreeSet, iter};
+use std::collections::BTreeSet;
 
 use sluice_crds::{LastGood, NamespacedName, Settings, Webhook, wire};
 
@@ -15,7 +15,6 @@ use super::{
 use crate::{
     Rejection,
     children::{Change, Child, ChildKind, Live, Owner, Plan, Recalled, find, is_meant, plan, recalled, with_replicas},
-    tenancy::allows_topic,
 };
 
 /// Where a status says what is kept.
@@ -28,8 +27,8 @@ pub struct Held {
     pub owner: Owner,
     /// The Topics of other namespaces that are used.
     pub elsewhere: BTreeSet<NamespacedName>,
-    /// The Kafka topics that are written to, where these are known, and with them the Topics.
-    topics: Option<Vec<String>>,
+    /// Whether these are all of them: what runs is what the status means.
+    is_known: bool,
     replicas: i32,
     paused: bool,
     /// Whether it has receivers of its own.
@@ -52,11 +51,11 @@ impl Held {
         let known = webhook.status.as_ref()?.last_good.as_ref()?;
         let owner = owner(webhook);
         let Recalled { more: (), children } = recalled(&owner, COMPONENT, known, configuration)?;
-        let (config, served) = told(configuration)?;
+        let served = told(configuration);
         Some(Self {
             owner,
             elsewhere: known.elsewhere.iter().cloned().collect(),
-            topics: Some(written(config)),
+            is_known: true,
             replicas: webhook.spec.replicas,
             paused: webhook.spec.paused,
             has_own: children.iter().any(|child| child.kind == ChildKind::Deployment),
@@ -79,11 +78,10 @@ impl Held {
         let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
         let runs = |known: &&LastGood| names.iter().all(|name| name.as_ref() == Some(&known.config_map));
         let is_there = |known| live.iter().find(|one| is_meant(&owner, known, one));
-        let configuration = known.filter(runs).and_then(is_there);
-        let topics = configuration.and_then(told).map(|(config, _)| written(config));
+        let is_known = known.filter(runs).and_then(is_there).is_some();
         Some(Self {
             elsewhere: known.into_iter().flat_map(|known| known.elsewhere.iter().cloned()).collect(),
-            topics,
+            is_known,
             replicas: own.and_then(replicas_of).unwrap_or(webhook.spec.replicas),
             paused: webhook.spec.paused,
             has_own: own.is_some(),
@@ -93,25 +91,11 @@ impl Held {
         })
     }
 
-    /// Why it has to be stopped whatever other namespaces permit: the operator's configuration forbids what it writes to, or nobody knows what
-    /// that is.
-    pub fn forbidden(&self, settings: &Settings) -> Option<Rejection> {
-        let Some(topics) = &self.topics else {
-            let message = "what ran before is stopped: nothing tells any more which topics it writes to, and whether it may; it goes on as soon as the \
-                           spec can be carried out";
-            return Some(Rejection::not_ready(FIELD, message));
-        };
-        let mine = self.owner.name.namespace.as_str();
-        let is_let = |topic: &String| {
-            let mut namespaces = iter::once(mine).chain(self.elsewhere.iter().map(|topic| topic.namespace.as_str()));
-            namespaces.any(|namespace| allows_topic(settings.tenancy.as_ref(), namespace, topic))
-        };
-        let topic = topics.iter().find(|topic| !is_let(topic))?;
-        let message = format!(
-            "what ran before is stopped: it writes to the Kafka topic {topic:?}, which by the operator's configuration its Topic's namespace may \
-             no longer name; have it granted in tenancy.grants, or name another Topic"
-        );
-        Some(Rejection::outside_tenancy(FIELD, message))
+    /// Why it has to be stopped whatever other namespaces permit: nobody knows what it uses of theirs.
+    pub fn unknown_uses(&self) -> Option<Rejection> {
+        let message = "what ran before is stopped: nothing tells any more which topics it writes to, and whether it may; it goes on as soon as the spec \
+                       can be carried out";
+        (!self.is_known).then(|| Rejection::not_ready(FIELD, message))
     }
 
     /// The same without a use of its topics: senders are asked to come again.
@@ -164,21 +148,12 @@ impl Held {
     }
 }
 
-/// What a configuration tells receivers, shared ones or the Webhook's own.
-fn told(configuration: &Live) -> Option<(wire::ReceiverConfig, Option<wire::SharedWebhook>)> {
+/// What a configuration tells shared receivers, where it is for these.
+fn told(configuration: &Live) -> Option<wire::SharedWebhook> {
     let data = &configuration.object["data"];
-    let config = data[wire::CONFIG_KEY].as_str()?;
-    let Ok(served) = serde_json::from_str::<wire::SharedWebhook>(config) else {
-        return Some((serde_json::from_str(config).ok()?, None));
-    };
+    let served: wire::SharedWebhook = serde_json::from_str(data[wire::CONFIG_KEY].as_str()?).ok()?;
     let generation = data[wire::GENERATION_KEY].as_str()?.parse().ok()?;
-    Some((served.config.clone(), Some(wire::SharedWebhook { generation, ..served })))
-}
-
-/// The Kafka topics that receivers with that configuration write to.
-fn written(config: wire::ReceiverConfig) -> Vec<String> {
-    let dead_letters = config.contract.and_then(|contract| contract.dead_letters);
-    iter::once(config.topic).chain(dead_letters).collect()
+    Some(wire::SharedWebhook { generation, ..served })
 }
 
 fn replicas_of(own: &Live) -> Option<i32> {
@@ -201,7 +176,7 @@ fn name_of(owner: &Owner, served: &wire::SharedWebhook) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use sluice_crds::{Reason, wire::CONTROLS_KEY};
+    use sluice_crds::wire::CONTROLS_KEY;
 
     use super::*;
     use crate::{
@@ -216,31 +191,29 @@ mod tests {
         serde_saphyr::from_str(&yaml).unwrap()
     }
 
-    fn settings(more: &str) -> Settings {
-        let clusters = "clusters: {default: {bootstrapServers: ['kafka:9092']}}";
-        serde_saphyr::from_str(&format!("{{{clusters}, images: {{receiver: r, worker: w}}{more}}}")).unwrap()
+    fn settings() -> Settings {
+        let yaml = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
+        serde_saphyr::from_str(yaml).unwrap()
     }
 
     fn live(child: &Child) -> Live {
         Live { kind: child.kind, name: child.name.clone(), object: child.manifest.clone() }
     }
 
-    /// A spec that names this Topic of the namespace and that cannot be noted: its document is too large.
-    fn large(mode: &str, namespace: &str, kafka: &str) -> Endpoint {
-        let topic = format!(
-            "{{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {{name: orders, namespace: {namespace}}}, spec: {{}}, \
-             status: {{topicName: {kafka}, topicId: id}}}}"
-        );
-        let references = References { topic: Some(serde_saphyr::from_str(&topic).unwrap()), ..References::default() };
+    /// A spec that names a Topic of another namespace and that cannot be noted: its document is too large.
+    fn large(mode: &str) -> Endpoint {
+        let topic = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders, namespace: hub}, spec: {}, \
+                     status: {topicName: hub.orders, topicId: id}}";
+        let references = References { topic: Some(serde_saphyr::from_str(topic).unwrap()), ..References::default() };
         let schema = format!("{{inline: {{type: object, description: {}}}}}", "x".repeat(200 * 1024));
-        let topic = format!("topicRef: {{name: orders, namespace: {namespace}}}");
+        let topic = "topicRef: {name: orders, namespace: hub}";
         let spec = format!("{topic}, openApi: {{}}, receiver: {{mode: {mode}}}, validate: {{jsonSchema: {schema}}}");
-        validate(&webhook(&spec), &references, &settings("")).unwrap()
+        validate(&webhook(&spec), &references, &settings()).unwrap()
     }
 
     /// A spec that cannot be carried out and names nothing of it, after that one.
     fn broken_after(endpoint: &Endpoint) -> (Webhook, Vec<Child>) {
-        let before = desire(endpoint, &settings(""));
+        let before = desire(endpoint, &settings());
         let mut broken = webhook("respond: {status: 203}");
         broken.status.get_or_insert_default().last_good = last_good(&before, &endpoint.elsewhere);
         (broken, before)
@@ -248,14 +221,14 @@ mod tests {
 
     #[test]
     fn where_nothing_is_noted_receivers_are_told_to_stop_and_nothing_else_changes() {
-        let endpoint = large("Dedicated", "hub", "hub.orders");
+        let endpoint = large("Dedicated");
         let (mut broken, before) = broken_after(&endpoint);
         let mut live: Vec<Live> = before.iter().map(live).collect();
         assert!(live.iter().all(|one| Held::recall(&broken, one).is_none()));
         let held = Held::found(&broken, &live).unwrap();
         assert_eq!((&held.elsewhere, held.elsewhere.len()), (&endpoint.elsewhere, 1));
-        assert_eq!(held.forbidden(&settings(", tenancy: {}")), None);
-        let changes = |held: &Held| held.plan(&held.desire(&settings("")), &live).changes;
+        assert_eq!(held.unknown_uses(), None);
+        let changes = |held: &Held| held.plan(&held.desire(&settings()), &live).changes;
         assert_eq!(changes(&held), Vec::<Change>::new());
         let told = changes(&held.clone().stopped());
         let [Change::Update { child, .. }] = told.as_slice() else { panic!("{told:?}") };
@@ -263,7 +236,7 @@ mod tests {
 
         assert_eq!(Held::found(&broken, &[]), None, "nothing runs");
         live.retain(|one| one.object["immutable"] != true);
-        let unknown = |webhook: &Webhook| Held::found(webhook, &live).unwrap().forbidden(&settings(""));
+        let unknown = |webhook: &Webhook| Held::found(webhook, &live).unwrap().unknown_uses();
         assert!(unknown(&broken).is_some(), "the configuration is gone");
         broken.status = None;
         assert!(unknown(&broken).is_some(), "nothing is known of it");
@@ -271,43 +244,25 @@ mod tests {
 
     #[test]
     fn what_shared_receivers_serve_is_found_where_nothing_is_noted() {
-        let endpoint = large("Shared", "hub", "hub.orders");
+        let endpoint = large("Shared");
         let (broken, before) = broken_after(&endpoint);
         let Owner { name, uid, .. } = endpoint.owner.clone();
         let served = endpoint.share().unwrap();
         let text = serde_json::to_string(&served).unwrap();
         let sharer = Sharer { name: name.name, uid, created: None, text };
-        let shards = desire_shared("shop", &[sharer], &settings(""), &[]).children;
+        let shards = desire_shared("shop", &[sharer], &settings(), &[]).children;
         let live: Vec<Live> = before.iter().chain(&shards).map(live).collect();
         let names = running(&broken);
         assert!(names.contains(&(shards[0].kind, shards[0].name.clone())));
         let held = Held::found(&broken, &live).unwrap();
-        assert_eq!((held.forbidden(&settings("")), held.desire(&settings(""))), (None, Vec::new()));
+        assert_eq!((held.unknown_uses(), held.desire(&settings())), (None, Vec::new()));
         assert_eq!(held.share(), Some(served));
         assert!(held.stopped().share().unwrap().paused);
     }
 
     #[test]
-    fn what_the_operators_configuration_no_longer_lets_a_topic_be_called_is_not_written_to() {
-        for (namespace, kafka, tenancy, expected) in [
-            ("shop", "shop.orders", "{}", None),
-            ("shop", "legacy", "{}", Some(Reason::OutsideTenancy)),
-            ("shop", "legacy", "{grants: [{namespaces: [shop], topics: [legacy]}]}", None),
-            ("hub", "legacy", "{grants: [{namespaces: [hub], topics: [legacy]}]}", None),
-            ("hub", "bank.orders", "{}", Some(Reason::OutsideTenancy)),
-        ] {
-            let (broken, before) = broken_after(&large("Dedicated", namespace, kafka));
-            let held = Held::found(&broken, &before.iter().map(live).collect::<Vec<_>>()).unwrap();
-            let forbidden = held.forbidden(&settings(&format!(", tenancy: {tenancy}")));
-            assert_eq!(forbidden.map(|one| one.reason), expected, "{namespace} {kafka} {tenancy}");
-            assert_eq!(held.forbidden(&settings("")), None);
-        }
-    }
-
-    #[test]
     fn what_shared_receivers_serve_of_a_broken_spec_is_what_they_served_before() {
-        let yaml = "{clusters: {default: {bootstrapServers: ['kafka:9092']}}, images: {receiver: r, worker: w}}";
-        let settings: Settings = serde_saphyr::from_str(yaml).unwrap();
+        let settings = settings();
         let endpoint = validate(&webhook("receiver: {mode: Shared}"), &References::default(), &settings).unwrap();
         let before = desire(&endpoint, &settings);
         let mut broken = webhook("receiver: {mode: Dedicated}, respond: {status: 203}, paused: true");

@@ -166,7 +166,7 @@ async fn before(
     let held = configuration.and_then(|found| Held::recall(webhook, &found));
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let Some(held) = held.filter(|held| held.shares() != is_shared) else { return Ok(None) };
-    if held.forbidden(&context.settings).is_some() || !refused(context, &held).await?.is_empty() {
+    if held.unknown_uses().is_some() || !refused(context, &held).await?.is_empty() {
         return Ok(None);
     }
     let own = children::get(client, ChildKind::Deployment, &owner.name.namespace, &receiver_name(owner)).await?.there();
@@ -196,11 +196,11 @@ async fn hold(
     let Some(mut held) = held(webhook, context).await? else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
-    let (refused, forbidden) = (refused(context, &held).await?, held.forbidden(&context.settings));
-    if !refused.is_empty() || forbidden.is_some() {
+    let (refused, unknown) = (refused(context, &held).await?, held.unknown_uses());
+    if !refused.is_empty() || unknown.is_some() {
         held = held.stopped();
     }
-    let rejections: Vec<Rejection> = grants::with_stop(rejections, refused).into_iter().chain(forbidden).collect();
+    let rejections: Vec<Rejection> = grants::with_stop(rejections, refused).into_iter().chain(unknown).collect();
     let mut desired = held.desire(&context.settings);
     if references.older_claim.is_some() {
         desired.retain(|child| !is_of_route(child.kind));
