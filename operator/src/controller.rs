@@ -84,6 +84,18 @@ pub enum Next {
     Within(Duration),
 }
 
+impl Next {
+    /// The same, and after that time in any case.
+    #[must_use]
+    pub fn at_latest(self, time: Duration) -> Self {
+        match self {
+            Self::Again => Self::Again,
+            Self::OnChange => Self::Within(time),
+            Self::Within(other) => Self::Within(other.min(time)),
+        }
+    }
+}
+
 /// Runs the passes over the resources of one kind until `stop` is true; gives how many were given up.
 pub async fn run<K: Kind>(context: Arc<Context>, stop: channel::Receiver<bool>) -> usize {
     passes::run(Arc::new(Resources::<K> { context, kind: PhantomData }), stop).await

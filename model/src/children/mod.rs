@@ -17,11 +17,13 @@ use sluice_crds::{NamespacedName, TopicTemplate};
 pub use deployment::{Availability, Configuration, DataPlane, availability};
 pub use difference::{Difference, differences};
 pub use note::{NOTE_ANNOTATION, last_good};
-pub(crate) use note::{Recalled, noted, recalled, with_replicas};
+pub(crate) use note::{Recalled, is_meant, noted, recalled, with_replicas};
 pub(crate) use plan::plan_of;
 pub use plan::{Change, Plan, Withheld, plan};
 pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again, trouble};
 
+/// The name by which the API server knows what is ours in an object.
+pub const FIELD_MANAGER: &str = "sluice";
 /// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
 pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
 /// The kind of an owner that is no resource: the receivers that Webhooks of a namespace share. Its name is that of their Deployment.
@@ -139,7 +141,8 @@ impl Live {
         self.kind == ChildKind::ConfigMap && self.object["immutable"] == true
     }
 
-    fn is_owned_by(&self, owner: &Owner) -> bool {
+    /// Whether it is that owner's.
+    pub(crate) fn is_owned_by(&self, owner: &Owner) -> bool {
         let references = self.object["metadata"]["ownerReferences"].as_array();
         references.into_iter().flatten().any(|r| r["uid"] == owner.uid.as_str() && r["controller"] == true)
     }

@@ -16,7 +16,7 @@ use super::{APPLIED_ANNOTATION, Child, ChildKind, Live, Owner, short_hash, to_by
 
 /// Annotation of a configuration with the manifests of the other objects of its spec.
 pub const NOTE_ANNOTATION: &str = "sluice.dev/objects";
-/// Kubernetes takes 256 KiB of annotations; what is longer is not noted.
+/// Kubernetes takes 256 KiB of annotations; what is longer is not noted. A document of the endpoint with a large JSON Schema can be.
 const LONGEST_NOTE: usize = 192 * 1024;
 
 /// A note, with what the owner's kind adds.
@@ -24,26 +24,21 @@ const LONGEST_NOTE: usize = 192 * 1024;
 struct Note<T> {
     more: T,
     objects: Vec<Child>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    elsewhere: BTreeSet<NamespacedName>,
 }
 
 /// What a note told.
 pub(crate) struct Recalled<T> {
     /// What the owner's kind has added.
     pub(crate) more: T,
-    /// The Topics of other namespaces that the objects use.
-    pub(crate) elsewhere: BTreeSet<NamespacedName>,
     /// The objects, with their configuration.
     pub(crate) children: Vec<Child>,
 }
 
-/// The children, with a note on their configuration of them and of the Topics of other namespaces that they use. What follows from
-/// `replicas`, `paused` and the operator's configuration alone is not noted: these act in any case.
-pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize, elsewhere: &BTreeSet<NamespacedName>) -> Vec<Child> {
+/// The children, with a note on their configuration of them, unless it is too long. What follows from `replicas`, `paused` and the operator's
+/// configuration alone is not noted: these act in any case.
+pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
     let objects = children.iter().filter(|child| is_noted(child)).map(|child| with_replicas(child, 0)).collect();
-    let note =
-        serde_json::to_string(&Note { more, objects, elsewhere: elsewhere.clone() }).expect("manifests are plain data");
+    let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
     if note.len() > LONGEST_NOTE {
         return children;
     }
@@ -52,11 +47,21 @@ pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize, elsewhere: &BTr
     children.into_iter().map(annotate).collect()
 }
 
-/// What a status has to say of children, so that they are found again.
-pub fn last_good(children: &[Child]) -> Option<LastGood> {
+/// What a status has to say of children, so that they are found again, and of the Topics of other namespaces that they use. It says so also
+/// where the children are not noted: a use that is no longer permitted ends whatever else is known.
+pub fn last_good(children: &[Child], elsewhere: &BTreeSet<NamespacedName>) -> Option<LastGood> {
     let configuration = children.iter().find(|child| is_configuration(child))?;
-    let note = configuration.manifest["metadata"]["annotations"][NOTE_ANNOTATION].as_str()?;
-    Some(LastGood { config_map: configuration.name.clone(), objects_hash: hash(note) })
+    let note = configuration.manifest["metadata"]["annotations"][NOTE_ANNOTATION].as_str();
+    let (config_map, elsewhere) = (configuration.name.clone(), elsewhere.iter().cloned().collect());
+    Some(LastGood { config_map, objects_hash: note.map(hash), elsewhere })
+}
+
+/// Whether this is the configuration that a status means, with the content that its name tells.
+pub(crate) fn is_meant(owner: &Owner, known: &LastGood, found: &Live) -> bool {
+    let config = found.object["data"][CONFIG_KEY].as_str();
+    found.name == known.config_map
+        && found.is_owned_by(owner)
+        && config.is_some_and(|config| found.name.ends_with(&short_hash(config.as_bytes())))
 }
 
 /// The children that a note tells of, with their configuration; `None` where the note is not the one that
@@ -68,19 +73,14 @@ pub(crate) fn recalled<T: DeserializeOwned>(
     found: &Live,
 ) -> Option<Recalled<T>> {
     let note = found.object["metadata"]["annotations"][NOTE_ANNOTATION].as_str()?;
-    let data = &found.object["data"];
-    let is_meant = found.name == known.config_map
-        && found.is_owned_by(owner)
-        && hash(note) == known.objects_hash
-        && data[CONFIG_KEY].as_str().is_some_and(|config| found.name.ends_with(&short_hash(config.as_bytes())));
-    if !is_meant {
+    if !is_meant(owner, known, found) || known.objects_hash != Some(hash(note)) {
         return None;
     }
-    let Note { more, mut objects, elsewhere } = serde_json::from_str::<Note<T>>(note).ok()?;
-    let body = json!({"immutable": true, "data": data});
+    let Note { more, mut objects } = serde_json::from_str::<Note<T>>(note).ok()?;
+    let body = json!({"immutable": true, "data": found.object["data"]});
     let configuration = owner.child(ChildKind::ConfigMap, component, &found.name, body);
     objects.push(configuration.annotated(NOTE_ANNOTATION, note));
-    Some(Recalled { more, elsewhere, children: objects })
+    Some(Recalled { more, children: objects })
 }
 
 /// The same, but for the replicas of a Deployment.

@@ -35,7 +35,7 @@ pub fn desire(flow: &Flow, settings: &Settings) -> Vec<Child> {
     let budget = flow.owner.disruption_budget(COMPONENT, most_workers(flow.scaling, flow.replicas));
     let network = flow.owner.network_policy(COMPONENT, None, settings);
     let children = own_topic(flow).into_iter().chain([configuration, worker]).chain(budget).chain(network);
-    noted(children.collect(), &Subject::of(flow), &flow.elsewhere)
+    noted(children.collect(), &Subject::of(flow))
 }
 
 /// Workers that there are to be at most.

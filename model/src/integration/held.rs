@@ -35,7 +35,8 @@ impl Held {
     pub fn recall(integration: &Integration, configuration: &Live) -> Option<Self> {
         let known = integration.status.as_ref()?.last_good.as_ref()?;
         let (owner, spec) = (owner(integration), &integration.spec);
-        let Recalled { more: subject, elsewhere, children } = recalled(&owner, COMPONENT, known, configuration)?;
+        let Recalled { more: subject, children } = recalled(&owner, COMPONENT, known, configuration)?;
+        let elsewhere = known.elsewhere.iter().cloned().collect();
         let (replicas, scaling) = (replicas(integration), scaling(spec));
         Some(Self { owner, subject, elsewhere, replicas, scaling, paused: spec.paused, children })
     }
@@ -65,7 +66,7 @@ mod tests {
     use crate::{
         Rejection,
         children::{self, ChildKind, last_good, plan},
-        integration::{Outcome, References, desire, report, validate},
+        integration::{Flow, Outcome, References, desire, report, validate},
     };
 
     fn integration(spec: &str) -> Integration {
@@ -84,14 +85,17 @@ mod tests {
         serde_saphyr::from_str(&yaml).unwrap()
     }
 
-    fn desired(integration: &Integration) -> Vec<Child> {
+    fn flow(integration: &Integration) -> Flow {
         let orders = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {}, \
                       status: {topicName: shop.orders, topicId: id}}";
         let source = serde_saphyr::from_str::<Topic>(orders).unwrap();
         let references =
             References { dead_letters: Some(source.clone()), source: Some(source), ..References::default() };
-        let settings = settings();
-        desire(&validate(integration, &references, &settings).unwrap(), &settings)
+        validate(integration, &references, &settings()).unwrap()
+    }
+
+    fn desired(integration: &Integration) -> Vec<Child> {
+        desire(&flow(integration), &settings())
     }
 
     fn live(child: &Child) -> Live {
@@ -104,7 +108,7 @@ mod tests {
     /// A spec that cannot be carried out, after one with these children.
     fn broken(spec: &str, children: &[Child]) -> (Integration, Live) {
         let mut broken = integration(&format!(", steps: [{{name: broken, map: '.a = upcase('}}]{spec}"));
-        broken.status.get_or_insert_default().last_good = last_good(children);
+        broken.status.get_or_insert_default().last_good = last_good(children, &BTreeSet::new());
         let configuration = children.iter().find(|child| child.kind == ChildKind::ConfigMap).unwrap();
         (broken, live(configuration))
     }
@@ -144,9 +148,11 @@ mod tests {
     #[test]
     fn what_is_used_of_other_namespaces_is_known_so_that_it_can_be_stopped() {
         let spec = ", replicas: 3, deadLetters: {topicRef: {name: dead, namespace: hub}}";
-        let before = desired(&integration(spec));
+        let flow = flow(&integration(spec));
+        let before = desire(&flow, &settings());
         // The broken spec names none of them any more.
-        let (broken, configuration) = broken(", replicas: 3", &before);
+        let (mut broken, configuration) = broken(", replicas: 3", &before);
+        broken.status.get_or_insert_default().last_good = last_good(&before, &flow.elsewhere);
         let held = Held::recall(&broken, &configuration).unwrap();
         assert_eq!(held.elsewhere, [NamespacedName { namespace: "hub".into(), name: "dead".into() }].into());
         assert_eq!(worker(&held.desire(&settings())).manifest["spec"]["replicas"], 3);
@@ -178,7 +184,7 @@ mod tests {
         let status = report(&broken, &outcome, Timestamp::from_second(1).unwrap());
         let told: Vec<_> = status.conditions.iter().map(|one| format!("{} {}", one.type_, one.status)).collect();
         assert_eq!(told, ["Ready False", "Stalled True", "ConfigValid False", "WorkersAvailable False", "Paused True"]);
-        assert_eq!(status.last_good, last_good(&before));
+        assert_eq!(status.last_good, last_good(&before, &BTreeSet::new()));
     }
 
     #[test]

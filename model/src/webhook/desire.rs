@@ -23,7 +23,7 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
     };
     let route = if endpoint.older_claim.is_none() { route(endpoint) } else { Vec::new() };
     let more = open_api::config_map(endpoint).into_iter().chain(route).chain(around);
-    noted(own_topics(endpoint).chain([configuration]).chain(receivers).chain(more).collect(), &(), &endpoint.elsewhere)
+    noted(own_topics(endpoint).chain([configuration]).chain(receivers).chain(more).collect(), &())
 }
 
 /// Receivers of the Webhook's own, and what goes with them.

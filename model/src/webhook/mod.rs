@@ -6,6 +6,7 @@ mod claim;
 mod contract;
 mod desire;
 mod event;
+mod handover;
 mod held;
 mod kong;
 mod open_api;
@@ -28,7 +29,8 @@ use sluice_crds::{
 pub use aws::{HttpApi, leave_strange_api_alone};
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
-pub use held::Held;
+pub use handover::{GATEWAYS_FOLLOW, has_moved, take_over, without_farewells};
+pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{belongings, is_of_route, route_kinds};

@@ -100,6 +100,13 @@ pub fn sharers_before(live: &[Live]) -> Vec<Sharer> {
     shards.flat_map(of_shard).collect()
 }
 
+/// What shared receivers are told of a Webhook, as far as live objects tell.
+pub(super) fn served_before(owner: &Owner, live: &[Live]) -> Option<wire::SharedWebhook> {
+    let mut sharers = sharers_before(live).into_iter();
+    let sharer = sharers.find(|sharer| sharer.name == owner.name.name && sharer.uid == owner.uid)?;
+    serde_json::from_str(&sharer.text).ok()
+}
+
 /// The uid by which a Webhook of that name holds a ConfigMap.
 fn uid_of_holder(shard: &Live, webhook: &str) -> Option<String> {
     let references = shard.object["metadata"]["ownerReferences"].as_array()?;
@@ -144,7 +151,7 @@ fn shards(owner: &Owner, sharers: &[Sharer]) -> (Vec<Child>, BTreeSet<String>) {
     let mut shards: Vec<(usize, Vec<&Sharer>)> = vec![(0, Vec::new()); usize::from(SHARDS)];
     let mut refused = BTreeSet::new();
     for sharer in by_age {
-        let (bytes, members) = &mut shards[usize::from(shard_of(&sharer.name))];
+        let (bytes, members) = &mut shards[usize::from(number_of_shard(&sharer.name))];
         let more = file_name(&sharer.name).len() + sharer.text.len();
         if *bytes + more > SHARD_BYTES {
             refused.insert(sharer.name.clone());
@@ -230,8 +237,13 @@ fn file_name(webhook: &str) -> String {
     format!("{webhook}{}", wire::SharedWebhook::FILE_SUFFIX)
 }
 
-fn shard_of(webhook: &str) -> u8 {
+fn number_of_shard(webhook: &str) -> u8 {
     Sha256::digest(webhook.as_bytes())[0] % SHARDS
+}
+
+/// Name of the ConfigMap in which a Webhook's configuration always stands.
+pub(super) fn shard_of(webhook: &str) -> String {
+    shard_name(number_of_shard(webhook))
 }
 
 fn shard_name(number: u8) -> String {
@@ -387,8 +399,8 @@ mod tests {
 
     #[test]
     fn where_not_all_fit_the_oldest_do() {
-        let shard = shard_of("a");
-        let names = (0..).map(|number| format!("webhook-{number}")).filter(|name| shard_of(name) == shard);
+        let shard = number_of_shard("a");
+        let names = (0..).map(|number| format!("webhook-{number}")).filter(|name| number_of_shard(name) == shard);
         let large = |(age, name): (i64, String)| Sharer {
             uid: name.clone(),
             created: Some(Time(k8s_openapi::jiff::Timestamp::from_second(-age).unwrap())),
@@ -418,14 +430,16 @@ mod tests {
 
     #[test]
     fn where_another_webhook_comes_in_the_place_of_the_last_the_receivers_stay() {
-        let elsewhere =
-            (0..1000).map(|number| format!("b-{number}")).find(|name| shard_of(name) != shard_of("a")).unwrap();
+        let elsewhere = (0..1000)
+            .map(|number| format!("b-{number}"))
+            .find(|name| number_of_shard(name) != number_of_shard("a"))
+            .unwrap();
         let all = settled(&[sharer(&endpoint("a", PLAIN))], &settings(""));
         let new = [sharer(&endpoint(&elsewhere, PLAIN))];
         let changes = |live: &[Live]| plan_shared(&desire_shared("shop", &new, &settings(""), live), live).changes;
         let first = changes(&all);
         let [Change::Create(shard)] = first.as_slice() else { panic!("{first:?}") };
-        let (shard, before) = (live(shard), shard_name(shard_of("a")));
+        let (shard, before) = (live(shard), shard_name(number_of_shard("a")));
         let there: Vec<Live> = all.into_iter().chain([shard]).collect();
         let gone: Vec<_> = changes(&there)
             .into_iter()

@@ -11,13 +11,12 @@ use kube::{
 };
 use sluice_model::children::ChildKind;
 
+pub use sluice_model::children::FIELD_MANAGER;
+
 pub use apply::apply;
 pub use observe::{Existence, get, list, observe};
 pub use pods::{Pods, hear, list_pods};
 pub use remembered::remembered;
-
-/// The name by which the API server knows what is ours in an object.
-pub const FIELD_MANAGER: &str = "sluice";
 
 /// The objects of a kind in a namespace.
 fn api(client: &Client, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {

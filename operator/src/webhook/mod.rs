@@ -8,17 +8,21 @@ mod traffic;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::try_join_all;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
-use sluice_crds::{ConditionType, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
+use sluice_crds::{ConditionType, LastGood, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
 use sluice_model::{
-    Rejection,
-    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    Refused, Rejection,
+    children::{
+        Availability, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, look_again, plan,
+    },
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, desire, is_before, is_of_route,
-        leave_strange_api_alone, receiver_name, report, validate,
+        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, desire, has_moved,
+        is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over, validate,
+        without_farewells,
     },
 };
 
@@ -29,7 +33,7 @@ pub use self::{
 };
 use self::{observe::observe, resolve::resolve, shared::Pool};
 use crate::{
-    children::{self, Pods},
+    children::{self, Existence, Pods},
     context::Context,
     controller::{Kind, Next, Pass, name_of},
     error::Error,
@@ -86,12 +90,36 @@ async fn carry_out(
     references: &References,
     endpoint: &Endpoint,
 ) -> Result<Pass<WebhookStatus>, Error> {
-    let desired = desire(endpoint, &context.settings);
-    let last_good = last_good(&desired);
+    let (owner, now) = (&endpoint.owner, Timestamp::now());
+    let next = desire(endpoint, &context.settings);
+    let good = last_good(&next, &endpoint.elsewhere);
+    let mut before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
-    let shared = share(context, &endpoint.owner, is_shared, endpoint.share()).await?;
-    let Kept { live, plan, unknown_kind, pods, traffic } =
-        keep(webhook, context, &endpoint.owner, desired, shared.as_ref()).await?;
+    let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
+    let shared = match share(context, owner, is_shared || served.is_some(), served).await {
+        // Shared receivers that cannot be looked at keep nobody from having others.
+        Err(_) if !is_shared => {
+            context.shared.hand(owner, None);
+            before = None;
+            None
+        }
+        shared => shared?,
+    };
+    let waits = before.as_ref().is_some_and(|before| waits(webhook, context, endpoint, before, shared.as_ref()));
+    let desired = match &before {
+        Some(before) if waits => before.held.beside(next, &context.settings),
+        _ => next,
+    };
+    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
+    let mut plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    let moves = before.is_some() && !waits && !has_moved(&plan, &live, now);
+    if moves {
+        plan = without_farewells(plan);
+    }
+    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    let (pods, traffic) = listen(webhook, context, owner, &live, shared.as_ref()).await?;
+    // Until those before may go, they are what is kept of a spec that cannot be carried out.
+    let known = || webhook.status.as_ref().and_then(|status| status.last_good.clone());
     let seen = Seen {
         live: &live,
         pods: &pods,
@@ -100,40 +128,91 @@ async fn carry_out(
         missing_gateways: &references.missing_gateways,
         unknown_kind,
         traffic: traffic.as_ref(),
-        last_good,
-        shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
+        last_good: if waits || moves { known() } else { good },
+        shared: shared.as_ref().filter(|_| is_shared).map(|(pool, _)| &pool.receivers),
     };
-    Ok(pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan)))
+    let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
+    let soon = before.as_ref().and_then(|before| match (waits, moves) {
+        (true, _) => grants::look_at_held(&before.held.elsewhere),
+        (_, true) => Some(GATEWAYS_FOLLOW),
+        // Those before have gone, or are no longer needed from the next pass on.
+        _ => Some(LOOK_AT_CHANGES),
+    });
+    Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
 }
 
-/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
+/// What ran before with receivers of the other kind.
+struct Before {
+    held: Held,
+    /// Its own receivers, where it has any, or those that are to take over.
+    own: Option<Availability>,
+}
+
+/// What runs with receivers of the other kind than a Webhook wants now, and may go on until those take over: it is noted, and permitted.
+async fn before(
+    webhook: &Webhook,
+    context: &Context,
+    endpoint: &Endpoint,
+    good: Option<&LastGood>,
+) -> Result<Option<Before>, Error> {
+    let (client, owner) = (&context.client, &endpoint.owner);
+    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let is_other = known.zip(good).is_some_and(|(known, good)| known.config_map != good.config_map);
+    // Without a route nothing comes to either.
+    if !is_other || endpoint.older_claim.is_some() {
+        return Ok(None);
+    }
+    let configuration = children::remembered(client, &owner.name.namespace, known).await?;
+    let held = configuration.and_then(|found| Held::recall(webhook, &found));
+    let is_shared = endpoint.mode == ReceiverMode::Shared;
+    let Some(held) = held.filter(|held| held.shares() != is_shared) else { return Ok(None) };
+    if held.unknown_uses().is_some() || !refused(context, &held).await?.is_empty() {
+        return Ok(None);
+    }
+    let own = children::get(client, ChildKind::Deployment, &owner.name.namespace, &receiver_name(owner)).await?.there();
+    let held = match &own {
+        Some(own) => held.as_many_as(own),
+        None => held,
+    };
+    let live: Vec<Live> = own.into_iter().collect();
+    Ok(Some(Before { held, own: find_availability(&live, &receiver_name(owner), &[], Timestamp::now()) }))
+}
+
+/// Whether the receivers that a Webhook wants do not take over yet from those before.
+fn waits(webhook: &Webhook, context: &Context, endpoint: &Endpoint, before: &Before, shared: Option<&Sharing>) -> bool {
+    let Some((pool, wanted)) = shared else { return false };
+    let shown = follow(webhook, context, &endpoint.owner, pool.addresses.clone(), wanted.clone());
+    !take_over(endpoint, before.own.as_ref(), &pool.receivers, shown.as_ref().map(|shown| &shown.found))
+}
+
+/// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants. Of
+/// what may not be used any more, or of which that is not known, nothing is used.
 async fn hold(
     webhook: &Webhook,
     context: &Context,
     references: &References,
     rejections: &[Rejection],
 ) -> Result<Pass<WebhookStatus>, Error> {
-    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
-    let namespace = webhook.namespace().unwrap_or_default();
-    let configuration = children::remembered(&context.client, &namespace, known).await?;
-    let Some(mut held) = configuration.and_then(|found| Held::recall(webhook, &found)) else {
+    let Some(mut held) = held(webhook, context).await? else {
         return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
     };
-    let who = User { kind: UserKind::Webhook, name: held.owner.name.clone() };
-    let refused = grants::refused(context, &who, held.elsewhere.iter().cloned()).await?;
-    if !refused.is_empty() {
+    let (refused, unknown) = (refused(context, &held).await?, held.unknown_uses());
+    if !refused.is_empty() || unknown.is_some() {
         held = held.stopped();
     }
-    let rejections = &grants::with_stop(rejections, refused);
+    let rejections: Vec<Rejection> = grants::with_stop(rejections, refused).into_iter().chain(unknown).collect();
     let mut desired = held.desire(&context.settings);
     if references.older_claim.is_some() {
         desired.retain(|child| !is_of_route(child.kind));
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
     let shared = share(context, &held.owner, held.shares(), served).await?;
-    let Kept { live, plan, pods, traffic, .. } = keep(webhook, context, &held.owner, desired, shared.as_ref()).await?;
+    let (desired, live, _) = observe(context, &held.owner, desired).await?;
+    let plan = leave_strange_api_alone(held.plan(&desired, &live));
+    children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
+    let (pods, traffic) = listen(webhook, context, &held.owner, &live, shared.as_ref()).await?;
     let outcome = Outcome::Held {
-        rejections,
+        rejections: &rejections,
         held: &held,
         live: &live,
         pods: &pods,
@@ -143,6 +222,29 @@ async fn hold(
     Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
 }
 
+/// What followed from the last spec that could be carried out, as it is noted, or else as it is found.
+async fn held(webhook: &Webhook, context: &Context) -> Result<Option<Held>, Error> {
+    let (client, namespace) = (&context.client, webhook.namespace().unwrap_or_default());
+    let known = webhook.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let configuration = children::remembered(client, &namespace, known).await?;
+    if let Some(held) = configuration.as_ref().and_then(|found| Held::recall(webhook, found)) {
+        return Ok(Some(held));
+    }
+    let names = running(webhook);
+    let looks = names.iter().map(|(kind, name)| children::get(client, *kind, &namespace, name));
+    let found = try_join_all(looks).await?.into_iter().filter_map(Existence::there);
+    Ok(Held::found(webhook, &found.chain(configuration).collect::<Vec<_>>()))
+}
+
+/// The Topics of other namespaces that it uses and may not use any more.
+async fn refused(context: &Context, held: &Held) -> Result<Refused, Error> {
+    let who = User { kind: UserKind::Webhook, name: held.owner.name.clone() };
+    grants::refused(context, &who, held.elsewhere.iter().cloned()).await
+}
+
+/// What was seen of the receivers that a Webhook shares, and the revision that they are to serve.
+type Sharing = (Arc<Pool>, Option<String>);
+
 /// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
 /// shares any.
 async fn share(
@@ -150,7 +252,7 @@ async fn share(
     owner: &Owner,
     shares: bool,
     served: Option<SharedWebhook>,
-) -> Result<Option<(Arc<Pool>, Option<String>)>, Error> {
+) -> Result<Option<Sharing>, Error> {
     context.shared.hand(owner, served.as_ref());
     match served {
         Some(served) => {
@@ -162,35 +264,32 @@ async fn share(
     }
 }
 
-/// What was seen while objects were kept as they should be.
-struct Kept {
-    live: Vec<Live>,
-    plan: Plan,
-    unknown_kind: Option<ChildKind>,
-    pods: Vec<SeenPod>,
-    traffic: Option<Shown>,
-}
-
-/// Observes, plans and applies; then listens to the receivers.
-async fn keep(
+/// Listens to the receivers: what its own pods wait for, and what those say that its events come to.
+async fn listen(
     webhook: &Webhook,
     context: &Context,
     owner: &Owner,
-    desired: Vec<Child>,
-    shared: Option<&(Arc<Pool>, Option<String>)>,
-) -> Result<Kept, Error> {
-    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
-    children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    let (addresses, pods, wanted) = match shared {
-        None => {
-            let deployment = find(&live, ChildKind::Deployment, &receiver_name(owner));
-            let Pods { addresses, troubled } =
-                children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
-            (addresses, children::hear(&context.asker, troubled).await, None)
-        }
-        Some((pool, wanted)) => (pool.addresses.clone(), Vec::new(), wanted.clone()),
+    live: &[Live],
+    shared: Option<&Sharing>,
+) -> Result<(Vec<SeenPod>, Option<Shown>), Error> {
+    let deployment = find(live, ChildKind::Deployment, &receiver_name(owner));
+    let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
+    let pods = children::hear(&context.asker, troubled).await;
+    let (addresses, wanted) = match shared {
+        None => (addresses, None),
+        Some((pool, wanted)) => (pool.addresses.clone(), wanted.clone()),
     };
+    Ok((pods, follow(webhook, context, owner, addresses, wanted)))
+}
+
+/// What those at these addresses have said. Shared ones that are to serve a revision are asked soon, until they do.
+fn follow(
+    webhook: &Webhook,
+    context: &Context,
+    owner: &Owner,
+    addresses: Vec<String>,
+    wanted: Option<String>,
+) -> Option<Shown> {
     let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
     let show = |reception: &mut Reception| reception.show(wanted.clone());
     let traffic = context.reception.follow(&owner.name, addresses, begin, show);
@@ -198,7 +297,7 @@ async fn keep(
     if wanted.as_ref().is_some_and(|revision| !is_served(revision)) {
         context.reception.hurry(&owner.name);
     }
-    Ok(Kept { live, plan, unknown_kind, pods, traffic })
+    traffic
 }
 
 fn pass(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -16,7 +16,14 @@ use reqwest::StatusCode;
 use serde_json::json;
 use sluice_cluster::Target;
 use sluice_crds::Webhook;
-use sluice_suite::{Shop, install::ROLLOUT, sender::Sender, shop::payment, until};
+use sluice_suite::{
+    Shop,
+    install::ROLLOUT,
+    sender::Sender,
+    shop::{payment, ready},
+    until,
+    world::condition,
+};
 
 use crate::kill_process_of;
 
@@ -94,6 +101,45 @@ async fn a_rollout_under_traffic_fails_no_request() {
         }
     };
     let (acknowledged, others) = Traffic::default().during(&sender, rollouts).await;
+    assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
+    shop.ledger_has_all(&acknowledged).await.unwrap();
+}
+
+/// Waits until the Webhook is ready as it is now, with the one Deployment of receivers and without the other.
+async fn receives_with(shop: &Shop, there: &str, gone: &str) {
+    let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    let deployments = Api::<Deployment>::namespaced(shop.client.clone(), &shop.namespace);
+    until(&format!("{there} is ready and {gone} is gone"), 2 * ROLLOUT, || async {
+        let webhook = webhooks.get("payments").await.map_err(|error| error.to_string())?;
+        let status = webhook.status.unwrap_or_default();
+        if status.observed_generation != webhook.metadata.generation {
+            return Err("it was not looked at yet".to_owned());
+        }
+        ready(&status.conditions)
+            .map_err(|ready| format!("{ready}; {}", condition(&status.conditions, "ReceiverAvailable")))?;
+        let all = deployments.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let names: BTreeSet<String> = all.iter().map(ResourceExt::name_any).collect();
+        if names.contains(there) && !names.contains(gone) { Ok(()) } else { Err(format!("{names:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() {
+    const OWN: &str = "payments-receiver";
+    const SHARED: &str = "sluice-receivers";
+    let shop = Shop::open("modes", |_| ()).await.unwrap();
+    let sender = shop.sender().unwrap();
+    let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    let changes = async {
+        for (mode, there, gone) in [("Shared", SHARED, OWN), ("Dedicated", OWN, SHARED)] {
+            let patch = json!({"spec": {"receiver": {"mode": mode}}});
+            webhooks.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+            receives_with(&shop, there, gone).await;
+        }
+    };
+    let (acknowledged, others) = Traffic::default().during(&sender, changes).await;
     assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }

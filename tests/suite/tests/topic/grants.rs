@@ -176,3 +176,54 @@ async fn where_a_grant_goes_a_webhook_that_shares_receivers_takes_no_events_what
     revoke(&hub, "Webhook").await;
     shop.until(configurations, "no events are taken", paused(true)).await.unwrap();
 }
+
+#[tokio::test]
+async fn where_a_grant_goes_a_webhook_whose_objects_are_too_large_to_be_noted_takes_no_events_either() {
+    let shop = Stage::begin("large").await;
+    let hub = hub(&shop, "large-topic", "").await;
+    grant(&hub, "Webhook", &shop).await;
+    let apply = async |spec: &str| {
+        // A description with this in it is longer than a note may be.
+        let schema = format!("{{inline: {{type: object, description: {}}}}}", "x".repeat(200 * 1024));
+        let spec = format!(
+            "{{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}, openApi: {{}}, \
+             validate: {{jsonSchema: {schema}, onInvalid: Refuse}}, {spec}}}"
+        );
+        let metadata = "metadata: {name: stripe}";
+        let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, {metadata}, spec: {spec}}}");
+        shop.apply::<Webhook>(&yaml).await.unwrap();
+    };
+    let paused = |wanted: bool| {
+        move |controls: &ConfigMap| {
+            let controls = controls.data.as_ref().and_then(|data| data.get(CONTROLS_KEY)).cloned().unwrap_or_default();
+            if controls.contains(&format!("\"paused\":{wanted}")) { Ok(()) } else { Err(controls) }
+        }
+    };
+    let topic = format!("topicRef: {{name: orders, namespace: {}}}", hub.namespace);
+    apply(&topic).await;
+    let is_known = |webhook: &Webhook| match webhook.status.as_ref().and_then(|status| status.last_good.clone()) {
+        Some(known) if known.objects_hash.is_none() && known.elsewhere.len() == 1 => Ok(()),
+        known => Err(format!("{known:?}")),
+    };
+    shop.until("stripe", "it is known what it uses, and nothing is noted", is_known).await.unwrap();
+    shop.until("stripe-receiver-controls", "events are taken", paused(false)).await.unwrap();
+
+    revoke(&hub, "Webhook").await;
+    shop.until("stripe-receiver-controls", "no events are taken", paused(true)).await.unwrap();
+    webhook_is_refused(&shop, "kind: Webhook").await;
+    let receivers = shop.api::<Deployment>().get("stripe-receiver").await.unwrap();
+    assert_eq!(receivers.spec.unwrap().replicas, Some(1), "nothing else was changed");
+
+    grant(&hub, "Webhook", &shop).await;
+    shop.until("stripe-receiver-controls", "events are taken again", paused(false)).await.unwrap();
+
+    // What is served now, its spec does not name any more.
+    apply("topicRef: {name: missing}").await;
+    let is_held = |webhook: &Webhook| {
+        let ready = condition(&webhook.status.clone().unwrap_or_default().conditions, "Ready");
+        if ready.starts_with("False NotFound") { Ok(()) } else { Err(ready) }
+    };
+    shop.until("stripe", "its spec waits for a Topic", is_held).await.unwrap();
+    revoke(&hub, "Webhook").await;
+    shop.until("stripe-receiver-controls", "no events are taken", paused(true)).await.unwrap();
+}
