@@ -115,7 +115,9 @@ impl Error {
 /// The class of what Kafka refuses.
 fn refusal(code: ErrorCode) -> Reason {
     match code {
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Reason::NotAuthorized,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::GROUP_AUTHORIZATION_FAILED
+        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Reason::NotAuthorized,
         ErrorCode::INVALID_TOPIC => Reason::NameRefused,
         ErrorCode::INVALID_CONFIG => Reason::SettingRefused,
         ErrorCode::INVALID_REPLICATION_FACTOR => Reason::TooFewBrokers,
@@ -137,5 +139,28 @@ impl<T> Doing<T> for Result<T, kube::Error> {
             kube::Error::Api(status) if status.is_conflict() => Error::Stale,
             source => Error::Kube { doing: doing(), source: Arc::new(source) },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_kafka::KafkaError;
+
+    use super::*;
+
+    #[test]
+    fn a_right_that_is_missing_is_told_from_other_refusals_whatever_it_is_about() {
+        let reason = |code| {
+            let source = KafkaError { code, message: "no".to_owned() };
+            Error::Refused { doing: "delete consumer group \"shop.to-api\"".to_owned(), source }.reason()
+        };
+        for code in [
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ErrorCode::GROUP_AUTHORIZATION_FAILED,
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+        ] {
+            assert_eq!(reason(code), Reason::NotAuthorized, "{code:?}");
+        }
+        assert_eq!(reason(ErrorCode::NON_EMPTY_GROUP), Reason::KafkaRefused);
     }
 }

@@ -21,6 +21,8 @@ metrics! {
     PARTITIONS = Gauge "sluice_worker_partitions" [NAMESPACE, INTEGRATION] "Partitions that are assigned to this worker";
     PARTITIONS_HALTED = Gauge "sluice_worker_partitions_halted" [NAMESPACE, INTEGRATION]
         "Partitions that stopped at a record, as the Integration says";
+    SECRETS_UNUSABLE = Gauge "sluice_worker_secrets_unusable" [NAMESPACE, INTEGRATION]
+        "Of two, the credentials for Kafka and the Secrets of the sink, how many cannot be used";
     CIRCUIT_OPEN = Gauge "sluice_worker_circuit_open" [NAMESPACE, INTEGRATION]
         "1 while the sink is left alone because it failed again and again, or is tried with one record at a time, else 0";
 }

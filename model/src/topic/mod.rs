@@ -59,8 +59,11 @@ pub struct Observed {
     pub id: String,
     /// Partitions.
     pub partitions: i32,
-    /// Copies of each partition: the fewest, while a reassignment is under way.
+    /// Copies of each partition: the fewest, while a reassignment is under way. Kafka lists those that are still to be filled, too.
     pub replicas: i16,
+    /// Copies that have all records, of the partition that has the fewest. It is looked at only while another number of copies waits:
+    /// else each restart of a broker would make a difference.
+    pub in_sync: Option<i16>,
     /// The settings that were made for this topic, those at least on which a plan depends; what it inherits is not among them.
     pub config: BTreeMap<String, String>,
 }

@@ -68,6 +68,8 @@ pub struct Known<'a> {
     pub users: &'a [Usage],
     /// What a person approved.
     pub approval: Approval<'a>,
+    /// Whether another number of copies was waited for when it was looked at last.
+    pub replicates: bool,
     /// What is at stake; where it is not known, everything is.
     pub stakes: Option<&'a Stakes>,
 }
@@ -87,11 +89,14 @@ impl<'a> Known<'a> {
     /// What a Topic's status and annotations tell, and its users.
     pub fn of(topic: &'a Topic, users: &'a [Usage]) -> Self {
         let status = topic.status.as_ref();
+        let pending = status.and_then(|status| status.pending.as_ref());
         Self {
             id: status.and_then(|status| status.topic_id.as_deref()),
             settings: status.map(|status| status.config_keys.as_slice()).unwrap_or_default(),
             users,
             approval: Approval::of(topic),
+            replicates: pending
+                .is_some_and(|pending| pending.changes.iter().any(|pending| pending.change == ChangeKind::Replicate)),
             stakes: None,
         }
     }
@@ -187,8 +192,14 @@ mod tests {
     }
 
     prop_compose! {
-        fn observed()(id in select(vec!["one", "two"]), partitions in 1..6, replicas in 1_i16..4, config in config()) -> Observed {
-            Observed { id: id.into(), partitions, replicas, config }
+        fn observed()(
+            id in select(vec!["one", "two"]),
+            partitions in 1..6,
+            replicas in 1_i16..4,
+            in_sync in option::of(1_i16..4),
+            config in config(),
+        ) -> Observed {
+            Observed { id: id.into(), partitions, replicas, in_sync, config }
         }
     }
 
@@ -222,7 +233,8 @@ mod tests {
         let mut world = observed;
         for change in changes.iter().cloned() {
             if let Change::Create { partitions, replicas, config } = change {
-                world = Some(Observed { id: "new".into(), partitions, replicas: replicas.unwrap_or(1), config });
+                let replicas = replicas.unwrap_or(1);
+                world = Some(Observed { id: "new".into(), partitions, replicas, in_sync: None, config });
                 continue;
             }
             let topic = world.as_mut().expect("only a topic that exists is changed");
@@ -356,7 +368,8 @@ mod tests {
     }
 
     fn six_partitions() -> Observed {
-        Observed { id: "id".into(), partitions: 6, replicas: 1, config: [("retention.ms".into(), "9".into())].into() }
+        let config = [("retention.ms".into(), "9".into())].into();
+        Observed { id: "id".into(), partitions: 6, replicas: 1, in_sync: None, config }
     }
 
     #[test]
@@ -367,6 +380,35 @@ mod tests {
             plan.withheld[0].reason,
             "topic \"shop.orders\" has 6 partitions; 3 were asked for, and Kafka cannot remove partitions"
         );
+    }
+
+    #[test]
+    fn another_number_of_copies_waits_until_all_of_them_have_all_records() {
+        let wanted = Wanted { replicas: Some(3), ..orders(None, &[]) };
+        let mut topic = Topic::new("orders", sluice_crds::TopicSpec::default());
+        // Kafka lists the new copies from the beginning. What is in sync is told only where it was waited for.
+        let steps = [((1, None), "1"), ((3, Some(1)), "1"), ((3, Some(2)), "2"), ((4, Some(3)), "4")];
+        for ((replicas, in_sync), from) in steps {
+            assert_eq!(Known::of(&topic, &[]).replicates, in_sync.is_some(), "{replicas} {in_sync:?}");
+            let world = Observed { replicas, in_sync, ..six_partitions() };
+            let (plan, after, _) = pass(&topic, &wanted, Some(world), Known::default());
+            let held: Vec<_> = plan.withheld.iter().map(|held| (held.change, &*held.from, &*held.to)).collect();
+            assert_eq!((held, plan.changes), (vec![(ChangeKind::Replicate, from, "3")], vec![]));
+            topic = after;
+        }
+        let done = Observed { replicas: 3, in_sync: Some(3), ..six_partitions() };
+        let (plan, after, _) = pass(&topic, &wanted, Some(done), Known::default());
+        assert_eq!((plan.withheld, after.status.unwrap().pending), (vec![], None));
+    }
+
+    #[test]
+    fn fewer_copies_do_not_wait_for_the_ones_that_went() {
+        let wanted = Wanted { replicas: Some(2), ..orders(None, &[]) };
+        let held = |replicas, in_sync| {
+            let world = Observed { replicas, in_sync: Some(in_sync), ..six_partitions() };
+            plan(&wanted, Some(&world), &Known::default()).withheld.len()
+        };
+        assert_eq!((held(3, 2), held(2, 2), held(2, 1)), (1, 0, 1));
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub fn procedure(wanted: &Wanted, observed: &Observed, to: i16) -> String {
     )
 }
 
+/// What is said while the copies that are asked for are there, and some of them do not have all records yet.
+pub fn copying(wanted: &Wanted, in_sync: i16, to: i16) -> String {
+    let name = &wanted.name;
+    format!(
+        "topic {name:?} has {to} copies of each partition, but of some partition only {in_sync} are in sync: records are still \
+         being copied, or a broker is away. Sluice sees by itself when it is done"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use sluice_crds::KafkaConnection;
@@ -39,7 +48,7 @@ mod tests {
             config: [].into(),
             policy: sluice_crds::ManagementPolicy::Full,
         };
-        let observed = Observed { id: "id".into(), partitions: 6, replicas: 1, config: [].into() };
+        let observed = Observed { id: "id".into(), partitions: 6, replicas: 1, in_sync: None, config: [].into() };
         let text = procedure(&wanted, &observed, 3);
         for part in [
             "`kafka-topics.sh --bootstrap-server a:9092,b:9092 --describe --topic shop.orders`",

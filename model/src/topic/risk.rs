@@ -107,7 +107,13 @@ mod tests {
     }
 
     fn observed(retention: &str) -> Observed {
-        Observed { id: "id".into(), partitions: 1, replicas: 1, config: map([(RETENTION_TIME, retention)]) }
+        Observed {
+            id: "id".into(),
+            partitions: 1,
+            replicas: 1,
+            in_sync: None,
+            config: map([(RETENTION_TIME, retention)]),
+        }
     }
 
     fn stakes(cleanup: &str, held: Held) -> Stakes {

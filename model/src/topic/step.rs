@@ -8,7 +8,7 @@ use super::{
     Observed, Stakes, Wanted,
     approval::Approval,
     plan::{Change, Known},
-    reassignment::procedure,
+    reassignment::{copying, procedure},
     risk,
     users::Usage,
 };
@@ -128,9 +128,13 @@ fn partitions(wanted: &Wanted, observed: &Observed, users: &[Usage]) -> Option<S
 }
 
 fn replicas(wanted: &Wanted, observed: &Observed) -> Option<Step> {
-    let from = observed.replicas;
-    let to = wanted.replicas.filter(|to| *to != from)?;
-    let reason = procedure(wanted, observed, to);
+    let to = wanted.replicas?;
+    let (from, reason) = if observed.replicas == to {
+        let in_sync = observed.in_sync.filter(|in_sync| *in_sync < to)?;
+        (in_sync, copying(wanted, in_sync, to))
+    } else {
+        (observed.replicas, procedure(wanted, observed, to))
+    };
     let (kind, field, can) = (ChangeKind::Replicate, "spec.replicas".into(), Can::Nothing(reason));
     Some(Step { kind, field, from: from.to_string(), to: to.to_string(), can })
 }

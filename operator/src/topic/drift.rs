@@ -21,7 +21,7 @@ use sluice_model::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
 
-use super::observe::observed;
+use super::observe::{in_sync, observed};
 use crate::{context::Context, error::Error};
 
 /// How often a cluster that does not answer is asked again, and credentials are looked at.
@@ -37,6 +37,8 @@ struct Sighting {
     topic: String,
     /// The settings that were looked at: no other makes a difference.
     settings: Vec<String>,
+    /// Whether it was looked at which copies have all records.
+    in_sync: bool,
     look: u64,
     at: Instant,
 }
@@ -48,6 +50,7 @@ impl Sightings {
             cluster: wanted.cluster.name.clone(),
             topic: wanted.name.clone(),
             settings: settings_that_matter(wanted, known).into_iter().collect(),
+            in_sync: observed.is_some_and(|observed| observed.in_sync.is_some()),
             look: look_of(observed),
             at: Instant::now(),
         };
@@ -207,7 +210,8 @@ impl Told {
             let own = sighting.settings.iter().filter_map(|key| Some((key.clone(), told.get(key)?.clone())));
             own.collect()
         };
-        Some(look_of(Some(&observed(topic, config))))
+        let in_sync = sighting.in_sync.then(|| in_sync(topic));
+        Some(look_of(Some(&Observed { in_sync, ..observed(topic, config) })))
     }
 }
 
@@ -221,7 +225,8 @@ mod tests {
         let name = NamespacedName { namespace: "shop".into(), name: name.into() };
         let settings = settings.iter().map(|key| (*key).to_owned()).collect();
         let (cluster, topic) = ("default".into(), topic.into());
-        (name, Sighting { cluster, topic, settings, look: look_of(observed), at: Instant::now() })
+        let in_sync = observed.is_some_and(|observed| observed.in_sync.is_some());
+        (name, Sighting { cluster, topic, settings, in_sync, look: look_of(observed), at: Instant::now() })
     }
 
     fn config(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -258,6 +263,22 @@ mod tests {
         let told = Told { topics: [("plain".to_owned(), Ok(Some(topic())))].into(), settings: PerTopic::new() };
         assert_eq!(told.look(&sighting.1), Some(sighting.1.look));
         assert!(settings_by_topic(&[sighting]).is_empty());
+    }
+
+    #[test]
+    fn copies_that_have_all_records_make_a_difference_where_they_are_waited_for() {
+        let with = |in_sync: Vec<i32>| {
+            let partition = PartitionDescription { partition: 0, leader: Some(1), replicas: vec![1, 2], in_sync };
+            TopicDescription { partitions: vec![partition], ..topic() }
+        };
+        let before = with(vec![1]);
+        let plain = observed(&before, BTreeMap::new());
+        let told =
+            Told { topics: [("orders".to_owned(), Ok(Some(with(vec![1, 2]))))].into(), settings: PerTopic::new() };
+        for (waits, differs) in [(None, false), (Some(in_sync(&before)), true)] {
+            let (_, sighting) = seen("orders", "orders", &[], Some(&Observed { in_sync: waits, ..plain.clone() }));
+            assert_eq!(told.look(&sighting).map(|look| look != sighting.look), Some(differs), "{waits:?}");
+        }
     }
 
     #[test]

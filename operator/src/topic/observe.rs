@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_kafka::{OffsetAt, PerPartition, TopicAdmin, TopicDescription, TopicError, TopicPartition};
+use sluice_kafka::{
+    OffsetAt, PartitionDescription, PerPartition, TopicAdmin, TopicDescription, TopicError, TopicPartition,
+};
 use sluice_model::topic::{Held, Known, Observed, Stakes, Wanted, oldest_kept, settings_that_matter, stakes_matter};
 
 use crate::error::Error;
@@ -37,6 +39,10 @@ async fn topic(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result
         let keys = settings_that_matter(wanted, known).into_iter().collect();
         kafka.describe_own_config(name, keys).await.map_err(|error| Error::of_topic(cluster, doing, error))
     };
+    let observed = |topic: &TopicDescription, config| Observed {
+        in_sync: known.replicates.then(|| in_sync(topic)),
+        ..observed(topic, config)
+    };
     if known.id.is_none() {
         // It is not there, or was made just now: its settings are asked for only once it is.
         let Some(topic) = describe.await? else { return Ok(None) };
@@ -49,15 +55,24 @@ async fn topic(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result
     }
 }
 
-/// What a description and the settings that were made for the topic itself say.
+/// What a description and the settings that were made for the topic itself say, but for which copies have all records.
 pub fn observed(topic: &TopicDescription, config: BTreeMap<String, String>) -> Observed {
-    let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default();
     Observed {
         id: topic.id.clone(),
         partitions: topic.partitions.len().try_into().unwrap_or(i32::MAX),
-        replicas: replicas.try_into().unwrap_or(i16::MAX),
+        replicas: fewest(topic, |partition| partition.replicas.len()),
+        in_sync: None,
         config,
     }
+}
+
+/// Copies that have all records, of the partition that has the fewest.
+pub fn in_sync(topic: &TopicDescription) -> i16 {
+    fewest(topic, |partition| partition.in_sync.len())
+}
+
+fn fewest(topic: &TopicDescription, count: impl Fn(&PartitionDescription) -> usize) -> i16 {
+    topic.partitions.iter().map(count).min().unwrap_or_default().try_into().unwrap_or(i16::MAX)
 }
 
 async fn stakes(kafka: &TopicAdmin, wanted: &Wanted, partitions: i32) -> Result<Stakes, Error> {

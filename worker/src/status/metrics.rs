@@ -60,6 +60,7 @@ impl Collector for Snapshot {
         for (metric, value) in &GAUGES {
             describe(&mut encoder, metric, |values| ConstGauge::new(value(&counts)).encode(values))?;
         }
-        Ok(())
+        let unusable = self.0.secrets_unusable();
+        describe(&mut encoder, &defined::SECRETS_UNUSABLE, |values| ConstGauge::new(unusable).encode(values))
     }
 }

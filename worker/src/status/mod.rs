@@ -96,6 +96,8 @@ struct Trouble {
     since: u64,
 }
 
+/// Where Secrets are used.
+const SECRETS: [Area; 2] = [Area::Credentials, Area::SinkSecrets];
 /// A worker whose source is in trouble for this long is not ready: longer than a broker takes to be restarted.
 const UNREADY: Duration = Duration::from_mins(1);
 /// A source that gave no sign of life for this long hangs. Longer than a revocation, which waits for deliveries.
@@ -212,6 +214,12 @@ impl Status {
         lock(&self.troubles).contains_key(&area)
     }
 
+    /// How many of those areas are in trouble that are about Secrets.
+    fn secrets_unusable(&self) -> u64 {
+        let troubles = lock(&self.troubles);
+        SECRETS.iter().map(|area| u64::from(troubles.contains_key(area))).sum()
+    }
+
     /// The source is a member of its group.
     pub(crate) fn ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
@@ -269,7 +277,7 @@ impl Status {
             circuit: counts.circuit,
             sink_failure: lock(&self.sink_failure).clone(),
             sink_trouble: told(&[Area::Sink]).or_else(|| told(&[Area::SinkSecrets])),
-            secrets_trouble: told(&[Area::Credentials, Area::SinkSecrets]),
+            secrets_trouble: told(&SECRETS),
             halted: lock(&self.halted).clone(),
             trouble: (!troubles.is_empty())
                 .then(|| troubles.values().map(|trouble| trouble.message.as_str()).collect::<Vec<_>>().join("; ")),
@@ -336,6 +344,18 @@ mod tests {
         assert!(!status.is_ready_at(since + 60_000), "another message is no better");
         status.well(Area::Source);
         assert!(status.is_ready_at(since + 60_000));
+    }
+
+    #[test]
+    fn secrets_that_cannot_be_used_are_counted_and_no_other_trouble() {
+        let status = Status::new(&job(Delivery::default()));
+        assert_eq!(status.secrets_unusable(), 0);
+        for (area, unusable) in [(Area::Source, 0), (Area::Credentials, 1), (Area::SinkSecrets, 2), (Area::Sink, 2)] {
+            status.trouble(area, "it does not work".into());
+            assert_eq!(status.secrets_unusable(), unusable, "{area:?}");
+        }
+        status.well(Area::Credentials);
+        assert_eq!(status.secrets_unusable(), 1);
     }
 
     #[test]

@@ -57,7 +57,14 @@ async fn a_secret_that_is_missing_is_named_and_waited_for() {
             worker.until_status(text, |told| told.trouble.as_ref().is_some_and(|trouble| trouble.contains(text))).await
         }
     };
+    let unusable = async |number: u8| {
+        let (_, metrics) = worker.get("/metrics").await;
+        let of_secrets = |line: &&str| line.starts_with("sluice_worker_secrets_unusable{");
+        let line = metrics.lines().find(of_secrets).unwrap();
+        assert!(line.ends_with(&format!(" {number}")), "{line}");
+    };
     says("there is no Secret \"ledger\" in this namespace").await;
+    unusable(1).await;
     mounted.write("ledger", &[("tokn", "t0ken")]);
     says("the Secret \"ledger\" has no key \"token\"; it has: tokn").await;
     mounted.write("ledger", &[("token", "t0ken")]);
@@ -65,6 +72,7 @@ async fn a_secret_that_is_missing_is_named_and_waited_for() {
     place.until_no_lag().await;
     let told = worker.status().await;
     assert_eq!((told.trouble, told.retries, told.dead_lettered), (None, 0, 0));
+    unusable(0).await;
 }
 
 #[tokio::test]

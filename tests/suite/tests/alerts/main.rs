@@ -12,7 +12,7 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sluice_crds::metrics::{CHAPTERS, Kind};
+use sluice_crds::metrics::{CHAPTERS, Kind, Metric};
 use sluice_suite::{
     World, checkout,
     flow::Flow,
@@ -51,16 +51,50 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 /// The names that samples of our metrics have.
 fn samples() -> BTreeSet<String> {
-    let metrics = CHAPTERS.iter().flat_map(|chapter| chapter.metrics);
-    let names = metrics.flat_map(|metric| match metric.kind {
+    CHAPTERS.iter().flat_map(|chapter| chapter.metrics).flat_map(samples_of).collect()
+}
+
+fn samples_of(metric: &Metric) -> Vec<String> {
+    match metric.kind {
         Kind::Histogram => ["_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", metric.name)).to_vec(),
         Kind::Counter | Kind::Gauge | Kind::Info => vec![metric.name.to_owned()],
-    });
-    names.collect()
+    }
+}
+
+/// What Prometheus itself knows of a pod that it asks.
+const LABELS_OF_TARGETS: [&str; 6] = ["container", "endpoint", "instance", "job", "namespace", "pod"];
+
+/// The labels that a query names: those it groups by, and those it selects by.
+fn labels_in(query: &str) -> BTreeSet<&str> {
+    let grouped = query.split("by (").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let selected = query.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+    let selected = selected.flat_map(|pairs| pairs.split(',')).filter_map(|pair| pair.split(['=', '!']).next());
+    grouped.flat_map(|labels| labels.split(',')).chain(selected).map(str::trim).collect()
+}
+
+/// Fails where a query names a label that none of its metrics has.
+fn assert_labels_exist(whose: &str, query: &str) {
+    let asked_for = metrics_in(query);
+    let is_asked_for = |metric: &&Metric| samples_of(metric).iter().any(|sample| asked_for.contains(sample.as_str()));
+    let metrics = CHAPTERS.iter().flat_map(|chapter| chapter.metrics).filter(is_asked_for);
+    let labels = |metric: &Metric| {
+        let bucket = (metric.kind == Kind::Histogram).then_some("le");
+        metric.labels.iter().map(|label| label.name).chain(bucket).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<&str> = metrics.flat_map(labels).chain(LABELS_OF_TARGETS).collect();
+    for label in labels_in(query) {
+        assert!(known.contains(label), "{whose} names the label {label:?}, which none of its metrics has: {query}");
+    }
 }
 
 #[test]
-fn every_alert_is_about_metrics_that_exist_and_has_a_runbook() {
+fn labels_are_found_where_a_query_groups_and_where_it_selects() {
+    let query = r#"sum by (le, kind) (rate(a_bucket{verb="get",code!~"2.."}[1m])) / max by (pod) (b{name=~".*"})"#;
+    assert_eq!(labels_in(query), ["code", "kind", "le", "name", "pod", "verb"].into());
+}
+
+#[test]
+fn every_alert_is_about_metrics_and_labels_that_exist_and_has_a_runbook() {
     let (rules, _folder) = rules();
     let samples = samples();
     let mut runbooks = BTreeSet::new();
@@ -69,6 +103,7 @@ fn every_alert_is_about_metrics_that_exist_and_has_a_runbook() {
         for metric in metrics_in(alert["expr"].as_str().unwrap()) {
             assert!(samples.contains(metric), "{name} is about {metric}, which no program has");
         }
+        assert_labels_exist(&name, alert["expr"].as_str().unwrap());
         let url = alert["annotations"]["runbook_url"].as_str().unwrap();
         assert!(url.ends_with(&format!("/docs/runbooks/{name}.md")), "{url}");
         assert!(matches!(alert["labels"]["severity"].as_str(), Some("critical" | "warning")), "{name}");
@@ -121,13 +156,14 @@ fn what_a_dashboard_lets_choose_is_a_label_of_a_metric() {
 }
 
 #[test]
-fn every_query_of_a_dashboard_is_about_metrics_that_exist() {
+fn every_query_of_a_dashboard_is_about_metrics_and_labels_that_exist() {
     let (samples, queries) = (samples(), dashboard_queries());
     assert!(queries.len() > 20, "{queries:?}");
     for (dashboard, query) in queries {
         for metric in metrics_in(&query) {
             assert!(samples.contains(metric), "{dashboard} asks for {metric}, which no program has");
         }
+        assert_labels_exist(&dashboard, &query);
         assert!(!query.contains('$'), "{dashboard} has a variable that nobody fills in: {query}");
     }
 }
