@@ -46,8 +46,13 @@ pub trait Kind:
     /// Its name, in logs and metrics.
     const NAME: &'static str;
 
-    /// Passes at the same time.
+    /// Passes at the same time, in each lane.
     const CONCURRENCY: usize;
+
+    /// What its passes may wait for together, such as a Kafka cluster: whatever becomes of it, passes in other lanes go on.
+    fn lane<'a>(&'a self, _: &Context) -> &'a str {
+        ""
+    }
 
     /// What is known of its resources, and who waits for a pass.
     fn watched(context: &Context) -> &Watched<Self>;
@@ -93,14 +98,18 @@ pub enum Next {
 /// Runs the loop of one kind until `stop` is true. Passes that have begun are finished, but for those that take too long:
 /// so many are given up.
 pub async fn run<K: Kind>(context: Arc<Context>, mut stop: channel::Receiver<bool>) -> usize {
-    let queue = &K::watched(&context).queue;
+    let watched = K::watched(&context);
+    let lane_of = |name: &NamespacedName| match watched.get(name) {
+        Some(Seen::Resource(object)) => object.lane(&context).to_owned(),
+        Some(Seen::Undecodable(_)) | None => String::new(),
+    };
     let mut passes = Passes::default();
     loop {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some(ended) = passes.tasks.join_next_with_id() => passes.end::<K>(&context, ended),
-            name = queue.next(), if passes.tasks.len() < K::CONCURRENCY => passes.begin::<K>(&context, name),
+            name = watched.queue.next_in_lanes(K::CONCURRENCY, lane_of) => passes.begin::<K>(&context, name),
         }
     }
     let deadline = Instant::now() + GRACE;

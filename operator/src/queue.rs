@@ -1,7 +1,8 @@
 //! Which objects of a kind wait for a pass, in which order, and until when.
 //!
 //! An object is in one place at a time: it waits, has its pass, is held after it, or sleeps until a time. What changed comes
-//! before what is only looked at again, so that a person who changes one resource does not wait for all the others.
+//! before what is only looked at again, so that a person who changes one resource does not wait for all the others. Objects whose passes may
+//! wait for the same thing are a lane: those who wait for it leave the others their room.
 
 mod backlog;
 
@@ -60,10 +61,15 @@ impl Queue {
 
     /// The next object whose pass is due; its pass must end with [`Queue::finished`]. Nothing is lost where it is dropped.
     pub async fn next(&self) -> NamespacedName {
+        self.next_in_lanes(usize::MAX, |_| String::new()).await
+    }
+
+    /// The same where each lane has room for so many passes under way; `lane_of` tells in which one an object is.
+    pub async fn next_in_lanes(&self, room: usize, lane_of: impl Fn(&NamespacedName) -> String) -> NamespacedName {
         loop {
             let due = {
                 let mut backlog = self.lock();
-                backlog.next(Instant::now()).ok_or_else(|| backlog.next_time())
+                backlog.next(Instant::now(), room, &lane_of).ok_or_else(|| backlog.next_time())
             };
             match due {
                 Ok(name) => return name,
