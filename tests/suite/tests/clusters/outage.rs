@@ -1,6 +1,4 @@
-//! A Kafka cluster that goes away and comes back: its Topics say so, and are ready again as soon as it answers. Alone in its
-//! process, because its operator has a Kafka of its own.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+//! A Kafka cluster that goes away and comes back: its Topics say so, and are ready again as soon as it answers.
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,5 @@
+//! Kafka clusters that are not like the one that tests share. Each test has an operator of its own, whose configuration names them, and no other
+//! operator works beside these.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+mod outage;
