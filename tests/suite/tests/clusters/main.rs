@@ -2,4 +2,5 @@
 //! operator works beside these.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod deaf;
 mod outage;
