@@ -14,6 +14,8 @@ use sluice_suite::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::ALONE;
+
 /// Topics of the cluster, and the passes over them that may wait for it at the same time.
 const TOPICS: usize = 600;
 const ROOM: f64 = 512.0;
@@ -46,6 +48,7 @@ impl Drop for Deaf {
 
 #[tokio::test]
 async fn a_kafka_cluster_that_hangs_with_more_topics_than_there_is_room_for_holds_up_no_other() {
+    let _alone = ALONE.lock().await;
     let (stage, deaf) = (Stage::begin("deaf").await.unwrap(), Deaf::begin().await);
     let names: Vec<String> = (0..TOPICS).map(|number| format!("deaf-{number}")).collect();
     for applied in join_all(names.iter().map(|name| stage.apply_topic(name, "cluster: deaf"))).await {

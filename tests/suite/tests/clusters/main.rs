@@ -2,5 +2,11 @@
 //! operator works beside these.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod copies;
 mod deaf;
 mod outage;
+
+use tokio::sync::Mutex;
+
+/// Tests here hold times against promises, and start brokers: one runs at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());

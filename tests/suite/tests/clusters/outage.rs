@@ -7,6 +7,8 @@ use sluice_crds::Topic;
 use sluice_suite::{Stage, world::condition};
 use tokio::task;
 
+use crate::ALONE;
+
 /// A cluster that does not answer is asked again every 5 s.
 const NOTICED: Duration = Duration::from_secs(10);
 
@@ -20,6 +22,7 @@ async fn says(stage: &Stage, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_waited_for_kafka_is_ready_as_soon_as_kafka_answers() {
+    let _alone = ALONE.lock().await;
     let kafka = task::spawn_blocking(|| OwnCluster::up("suite-outage", &[Part::Kafka]).unwrap()).await.unwrap();
     let broker = kafka.component(Component::Kafka);
     let stage = Stage::begin("outage").await.unwrap();
