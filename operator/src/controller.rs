@@ -40,8 +40,13 @@ pub trait Kind:
     /// Its name, in logs and metrics.
     const NAME: &'static str;
 
-    /// Passes at the same time.
+    /// Passes at the same time, in each lane.
     const CONCURRENCY: usize;
+
+    /// What its passes may wait for together, such as a Kafka cluster: whatever becomes of it, passes in other lanes go on.
+    fn lane<'a>(&'a self, _: &Context) -> &'a str {
+        ""
+    }
 
     /// What is known of its resources, and who waits for a pass.
     fn watched(context: &Context) -> &Watched<Self>;
@@ -114,6 +119,13 @@ impl<K: Kind> Passes for Resources<K> {
 
     fn queue(&self) -> &Queue {
         &K::watched(&self.context).queue
+    }
+
+    fn lane(&self, name: &NamespacedName) -> String {
+        match K::watched(&self.context).get(name) {
+            Some(Seen::Resource(object)) => object.lane(&self.context).to_owned(),
+            Some(Seen::Undecodable(_)) | None => String::new(),
+        }
     }
 
     fn backoff(&self) -> &Backoff {

@@ -28,11 +28,16 @@ pub trait Passes: Send + Sync + 'static {
     /// What they are over, in logs and metrics.
     const KIND: &'static str;
 
-    /// So many at the same time.
+    /// So many at the same time, in each lane.
     const AT_ONCE: usize;
 
     /// Who waits for one.
     fn queue(&self) -> &Queue;
+
+    /// What one may wait for together with others, such as a Kafka cluster: whatever becomes of it, passes in other lanes go on.
+    fn lane(&self, _: &NamespacedName) -> String {
+        String::new()
+    }
 
     /// Whose failed.
     fn backoff(&self) -> &Backoff;
@@ -56,7 +61,7 @@ pub async fn run<P: Passes>(passes: Arc<P>, mut stop: channel::Receiver<bool>) -
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some(ended) = underway.tasks.join_next_with_id() => underway.end(&*passes, ended),
-            name = queue.next(), if underway.tasks.len() < P::AT_ONCE => underway.begin(&passes, name),
+            name = queue.next(P::AT_ONCE, |name| passes.lane(name)) => underway.begin(&passes, name),
         }
     }
     let deadline = Instant::now() + GRACE;

@@ -1,7 +1,8 @@
 //! Which objects of a kind wait for a pass, in which order, and until when.
 //!
 //! An object is in one place at a time: it waits, has its pass, is held after it, or sleeps until a time. What changed comes
-//! before what is only looked at again, so that a person who changes one resource does not wait for all the others.
+//! before what is only looked at again, so that a person who changes one resource does not wait for all the others. Objects whose passes may
+//! wait for the same thing are a lane: those who wait for it leave the others their room.
 
 mod backlog;
 
@@ -58,12 +59,13 @@ impl Queue {
         self.lock().forget(name);
     }
 
-    /// The next object whose pass is due; its pass must end with [`Queue::finished`]. Nothing is lost where it is dropped.
-    pub async fn next(&self) -> NamespacedName {
+    /// The next object whose pass is due, in a lane that has room: each has it for so many passes under way, and `lane_of` tells in which one
+    /// an object is. Its pass must end with [`Queue::finished`]. Nothing is lost where it is dropped.
+    pub async fn next(&self, room: usize, lane_of: impl Fn(&NamespacedName) -> String) -> NamespacedName {
         loop {
             let due = {
                 let mut backlog = self.lock();
-                backlog.next(Instant::now()).ok_or_else(|| backlog.next_time())
+                backlog.next(Instant::now(), room, &lane_of).ok_or_else(|| backlog.next_time())
             };
             match due {
                 Ok(name) => return name,

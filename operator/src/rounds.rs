@@ -44,10 +44,21 @@ pub trait Asked: Kind {
 /// What comes of answers.
 #[derive(Debug)]
 pub struct Heard<N> {
-    /// Whether something happens, so that the next question should be soon.
-    pub is_busy: bool,
+    /// When to ask next.
+    pub pace: Pace,
     /// What is told.
     pub news: N,
+}
+
+/// When to ask next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// An answer is missing, and nobody knows yet whether it just got lost.
+    Soon,
+    /// Something happens.
+    Busy,
+    /// Nothing happens: later each time.
+    Idle,
 }
 
 /// Who is asked, and what is known of each resource.
@@ -66,6 +77,9 @@ struct Followed<A> {
     due: Instant,
 }
 
+/// The pause before a question that got lost is asked again. Kubernetes starts a pod that hangs again after a minute: by then it is known
+/// that it hung.
+const SOON: Duration = Duration::from_secs(10);
 /// The longest pause between two questions.
 const IDLE: Duration = Duration::from_mins(2);
 /// Resources whose pods are asked at the same time.
@@ -122,9 +136,13 @@ impl<A> Rounds<A> {
     fn take<N>(&self, name: &NamespacedName, take: impl FnOnce(&mut A) -> Heard<N>) -> Option<N> {
         let mut followed = self.lock();
         let entry = followed.get_mut(name)?;
-        let Heard { is_busy, news } = take(&mut entry.account);
-        entry.wait = if is_busy { self.busy } else { (entry.wait * 2).min(IDLE.max(self.busy)) };
-        entry.due = Instant::now() + entry.wait;
+        let Heard { pace, news } = take(&mut entry.account);
+        entry.wait = match pace {
+            Pace::Soon | Pace::Busy => self.busy,
+            Pace::Idle => (entry.wait * 2).min(IDLE.max(self.busy)),
+        };
+        let pause = if pace == Pace::Soon { SOON.min(entry.wait) } else { entry.wait };
+        entry.due = Instant::now() + pause;
         Some(news)
     }
 
@@ -167,25 +185,28 @@ mod tests {
         let rounds = Rounds::new(Duration::from_secs(30));
         let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
         let is_due = || !rounds.due(Instant::now()).is_empty();
-        let answered = |is_busy| rounds.take(&name, |()| Heard { is_busy, news: () }).unwrap();
+        let answered = |pace| rounds.take(&name, |()| Heard { pace, news: () }).unwrap();
         let follow = |addresses: &[&str]| {
             rounds.follow(&name, addresses.iter().map(|&one| one.to_owned()).collect(), || (), |()| ());
         };
         follow(&["10.0.0.1"]);
-        for (is_busy, seconds) in [(true, 30), (false, 60), (false, 120), (false, 120), (true, 30), (false, 60)] {
+        let (soon, busy, idle) = (Pace::Soon, Pace::Busy, Pace::Idle);
+        for (pace, seconds) in
+            [(busy, 30), (idle, 60), (idle, 120), (idle, 120), (soon, 10), (busy, 30), (soon, 10), (idle, 60)]
+        {
             assert!(is_due());
-            answered(is_busy);
+            answered(pace);
             tokio::time::advance(Duration::from_secs(seconds - 1)).await;
             assert!(!is_due(), "before {seconds} s");
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        answered(false);
+        answered(idle);
         follow(&["10.0.0.1"]);
         rounds.hurry(&name);
         assert!(!is_due());
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(is_due());
-        answered(true);
+        answered(busy);
         follow(&["10.0.0.1", "10.0.0.2"]);
         assert!(is_due(), "another pod is asked at once");
         rounds.keep(|_| false);

@@ -25,7 +25,7 @@ pub struct Work {
     last_delivery: Option<i64>,
     found: Found,
     /// Whether a worker was silent when they were asked last.
-    doubted: bool,
+    silent: bool,
 }
 
 /// What a status says about the workers' work. Where there are no workers, it says nothing.
@@ -115,7 +115,7 @@ impl Work {
             tally: Tally::resume(counted, now),
             last_delivery: status.last_delivery_time.as_ref().map(|time| time.0.as_second()),
             found: Found::default(),
-            doubted: false,
+            silent: false,
         }
     }
 
@@ -123,8 +123,8 @@ impl Work {
     /// counts until the next one, which should come soon.
     pub fn take(&mut self, answers: &[Option<WorkerStatus>], now: Timestamp) {
         let is_silent = answers.iter().any(Option::is_none);
-        let doubted = std::mem::replace(&mut self.doubted, is_silent);
-        if is_silent && !doubted && self.found.is_complete() && self.found.workers == answers.len() {
+        let was_silent = std::mem::replace(&mut self.silent, is_silent);
+        if is_silent && !was_silent && self.found.is_complete() && self.found.workers == answers.len() {
             return;
         }
         self.tally.take(answers, now);
@@ -134,8 +134,13 @@ impl Work {
     }
 
     /// Whether a worker was silent when they were asked last.
-    pub fn is_doubted(&self) -> bool {
-        self.doubted
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Whether one was, and what was known before counts all the same, until they are asked again.
+    pub fn is_in_doubt(&self) -> bool {
+        self.silent && self.found.is_complete()
     }
 
     /// What a status should say.
@@ -433,6 +438,21 @@ mod tests {
         assert_eq!(shown(vec![answered(0), answered(30), lost(60), answered(90)]).rate.as_deref(), Some("2.0/s"));
         let twice = shown(vec![answered(0), answered(30), lost(60), lost(90)]);
         assert_eq!(twice.rate.as_deref(), Some("unknown"));
+    }
+
+    #[test]
+    fn it_is_doubted_once_whether_a_worker_is_silent() {
+        let mut work = Work::resume(&IntegrationStatus::default(), at(0));
+        let mut look = |answers: [Option<WorkerStatus>; 1], second| {
+            work.take(&answers, at(second));
+            (work.is_silent(), work.is_in_doubt())
+        };
+        assert_eq!(look([None], 0), (true, false), "nothing was known before");
+        assert_eq!(look([Some(worker("a", 0))], 30), (false, false));
+        assert_eq!(look([None], 60), (true, true));
+        assert_eq!(look([None], 70), (true, false));
+        assert_eq!(look([None], 100), (true, false));
+        assert_eq!(look([Some(worker("a", 0))], 130), (false, false));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sluice_model::integration::{Shown, Work};
 
 use crate::{
     context::Context,
-    rounds::{Asked, Heard, Rounds},
+    rounds::{Asked, Heard, Pace, Rounds},
 };
 
 impl Asked for Integration {
@@ -22,7 +22,14 @@ impl Asked for Integration {
         let before = work.shown();
         work.take(answers, Timestamp::now());
         let shown = work.shown();
-        Heard { is_busy: shown != before || work.is_doubted(), news: shown }
+        let pace = if work.is_in_doubt() {
+            Pace::Soon
+        } else if work.is_silent() || shown != before {
+            Pace::Busy
+        } else {
+            Pace::Idle
+        };
+        Heard { pace, news: shown }
     }
 
     async fn tell(context: &Context, integration: &NamespacedName, shown: Shown) {

@@ -1,6 +1,6 @@
 //! The queue's state. Pure: time is an argument.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use sluice_crds::NamespacedName;
 use tokio::time::Instant;
@@ -28,16 +28,24 @@ pub enum Then {
 #[derive(Debug, Default)]
 pub struct Backlog {
     places: HashMap<NamespacedName, Place>,
-    /// Names that wait; one that has left its place since is passed over.
-    changed: VecDeque<NamespacedName>,
-    again: VecDeque<NamespacedName>,
+    /// Names that wait and are in no lane yet.
+    arrived: Vec<(Line, NamespacedName)>,
+    lanes: BTreeMap<String, Lane>,
     times: BTreeSet<(Instant, NamespacedName)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Objects whose passes may wait for the same thing.
+#[derive(Debug, Default)]
+struct Lane {
+    running: usize,
+    /// Names that wait, by [`Line`]; one that has left its place since is passed over.
+    lines: [VecDeque<NamespacedName>; 2],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Waiting(Line),
-    Running { since: Instant, woken: bool, newer: bool, gone: bool },
+    Running { lane: String, since: Instant, woken: bool, newer: bool, gone: bool },
     Held { patience: Instant, next: Option<Instant>, woken: bool },
     Asleep { until: Instant },
 }
@@ -46,6 +54,16 @@ enum Place {
 enum Line {
     Changed,
     Again,
+}
+
+impl Lane {
+    fn can_begin(&self, line: Line, room: usize) -> bool {
+        self.running < room && !self.lines[line as usize].is_empty()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.running == 0 && self.lines.iter().all(VecDeque::is_empty)
+    }
 }
 
 impl Backlog {
@@ -101,16 +119,33 @@ impl Backlog {
         }
     }
 
-    /// The next object whose pass is due; from now on it is running.
-    pub fn next(&mut self, now: Instant) -> Option<NamespacedName> {
+    /// The next object whose pass is due, and whose lane has room; from now on it is running. `lane_of` tells in which lane an object is,
+    /// and each has room for so many passes.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        room: usize,
+        lane_of: impl Fn(&NamespacedName) -> String,
+    ) -> Option<NamespacedName> {
         self.pass_time(now);
-        while let Some(name) = self.changed.pop_front().or_else(|| self.again.pop_front()) {
+        for (line, name) in self.arrived.drain(..) {
+            self.lanes.entry(lane_of(&name)).or_default().lines[line as usize].push_back(name);
+        }
+        [Line::Changed, Line::Again].into_iter().find_map(|line| self.begin(line, room, now))
+    }
+
+    /// In the lane where the fewest are under way: nobody waits for the crowd of another lane.
+    fn begin(&mut self, line: Line, room: usize, now: Instant) -> Option<NamespacedName> {
+        loop {
+            let with_room = self.lanes.iter_mut().filter(|(_, lane)| lane.can_begin(line, room));
+            let (key, lane) = with_room.min_by_key(|(_, lane)| lane.running)?;
+            let name = lane.lines[line as usize].pop_front()?;
             if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
-                *place = Place::Running { since: now, woken: false, newer: false, gone: false };
+                lane.running += 1;
+                *place = Place::Running { lane: key.clone(), since: now, woken: false, newer: false, gone: false };
                 return Some(name);
             }
         }
-        None
     }
 
     /// When something will be due that is not yet.
@@ -120,7 +155,8 @@ impl Backlog {
 
     /// The object's pass has ended.
     pub fn finished(&mut self, name: &NamespacedName, then: Then, now: Instant) {
-        let Some(Place::Running { woken, newer, gone, .. }) = self.places.remove(name) else { return };
+        let Some(Place::Running { lane, woken, newer, gone, .. }) = self.places.remove(name) else { return };
+        self.leave(&lane);
         match then {
             _ if gone => {}
             Then::AfterNewer { patience, next } if !newer => {
@@ -130,6 +166,13 @@ impl Backlog {
             Then::At(next) | Then::AfterNewer { next: Some(next), .. } => self.sleep(name, next, now),
             Then::WhenWoken | Then::AfterNewer { next: None, .. } => {}
         }
+    }
+
+    fn leave(&mut self, lane: &str) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.running = lane.running.saturating_sub(1);
+        }
+        self.lanes.retain(|_, lane| !lane.is_at_rest());
     }
 
     /// What it is like at `now`.
@@ -187,10 +230,7 @@ impl Backlog {
 
     fn line_up(&mut self, name: &NamespacedName, line: Line) {
         self.places.insert(name.clone(), Place::Waiting(line));
-        match line {
-            Line::Changed => self.changed.push_back(name.clone()),
-            Line::Again => self.again.push_back(name.clone()),
-        }
+        self.arrived.push((line, name.clone()));
     }
 }
 
@@ -208,8 +248,13 @@ mod tests {
         Duration::from_secs(count)
     }
 
+    /// The next one where all are in one lane that is never full.
+    fn next(backlog: &mut Backlog, now: Instant) -> Option<NamespacedName> {
+        backlog.next(now, usize::MAX, |_| String::new())
+    }
+
     fn drain(backlog: &mut Backlog, now: Instant) -> Vec<String> {
-        std::iter::from_fn(|| backlog.next(now)).map(|name| name.name).collect()
+        std::iter::from_fn(|| next(backlog, now)).map(|name| name.name).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +287,7 @@ mod tests {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
         for object in ["a", "b"] {
             backlog.wake(&name(object));
-            backlog.next(now).unwrap();
+            next(&mut backlog, now).unwrap();
             backlog.finished(&name(object), Then::At(now + seconds(10)), now);
         }
         backlog.wake(&name("b"));
@@ -257,7 +302,7 @@ mod tests {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
         let then = Then::AfterNewer { patience: now + seconds(1), next: Some(now) };
         backlog.wake(&name("a"));
-        backlog.next(now).unwrap();
+        next(&mut backlog, now).unwrap();
         backlog.finished(&name("a"), then, now);
         backlog.wake(&name("a"));
         assert_eq!(drain(&mut backlog, now), [""; 0]);
@@ -283,13 +328,13 @@ mod tests {
         assert_eq!(drain(&mut backlog, now), [""; 0]);
 
         backlog.wake(&name("a"));
-        backlog.next(now).unwrap();
+        next(&mut backlog, now).unwrap();
         backlog.forget(&name("a"));
         backlog.finished(&name("a"), Then::At(now + seconds(1)), now);
         assert_eq!((drain(&mut backlog, now + seconds(1)), backlog.places.len()), (vec![], 0));
 
         backlog.wake(&name("a"));
-        backlog.next(now).unwrap();
+        next(&mut backlog, now).unwrap();
         backlog.forget(&name("a"));
         backlog.wake(&name("a"));
         assert_eq!(drain(&mut backlog, now), [""; 0]);
@@ -298,11 +343,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_lane_that_is_full_holds_up_no_other() {
+        const ROOM: usize = 2;
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let lane_of = |name: &NamespacedName| name.name[..1].to_owned();
+        let begun = |backlog: &mut Backlog| -> Vec<String> {
+            std::iter::from_fn(|| backlog.next(now, ROOM, lane_of)).map(|name| name.name).collect()
+        };
+        backlog.wake_later(&name("a0"));
+        for object in ["a1", "a2", "a3", "a4", "b1"] {
+            backlog.wake(&name(object));
+        }
+        assert_eq!(begun(&mut backlog), ["a1", "b1", "a2"]);
+        assert_eq!(backlog.depth(now).waiting, 3);
+        backlog.wake(&name("b2"));
+        assert_eq!(begun(&mut backlog), ["b2"]);
+
+        // Whoever goes while it waits takes no room; what changed still comes first.
+        backlog.forget(&name("a3"));
+        backlog.finished(&name("a2"), Then::WhenWoken, now);
+        assert_eq!(begun(&mut backlog), ["a4"]);
+        for object in ["a1", "a4", "b1", "b2"] {
+            backlog.finished(&name(object), Then::WhenWoken, now);
+        }
+        assert_eq!(begun(&mut backlog), ["a0"]);
+        backlog.forget(&name("a0"));
+        backlog.finished(&name("a0"), Then::WhenWoken, now);
+        assert!(backlog.lanes.is_empty() && backlog.places.is_empty(), "{backlog:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_oldest_pass_is_known() {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
         for (object, begin) in [("a", 0), ("b", 3)] {
             backlog.wake(&name(object));
-            backlog.next(now + seconds(begin)).unwrap();
+            next(&mut backlog, now + seconds(begin)).unwrap();
         }
         assert_eq!(backlog.depth(now + seconds(5)), Depth { waiting: 0, running: 2, oldest: 5.0 });
     }

@@ -49,6 +49,12 @@ impl Kind for Topic {
     // Their requests to Kafka are joined into batches: the more at a time, the fewer. Each pass takes some KiB meanwhile.
     const CONCURRENCY: usize = 512;
 
+    fn lane<'a>(&'a self, context: &Context) -> &'a str {
+        let cluster = self.spec.cluster.as_str();
+        // There are no more lanes than Kafka clusters.
+        if context.settings.clusters.contains_key(cluster) { cluster } else { "" }
+    }
+
     fn watched(context: &Context) -> &Watched<Self> {
         &context.topics
     }

@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn is_woken(shared: &Shared) -> bool {
-        let woken = shared.queue.next().now_or_never();
+        let woken = shared.queue.next(1, |_| String::new()).now_or_never();
         if let Some(name) = &woken {
             shared.queue.finished(name, Then::WhenWoken);
         }

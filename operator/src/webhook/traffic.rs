@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::{
     context::Context,
     data_plane::STATUS,
-    rounds::{Asked, Heard, Rounds},
+    rounds::{Asked, Heard, Pace, Rounds},
     watch::Seen,
 };
 
@@ -87,16 +87,16 @@ impl Asked for Webhook {
 
     fn take(reception: &mut Reception, answers: &[Option<ReceiverStatus>]) -> Heard<Brought> {
         if answers.is_empty() {
-            return Heard { is_busy: false, news: Brought::default() };
+            return Heard { pace: Pace::Idle, news: Brought::default() };
         }
         let burst = reception.traffic.take(answers, Timestamp::now());
         let shown = Some(reception.traffic.shown());
         // What comes back by itself is looked for often, or a status would go on to speak of it.
         let waits =
             shown.as_ref().is_some_and(|shown| shown.found.waits_for_others() || reception.waits_for_revision(shown));
-        let is_busy = waits || shown != reception.newest;
+        let pace = if waits || shown != reception.newest { Pace::Busy } else { Pace::Idle };
         reception.newest = shown;
-        Heard { is_busy, news: Brought { is_worth_a_pass: reception.is_worth_a_pass(), burst } }
+        Heard { pace, news: Brought { is_worth_a_pass: reception.is_worth_a_pass(), burst } }
     }
 
     async fn tell(context: &Context, webhook: &NamespacedName, news: Brought) {

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::LazyLock;
 
+use anyhow::bail;
+
+use crate::build::Program;
 use crate::build::cache::Recipe;
 use crate::{Cluster, Part, SecuredKafka, external};
 
@@ -62,6 +65,19 @@ pub fn shared_schema_registry() -> String {
 /// Three brokers that tests share and no test disturbs.
 pub fn shared_replicated_kafka() -> String {
     Cluster::up(&shared_name(), &[Part::KafkaReplicated]).expect("three brokers for tests").kafka_replicated_bootstrap()
+}
+
+/// One of Kafka's command line tools, called as its script: those are no artifacts of Maven's, but the classes that they start are.
+pub fn kafka_tool(script: &str) -> anyhow::Result<Command> {
+    let class = match script {
+        "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
+        "kafka-reassign-partitions.sh" => "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+        _ => bail!("nobody needed {script} so far: name the class that it starts"),
+    };
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(Program::Kafka.obtain()?.join("*")).arg(class);
+    Ok(command)
 }
 
 /// A cluster that one test disturbs. Its name is this process's own, so that no other run takes it away; it goes when dropped.

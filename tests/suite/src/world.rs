@@ -292,8 +292,8 @@ fn install(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// On an external cluster the tests with pods may have installed an operator: it would reconcile beside ours.
-async fn leave_to_us(client: &Client) -> anyhow::Result<()> {
+/// Puts an installed operator to rest, as the tests with pods install one: it would reconcile beside ours.
+pub async fn leave_to_us(client: &Client) -> anyhow::Result<()> {
     let (namespace, name) = SERVICE_ACCOUNT;
     let installed = Api::<Deployment>::namespaced(client.clone(), namespace);
     if installed.get_opt(name).await?.is_none() {

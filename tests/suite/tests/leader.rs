@@ -30,8 +30,11 @@ use tokio::{sync::Mutex, task::JoinHandle};
 
 /// The lease lasts 20 s.
 const TAKEOVER: Duration = Duration::from_secs(25);
-/// Only a lease that was given back changes hands in that time: else it lasts 16 s after the last renewal, at the least.
-const HAND_OVER: Duration = Duration::from_secs(10);
+/// From SIGTERM to the other replica's lease, where no change is under way.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// Only a lease that was given back changes hands in that time: else it lasts 16 s after the last renewal, at the least. Until it is seen
+/// to have done so, a crowded machine may take longer than the hand-over itself.
+const SEEN: Duration = Duration::from_secs(10);
 
 /// Topics that are changed all the time.
 const BUSY: usize = 10;
@@ -113,11 +116,13 @@ async fn a_leader_that_is_stopped_hands_over_at_once() {
     .await
     .unwrap();
 
-    let asked = Instant::now();
+    let asked = Timestamp::now();
     a.signal(Signal::TERM).unwrap();
-    b.leads(HAND_OVER).await.with_context(|| a.log()).unwrap();
-    println!("handed over in {:?}", asked.elapsed());
-    assert!(a.ended_within(HAND_OVER).unwrap().success(), "{}", a.log());
+    b.leads(SEEN).await.with_context(|| a.log()).unwrap();
+    let took: Duration = taken_by(&stage, &b).await.duration_since(asked).try_into().unwrap();
+    println!("handed over in {took:?}");
+    assert!(took < HAND_OVER, "{took:?}: {}", a.log());
+    assert!(a.ended_within(SEEN).unwrap().success(), "{}", a.log());
     apply_topic(&stage, "after", 1_000_000).await;
     topic_is_ready(&stage, "after").await;
     assert_eq!(lease(&stage).await.spec.unwrap().lease_transitions, Some(1));

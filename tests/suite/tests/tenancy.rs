@@ -1,8 +1,8 @@
-//! Tenancy: which Kafka topics and consumer groups a namespace may have. Alone in its process, because its operator has a
-//! configuration of its own.
+//! Tenancy: which Kafka topics and consumer groups a namespace may have, and which of two namespaces has a topic that both may. Alone in its
+//! process, because its operator has a configuration of its own.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::api::{DeleteParams, ListParams};
 use sluice_crds::{Integration, Topic, TopicStatus};
 use sluice_kafka::{NewTopic, TopicDescription, TopicPartition};
@@ -85,6 +85,53 @@ async fn a_namespace_has_what_begins_with_its_name_and_what_it_is_granted() {
     .unwrap();
     let found = kafka_topic(&shop, &foreign).await.unwrap();
     assert_eq!((&found.id, found.partitions.len()), (&ids[1], 1));
+}
+
+/// Waits until what is made now is younger than the Topic: the API server notes seconds.
+async fn grows_older(stage: &Stage, name: &str) {
+    let created = stage.api::<Topic>().get(name).await.unwrap().metadata.creation_timestamp.unwrap().0.as_second();
+    until("a second has passed", PATIENCE, || async move {
+        let now = Timestamp::now().as_second();
+        if now > created { Ok(()) } else { Err(format!("it is {now}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn of_two_namespaces_that_claim_one_kafka_topic_the_oldest_has_it_after_a_restart_too() {
+    // The younger claims come from the namespace whose name is first: that would decide between Topics of one age.
+    let (older, younger) = (Stage::begin("z-older").await.unwrap(), Stage::begin("a-younger").await.unwrap());
+    let claim = async |stage: &Stage, name: &str, partitions: usize| {
+        let topic_name = format!("{}.{name}", older.namespace);
+        topic(stage, name, &format!("topicName: {topic_name}, partitions: {partitions}")).await;
+        grows_older(stage, name).await;
+    };
+    let decided = async |name: &str| {
+        let has_it = says(&older, name, "True InSync").await;
+        let lost = says(&younger, name, "False Conflict").await;
+        let message = condition(&lost.conditions, "Stalled");
+        assert!(message.contains(&format!("belongs to Topic {}/{name}", older.namespace)), "{message}");
+        assert_eq!((has_it.partitions, lost.topic_id), (Some(2), None));
+        has_it.topic_id
+    };
+    let first = operator(&[&older, &younger], "").await;
+    claim(&older, "orders", 2).await;
+    claim(&younger, "orders", 3).await;
+    let id = decided("orders").await;
+    drop(first);
+
+    // Of these no operator has seen which one came first.
+    claim(&older, "refunds", 2).await;
+    claim(&younger, "refunds", 3).await;
+    let second = operator(&[&older, &younger], "").await;
+    decided("refunds").await;
+    for stage in [&younger, &older] {
+        second.looks_again::<Topic>(stage, "orders").await.unwrap();
+    }
+    assert_eq!(decided("orders").await, id);
+    let found = kafka_topic(&older, &format!("{}.orders", older.namespace)).await.unwrap();
+    assert_eq!((Some(found.id), found.partitions.len()), (id, 2));
 }
 
 #[tokio::test]

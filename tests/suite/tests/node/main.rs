@@ -13,6 +13,7 @@ mod reception;
 mod rollout;
 mod runbooks;
 mod shared;
+mod silent;
 mod trouble;
 mod versions;
 
@@ -98,14 +99,19 @@ async fn kill_worker(shop: &Shop, pod: &str) {
 }
 
 fn kill_process_of(pod: &str) {
+    assert!(signal_process_of(pod, "-KILL"), "the process runs");
+}
+
+/// Sends a signal to the container's process; says whether there is one.
+fn signal_process_of(pod: &str, signal: &str) -> bool {
     let host = format!("HOSTNAME={pod}");
     let is_worker = |process: &fs::DirEntry| {
         let environment = fs::read(process.path().join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == host.as_bytes())
     };
-    let process = fs::read_dir("/proc").unwrap().filter_map(Result::ok).find(is_worker).expect("the worker runs");
+    let Some(process) = fs::read_dir("/proc").unwrap().filter_map(Result::ok).find(is_worker) else { return false };
     let pid = process.file_name().into_string().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    Command::new("kill").args([signal, &pid]).status().unwrap().success()
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What keeps receivers and workers from running reaches the resource in plain words, and does not change with each retry.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -33,6 +33,15 @@ struct Place {
     target: &'static Target,
     client: Client,
     namespace: String,
+}
+
+/// What a test that has passed leaves goes, and makes room on the node for the next one.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            drop(self.target.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]));
+        }
+    }
 }
 
 impl Place {
@@ -69,15 +78,15 @@ impl Place {
         self.apply(resource("Integration", name, &spec));
     }
 
-    /// Waits until `Ready` of a resource begins like that; gives all of it.
-    async fn says<K>(&self, name: &str, conditions: fn(&K) -> String, beginning: &str) -> String
+    /// Waits until a condition of a resource begins like that; gives all of it.
+    async fn says<K>(&self, name: &str, condition: fn(&K) -> String, beginning: &str) -> String
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
         let api = self.api::<K>();
         until(&format!("{name} says {beginning}"), PATIENCE, || async {
-            let ready = conditions(&api.get(name).await.map_err(|error| error.to_string())?);
-            if ready.starts_with(beginning) { Ok(ready) } else { Err(ready) }
+            let found = condition(&api.get(name).await.map_err(|error| error.to_string())?);
+            if found.starts_with(beginning) { Ok(found) } else { Err(found) }
         })
         .await
         .unwrap()
@@ -90,6 +99,10 @@ fn resource(kind: &str, name: &str, spec: &Value) -> Value {
 
 fn of_integration(integration: &Integration) -> String {
     world::condition(&integration.status.clone().unwrap_or_default().conditions, "Ready")
+}
+
+fn secrets_of_integration(integration: &Integration) -> String {
+    world::condition(&integration.status.clone().unwrap_or_default().conditions, "SecretsReady")
 }
 
 fn of_topic(topic: &Topic) -> String {
@@ -151,6 +164,24 @@ async fn a_webhook_whose_secret_has_no_such_key_names_both() {
     place.apply(resource("Webhook", "github", &spec));
     let says = place.says("github", of_webhook, "False Blocked").await;
     assert!(says.contains("receiver says: ") && says.contains("key \"current\" of the Secret \"signing\""), "{says}");
+}
+
+#[tokio::test]
+async fn an_integration_whose_sink_has_no_secret_names_it() {
+    let place = Place::open("secretless").await;
+    place.apply(resource("Topic", "orders", &json!({})));
+    let auth = json!({"bearer": {"tokenRef": {"name": "api-token", "key": "token"}}});
+    let spec = json!({
+        "source": {"topic": {"name": "orders"}},
+        "sink": {"http": {"url": "https://api.example/", "auth": auth}},
+    });
+    place.apply(resource("Integration", "keyless", &spec));
+    let missing =
+        "there is no Secret \"api-token\" in this namespace, or nothing in it; create it with the key \"token\"";
+    let says = place.says("keyless", secrets_of_integration, "False SecretUnusable").await;
+    assert!(says.contains(missing), "{says}");
+    let says = place.says("keyless", of_integration, "False Blocked").await;
+    assert!(says.contains("worker says: ") && says.contains(missing), "{says}");
 }
 
 /// The Deployment that Sluice would make, with another image: the operator has one image for all.

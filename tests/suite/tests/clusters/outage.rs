@@ -1,6 +1,4 @@
-//! A Kafka cluster that goes away and comes back: its Topics say so, and are ready again as soon as it answers. Alone in its
-//! process, because its operator has a Kafka of its own.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+//! A Kafka cluster that goes away and comes back: its Topics say so, and are ready again as soon as it answers.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +6,8 @@ use sluice_cluster::{Component, Part, testing::OwnCluster};
 use sluice_crds::Topic;
 use sluice_suite::{Stage, world::condition};
 use tokio::task;
+
+use crate::ALONE;
 
 /// A cluster that does not answer is asked again every 5 s.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -22,6 +22,7 @@ async fn says(stage: &Stage, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_waited_for_kafka_is_ready_as_soon_as_kafka_answers() {
+    let _alone = ALONE.lock().await;
     let kafka = task::spawn_blocking(|| OwnCluster::up("suite-outage", &[Part::Kafka]).unwrap()).await.unwrap();
     let broker = kafka.component(Component::Kafka);
     let stage = Stage::begin("outage").await.unwrap();

@@ -1,0 +1,81 @@
+//! A Kafka cluster that takes connections and answers nothing, with more Topics than passes may wait for it: the other clusters' Topics do not
+//! notice.
+
+use std::{net::SocketAddr, time::Instant};
+
+use futures::future::join_all;
+use kube::api::{DeleteParams, ListParams};
+use sluice_crds::{Topic, metrics::operator::RECONCILES_IN_PROGRESS};
+use sluice_suite::{
+    Stage,
+    operator::Launch,
+    until,
+    world::{PATIENCE, judge_topic},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::ALONE;
+
+/// Topics of the cluster, and the passes over them that may wait for it at the same time.
+const TOPICS: usize = 600;
+const ROOM: f64 = 512.0;
+
+/// Somebody who takes every connection and says nothing.
+struct Deaf {
+    address: SocketAddr,
+    takes: JoinHandle<()>,
+}
+
+impl Deaf {
+    async fn begin() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let takes = tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                connections.push(connection);
+            }
+        });
+        Self { address, takes }
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        self.takes.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_kafka_cluster_that_hangs_with_more_topics_than_there_is_room_for_holds_up_no_other() {
+    let _alone = ALONE.lock().await;
+    let (stage, deaf) = (Stage::begin("deaf").await.unwrap(), Deaf::begin().await);
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("deaf-{number}")).collect();
+    for applied in join_all(names.iter().map(|name| stage.apply_topic(name, "cluster: deaf"))).await {
+        applied.unwrap();
+    }
+    // All of them have their passes from its first moment.
+    let launch = stage.launch_apart("deaf").await.unwrap();
+    let clusters = format!("deaf: {{bootstrapServers: ['{}']}}", deaf.address);
+    let operator = stage.start(&Launch { clusters, ..launch }).await.unwrap();
+    until("passes wait for the cluster that hangs", PATIENCE, || async {
+        match operator.metric(RECONCILES_IN_PROGRESS.name).await {
+            Ok(passes) if passes >= ROOM => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+
+    let applied = Instant::now();
+    stage.apply_topic("orders", "").await.unwrap();
+    let is_ready = |topic: &Topic| judge_topic(topic, "True InSync").map(drop);
+    stage.until("orders", "it is ready", is_ready).await.unwrap();
+    println!("a Topic was ready in {:?} beside {TOPICS} of a cluster that hangs", applied.elapsed());
+    // Had it needed one of their places, it would have waited until one of them gave up, after 8 s.
+    assert!(!operator.log().contains("The pass failed"), "it waited for the cluster that hangs");
+
+    let last = |topic: &Topic| judge_topic(topic, "False KafkaUnreachable").map(drop);
+    stage.until(&names[TOPICS - 1], "it says that its cluster does not answer", last).await.unwrap();
+    stage.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+}

@@ -1,0 +1,12 @@
+//! Kafka clusters that are not like the one that tests share. Each test has an operator of its own, whose configuration names them, and no other
+//! operator works beside these.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+mod copies;
+mod deaf;
+mod outage;
+
+use tokio::sync::Mutex;
+
+/// Tests here hold times against promises, and start brokers: one runs at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
