@@ -14,7 +14,7 @@ use sluice_model::integration::{Backlog, History, PartitionOffsets, Subject};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
-use super::turns::{Group, turns};
+use super::turns::{Group, Pace, turns};
 use crate::{context::Context, error::Error};
 
 /// Looks between two at the partitions of topics, which change seldom.
@@ -165,7 +165,7 @@ impl<'a> Poller<'a> {
         let names: Vec<NamespacedName> = self.groups.keys().cloned().collect();
         let groups: Vec<Group> = names.iter().map(|name| self.group(&self.groups[name])).collect();
         let chosen: Vec<&NamespacedName> =
-            turns(&groups, self.measuring.groups.into()).into_iter().map(|index| &names[index]).collect();
+            turns(&groups, Pace::new(self.measuring)).into_iter().map(|index| &names[index]).collect();
         let answers = chosen.iter().map(|name| kafka.group_offsets(&self.groups[*name].subject.group));
         let answers = join_all(answers.collect::<Vec<_>>()).await;
         let now = Timestamp::now();
