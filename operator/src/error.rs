@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_crds::Reason;
 use sluice_kafka::{ErrorCode, TopicError};
-use sluice_model::{Rejection, rejection};
+use sluice_model::{Rejection, integration::Why, rejection};
 
 /// What the world did, each with what was being done to what.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -107,10 +107,19 @@ impl Error {
     }
 }
 
+/// What a status says of it.
+impl From<&Error> for Why {
+    fn from(error: &Error) -> Self {
+        Self { reason: error.reason(), message: error.to_string() }
+    }
+}
+
 /// The class of what Kafka refuses.
 fn refusal(code: ErrorCode) -> Reason {
     match code {
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Reason::NotAuthorized,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::GROUP_AUTHORIZATION_FAILED
+        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Reason::NotAuthorized,
         ErrorCode::INVALID_TOPIC => Reason::NameRefused,
         ErrorCode::INVALID_CONFIG => Reason::SettingRefused,
         ErrorCode::INVALID_REPLICATION_FACTOR => Reason::TooFewBrokers,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::IntegrationStatus;
+use sluice_crds::{IntegrationStatus, Reason};
 
 use super::history::{Age, History};
 use crate::number;
@@ -22,6 +22,15 @@ pub struct PartitionOffsets {
     pub committed: Option<i64>,
     /// How old the oldest record is that waits; `None` where none does, or nobody knows.
     pub oldest: Option<Age>,
+}
+
+/// Why a number is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// In one word.
+    pub reason: Reason,
+    /// For people: what is in the way, of what, and what helps.
+    pub message: String,
 }
 
 /// What waits in an Integration's source.

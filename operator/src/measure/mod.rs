@@ -1,11 +1,15 @@
 //! How far each Integration is behind, as the brokers tell: one poller for each Kafka cluster, whatever the number of Integrations.
 //! With what workers tell of themselves it is written into the status, only where a person would see a difference.
 //!
-//! - `poll`: asks a cluster.
+//! - `poll`: asks a cluster about groups.
+//! - `topics`: what it tells of topics.
+//! - `layout`: which partitions those have.
 //! - `turns`: which groups are asked next.
 //! - `write`: writes the numbers into statuses.
 
+mod layout;
 mod poll;
+mod topics;
 mod turns;
 mod write;
 
