@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{IntegrationStatus, Reason};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use sluice_crds::{ConditionType, IntegrationStatus, Reason};
 
-use super::history::{Age, History};
-use crate::number;
+use super::{
+    history::{Age, History},
+    work::BY_WORKERS,
+};
+use crate::{Conditions, number};
 
 /// What the broker says about one partition of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,18 @@ pub struct PartitionOffsets {
     pub committed: Option<i64>,
     /// How old the oldest record is that waits; `None` where none does, or nobody knows.
     pub oldest: Option<Age>,
+}
+
+/// A number that Kafka tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Told<T> {
+    /// It was not asked yet: a status keeps what it says.
+    #[default]
+    NotYet,
+    /// The newest answer.
+    Known(T),
+    /// It was asked in vain for so long that what it told before would be taken for true.
+    Lost(Why),
 }
 
 /// Why a number is not known.
@@ -47,6 +62,24 @@ pub struct Backlog {
     /// How many records a second the lag grows, or by a negative number shrinks, lately.
     growth: Option<f64>,
     at: Timestamp,
+}
+
+impl<T> Told<T> {
+    /// The number, where it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(number) => Some(number),
+            Self::NotYet | Self::Lost(_) => None,
+        }
+    }
+
+    /// Why it is not known any more.
+    pub fn lost(&self) -> Option<&Why> {
+        match self {
+            Self::Lost(why) => Some(why),
+            Self::NotYet | Self::Known(_) => None,
+        }
+    }
 }
 
 /// When a group will have caught up.
@@ -130,39 +163,68 @@ fn drain(lag: u64, growth: f64) -> Option<Drain> {
     Duration::try_from_secs_f64(lag as f64 / -growth).ok().map(Drain::In)
 }
 
-/// The status of an Integration whose Kafka cluster does not answer: what it said last would be taken for true.
-pub fn without_numbers(previous: &IntegrationStatus) -> IntegrationStatus {
-    let unknown = || Some("unknown".to_owned());
-    IntegrationStatus {
-        lag: unknown(),
-        worst_partition: None,
-        oldest_waiting: None,
-        drained_in: None,
-        dead_letters: unknown(),
-        ..previous.clone()
-    }
-}
+/// What a status says in the place of a number that is not known any more.
+const UNKNOWN: &str = "unknown";
 
-/// The status with these numbers; `None` keeps what it says.
+/// The status with these numbers.
 pub fn with_numbers(
     previous: &IntegrationStatus,
-    backlog: Option<&Backlog>,
-    dead_letters: Option<u64>,
+    backlog: &Told<Backlog>,
+    dead_letters: &Told<u64>,
+    now: Timestamp,
 ) -> IntegrationStatus {
-    let mut status = previous.clone();
-    if let Some(backlog) = backlog {
-        status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
-        status.worst_partition = backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
-        status.oldest_waiting = backlog.oldest.map(|age| number::time(age.at_least()));
-        status.drained_in = backlog.drain.map(|drain| match drain {
-            Drain::In(time) => number::time(time),
-            Drain::Never => "never".to_owned(),
-        });
+    let mut status =
+        IntegrationStatus { conditions: conditions(previous, backlog, dead_letters, now), ..previous.clone() };
+    match backlog {
+        Told::NotYet => {}
+        Told::Known(backlog) => {
+            status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
+            status.worst_partition =
+                backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
+            status.oldest_waiting = backlog.oldest.map(|age| number::time(age.at_least()));
+            status.drained_in = backlog.drain.map(|drain| match drain {
+                Drain::In(time) => number::time(time),
+                Drain::Never => "never".to_owned(),
+            });
+        }
+        Told::Lost(_) => {
+            status.lag = Some(UNKNOWN.to_owned());
+            (status.worst_partition, status.oldest_waiting, status.drained_in) = (None, None, None);
+        }
     }
-    if let Some(dead_letters) = dead_letters {
-        status.dead_letters = Some(number::rounded(dead_letters));
+    match dead_letters {
+        Told::NotYet => {}
+        Told::Known(dead_letters) => status.dead_letters = Some(number::rounded(*dead_letters)),
+        Told::Lost(_) => status.dead_letters = Some(UNKNOWN.to_owned()),
     }
     status
+}
+
+/// `Unmeasured` stands before what workers tell of, as passes keep it.
+fn conditions(
+    previous: &IntegrationStatus,
+    backlog: &Told<Backlog>,
+    dead_letters: &Told<u64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut conditions = Conditions::new(&previous.conditions, previous.observed_generation, now);
+    let told: Vec<_> = [ConditionType::Unmeasured].into_iter().chain(BY_WORKERS).collect();
+    conditions.keep_all_but(&told);
+    let mut lost = [backlog.lost(), dead_letters.lost()].into_iter().flatten();
+    match (lost.next(), lost.next()) {
+        (Some(first), second) => {
+            let second = second.filter(|second| second.message != first.message);
+            let message =
+                second.map_or_else(|| first.message.clone(), |second| format!("{}; {}", first.message, second.message));
+            conditions.yes(ConditionType::Unmeasured, first.reason, message);
+        }
+        (None, _) if *backlog == Told::NotYet => conditions.keep(ConditionType::Unmeasured),
+        (None, _) => {}
+    }
+    for told in BY_WORKERS {
+        conditions.keep(told);
+    }
+    conditions.finish()
 }
 
 #[cfg(test)]
@@ -198,7 +260,8 @@ mod tests {
     fn a_group_without_a_commit_says_so() {
         let backlog = Backlog::of(&[partition(0, 10, None)], None, at(0));
         assert_eq!((backlog.lag, &backlog.worst), (None, &None));
-        assert_eq!(with_numbers(&IntegrationStatus::default(), Some(&backlog), None).lag.as_deref(), Some("-"));
+        let status = with_numbers(&IntegrationStatus::default(), &Told::Known(backlog), &Told::NotYet, at(0));
+        assert_eq!(status.lag.as_deref(), Some("-"));
     }
 
     #[test]
@@ -232,11 +295,56 @@ mod tests {
         assert_eq!(steps(&[(0, 100), (10, 0)]), None, "nothing is left");
     }
 
+    /// A status with two numbers, and a condition of workers.
+    fn before() -> IntegrationStatus {
+        let mut conditions = Conditions::new(&[], Some(3), at(0));
+        conditions.yes(ConditionType::Ready, Reason::Running, "");
+        conditions.yes(ConditionType::SinkHealthy, Reason::Satisfied, "");
+        IntegrationStatus {
+            conditions: conditions.finish(),
+            observed_generation: Some(3),
+            lag: Some("3".into()),
+            oldest_waiting: Some("5m".into()),
+            dead_letters: Some("1".into()),
+            ..IntegrationStatus::default()
+        }
+    }
+
+    fn lost<T>(message: &str) -> Told<T> {
+        Told::Lost(Why { reason: Reason::NotAuthorized, message: message.into() })
+    }
+
+    fn told(status: &IntegrationStatus) -> Vec<String> {
+        status.conditions.iter().map(|one| format!("{} {}: {}", one.type_, one.reason, one.message)).collect()
+    }
+
     #[test]
-    fn what_was_not_measured_stays_as_it_was() {
-        let previous =
-            IntegrationStatus { lag: Some("3".into()), dead_letters: Some("1".into()), ..Default::default() };
-        assert_eq!(with_numbers(&previous, None, None), previous);
-        assert_eq!(with_numbers(&previous, None, Some(2)).dead_letters.as_deref(), Some("2"));
+    fn what_was_not_measured_yet_stays_as_it_was() {
+        let previous = before();
+        assert_eq!(with_numbers(&previous, &Told::NotYet, &Told::NotYet, at(1)), previous);
+        let dead_letters = with_numbers(&previous, &Told::NotYet, &Told::Known(2), at(1)).dead_letters;
+        assert_eq!(dead_letters.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_any_more_is_unknown_and_says_why_until_it_can() {
+        let status = with_numbers(&before(), &lost("no right"), &Told::Known(1), at(1));
+        let shown = [&status.lag, &status.oldest_waiting, &status.dead_letters].map(Option::as_deref);
+        assert_eq!(shown, [Some("unknown"), None, Some("1")]);
+        assert_eq!(told(&status), ["Ready Running: ", "Unmeasured NotAuthorized: no right", "SinkHealthy Satisfied: "]);
+        assert_eq!(with_numbers(&status, &lost("no right"), &Told::Known(1), at(9)), status);
+        let restarted = with_numbers(&status, &Told::NotYet, &Told::Known(1), at(9));
+        assert_eq!(restarted, status, "nobody has asked yet");
+
+        let backlog = Backlog::of(&[partition(0, 3, Some(0))], None, at(9));
+        let measured = with_numbers(&status, &Told::Known(backlog), &Told::Known(1), at(9));
+        assert_eq!((measured.lag, measured.conditions), (Some("3".into()), before().conditions));
+    }
+
+    #[test]
+    fn what_is_lost_for_one_reason_names_it_once() {
+        let both = |second| told(&with_numbers(&before(), &lost("no right"), &lost(second), at(1)))[1].clone();
+        assert_eq!(both("no right"), "Unmeasured NotAuthorized: no right");
+        assert_eq!(both("no topic"), "Unmeasured NotAuthorized: no right; no topic");
     }
 }

@@ -26,7 +26,7 @@ pub use desire::{desire, worker_name};
 pub use farewell::{Farewell, GroupUse, Leaving, Release, farewell, is_deleted_too};
 pub use held::Held;
 pub use history::{Age, History};
-pub use measure::{Backlog, Drain, PartitionOffsets, Why, with_numbers, without_numbers};
+pub use measure::{Backlog, Drain, PartitionOffsets, Told, Why, with_numbers};
 pub use report::{Outcome, report};
 pub use scaling::{Needs, bounds, needed};
 pub use subject::Subject;

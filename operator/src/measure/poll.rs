@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use futures::future::join_all;
@@ -12,16 +11,14 @@ use sluice_crds::{Measuring, NamespacedName};
 use sluice_kafka::{Admin, CommittedOffset, PerPartition};
 use sluice_model::integration::{Backlog, Subject, Why};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::{
+    silence::{SILENCE, Silence},
     topics::Topics,
     turns::{Group, Pace, turns},
 };
 use crate::{context::Context, error::Error};
-
-/// What a cluster said last is not true for longer.
-const SILENCE: Duration = Duration::from_mins(1);
 
 /// Follows all clusters for ever. No cluster waits for another.
 pub async fn follow_clusters(context: Arc<Context>) {
@@ -47,6 +44,10 @@ struct Asked {
     /// The ends together, when it was asked.
     ends: i64,
     backlog: Option<Backlog>,
+    /// Of the backlog.
+    silence: Silence,
+    /// Of the topic with the dead letters.
+    silence_of_dead_letters: Silence,
 }
 
 /// Whose groups are asked in a look, and why others' would be asked in vain.
@@ -78,7 +79,7 @@ impl<'a> Poller<'a> {
                     // Its Topics say so already.
                     debug!(cluster = self.cluster, %error, "No measurement this time");
                     if self.answered.elapsed() >= SILENCE {
-                        context.measurements.lose(self.cluster);
+                        context.measurements.lose(self.cluster, &Why::from(&error));
                         self.groups.clear();
                     }
                 }
@@ -124,6 +125,9 @@ impl<'a> Poller<'a> {
             };
             match measured {
                 Ok(backlog) => {
+                    if asked.silence.ends() {
+                        info!(integration = %name, group = asked.subject.group, "The lag is known again");
+                    }
                     context.measurements.take_backlog(&name, backlog.clone());
                     if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
                         context.work.hurry(&name);
@@ -134,16 +138,44 @@ impl<'a> Poller<'a> {
             }
         }
         for (name, why) in untold {
-            debug!(cluster = self.cluster, integration = %name, "No measurement this time: {}", why.message);
+            self.miss(context, &name, why);
         }
     }
 
-    fn look_at_dead_letters(&self, context: &Context) {
-        for (name, asked) in &self.groups {
+    /// A backlog cannot be measured. What is known of it counts for a while.
+    fn miss(&mut self, context: &Context, name: &NamespacedName, why: Why) {
+        let Some(asked) = self.groups.get_mut(name) else { return };
+        if !asked.silence.lasts(Instant::now()) {
+            return;
+        }
+        if asked.silence.is_news(why.reason) {
+            warn!(integration = %name, group = asked.subject.group, "The lag is not known any more: {}", why.message);
+        }
+        asked.backlog = None;
+        context.measurements.lose_backlog(name, why);
+    }
+
+    fn look_at_dead_letters(&mut self, context: &Context) {
+        let now = Instant::now();
+        for (name, asked) in &mut self.groups {
+            let (topic, silence) = (&asked.subject.dead_letters, &mut asked.silence_of_dead_letters);
             if context.relations.shares_dead_letters(name) {
+                silence.ends();
                 context.measurements.share_dead_letters(name);
-            } else if let Ok(held) = self.topics.records_in(&asked.subject.dead_letters) {
-                context.measurements.take_dead_letters(name, held);
+                continue;
+            }
+            match self.topics.records_in(topic) {
+                Ok(held) => {
+                    silence.ends();
+                    context.measurements.take_dead_letters(name, held);
+                }
+                Err(why) if silence.lasts(now) => {
+                    if silence.is_news(why.reason) {
+                        warn!(integration = %name, topic, "Dead letters are not counted any more: {}", why.message);
+                    }
+                    context.measurements.lose_dead_letters(name, why);
+                }
+                Err(_) => {}
             }
         }
     }
@@ -187,13 +219,20 @@ fn choose(
 
 impl Asked {
     fn new(subject: Subject) -> Self {
-        Self { subject, at: None, ends: 0, backlog: None }
+        Self {
+            subject,
+            at: None,
+            ends: 0,
+            backlog: None,
+            silence: Silence::default(),
+            silence_of_dead_letters: Silence::default(),
+        }
     }
 
     /// With where its topics end now.
     fn state(&self, ends: i64) -> Group {
         let waits = self.backlog.as_ref().is_none_or(|backlog| backlog.lag != Some(0));
-        Group { asked: self.at, moves: waits || ends != self.ends }
+        Group { asked: self.at, moves: waits || ends != self.ends || self.silence.is_on() }
     }
 
     fn measure(
@@ -220,6 +259,8 @@ fn refused(cluster: &str, group: &str, error: sluice_kafka::Error) -> Why {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sluice_crds::Reason;
 
     use super::*;
