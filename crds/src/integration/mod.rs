@@ -203,8 +203,8 @@ pub struct IntegrationStatus {
     /// The partition where most records wait, and how many: `shop.orders-2: 800`. Absent while none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst_partition: Option<String>,
-    /// How long the oldest record has waited that waits: `<1m`, `5m`, `2h`, rounded down. Absent while none waits. After a restart of
-    /// the operator it counts from there.
+    /// How long the oldest record has waited that waits: `<1m`, `5m`, `2h`, rounded down; `>5m` where it was there before the operator
+    /// first looked. Absent while none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_waiting: Option<String>,
     /// When no record will wait any more if it goes on like this: `<1m`, `20m`; `never` where lag does not shrink. Absent while none

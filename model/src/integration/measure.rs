@@ -6,10 +6,7 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{ConditionType, IntegrationStatus, Reason};
 
-use super::{
-    history::{Age, History},
-    work::BY_WORKERS,
-};
+use super::{history::Age, work::BY_WORKERS};
 use crate::{Conditions, number};
 
 /// What the broker says about one partition of the source.
@@ -95,28 +92,27 @@ pub enum Drain {
 const STILL: f64 = 1.0 / 60.0;
 
 impl PartitionOffsets {
-    /// What the broker says, with what was seen of the partition's end before.
-    pub fn new(
-        name: String,
-        (low, end): (i64, i64),
-        committed: Option<i64>,
-        seen: Option<&History>,
-        now: Timestamp,
-    ) -> Self {
-        let mut partition = Self { name, low, end, committed, oldest: None };
-        if partition.waiting() > 0 {
-            partition.oldest = seen.and_then(|history| history.age(partition.next(), now));
+    /// What the broker says.
+    pub fn new(name: String, (low, end): (i64, i64), committed: Option<i64>) -> Self {
+        Self { name, low, end, committed, oldest: None }
+    }
+
+    /// The same with the age of the oldest record that waits: that of the partition of this name at this offset.
+    #[must_use]
+    pub fn aged(mut self, age: impl FnOnce(&str, i64) -> Option<Age>) -> Self {
+        if self.waiting() > 0 {
+            self.oldest = age(&self.name, self.position());
         }
-        partition
+        self
     }
 
     /// The next record that the group can read: those that were deleted before it read them do not wait any more.
-    fn next(&self) -> i64 {
+    pub fn position(&self) -> i64 {
         self.committed.unwrap_or(self.low).max(self.low)
     }
 
     fn waiting(&self) -> u64 {
-        u64::try_from(self.end - self.next()).unwrap_or_default()
+        u64::try_from(self.end - self.position()).unwrap_or_default()
     }
 }
 
@@ -130,7 +126,7 @@ impl Backlog {
         Self {
             lag,
             worst: worst.filter(|_| has_committed).map(|worst| (worst.name.clone(), worst.waiting())),
-            oldest: source.iter().filter_map(|partition| partition.oldest).max_by_key(|age| age.at_least()),
+            oldest: source.iter().filter_map(|partition| partition.oldest).reduce(Age::or_more),
             drain: lag.filter(|lag| *lag > 0).and_then(|lag| drain(lag, growth?)),
             growth,
             at: now,
@@ -181,7 +177,7 @@ pub fn with_numbers(
             status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
             status.worst_partition =
                 backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
-            status.oldest_waiting = backlog.oldest.map(|age| number::time(age.at_least()));
+            status.oldest_waiting = backlog.oldest.map(shown_age);
             status.drained_in = backlog.drain.map(|drain| match drain {
                 Drain::In(time) => number::time(time),
                 Drain::Never => "never".to_owned(),
@@ -198,6 +194,23 @@ pub fn with_numbers(
         Told::Lost(_) => status.dead_letters = Some(UNKNOWN.to_owned()),
     }
     status
+}
+
+/// `5m`, or `>5m` where it may be much more.
+fn shown_age(age: Age) -> String {
+    match age {
+        Age::About(age) => number::time(age),
+        Age::MoreThan(age) => number::more_than(age),
+    }
+}
+
+/// How long the oldest record had waited, as a status says: about, since it is rounded down. `None` where none waited, or nobody knew.
+pub fn age_said(status: &IntegrationStatus) -> Option<Age> {
+    let text = status.oldest_waiting.as_deref()?;
+    match text.strip_prefix('>') {
+        Some(least) => number::parsed_time(least).map(Age::MoreThan),
+        None => number::parsed_time(text).map(Age::About),
+    }
 }
 
 /// `Unmeasured` stands before what workers tell of, as passes keep it.
@@ -230,13 +243,14 @@ fn conditions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::integration::History;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     fn partition(low: i64, end: i64, committed: Option<i64>) -> PartitionOffsets {
-        PartitionOffsets::new(format!("t-{end}"), (low, end), committed, None, at(0))
+        PartitionOffsets::new(format!("t-{end}"), (low, end), committed)
     }
 
     fn lag(source: &[PartitionOffsets]) -> Option<u64> {
@@ -271,12 +285,29 @@ mod tests {
             history.saw(end, at(second));
         }
         let age = |low, committed| {
-            PartitionOffsets::new(String::new(), (low, 8), Some(committed), Some(&history), at(100)).oldest
+            let partition = PartitionOffsets::new(String::new(), (low, 8), Some(committed));
+            partition.aged(|_, position| history.age(position, None, at(100))).oldest
         };
         assert_eq!(age(0, 4), Some(Age::About(Duration::from_secs(90))));
         assert_eq!(age(0, 3), Some(Age::MoreThan(Duration::from_secs(100))));
         assert_eq!(age(4, 3), Some(Age::About(Duration::from_secs(90))), "the record at 3 was deleted");
         assert_eq!(age(0, 8), None, "nothing waits");
+    }
+
+    #[test]
+    fn an_age_that_may_be_more_says_so_and_is_read_again_as_it_was_shown() {
+        let shown = |age| {
+            let partition = partition(0, 3, Some(0)).aged(|_, _| Some(age));
+            let backlog = Told::Known(Backlog::of(&[partition], None, at(0)));
+            let status = with_numbers(&IntegrationStatus::default(), &backlog, &Told::NotYet, at(0));
+            (status.oldest_waiting.clone().unwrap(), age_said(&status).unwrap())
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(shown(Age::About(seconds(400))), ("5m".into(), Age::About(seconds(300))));
+        assert_eq!(shown(Age::MoreThan(seconds(400))), (">5m".into(), Age::MoreThan(seconds(300))));
+        assert_eq!(shown(Age::About(seconds(30))), ("<1m".into(), Age::About(seconds(0))));
+        assert_eq!(shown(Age::MoreThan(seconds(30))), (">0m".into(), Age::MoreThan(seconds(0))));
+        assert_eq!(age_said(&IntegrationStatus::default()), None);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Measuring, NamespacedName};
 use sluice_kafka::{Admin, CommittedOffset, PerPartition};
-use sluice_model::integration::{Backlog, Subject, Why};
+use sluice_model::integration::{Age, Backlog, Earlier, PartitionOffsets, Subject, Why, age_said};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
@@ -18,7 +19,10 @@ use super::{
     topics::Topics,
     turns::{Group, Pace, turns},
 };
-use crate::{context::Context, error::Error};
+use crate::{context::Context, error::Error, watch::Seen};
+
+/// What a status says of ages is believed when the replica before this one was at work so long ago.
+const HANDOVER: Duration = Duration::from_mins(5);
 
 /// Follows all clusters for ever. No cluster waits for another.
 pub async fn follow_clusters(context: Arc<Context>) {
@@ -44,6 +48,11 @@ struct Asked {
     /// The ends together, when it was asked.
     ends: i64,
     backlog: Option<Backlog>,
+    /// How long the oldest record had waited before this replica first asked.
+    said: Option<Age>,
+    /// The same of each partition, by its name, once the group's offsets were known. Of which partition it was said is not known, and taken for
+    /// true of each: it concerns only records that were there then.
+    earlier: HashMap<String, Earlier>,
     /// Of the backlog.
     silence: Silence,
     /// Of the topic with the dead letters.
@@ -91,7 +100,7 @@ impl<'a> Poller<'a> {
         let cluster = self.cluster;
         let unreachable = |source| Error::Kafka { cluster: cluster.to_owned(), source };
         let kafka = context.clusters.client(cluster)?;
-        self.take(subjects);
+        self.take(context, subjects);
         let topics: BTreeSet<&str> =
             self.groups.values().flat_map(|asked| asked.subject.all_topics()).map(String::as_str).collect();
         self.topics.look(&kafka, &topics).await.map_err(unreachable)?;
@@ -102,10 +111,16 @@ impl<'a> Poller<'a> {
     }
 
     /// Forgets what is gone or reads something else now.
-    fn take(&mut self, subjects: BTreeMap<NamespacedName, Subject>) {
-        self.groups.retain(|name, asked| subjects.get(name) == Some(&asked.subject));
+    fn take(&mut self, context: &Context, subjects: BTreeMap<NamespacedName, Subject>) {
+        self.groups.retain(|name, _| subjects.contains_key(name));
         for (name, subject) in subjects {
-            self.groups.entry(name).or_insert_with(|| Asked::new(subject));
+            let said = match self.groups.get(&name) {
+                Some(known) if known.subject == subject => continue,
+                // What the status says is about what it read before.
+                Some(_) => None,
+                None => said_before(context, &name),
+            };
+            self.groups.insert(name, Asked::new(subject, said));
         }
     }
 
@@ -192,6 +207,15 @@ impl<'a> Poller<'a> {
     }
 }
 
+/// How long the oldest record had waited, as the replica before this one wrote until a short time ago: an alert does not begin anew with
+/// every handover.
+fn said_before(context: &Context, name: &NamespacedName) -> Option<Age> {
+    let worked = context.leadership.predecessor_worked()?;
+    let since = Duration::try_from(Timestamp::now().duration_since(worked)).unwrap_or_default();
+    let Some(Seen::Resource(integration)) = context.integrations.get(name) else { return None };
+    integration.status.as_ref().filter(|_| since <= HANDOVER).and_then(age_said)
+}
+
 /// Chooses the groups that are asked in this look, of those whose topics tell where they end. Whoever is chosen has had his turn, whatever
 /// comes of it: those who never get an answer would have all others wait.
 fn choose(
@@ -218,12 +242,14 @@ fn choose(
 }
 
 impl Asked {
-    fn new(subject: Subject) -> Self {
+    fn new(subject: Subject, said: Option<Age>) -> Self {
         Self {
             subject,
             at: None,
             ends: 0,
             backlog: None,
+            said,
+            earlier: HashMap::new(),
             silence: Silence::default(),
             silence_of_dead_letters: Silence::default(),
         }
@@ -236,13 +262,25 @@ impl Asked {
     }
 
     fn measure(
-        &self,
+        &mut self,
         topics: &Topics,
         committed: &PerPartition<CommittedOffset>,
         now: Timestamp,
     ) -> Result<Backlog, Why> {
-        let source = topics.source(&self.subject.topics, committed, now)?;
-        Ok(Backlog::of(&source, self.backlog.as_ref(), now))
+        let Self { subject, backlog, said, earlier, .. } = self;
+        let first = |offset| said.map(|age| Earlier { offset, age, at: now });
+        let known = |name: &str, offset| earlier.get(name).copied().or_else(|| first(offset));
+        let source = topics.source(&subject.topics, committed, known, now)?;
+        let measured = Backlog::of(&source, backlog.as_ref(), now);
+        let note =
+            |partition: &PartitionOffsets| first(partition.position()).map(|known| (partition.name.clone(), known));
+        let noted: Vec<_> = source.iter().filter_map(note).collect();
+        earlier.extend(noted);
+        *said = None;
+        if measured.lag == Some(0) {
+            earlier.clear();
+        }
+        Ok(measured)
     }
 }
 
@@ -259,8 +297,6 @@ fn refused(cluster: &str, group: &str, error: sluice_kafka::Error) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use sluice_crds::Reason;
 
     use super::*;
@@ -274,7 +310,7 @@ mod tests {
                 topics: vec![format!("shop.{number}")],
                 dead_letters: "shop.dead".into(),
             };
-            (name, Asked::new(subject))
+            (name, Asked::new(subject, None))
         };
         names.map(asked).collect()
     }

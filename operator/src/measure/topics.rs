@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::Reason;
 use sluice_kafka::{Admin, CommittedOffset, ErrorCode, KafkaError, OffsetAt, PerPartition, TopicPartition};
-use sluice_model::integration::{History, PartitionOffsets, Why};
+use sluice_model::integration::{Earlier, History, PartitionOffsets, Why};
 
 use super::layout::Layout;
 use crate::error::Error;
@@ -81,11 +81,13 @@ impl Topics {
         Ok(ends)
     }
 
-    /// The offsets of all partitions of some topics; `Err` where one of them is not known, because half a sum is a lie.
+    /// The offsets of all partitions of some topics; `Err` where one of them is not known, because half a sum is a lie. `earlier` is what
+    /// was known of a partition, by its name, where the group is at this offset.
     pub fn source(
         &self,
         topics: &[String],
         committed: &PerPartition<CommittedOffset>,
+        earlier: impl Fn(&str, i64) -> Option<Earlier>,
         now: Timestamp,
     ) -> Result<Vec<PartitionOffsets>, Why> {
         let mut source = Vec::new();
@@ -97,8 +99,8 @@ impl Topics {
                     Some(Err(error)) => return Err(untold(partition, error)),
                     None => None,
                 };
-                let name = partition.to_string();
-                source.push(PartitionOffsets::new(name, (low, end), committed, Some(history), now));
+                let offsets = PartitionOffsets::new(partition.to_string(), (low, end), committed);
+                source.push(offsets.aged(|name, position| history.age(position, earlier(name, position), now)));
             }
         }
         Ok(source)
@@ -177,7 +179,7 @@ mod tests {
         let why = topics.ends(&[ORDERS.into()]).unwrap_err();
         assert_eq!(why.reason, Reason::KafkaUnreachable);
         assert_eq!(why.message, "Kafka refused to tell the offsets of orders-1: LEADER_NOT_AVAILABLE");
-        assert_eq!(topics.source(&[ORDERS.into()], &PerPartition::new(), at(10)), Err(why.clone()));
+        assert_eq!(topics.source(&[ORDERS.into()], &PerPartition::new(), |_, _| None, at(10)), Err(why.clone()));
         assert_eq!(topics.records_in(ORDERS), Err(why));
     }
 
@@ -188,7 +190,7 @@ mod tests {
         topics.take_ends([(partition(0), Ok(5)), (partition(1), Err(error))].into(), at(10));
         topics.take_ends([(partition(0), Ok(5)), (partition(1), Ok(3))].into(), at(20));
         assert_eq!(topics.ends(&[ORDERS.into()]), Ok(8));
-        let source = topics.source(&[ORDERS.into()], &PerPartition::new(), at(30)).unwrap();
+        let source = topics.source(&[ORDERS.into()], &PerPartition::new(), |_, _| None, at(30)).unwrap();
         let ages: Vec<_> = source.iter().map(|partition| partition.oldest).collect();
         assert_eq!(ages, [Some(Age::MoreThan(Duration::from_secs(30))); 2]);
     }
