@@ -31,6 +31,8 @@ pub enum ConditionType {
     SecretsReady,
     /// Events that are sent twice are found.
     DeduplicationHealthy,
+    /// Kafka does not tell how much waits, or how many dead letters there are. Present only while true.
+    Unmeasured,
     /// `spec.paused` is true. Present only while true.
     Paused,
 }

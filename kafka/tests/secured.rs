@@ -13,8 +13,8 @@ use broker::{created, fresh, plain_topic, until};
 use sluice_cluster::{Acl, Operation, Resource, SecuredKafka, testing};
 use sluice_crds::{SaslMechanism, SecurityProtocol};
 use sluice_kafka::{
-    Admin, ConfigChange, Error, ErrorCode, KafkaConnection, KafkaError, OutgoingRecord, PerTopic, Producer,
-    ProducerSettings,
+    Admin, ConfigChange, Error, ErrorCode, KafkaConnection, KafkaError, OutgoingRecord, PerPartition, PerTopic,
+    Producer, ProducerSettings,
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
 };
 
@@ -161,6 +161,24 @@ async fn a_right_that_is_missing_is_each_topics_own_error_with_the_command_that_
     let deleted = alice.delete_topics(&[&allowed, &seen]).await.unwrap();
     assert_eq!(deleted[&allowed], Ok(()));
     lacks(&deleted, &seen, "Delete");
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_for_a_group_is_said_with_the_command_that_gives_it() {
+    let kafka = secured().await;
+    let group = fresh("hidden-group");
+    let alice = admin(&login(&kafka, SaslMechanism::ScramSha512, kafka.credentials("alice").unwrap()));
+    let error = alice.group_offsets(&group).await.unwrap_err();
+    let is_refusal =
+        matches!(&error, Error::Refused { error, .. } if error.code == ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    assert!(is_refusal, "{error:?}");
+    says(&error, &[&format!("--allow-principal User:alice --operation Read --group {group}")]);
+
+    let right = Acl { operation: Operation::Read, resource: Resource::Groups(&group) };
+    kafka.allow("alice", right).unwrap();
+    until(async || alice.group_offsets(&group).await, |offsets| offsets.as_ref().is_ok_and(PerPartition::is_empty))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

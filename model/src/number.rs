@@ -43,8 +43,23 @@ const STEPS: [(u64, &str); 15] = [
 
 /// `<1m`, `1m`, `2m`, `5m` ... `7d`: rounded down.
 pub(crate) fn time(time: Duration) -> String {
+    step(time).unwrap_or("<1m").to_owned()
+}
+
+/// `>0m`, `>1m`, `>2m` ... `>7d`: of a time that is longer than this one.
+pub(crate) fn more_than(time: Duration) -> String {
+    format!(">{}", step(time).unwrap_or("0m"))
+}
+
+fn step(time: Duration) -> Option<&'static str> {
     let step = STEPS.iter().rev().find(|(seconds, _)| time.as_secs() >= *seconds);
-    step.map_or("<1m", |(_, text)| text).to_owned()
+    step.map(|(_, text)| *text)
+}
+
+/// The least that a text of [`time`] stands for.
+pub(crate) fn parsed_time(text: &str) -> Option<Duration> {
+    let known = STEPS.iter().find(|(_, name)| *name == text).map(|(seconds, _)| *seconds);
+    known.or_else(|| ["<1m", "0m"].contains(&text).then_some(0)).map(Duration::from_secs)
 }
 
 /// About the number that a text of [`rounded`] stands for, never more than it was.
@@ -137,8 +152,15 @@ mod tests {
     fn times_have_few_values() {
         for (seconds, text) in [(0, "<1m"), (59, "<1m"), (60, "1m"), (299, "2m"), (3 * 3600, "2h"), (10_000_000, "7d")]
         {
-            assert_eq!(time(Duration::from_secs(seconds)), text);
+            let shown = time(Duration::from_secs(seconds));
+            assert_eq!(shown, text);
+            assert!(parsed_time(&shown).unwrap() <= Duration::from_secs(seconds));
         }
+        assert_eq!([30, 300].map(|seconds| more_than(Duration::from_secs(seconds))), [">0m", ">5m"]);
+        assert_eq!(
+            ["2h", "0m", "<1m", "3m", ""].map(|text| parsed_time(text).map(|time| time.as_secs())),
+            [Some(7_200), Some(0), Some(0), None, None]
+        );
     }
 
     #[test]

@@ -99,11 +99,12 @@ impl Context {
         let measured: HashMap<_, _> = self.measurements.all().into_iter().collect();
         all.extend(self.readiness::<Integration>().into_iter().map(|resource| {
             let Some(numbers) = measured.get(&resource.name) else { return resource };
-            let lag = numbers.backlog.as_ref().and_then(|backlog| backlog.lag);
-            let oldest =
-                numbers.backlog.as_ref().and_then(|backlog| backlog.oldest).map(|age| age.at_least().as_secs_f64());
+            let backlog = numbers.backlog.known();
+            let lag = backlog.and_then(|backlog| backlog.lag);
+            let oldest = backlog.and_then(|backlog| backlog.oldest).map(|age| age.at_least().as_secs_f64());
             let oldest_waiting = if lag == Some(0) { Some(0.0) } else { oldest };
-            ResourceNumbers { lag, oldest_waiting, dead_letters: numbers.held_dead_letters, ..resource }
+            let dead_letters = numbers.held_dead_letters.known().copied();
+            ResourceNumbers { lag, oldest_waiting, dead_letters, ..resource }
         }));
         all
     }

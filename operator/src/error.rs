@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_crds::Reason;
 use sluice_kafka::{ErrorCode, TopicError};
-use sluice_model::{Rejection, rejection};
+use sluice_model::{Rejection, integration::Why, rejection};
 
 /// What the world did, each with what was being done to what.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -109,6 +109,13 @@ impl Error {
             | Self::Rejected(_)
             | Self::TimedOut(_) => Retry::Later,
         }
+    }
+}
+
+/// What a status says of it.
+impl From<&Error> for Why {
+    fn from(error: &Error) -> Self {
+        Self { reason: error.reason(), message: error.to_string() }
     }
 }
 

@@ -181,7 +181,7 @@ pub struct IntegrationStatus {
     /// Where the objects of the last spec are noted that could be carried out: they are kept while a later one cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,
-    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SecretsReady`, `SinkHealthy`, and `Reconciling`, `Stalled` or `Paused` while they are true.
+    /// `Ready`, `ConfigValid`, `DependenciesReady`, `WorkersAvailable`, `SecretsReady`, `SinkHealthy`, and `Reconciling`, `Stalled`, `Paused` or `Unmeasured` while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -197,22 +197,22 @@ pub struct IntegrationStatus {
     /// What records are delivered to, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Records that wait, for people: `0`, `1.2k`, two digits, rounded down; `-` before the group has committed an offset, `unknown` while the Kafka cluster does not answer.
+    /// Records that wait, for people: `0`, `1.2k`, two digits, rounded down; `-` before the group has committed an offset, `unknown` while Kafka does not tell (condition `Unmeasured`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<String>,
     /// The partition where most records wait, and how many: `shop.orders-2: 800`. Absent while none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst_partition: Option<String>,
-    /// How long the oldest record has waited that waits: `<1m`, `5m`, `2h`, rounded down. Absent while none waits. After a restart of
-    /// the operator it counts from there.
+    /// How long the oldest record has waited that waits: `<1m`, `5m`, `2h`, rounded down; `>5m` where it was there before the operator
+    /// first looked. Absent while none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_waiting: Option<String>,
     /// When no record will wait any more if it goes on like this: `<1m`, `20m`; `never` where lag does not shrink. Absent while none
     /// waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_in: Option<String>,
-    /// Records that the dead-letter topic holds, for people. Where others write to that topic too, instead those that its own workers
-    /// ever wrote: about right, and not falling when workers restart.
+    /// Records that the dead-letter topic holds, for people; `unknown` while Kafka does not tell (condition `Unmeasured`). Where others
+    /// write to that topic too, instead those that its own workers ever wrote: about right, and not falling when workers restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
     /// Records that the sink takes, for people: `35/s`, of the last minute. This and the other numbers of workers are `unknown` while

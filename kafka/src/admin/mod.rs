@@ -135,6 +135,16 @@ impl Admin {
         Ok(answers)
     }
 
+    /// The error of a call about one thing, with what a Kafka administrator can do about it.
+    fn advise(&self, error: Error, task: Task, name: &str) -> Error {
+        match error {
+            Error::Refused { doing, error } => {
+                Error::Refused { doing, error: with_advice(error, task, &self.principal, name) }
+            }
+            other => other,
+        }
+    }
+
     /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors, and `changes` says whether it may change
     /// something.
     async fn request(&self, doing: &'static str, changes: bool, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {

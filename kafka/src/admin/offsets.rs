@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
 };
 
-use super::{Admin, PerPartition, TopicPartition};
+use super::{Admin, PerPartition, TopicPartition, rights::Task};
 use crate::{Error, ErrorCode, KafkaError, native};
 
 /// Which offset of a partition is asked for.
@@ -30,17 +30,16 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
+/// `Describe` would do for this alone; who looks after a group has to read.
+const READ_GROUP: Task =
+    Task { doing: "read the offsets of a consumer group", right: ("Read", "--group"), changes: false };
+
 impl Admin {
     /// Looks up offsets of partitions: one request to each broker that leads some of them.
     ///
     /// A partition or topic that does not exist is that partition's error.
     pub async fn list_offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<PerPartition<i64>, Error> {
-        let mut answers = match self.ask_for_offsets(partitions, at).await {
-            Err(Error::Refused { error, .. }) if error.code == ErrorCode::NO_LEADERS => {
-                partitions.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect()
-            }
-            answers => answers?,
-        };
+        let mut answers = self.ask_for_offsets(partitions, at).await?;
         let outdated: Vec<_> = answers.iter().filter(|(_, answer)| may_have_another_leader(answer)).collect();
         if !outdated.is_empty() {
             let topics: BTreeSet<_> = outdated.iter().map(|(partition, _)| partition.topic.as_str()).collect();
@@ -57,8 +56,11 @@ impl Admin {
         let mut answers = PerPartition::new();
         if !requests.is_empty() {
             let submit = move |call: native::Call<'_>| native::list_offsets(call, &requests, at);
-            let event = self.request("list offsets", false, submit).await?;
-            answers = native::listed_offsets(&event);
+            answers = match self.request("list offsets", false, submit).await {
+                Ok(event) => native::listed_offsets(&event),
+                Err(Error::Refused { error, .. }) if error.code == ErrorCode::NO_LEADERS => leaderless(partitions),
+                Err(error) => return Err(error),
+            };
         }
         answers.extend(refused.into_iter().map(|(partition, error)| (partition, Err(error))));
         Ok(answers)
@@ -69,11 +71,12 @@ impl Admin {
     /// Errors of the group as a whole, such as a missing permission, are [`Error::Refused`]; while a broker starts or the
     /// group's coordinator moves, a retriable one.
     pub async fn group_offsets(&self, group: &str) -> Result<PerPartition<CommittedOffset>, Error> {
-        const DOING: &str = "read the offsets of a consumer group";
-        let refused = |error| Error::Refused { doing: DOING, error };
+        let refused = |error| Error::Refused { doing: READ_GROUP.doing, error };
         let name = native::name(group).map_err(refused)?;
-        let event = self.request(DOING, false, |call| native::list_group_offsets(call, &name)).await?;
-        native::group_offsets(&event).map_err(refused)
+        let submit = |call: native::Call<'_>| native::list_group_offsets(call, &name);
+        let event = self.request(READ_GROUP.doing, READ_GROUP.changes, submit).await;
+        let offsets = event.and_then(|event| native::group_offsets(&event).map_err(refused));
+        offsets.map_err(|error| self.advise(error, READ_GROUP, group))
     }
 
     /// Commits offsets for a group, all in one request. Kafka takes them while the group has no members, and refuses each afterwards
@@ -98,6 +101,12 @@ impl Admin {
         let event = self.request(DOING, true, |call| native::alter_group_offsets(call, &name, &requests)).await?;
         native::altered_group_offsets(&event).map_err(refused)
     }
+}
+
+/// What is said of partitions none of which has a leader: librdkafka then fails the whole request.
+fn leaderless(partitions: &[TopicPartition]) -> PerPartition<i64> {
+    let error = || KafkaError::local(ErrorCode::LEADER_NOT_AVAILABLE, "no broker leads the partition");
+    partitions.iter().map(|partition| (partition.clone(), Err(error()))).collect()
 }
 
 /// Whether the partition may have another leader than the one that was asked.

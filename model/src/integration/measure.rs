@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
-use sluice_crds::IntegrationStatus;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use sluice_crds::{ConditionType, IntegrationStatus, Reason};
 
-use super::history::{Age, History};
-use crate::number;
+use super::{history::Age, work::BY_WORKERS};
+use crate::{Conditions, number};
 
 /// What the broker says about one partition of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,27 @@ pub struct PartitionOffsets {
     pub committed: Option<i64>,
     /// How old the oldest record is that waits; `None` where none does, or nobody knows.
     pub oldest: Option<Age>,
+}
+
+/// A number that Kafka tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Told<T> {
+    /// It was not asked yet: a status keeps what it says.
+    #[default]
+    NotYet,
+    /// The newest answer.
+    Known(T),
+    /// It was asked in vain for so long that what it told before would be taken for true.
+    Lost(Why),
+}
+
+/// Why a number is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// In one word.
+    pub reason: Reason,
+    /// For people: what is in the way, of what, and what helps.
+    pub message: String,
 }
 
 /// What waits in an Integration's source.
@@ -40,6 +61,24 @@ pub struct Backlog {
     at: Timestamp,
 }
 
+impl<T> Told<T> {
+    /// The number, where it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(number) => Some(number),
+            Self::NotYet | Self::Lost(_) => None,
+        }
+    }
+
+    /// Why it is not known any more.
+    pub fn lost(&self) -> Option<&Why> {
+        match self {
+            Self::Lost(why) => Some(why),
+            Self::NotYet | Self::Known(_) => None,
+        }
+    }
+}
+
 /// When a group will have caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
@@ -53,28 +92,27 @@ pub enum Drain {
 const STILL: f64 = 1.0 / 60.0;
 
 impl PartitionOffsets {
-    /// What the broker says, with what was seen of the partition's end before.
-    pub fn new(
-        name: String,
-        (low, end): (i64, i64),
-        committed: Option<i64>,
-        seen: Option<&History>,
-        now: Timestamp,
-    ) -> Self {
-        let mut partition = Self { name, low, end, committed, oldest: None };
-        if partition.waiting() > 0 {
-            partition.oldest = seen.and_then(|history| history.age(partition.next(), now));
+    /// What the broker says.
+    pub fn new(name: String, (low, end): (i64, i64), committed: Option<i64>) -> Self {
+        Self { name, low, end, committed, oldest: None }
+    }
+
+    /// The same with the age of the oldest record that waits: that of the partition of this name at this offset.
+    #[must_use]
+    pub fn aged(mut self, age: impl FnOnce(&str, i64) -> Option<Age>) -> Self {
+        if self.waiting() > 0 {
+            self.oldest = age(&self.name, self.position());
         }
-        partition
+        self
     }
 
     /// The next record that the group can read: those that were deleted before it read them do not wait any more.
-    fn next(&self) -> i64 {
+    pub fn position(&self) -> i64 {
         self.committed.unwrap_or(self.low).max(self.low)
     }
 
     fn waiting(&self) -> u64 {
-        u64::try_from(self.end - self.next()).unwrap_or_default()
+        u64::try_from(self.end - self.position()).unwrap_or_default()
     }
 }
 
@@ -88,7 +126,7 @@ impl Backlog {
         Self {
             lag,
             worst: worst.filter(|_| has_committed).map(|worst| (worst.name.clone(), worst.waiting())),
-            oldest: source.iter().filter_map(|partition| partition.oldest).max_by_key(|age| age.at_least()),
+            oldest: source.iter().filter_map(|partition| partition.oldest).reduce(Age::or_more),
             drain: lag.filter(|lag| *lag > 0).and_then(|lag| drain(lag, growth?)),
             growth,
             at: now,
@@ -121,51 +159,98 @@ fn drain(lag: u64, growth: f64) -> Option<Drain> {
     Duration::try_from_secs_f64(lag as f64 / -growth).ok().map(Drain::In)
 }
 
-/// The status of an Integration whose Kafka cluster does not answer: what it said last would be taken for true.
-pub fn without_numbers(previous: &IntegrationStatus) -> IntegrationStatus {
-    let unknown = || Some("unknown".to_owned());
-    IntegrationStatus {
-        lag: unknown(),
-        worst_partition: None,
-        oldest_waiting: None,
-        drained_in: None,
-        dead_letters: unknown(),
-        ..previous.clone()
+/// What a status says in the place of a number that is not known any more.
+const UNKNOWN: &str = "unknown";
+
+/// The status with these numbers.
+pub fn with_numbers(
+    previous: &IntegrationStatus,
+    backlog: &Told<Backlog>,
+    dead_letters: &Told<u64>,
+    now: Timestamp,
+) -> IntegrationStatus {
+    let mut status =
+        IntegrationStatus { conditions: conditions(previous, backlog, dead_letters, now), ..previous.clone() };
+    match backlog {
+        Told::NotYet => {}
+        Told::Known(backlog) => {
+            status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
+            status.worst_partition =
+                backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
+            status.oldest_waiting = backlog.oldest.map(shown_age);
+            status.drained_in = backlog.drain.map(|drain| match drain {
+                Drain::In(time) => number::time(time),
+                Drain::Never => "never".to_owned(),
+            });
+        }
+        Told::Lost(_) => {
+            status.lag = Some(UNKNOWN.to_owned());
+            (status.worst_partition, status.oldest_waiting, status.drained_in) = (None, None, None);
+        }
+    }
+    match dead_letters {
+        Told::NotYet => {}
+        Told::Known(dead_letters) => status.dead_letters = Some(number::rounded(*dead_letters)),
+        Told::Lost(_) => status.dead_letters = Some(UNKNOWN.to_owned()),
+    }
+    status
+}
+
+/// `5m`, or `>5m` where it may be much more.
+fn shown_age(age: Age) -> String {
+    match age {
+        Age::About(age) => number::time(age),
+        Age::MoreThan(age) => number::more_than(age),
     }
 }
 
-/// The status with these numbers; `None` keeps what it says.
-pub fn with_numbers(
+/// How long the oldest record had waited, as a status says: about, since it is rounded down. `None` where none waited, or nobody knew.
+pub fn age_said(status: &IntegrationStatus) -> Option<Age> {
+    let text = status.oldest_waiting.as_deref()?;
+    match text.strip_prefix('>') {
+        Some(least) => number::parsed_time(least).map(Age::MoreThan),
+        None => number::parsed_time(text).map(Age::About),
+    }
+}
+
+/// `Unmeasured` stands before what workers tell of, as passes keep it.
+fn conditions(
     previous: &IntegrationStatus,
-    backlog: Option<&Backlog>,
-    dead_letters: Option<u64>,
-) -> IntegrationStatus {
-    let mut status = previous.clone();
-    if let Some(backlog) = backlog {
-        status.lag = Some(backlog.lag.map_or_else(|| "-".to_owned(), number::coarse));
-        status.worst_partition = backlog.worst.as_ref().map(|(name, lag)| format!("{name}: {}", number::coarse(*lag)));
-        status.oldest_waiting = backlog.oldest.map(|age| number::time(age.at_least()));
-        status.drained_in = backlog.drain.map(|drain| match drain {
-            Drain::In(time) => number::time(time),
-            Drain::Never => "never".to_owned(),
-        });
+    backlog: &Told<Backlog>,
+    dead_letters: &Told<u64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut conditions = Conditions::new(&previous.conditions, previous.observed_generation, now);
+    let told: Vec<_> = [ConditionType::Unmeasured].into_iter().chain(BY_WORKERS).collect();
+    conditions.keep_all_but(&told);
+    let mut lost = [backlog.lost(), dead_letters.lost()].into_iter().flatten();
+    match (lost.next(), lost.next()) {
+        (Some(first), second) => {
+            let second = second.filter(|second| second.message != first.message);
+            let message =
+                second.map_or_else(|| first.message.clone(), |second| format!("{}; {}", first.message, second.message));
+            conditions.yes(ConditionType::Unmeasured, first.reason, message);
+        }
+        (None, _) if *backlog == Told::NotYet => conditions.keep(ConditionType::Unmeasured),
+        (None, _) => {}
     }
-    if let Some(dead_letters) = dead_letters {
-        status.dead_letters = Some(number::rounded(dead_letters));
+    for told in BY_WORKERS {
+        conditions.keep(told);
     }
-    status
+    conditions.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::integration::History;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     fn partition(low: i64, end: i64, committed: Option<i64>) -> PartitionOffsets {
-        PartitionOffsets::new(format!("t-{end}"), (low, end), committed, None, at(0))
+        PartitionOffsets::new(format!("t-{end}"), (low, end), committed)
     }
 
     fn lag(source: &[PartitionOffsets]) -> Option<u64> {
@@ -189,7 +274,8 @@ mod tests {
     fn a_group_without_a_commit_says_so() {
         let backlog = Backlog::of(&[partition(0, 10, None)], None, at(0));
         assert_eq!((backlog.lag, &backlog.worst), (None, &None));
-        assert_eq!(with_numbers(&IntegrationStatus::default(), Some(&backlog), None).lag.as_deref(), Some("-"));
+        let status = with_numbers(&IntegrationStatus::default(), &Told::Known(backlog), &Told::NotYet, at(0));
+        assert_eq!(status.lag.as_deref(), Some("-"));
     }
 
     #[test]
@@ -199,12 +285,29 @@ mod tests {
             history.saw(end, at(second));
         }
         let age = |low, committed| {
-            PartitionOffsets::new(String::new(), (low, 8), Some(committed), Some(&history), at(100)).oldest
+            let partition = PartitionOffsets::new(String::new(), (low, 8), Some(committed));
+            partition.aged(|_, position| history.age(position, None, at(100))).oldest
         };
         assert_eq!(age(0, 4), Some(Age::About(Duration::from_secs(90))));
         assert_eq!(age(0, 3), Some(Age::MoreThan(Duration::from_secs(100))));
         assert_eq!(age(4, 3), Some(Age::About(Duration::from_secs(90))), "the record at 3 was deleted");
         assert_eq!(age(0, 8), None, "nothing waits");
+    }
+
+    #[test]
+    fn an_age_that_may_be_more_says_so_and_is_read_again_as_it_was_shown() {
+        let shown = |age| {
+            let partition = partition(0, 3, Some(0)).aged(|_, _| Some(age));
+            let backlog = Told::Known(Backlog::of(&[partition], None, at(0)));
+            let status = with_numbers(&IntegrationStatus::default(), &backlog, &Told::NotYet, at(0));
+            (status.oldest_waiting.clone().unwrap(), age_said(&status).unwrap())
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(shown(Age::About(seconds(400))), ("5m".into(), Age::About(seconds(300))));
+        assert_eq!(shown(Age::MoreThan(seconds(400))), (">5m".into(), Age::MoreThan(seconds(300))));
+        assert_eq!(shown(Age::About(seconds(30))), ("<1m".into(), Age::About(seconds(0))));
+        assert_eq!(shown(Age::MoreThan(seconds(30))), (">0m".into(), Age::MoreThan(seconds(0))));
+        assert_eq!(age_said(&IntegrationStatus::default()), None);
     }
 
     #[test]
@@ -223,11 +326,56 @@ mod tests {
         assert_eq!(steps(&[(0, 100), (10, 0)]), None, "nothing is left");
     }
 
+    /// A status with two numbers, and a condition of workers.
+    fn before() -> IntegrationStatus {
+        let mut conditions = Conditions::new(&[], Some(3), at(0));
+        conditions.yes(ConditionType::Ready, Reason::Running, "");
+        conditions.yes(ConditionType::SinkHealthy, Reason::Satisfied, "");
+        IntegrationStatus {
+            conditions: conditions.finish(),
+            observed_generation: Some(3),
+            lag: Some("3".into()),
+            oldest_waiting: Some("5m".into()),
+            dead_letters: Some("1".into()),
+            ..IntegrationStatus::default()
+        }
+    }
+
+    fn lost<T>(message: &str) -> Told<T> {
+        Told::Lost(Why { reason: Reason::NotAuthorized, message: message.into() })
+    }
+
+    fn told(status: &IntegrationStatus) -> Vec<String> {
+        status.conditions.iter().map(|one| format!("{} {}: {}", one.type_, one.reason, one.message)).collect()
+    }
+
     #[test]
-    fn what_was_not_measured_stays_as_it_was() {
-        let previous =
-            IntegrationStatus { lag: Some("3".into()), dead_letters: Some("1".into()), ..Default::default() };
-        assert_eq!(with_numbers(&previous, None, None), previous);
-        assert_eq!(with_numbers(&previous, None, Some(2)).dead_letters.as_deref(), Some("2"));
+    fn what_was_not_measured_yet_stays_as_it_was() {
+        let previous = before();
+        assert_eq!(with_numbers(&previous, &Told::NotYet, &Told::NotYet, at(1)), previous);
+        let dead_letters = with_numbers(&previous, &Told::NotYet, &Told::Known(2), at(1)).dead_letters;
+        assert_eq!(dead_letters.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_any_more_is_unknown_and_says_why_until_it_can() {
+        let status = with_numbers(&before(), &lost("no right"), &Told::Known(1), at(1));
+        let shown = [&status.lag, &status.oldest_waiting, &status.dead_letters].map(Option::as_deref);
+        assert_eq!(shown, [Some("unknown"), None, Some("1")]);
+        assert_eq!(told(&status), ["Ready Running: ", "Unmeasured NotAuthorized: no right", "SinkHealthy Satisfied: "]);
+        assert_eq!(with_numbers(&status, &lost("no right"), &Told::Known(1), at(9)), status);
+        let restarted = with_numbers(&status, &Told::NotYet, &Told::Known(1), at(9));
+        assert_eq!(restarted, status, "nobody has asked yet");
+
+        let backlog = Backlog::of(&[partition(0, 3, Some(0))], None, at(9));
+        let measured = with_numbers(&status, &Told::Known(backlog), &Told::Known(1), at(9));
+        assert_eq!((measured.lag, measured.conditions), (Some("3".into()), before().conditions));
+    }
+
+    #[test]
+    fn what_is_lost_for_one_reason_names_it_once() {
+        let both = |second| told(&with_numbers(&before(), &lost("no right"), &lost(second), at(1)))[1].clone();
+        assert_eq!(both("no right"), "Unmeasured NotAuthorized: no right");
+        assert_eq!(both("no topic"), "Unmeasured NotAuthorized: no right; no topic");
     }
 }

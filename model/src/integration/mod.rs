@@ -25,8 +25,8 @@ use sluice_crds::{
 pub use desire::{desire, worker_name};
 pub use farewell::{Farewell, GroupUse, Leaving, Release, complaints_of_deletion, farewell, is_deleted_too};
 pub use held::Held;
-pub use history::{Age, History};
-pub use measure::{Backlog, Drain, PartitionOffsets, with_numbers, without_numbers};
+pub use history::{Age, Earlier, History};
+pub use measure::{Backlog, Drain, PartitionOffsets, Told, Why, age_said, with_numbers};
 pub use report::{Outcome, report};
 pub use scaling::{Needs, bounds, needed};
 pub use subject::Subject;

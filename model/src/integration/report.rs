@@ -99,8 +99,8 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             }
         }
     };
-    // Workers tell of them, not a pass.
-    for told in BY_WORKERS {
+    // Kafka and the workers tell of them, not a pass.
+    for told in [ConditionType::Unmeasured].into_iter().chain(BY_WORKERS) {
         conditions.keep(told);
     }
     IntegrationStatus { conditions: conditions.finish(), ..status }

@@ -93,7 +93,10 @@ impl Election {
         let Some(found) = found else { return self.create(asked).await };
         let asked = since_boot();
         match self.replace(&lease::taken(Some(&found), self.writer())).await {
-            Ok(lease) => Ok(Some(self.won(lease, asked))),
+            Ok(lease) => {
+                self.leadership.follows(lease::renewed_at(&found));
+                Ok(Some(self.won(lease, asked)))
+            }
             Err(error) if is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }

@@ -59,6 +59,11 @@ pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
+/// When its holder wrote it last, by that one's wall clock.
+pub fn renewed_at(lease: &Lease) -> Option<Timestamp> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
+}
+
 /// How long it lasts: what its holder promised, not what this replica would.
 fn duration(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
@@ -149,5 +154,7 @@ mod tests {
         let transitions = |lease: &Lease| lease.spec.as_ref().unwrap().lease_transitions;
         assert_eq!((transitions(&first), transitions(&second)), (Some(0), Some(1)));
         assert_eq!(renewed(&second, writer("b")), second, "only the time changes");
+        let given_back = given_back(&second, writer("b"));
+        assert_eq!((renewed_at(&given_back), renewed_at(&Lease::default())), (Some(writer("b").now), None));
     }
 }

@@ -13,12 +13,13 @@ mod lease;
 use std::{
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
@@ -37,6 +38,8 @@ pub struct Leadership {
     /// Milliseconds since boot.
     until: Arc<AtomicU64>,
     changes: Arc<Changes>,
+    /// When the holder before this one renewed last, by its wall clock.
+    predecessor: Arc<OnceLock<Timestamp>>,
 }
 
 /// Requests under way that may change something.
@@ -77,6 +80,19 @@ impl Leadership {
     pub fn changing(&self) -> Permit {
         self.changes.number.fetch_add(1, Ordering::SeqCst);
         Permit(Some(Arc::clone(&self.changes)))
+    }
+
+    /// When the replica that led before this one was at work last, by its own clock: nothing may rest on that. `None` where there was none.
+    pub fn predecessor_worked(&self) -> Option<Timestamp> {
+        self.predecessor.get().copied()
+    }
+
+    /// The lease was taken that somebody had renewed then.
+    fn follows(&self, renewed: Option<Timestamp>) {
+        if let Some(renewed) = renewed {
+            // A replica takes the lease once.
+            let _ = self.predecessor.set(renewed);
+        }
     }
 
     /// Waits until no request is under way that may change something.

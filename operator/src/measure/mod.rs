@@ -1,11 +1,17 @@
 //! How far each Integration is behind, as the brokers tell: one poller for each Kafka cluster, whatever the number of Integrations.
 //! With what workers tell of themselves it is written into the status, only where a person would see a difference.
 //!
-//! - `poll`: asks a cluster.
+//! - `poll`: asks a cluster about groups.
+//! - `topics`: what it tells of topics.
+//! - `layout`: which partitions those have.
+//! - `silence`: for how long something was asked in vain.
 //! - `turns`: which groups are asked next.
 //! - `write`: writes the numbers into statuses.
 
+mod layout;
 mod poll;
+mod silence;
+mod topics;
 mod turns;
 mod write;
 
@@ -16,7 +22,7 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Scaling};
-use sluice_model::integration::{Backlog, Needs, Shown, Subject, bounds, needed};
+use sluice_model::integration::{Backlog, Needs, Shown, Subject, Told, Why, bounds, needed};
 use tokio::time::Instant;
 
 use crate::{context::Context, idle::IdleGroup};
@@ -25,25 +31,36 @@ use crate::{context::Context, idle::IdleGroup};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numbers {
     /// What waits in its source.
-    pub backlog: Option<Backlog>,
+    pub backlog: Told<Backlog>,
     /// Records that the dead-letter topic holds, where nobody else writes to it.
-    pub held_dead_letters: Option<u64>,
+    pub held_dead_letters: Told<u64>,
     /// Whether others write to it too: what it holds says nothing about this Integration then.
     pub shares_dead_letters: bool,
-    /// Whether the Kafka cluster has not answered for a while: nothing of what it tells is known then.
-    pub lost: bool,
     /// What the workers have done; `None` where they were not asked.
     pub work: Option<Shown>,
 }
 
 impl Numbers {
     fn lag(&self) -> Option<u64> {
-        self.backlog.as_ref()?.lag
+        self.backlog.known()?.lag
     }
 
     /// How many dead letters there are: in a topic that others write to as well, as many as its own workers wrote.
-    fn dead_letters(&self) -> Option<u64> {
-        if self.shares_dead_letters { self.work.as_ref().map(|work| work.dead_letters) } else { self.held_dead_letters }
+    fn dead_letters(&self) -> Told<u64> {
+        if !self.shares_dead_letters {
+            return self.held_dead_letters.clone();
+        }
+        self.work.as_ref().map_or(Told::NotYet, |work| Told::Known(work.dead_letters))
+    }
+
+    /// The Kafka cluster tells nothing any more. What was lost before has a reason of its own.
+    fn lose(&mut self, why: &Why) {
+        if self.backlog.lost().is_none() {
+            self.backlog = Told::Lost(why.clone());
+        }
+        if !self.shares_dead_letters && self.held_dead_letters.lost().is_none() {
+            self.held_dead_letters = Told::Lost(why.clone());
+        }
     }
 }
 
@@ -137,7 +154,7 @@ impl Measurements {
     fn needs_others(&self, name: &NamespacedName, partitions: usize, now: Timestamp) -> bool {
         let mut followed = self.followed();
         let Some(known) = followed.get_mut(name) else { return false };
-        known.numbers.backlog.as_ref().is_some_and(|backlog| known.workers.decide(backlog, partitions, now))
+        known.numbers.backlog.known().is_some_and(|backlog| known.workers.decide(backlog, partitions, now))
     }
 
     /// All numbers there are, with the Integrations' names.
@@ -154,15 +171,27 @@ impl Measurements {
     }
 
     fn take_backlog(&self, name: &NamespacedName, backlog: Backlog) {
-        self.change(name, |numbers| numbers.backlog = Some(backlog));
+        self.change(name, |numbers| numbers.backlog = Told::Known(backlog));
+    }
+
+    /// What waits is not known any more.
+    fn lose_backlog(&self, name: &NamespacedName, why: Why) {
+        self.change(name, |numbers| numbers.backlog = Told::Lost(why));
     }
 
     fn take_dead_letters(&self, name: &NamespacedName, held: u64) {
-        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (Some(held), false));
+        let held = Told::Known(held);
+        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (held, false));
+    }
+
+    /// What the dead-letter topic holds is not known any more.
+    fn lose_dead_letters(&self, name: &NamespacedName, why: Why) {
+        let held = Told::Lost(why);
+        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (held, false));
     }
 
     fn share_dead_letters(&self, name: &NamespacedName) {
-        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (None, true));
+        self.change(name, |numbers| (numbers.held_dead_letters, numbers.shares_dead_letters) = (Told::NotYet, true));
     }
 
     /// Takes what workers have done.
@@ -175,21 +204,20 @@ impl Measurements {
     }
 
     /// Nothing is known any more of what lies in a cluster.
-    fn lose(&self, cluster: &str) {
+    fn lose(&self, cluster: &str, why: &Why) {
         for known in self.followed().values_mut().filter(|known| known.subject.cluster == cluster) {
-            known.changed |= !known.numbers.lost;
-            let Numbers { work, shares_dead_letters, .. } = std::mem::take(&mut known.numbers);
-            known.numbers = Numbers { lost: true, work, shares_dead_letters, ..Numbers::default() };
+            let before = known.numbers.clone();
+            known.numbers.lose(why);
+            known.changed |= before != known.numbers;
         }
     }
 
     fn change(&self, name: &NamespacedName, change: impl FnOnce(&mut Numbers)) {
         if let Some(known) = self.followed().get_mut(name) {
             let before = known.numbers.clone();
-            known.numbers.lost = false;
             change(&mut known.numbers);
             known.changed |= before != known.numbers;
-            if !before.lost && before.lag().is_none() && known.numbers.lag().is_some() {
+            if before.backlog.lost().is_none() && before.lag().is_none() && known.numbers.lag().is_some() {
                 // Whoever sees no number yet need not wait for the first one.
                 known.written = None;
             }

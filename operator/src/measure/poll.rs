@@ -9,20 +9,20 @@ use std::{
 use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Measuring, NamespacedName};
-use sluice_kafka::{Admin, CommittedOffset, OffsetAt, PerPartition, TopicPartition};
-use sluice_model::integration::{Backlog, History, PartitionOffsets, Subject};
+use sluice_kafka::{Admin, CommittedOffset, PerPartition};
+use sluice_model::integration::{Age, Backlog, Earlier, PartitionOffsets, Subject, Why, age_said};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
-use super::turns::{Group, turns};
-use crate::{context::Context, error::Error};
+use super::{
+    silence::{SILENCE, Silence},
+    topics::Topics,
+    turns::{Group, Pace, turns},
+};
+use crate::{context::Context, error::Error, watch::Seen};
 
-/// Looks between two at the partitions of topics, which change seldom.
-const LAYOUT: u32 = 12;
-/// What a cluster said last is not true for longer.
-const SILENCE: Duration = Duration::from_mins(1);
-/// Looks between two at where partitions begin.
-const BEGINNINGS: u32 = 3;
+/// What a status says of ages is believed when the replica before this one was at work so long ago.
+const HANDOVER: Duration = Duration::from_mins(5);
 
 /// Follows all clusters for ever. No cluster waits for another.
 pub async fn follow_clusters(context: Arc<Context>) {
@@ -35,15 +35,9 @@ pub async fn follow_clusters(context: Arc<Context>) {
 struct Poller<'a> {
     cluster: &'a str,
     measuring: Measuring,
-    looks: u32,
     /// When it last answered.
     answered: Instant,
-    /// Partitions of the topics that exist.
-    layout: BTreeMap<String, Vec<i32>>,
-    /// Where partitions begin.
-    lows: PerPartition<i64>,
-    /// Where partitions end and ended.
-    ends: HashMap<TopicPartition, History>,
+    topics: Topics,
     groups: HashMap<NamespacedName, Asked>,
 }
 
@@ -54,20 +48,27 @@ struct Asked {
     /// The ends together, when it was asked.
     ends: i64,
     backlog: Option<Backlog>,
+    /// How long the oldest record had waited before this replica first asked.
+    said: Option<Age>,
+    /// The same of each partition, by its name, once the group's offsets were known. Of which partition it was said is not known, and taken for
+    /// true of each: it concerns only records that were there then.
+    earlier: HashMap<String, Earlier>,
+    /// Of the backlog.
+    silence: Silence,
+    /// Of the topic with the dead letters.
+    silence_of_dead_letters: Silence,
+}
+
+/// Whose groups are asked in a look, and why others' would be asked in vain.
+#[derive(Default)]
+struct Chosen {
+    asked: Vec<NamespacedName>,
+    untold: Vec<(NamespacedName, Why)>,
 }
 
 impl<'a> Poller<'a> {
     fn new(cluster: &'a str, measuring: Measuring) -> Self {
-        Self {
-            cluster,
-            measuring,
-            looks: 0,
-            answered: Instant::now(),
-            layout: BTreeMap::new(),
-            lows: PerPartition::new(),
-            ends: HashMap::new(),
-            groups: HashMap::new(),
-        }
+        Self { cluster, measuring, answered: Instant::now(), topics: Topics::default(), groups: HashMap::new() }
     }
 
     async fn run(mut self, context: &Context) {
@@ -77,6 +78,8 @@ impl<'a> Poller<'a> {
             ticks.tick().await;
             let subjects = context.measurements.subjects(self.cluster, |name| context.integrations.get(name).is_some());
             if subjects.is_empty() {
+                // Who is not asked is not silent.
+                self.answered = Instant::now();
                 continue;
             }
             match self.look(context, subjects).await {
@@ -85,7 +88,7 @@ impl<'a> Poller<'a> {
                     // Its Topics say so already.
                     debug!(cluster = self.cluster, %error, "No measurement this time");
                     if self.answered.elapsed() >= SILENCE {
-                        context.measurements.lose(self.cluster);
+                        context.measurements.lose(self.cluster, &Why::from(&error));
                         self.groups.clear();
                     }
                 }
@@ -97,149 +100,243 @@ impl<'a> Poller<'a> {
         let cluster = self.cluster;
         let unreachable = |source| Error::Kafka { cluster: cluster.to_owned(), source };
         let kafka = context.clusters.client(cluster)?;
-        self.take(subjects);
-        self.look_at_topics(&kafka).await.map_err(unreachable)?;
+        self.take(context, subjects);
+        let topics: BTreeSet<&str> =
+            self.groups.values().flat_map(|asked| asked.subject.all_topics()).map(String::as_str).collect();
+        self.topics.look(&kafka, &topics).await.map_err(unreachable)?;
         self.look_at_groups(&kafka, context).await;
-        let now = Timestamp::now();
-        for (name, asked) in &self.groups {
-            if context.relations.shares_dead_letters(name) {
-                context.measurements.share_dead_letters(name);
-            } else if let Some(held) = self.records_in(&asked.subject.dead_letters) {
-                context.measurements.take_dead_letters(name, held);
-            }
-            let topics = &asked.subject.topics;
-            let partitions = topics.iter().flat_map(|topic| self.partitions_of(topic)).count();
-            // Where Kafka says nothing of a topic, its partitions are not gone.
-            let is_known = topics.iter().all(|topic| self.layout.contains_key(topic));
-            if is_known && context.measurements.needs_others(name, partitions, now) {
-                context.integrations.queue.wake(name);
-            }
-        }
-        self.looks = self.looks.wrapping_add(1);
+        self.look_at_dead_letters(context);
+        self.look_at_workers(context);
         Ok(())
     }
 
     /// Forgets what is gone or reads something else now.
-    fn take(&mut self, subjects: BTreeMap<NamespacedName, Subject>) {
-        self.groups.retain(|name, asked| subjects.get(name) == Some(&asked.subject));
+    fn take(&mut self, context: &Context, subjects: BTreeMap<NamespacedName, Subject>) {
+        self.groups.retain(|name, _| subjects.contains_key(name));
         for (name, subject) in subjects {
-            let new = || Asked { subject, at: None, ends: 0, backlog: None };
-            self.groups.entry(name).or_insert_with(new);
+            let said = match self.groups.get(&name) {
+                Some(known) if known.subject == subject => continue,
+                // What the status says is about what it read before.
+                Some(_) => None,
+                None => said_before(context, &name),
+            };
+            self.groups.insert(name, Asked::new(subject, said));
         }
-    }
-
-    async fn look_at_topics(&mut self, kafka: &Admin) -> Result<(), sluice_kafka::Error> {
-        let topics: BTreeSet<String> =
-            self.groups.values().flat_map(|asked| asked.subject.all_topics()).cloned().collect();
-        let is_new = topics.iter().any(|topic| !self.layout.contains_key(topic));
-        if is_new || self.looks.is_multiple_of(LAYOUT) {
-            self.layout = layout(kafka, &topics).await?;
-        }
-        let partitions = self.partitions();
-        let is_new = partitions.iter().any(|partition| !self.lows.contains_key(partition));
-        if is_new || self.looks.is_multiple_of(BEGINNINGS) {
-            self.lows = kafka.list_offsets(&partitions, OffsetAt::Earliest).await?;
-        }
-        let ends = kafka.list_offsets(&partitions, OffsetAt::LastStable).await?;
-        let now = Timestamp::now();
-        self.ends.retain(|partition, _| ends.contains_key(partition));
-        for (partition, end) in ends {
-            if let Ok(end) = end {
-                self.ends.entry(partition).or_default().saw(end, now);
-            } else {
-                self.ends.remove(&partition);
-            }
-        }
-        Ok(())
-    }
-
-    fn partitions(&self) -> Vec<TopicPartition> {
-        let of = |(topic, partitions): (&String, &Vec<i32>)| {
-            let topic = topic.clone();
-            partitions.clone().into_iter().map(move |partition| TopicPartition { topic: topic.clone(), partition })
-        };
-        self.layout.iter().flat_map(of).collect()
     }
 
     async fn look_at_groups(&mut self, kafka: &Admin, context: &Context) {
-        let names: Vec<NamespacedName> = self.groups.keys().cloned().collect();
-        let groups: Vec<Group> = names.iter().map(|name| self.group(&self.groups[name])).collect();
-        let chosen: Vec<&NamespacedName> =
-            turns(&groups, self.measuring.groups.into()).into_iter().map(|index| &names[index]).collect();
-        let answers = chosen.iter().map(|name| kafka.group_offsets(&self.groups[*name].subject.group));
+        let pace = Pace::new(self.measuring);
+        let topics = &self.topics;
+        let Chosen { asked, mut untold } =
+            choose(&mut self.groups, pace, |subject| topics.ends(&subject.topics), Instant::now());
+        let answers = asked.iter().map(|name| kafka.group_offsets(&self.groups[name].subject.group));
         let answers = join_all(answers.collect::<Vec<_>>()).await;
         let now = Timestamp::now();
-        for (name, answer) in chosen.into_iter().zip(answers) {
-            let Ok(committed) = answer else { continue };
-            let asked = &self.groups[name];
-            let Some(source) = self.source(&asked.subject.topics, &committed, now) else { continue };
-            let backlog = Backlog::of(&source, asked.backlog.as_ref(), now);
-            let ends = self.ends_of(&asked.subject.topics);
-            context.measurements.take_backlog(name, backlog.clone());
-            let asked = self.groups.get_mut(name).expect("its name is from there");
-            if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
-                context.work.hurry(name);
+        for (name, answer) in asked.into_iter().zip(answers) {
+            let Some(asked) = self.groups.get_mut(&name) else { continue };
+            let measured = match answer {
+                Ok(committed) => asked.measure(&self.topics, &committed, now),
+                Err(error) => Err(refused(self.cluster, &asked.subject.group, error)),
+            };
+            match measured {
+                Ok(backlog) => {
+                    if asked.silence.ends() {
+                        info!(integration = %name, group = asked.subject.group, "The lag is known again");
+                    }
+                    context.measurements.take_backlog(&name, backlog.clone());
+                    if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
+                        context.work.hurry(&name);
+                    }
+                    asked.backlog = Some(backlog);
+                }
+                Err(why) => untold.push((name, why)),
             }
-            (asked.at, asked.ends, asked.backlog) = (Some(Instant::now()), ends, Some(backlog));
+        }
+        for (name, why) in untold {
+            self.miss(context, &name, why);
         }
     }
 
-    fn group(&self, asked: &Asked) -> Group {
-        let waits = asked.backlog.as_ref().is_none_or(|backlog| backlog.lag != Some(0));
-        Group { asked: asked.at, moves: waits || self.ends_of(&asked.subject.topics) != asked.ends }
-    }
-
-    /// The ends of all partitions together: another sum after anything came.
-    fn ends_of(&self, topics: &[String]) -> i64 {
-        let partitions = topics.iter().flat_map(|topic| self.partitions_of(topic));
-        partitions.filter_map(|partition| self.ends.get(&partition)?.end()).sum()
-    }
-
-    fn partitions_of<'s>(&'s self, topic: &str) -> impl Iterator<Item = TopicPartition> + use<'s, 'a> {
-        let known = self.layout.get_key_value(topic);
-        known.into_iter().flat_map(|(topic, partitions)| {
-            partitions.iter().map(|partition| TopicPartition { topic: topic.clone(), partition: *partition })
-        })
-    }
-
-    /// The offsets of all partitions of some topics; `None` where one of them is not known, because half a sum is a lie.
-    fn source(
-        &self,
-        topics: &[String],
-        committed: &PerPartition<CommittedOffset>,
-        now: Timestamp,
-    ) -> Option<Vec<PartitionOffsets>> {
-        if !topics.iter().all(|topic| self.layout.contains_key(topic)) {
-            return None;
+    /// A backlog cannot be measured. What is known of it counts for a while.
+    fn miss(&mut self, context: &Context, name: &NamespacedName, why: Why) {
+        let Some(asked) = self.groups.get_mut(name) else { return };
+        if !asked.silence.lasts(Instant::now()) {
+            return;
         }
-        let offsets = |partition: TopicPartition| {
-            let history = self.ends.get(&partition)?;
-            let bounds = (*self.lows.get(&partition)?.as_ref().ok()?, history.end()?);
-            let committed = committed.get(&partition).and_then(|offset| offset.as_ref().ok());
-            let committed = committed.map(|committed| committed.offset);
-            Some(PartitionOffsets::new(partition.to_string(), bounds, committed, Some(history), now))
-        };
-        topics.iter().flat_map(|topic| self.partitions_of(topic)).map(offsets).collect()
+        if asked.silence.is_news(why.reason) {
+            warn!(integration = %name, group = asked.subject.group, "The lag is not known any more: {}", why.message);
+        }
+        asked.backlog = None;
+        context.measurements.lose_backlog(name, why);
     }
 
-    /// The records that a topic holds.
-    fn records_in(&self, topic: &str) -> Option<u64> {
-        self.layout.get(topic)?;
-        let held = |partition: TopicPartition| {
-            let low = self.lows.get(&partition)?.as_ref().ok()?;
-            u64::try_from(self.ends.get(&partition)?.end()? - low).ok()
-        };
-        self.partitions_of(topic).map(held).sum()
+    fn look_at_dead_letters(&mut self, context: &Context) {
+        let now = Instant::now();
+        for (name, asked) in &mut self.groups {
+            let (topic, silence) = (&asked.subject.dead_letters, &mut asked.silence_of_dead_letters);
+            if context.relations.shares_dead_letters(name) {
+                silence.ends();
+                context.measurements.share_dead_letters(name);
+                continue;
+            }
+            match self.topics.records_in(topic) {
+                Ok(held) => {
+                    silence.ends();
+                    context.measurements.take_dead_letters(name, held);
+                }
+                Err(why) if silence.lasts(now) => {
+                    if silence.is_news(why.reason) {
+                        warn!(integration = %name, topic, "Dead letters are not counted any more: {}", why.message);
+                    }
+                    context.measurements.lose_dead_letters(name, why);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Where the lag needs another number of workers, a pass has to see to it.
+    fn look_at_workers(&self, context: &Context) {
+        let now = Timestamp::now();
+        for (name, asked) in &self.groups {
+            let Some(partitions) = self.topics.partitions(&asked.subject.topics) else { continue };
+            if context.measurements.needs_others(name, partitions, now) {
+                context.integrations.queue.wake(name);
+            }
+        }
     }
 }
 
-/// The partitions of those topics that exist.
-async fn layout(kafka: &Admin, topics: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<i32>>, sluice_kafka::Error> {
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-    let described = kafka.describe_topics(&topics).await?;
-    let known = described.into_iter().filter_map(|(topic, description)| {
-        let partitions = description.ok()??.partitions.into_iter().map(|partition| partition.partition).collect();
-        Some((topic, partitions))
-    });
-    Ok(known.collect())
+/// How long the oldest record had waited, as the replica before this one wrote until a short time ago: an alert does not begin anew with
+/// every handover.
+fn said_before(context: &Context, name: &NamespacedName) -> Option<Age> {
+    let worked = context.leadership.predecessor_worked()?;
+    let since = Duration::try_from(Timestamp::now().duration_since(worked)).unwrap_or_default();
+    let Some(Seen::Resource(integration)) = context.integrations.get(name) else { return None };
+    integration.status.as_ref().filter(|_| since <= HANDOVER).and_then(age_said)
+}
+
+/// Chooses the groups that are asked in this look, of those whose topics tell where they end. Whoever is chosen has had his turn, whatever
+/// comes of it: those who never get an answer would have all others wait.
+fn choose(
+    groups: &mut HashMap<NamespacedName, Asked>,
+    pace: Pace,
+    ends: impl Fn(&Subject) -> Result<i64, Why>,
+    now: Instant,
+) -> Chosen {
+    let mut chosen = Chosen::default();
+    let mut known = Vec::with_capacity(groups.len());
+    for (name, asked) in groups {
+        match ends(&asked.subject) {
+            Ok(ends) => known.push((name, asked, ends)),
+            Err(why) => chosen.untold.push((name.clone(), why)),
+        }
+    }
+    let states: Vec<Group> = known.iter().map(|(_, asked, ends)| asked.state(*ends)).collect();
+    for index in turns(&states, pace) {
+        let (name, asked, ends) = &mut known[index];
+        (asked.at, asked.ends) = (Some(now), *ends);
+        chosen.asked.push((*name).clone());
+    }
+    chosen
+}
+
+impl Asked {
+    fn new(subject: Subject, said: Option<Age>) -> Self {
+        Self {
+            subject,
+            at: None,
+            ends: 0,
+            backlog: None,
+            said,
+            earlier: HashMap::new(),
+            silence: Silence::default(),
+            silence_of_dead_letters: Silence::default(),
+        }
+    }
+
+    /// With where its topics end now.
+    fn state(&self, ends: i64) -> Group {
+        let waits = self.backlog.as_ref().is_none_or(|backlog| backlog.lag != Some(0));
+        Group { asked: self.at, moves: waits || ends != self.ends || self.silence.is_on() }
+    }
+
+    fn measure(
+        &mut self,
+        topics: &Topics,
+        committed: &PerPartition<CommittedOffset>,
+        now: Timestamp,
+    ) -> Result<Backlog, Why> {
+        let Self { subject, backlog, said, earlier, .. } = self;
+        let first = |offset| said.map(|age| Earlier { offset, age, at: now });
+        let known = |name: &str, offset| earlier.get(name).copied().or_else(|| first(offset));
+        let source = topics.source(&subject.topics, committed, known, now)?;
+        let measured = Backlog::of(&source, backlog.as_ref(), now);
+        let note =
+            |partition: &PartitionOffsets| first(partition.position()).map(|known| (partition.name.clone(), known));
+        let noted: Vec<_> = source.iter().filter_map(note).collect();
+        earlier.extend(noted);
+        *said = None;
+        if measured.lag == Some(0) {
+            earlier.clear();
+        }
+        Ok(measured)
+    }
+}
+
+/// Why a group's offsets are not known.
+fn refused(cluster: &str, group: &str, error: sluice_kafka::Error) -> Why {
+    let error = match error {
+        sluice_kafka::Error::Refused { error, .. } => {
+            Error::Refused { doing: format!("tell the offsets of consumer group {group:?}"), source: error }
+        }
+        source => Error::Kafka { cluster: cluster.to_owned(), source },
+    };
+    Why::from(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::Reason;
+
+    use super::*;
+
+    fn groups(names: std::ops::Range<usize>) -> HashMap<NamespacedName, Asked> {
+        let asked = |number| {
+            let name = NamespacedName { namespace: "shop".into(), name: format!("i-{number}") };
+            let subject = Subject {
+                cluster: "default".into(),
+                group: format!("shop.i-{number}"),
+                topics: vec![format!("shop.{number}")],
+                dead_letters: "shop.dead".into(),
+            };
+            (name, Asked::new(subject, None))
+        };
+        names.map(asked).collect()
+    }
+
+    #[test]
+    fn groups_that_never_get_an_answer_have_nobody_else_wait() {
+        let mut groups = groups(0..1_000);
+        let pace = Pace::new(Measuring::default());
+        let mut asked = BTreeSet::new();
+        // None of them is answered, so that each waits as if it had never been asked.
+        for look in 0..5 {
+            let now = Instant::now() + Duration::from_secs(look);
+            let chosen = choose(&mut groups, pace, |_| Ok(0), now);
+            assert_eq!(chosen.asked.len(), 200);
+            asked.extend(chosen.asked);
+        }
+        assert_eq!(asked.len(), 1_000);
+    }
+
+    #[test]
+    fn groups_whose_topics_tell_nothing_are_not_asked() {
+        let mut groups = groups(0..300);
+        let gone = Why { reason: Reason::NotFound, message: "gone".into() };
+        let ends = |subject: &Subject| if subject.group == "shop.i-7" { Ok(0) } else { Err(gone.clone()) };
+        let chosen = choose(&mut groups, Pace::new(Measuring::default()), ends, Instant::now());
+        let names: Vec<&str> = chosen.asked.iter().map(|name| name.name.as_str()).collect();
+        assert_eq!((names, chosen.untold.len()), (vec!["i-7"], 299));
+    }
 }

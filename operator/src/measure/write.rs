@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, NamespacedName};
-use sluice_model::integration::{with_numbers, with_work, without_numbers};
+use sluice_model::integration::{with_numbers, with_work};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::debug;
 
@@ -39,10 +39,10 @@ async fn write(context: &Context, name: NamespacedName) {
         return;
     }
     let previous = integration.status.clone().unwrap_or_default();
-    let known = if numbers.lost { without_numbers(&previous) } else { previous.clone() };
-    let status = with_numbers(&known, numbers.backlog.as_ref(), numbers.dead_letters());
+    let now = Timestamp::now();
+    let status = with_numbers(&previous, &numbers.backlog, &numbers.dead_letters(), now);
     let status = match &numbers.work {
-        Some(work) => with_work(&status, work, Timestamp::now()),
+        Some(work) => with_work(&status, work, now),
         None => status,
     };
     match status::write::<Integration>(&context.client, &integration, &status).await {
@@ -80,17 +80,39 @@ impl Measurements {
 
 #[cfg(test)]
 mod tests {
-    use sluice_model::integration::Subject;
+    use sluice_crds::Reason;
+    use sluice_model::integration::{Subject, Told, Why};
 
     use super::*;
 
-    #[test]
-    fn what_changes_while_a_status_is_written_is_written_next() {
-        let (measurements, pause) = (Measurements::default(), Duration::from_secs(30));
+    /// An Integration that is measured from now on.
+    fn followed(measurements: &Measurements) -> NamespacedName {
         let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
         let [cluster, group, dead_letters] = ["default", "shop.to-api", "shop.dead"].map(str::to_owned);
         let subject = Subject { cluster, group, topics: vec!["shop.orders".into()], dead_letters };
         measurements.follow(&name, subject, None, 1);
+        name
+    }
+
+    #[test]
+    fn what_a_group_lost_by_itself_keeps_its_reason_when_the_cluster_goes_away() {
+        let measurements = Measurements::default();
+        let name = followed(&measurements);
+        let why = |reason| Why { reason, message: String::new() };
+        measurements.take_dead_letters(&name, 3);
+        measurements.lose_backlog(&name, why(Reason::NotAuthorized));
+        measurements.lose("elsewhere", &why(Reason::KafkaUnreachable));
+        assert_eq!(measurements.numbers(&name).unwrap().dead_letters(), Told::Known(3));
+        measurements.lose("default", &why(Reason::KafkaUnreachable));
+        let numbers = measurements.numbers(&name).unwrap();
+        assert_eq!(numbers.backlog, Told::Lost(why(Reason::NotAuthorized)));
+        assert_eq!(numbers.dead_letters(), Told::Lost(why(Reason::KafkaUnreachable)));
+    }
+
+    #[test]
+    fn what_changes_while_a_status_is_written_is_written_next() {
+        let (measurements, pause) = (Measurements::default(), Duration::from_secs(30));
+        let name = followed(&measurements);
         measurements.share_dead_letters(&name);
         let (begin, before) = (Instant::now(), measurements.numbers(&name).unwrap());
         let due = std::slice::from_ref(&name);
@@ -99,7 +121,7 @@ mod tests {
         measurements.wrote(&name, &before, Some(begin));
         assert_eq!(measurements.due(begin + pause, pause), due);
         let after = measurements.numbers(&name).unwrap();
-        assert_eq!(after.held_dead_letters, Some(3));
+        assert_eq!(after.held_dead_letters, Told::Known(3));
         measurements.wrote(&name, &after, Some(begin + pause));
         assert_eq!(measurements.due(begin + 3 * pause, pause), []);
     }

@@ -1,7 +1,7 @@
 //! Lag as the status and the metrics show it: from a real broker, while no worker runs.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::DeleteParams;
@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use sluice_crds::{Integration, IntegrationStatus, KafkaConnection, Topic};
 use sluice_kafka::{
-    ClientConfig, client_config,
+    ClientConfig, NewTopic, client_config,
     consumer::{ConsumerSettings, consumer_config},
 };
 use sluice_suite::{
@@ -24,6 +24,8 @@ use sluice_suite::{
 
 /// What a status shows is at most some looks old.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What Kafka does not tell any more counts for a minute.
+const SILENCE: Duration = Duration::from_mins(3);
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, spec: {\
      source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}}";
@@ -73,14 +75,37 @@ impl Stand {
     }
 
     async fn shows(&self, what: &str, judge: impl Fn(&IntegrationStatus) -> bool) -> IntegrationStatus {
+        self.shows_within(PATIENCE, what, judge).await
+    }
+
+    async fn shows_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        judge: impl Fn(&IntegrationStatus) -> bool,
+    ) -> IntegrationStatus {
         let api = self.world.api::<Integration>();
-        until(what, PATIENCE, || async {
+        until(what, patience, || async {
             let integration = api.get("to-api").await.map_err(|error| error.to_string())?;
             let status = integration.status.unwrap_or_default();
             if judge(&status) { Ok(status) } else { Err(format!("{status:?}")) }
         })
         .await
         .unwrap()
+    }
+
+    /// Makes a topic that no Topic declares; one of that name may be about to go.
+    async fn make(&self, topic: &NewTopic) {
+        until("the topic is made", PATIENCE, || async {
+            let answers = self.world.kafka.create_topics(std::slice::from_ref(topic)).await;
+            answers.map_err(|error| error.to_string())?[&topic.name].clone().map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
+    }
+
+    async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.world.operator.status)).await.unwrap().text().await.unwrap()
     }
 
     async fn lag_is(&self, lag: &str) -> IntegrationStatus {
@@ -130,6 +155,51 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     stand.commit(&[(0, 5), (1, 3)]).await;
     let status = stand.lag_is("0").await;
     assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
+
+    stand.write(1, 2);
+    stand.world.apply::<Integration>(&INTEGRATION.replace("replicas: 0", "paused: true")).await.unwrap();
+    let is_paused = |status: &IntegrationStatus| condition(&status.conditions, "Paused").starts_with("True");
+    stand
+        .shows("lag is right while it is paused", |status| is_paused(status) && status.lag.as_deref() == Some("2"))
+        .await;
+}
+
+#[tokio::test]
+async fn where_a_topic_is_gone_the_lag_of_its_integration_is_unknown_until_it_is_there_again() {
+    let stand = Stand::open("gone").await;
+    let (name, config) = (format!("{}.legacy", stand.world.namespace), BTreeMap::new());
+    let legacy = NewTopic { name, partitions: Some(1), replicas: Some(1), config };
+    let stand = Stand { topic: legacy.name.clone(), ..stand };
+    stand.make(&legacy).await;
+    let source = format!("source: {{kafka: {{cluster: default, topics: ['{}']}}}}", legacy.name);
+    let integration = INTEGRATION.replace("source: {topic: {name: orders}}", &source);
+    stand.world.apply::<Integration>(&integration).await.unwrap();
+    stand.world.apply::<Integration>(&INTEGRATION.replace("name: to-api", "name: other")).await.unwrap();
+    stand.write(0, 3);
+    stand.commit(&[(0, 1)]).await;
+    stand.lag_is("2").await;
+
+    let deleted = stand.world.kafka.delete_topics(&[&legacy.name]).await.unwrap();
+    assert_eq!(deleted, [(legacy.name.clone(), Ok(()))].into());
+    let is_unknown = |status: &IntegrationStatus| status.lag.as_deref() == Some("unknown");
+    let status = stand.shows_within(SILENCE, "its lag is unknown", is_unknown).await;
+    assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
+    assert_eq!(status.dead_letters.as_deref(), Some("0"), "that topic is there");
+    let why = condition(&status.conditions, "Unmeasured");
+    assert_eq!(why, format!("True NotFound: Kafka has no topic {:?}", legacy.name));
+    let labels = format!("{{namespace=\"{}\",integration=\"to-api\"}}", stand.world.namespace);
+    assert!(!stand.metrics().await.contains(&format!("sluice_integration_lag_records{labels}")));
+    let log = stand.world.operator.log();
+    let group = format!("{}.to-api", stand.world.namespace);
+    let is_told = |line: &&str| line.contains("The lag is not known any more") && line.contains(&group);
+    assert_eq!(log.lines().filter(is_told).count(), 1, "it is said once");
+    let other = stand.world.api::<Integration>().get("other").await.unwrap().status.unwrap_or_default();
+    assert_eq!((other.lag.as_deref(), condition(&other.conditions, "Unmeasured").as_str()), (Some("-"), "none"));
+
+    stand.make(&legacy).await;
+    let is_measured = |status: &IntegrationStatus| condition(&status.conditions, "Unmeasured") == "none";
+    let status = stand.shows("it is measured again", |status| is_measured(status) && !is_unknown(status)).await;
+    assert!(status.lag.is_some(), "{status:?}");
 }
 
 #[tokio::test]
@@ -191,8 +261,7 @@ async fn of_dead_letters_in_a_topic_that_others_write_to_as_well_the_broker_cann
     stand.world.apply::<Integration>(&second).await.unwrap();
     bury(2);
     stand.shows("its workers wrote none", |status| status.dead_letters.as_deref() == Some("0")).await;
-    let text = reqwest::get(format!("http://{}/metrics", stand.world.operator.status)).await.unwrap().text().await;
-    assert!(!text.unwrap().contains(&metric), "nobody can tell");
+    assert!(!stand.metrics().await.contains(&metric), "nobody can tell");
 
     stand.world.api::<Integration>().delete("other", &DeleteParams::default()).await.unwrap();
     stand.shows("the topic is its alone again", |status| status.dead_letters.as_deref() == Some("5")).await;

@@ -13,11 +13,19 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, coordination::v1::Lease, events::v1::Event},
     jiff::Timestamp,
 };
-use kube::{Api, api::ListParams};
-use sluice_crds::{
-    Integration, Topic,
-    metrics::operator::{LEADER, RECONCILE_OLDEST},
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
 };
+use serde_json::json;
+use sluice_crds::{
+    Integration, KafkaConnection, Topic,
+    metrics::{
+        operator::{LEADER, RECONCILE_OLDEST},
+        resource::OLDEST_WAITING,
+    },
+};
+use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
 use sluice_suite::{
     Stage,
     audit::{self, Request},
@@ -126,6 +134,41 @@ async fn a_leader_that_is_stopped_hands_over_at_once() {
     apply_topic(&stage, "after", 1_000_000).await;
     topic_is_ready(&stage, "after").await;
     assert_eq!(lease(&stage).await.spec.unwrap().lease_transitions, Some(1));
+}
+
+#[tokio::test]
+async fn how_long_records_have_waited_is_handed_over_with_the_lease() {
+    let _alone = ALONE.lock().await;
+    let stage = Stage::begin("waiting").await.unwrap();
+    forget_lease(&stage.client).await.unwrap();
+    let launch = |replica| stage.launch(&format!("{}-{replica}", stage.namespace));
+    let a = stage.start(&launch("a")).await.unwrap();
+    apply_topic(&stage, "orders", 1_000_000).await;
+    topic_is_ready(&stage, "orders").await;
+    let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
+    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let topic = format!("{}.orders", stage.namespace);
+    producer.send(OutgoingRecord::new(topic.as_str(), "{}")).await.unwrap();
+    apply_integration(&stage, 0).await;
+    let integrations = stage.api::<Integration>();
+    let is_told = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        status.oldest_waiting.map(drop).ok_or(format!("lag {:?}", status.lag))
+    };
+    stage.until("to-api", "it tells how long the record has waited", is_told).await.unwrap();
+    drop(a);
+    // As if it had waited since long before this test.
+    let status = Patch::Merge(json!({"status": {"oldestWaiting": "2h"}}));
+    integrations.patch_status("to-api", &PatchParams::default(), &status).await.unwrap();
+
+    let b = stage.start(&launch("b")).await.unwrap();
+    let metric = format!("{}{{namespace=\"{}\",integration=\"to-api\"}}", OLDEST_WAITING.name, stage.namespace);
+    let first = until("the next one tells it too", TAKEOVER + PATIENCE, async || match b.metric(&metric).await {
+        Ok(seconds) if seconds > 0.0 => Ok(seconds),
+        other => Err(format!("{other:?}")),
+    });
+    let first = first.await.with_context(|| b.log()).unwrap();
+    assert!(first >= 7_200.0, "{first}");
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 //! Each test has an operator of its own, because its Kafka cluster is another one.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+use std::time::Duration;
+
 use kube::api::DeleteParams;
 use sluice_cluster::{Acl, Component, Operation, Part, Resource, SecuredKafka, testing, testing::OwnCluster};
-use sluice_crds::Topic;
+use sluice_crds::{Integration, Topic};
 use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
@@ -15,6 +17,8 @@ use tokio::task;
 
 /// The one who may do what he is allowed.
 const USER: &str = "alice";
+/// What Kafka does not tell any more counts for a minute.
+const SILENCE: Duration = Duration::from_mins(3);
 
 async fn apply(stage: &Stage, spec: &str) {
     stage.apply_topic("orders", spec).await.unwrap();
@@ -50,11 +54,9 @@ async fn stalled(stage: &Stage, operator: &Operator, words: &str) -> String {
     said.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
 }
 
-#[tokio::test]
-async fn each_right_that_is_missing_is_named_until_it_is_given() {
-    let stage = Stage::begin("rights").await.unwrap();
-    let kafka = task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
-    let secured = format!(
+/// An operator that is that user on the secured broker.
+async fn operator(stage: &Stage, kafka: &SecuredKafka) -> Operator {
+    let clusters = format!(
         "secured: {{bootstrapServers: ['{}'], securityProtocol: SASL_SSL, saslMechanism: SCRAM-SHA-512, credentials: '{}', ca: \
          '{}'}}",
         kafka.login_bootstrap(),
@@ -62,7 +64,14 @@ async fn each_right_that_is_missing_is_named_until_it_is_given() {
         kafka.authority().display()
     );
     let launch = stage.launch_apart("rights").await.unwrap();
-    let operator = stage.start(&Launch { clusters: secured, ..launch }).await.unwrap();
+    stage.start(&Launch { clusters, ..launch }).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_right_that_is_missing_is_named_until_it_is_given() {
+    let stage = Stage::begin("rights").await.unwrap();
+    let kafka = task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let operator = operator(&stage, &kafka).await;
     let spec = |rest: &str| format!("cluster: secured, deletionPolicy: Delete{rest}");
 
     // Without a setting in the spec those of the topic are not looked at.
@@ -107,6 +116,45 @@ async fn gone(stage: &Stage, operator: &Operator) {
         }
     };
     until("the Topic is gone", PATIENCE, look).await.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
+}
+
+#[tokio::test]
+async fn lag_that_may_not_be_read_is_unknown_until_the_right_is_given() {
+    let stage = Stage::begin("group-rights").await.unwrap();
+    let kafka = task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let operator = operator(&stage, &kafka).await;
+    let group = format!("{}.to-api", stage.namespace);
+    let allow = async |operation, is_group: bool| {
+        let (kafka, namespace, group) = (kafka.clone(), stage.namespace.clone(), group.clone());
+        let allow = move || {
+            let resource = if is_group { Resource::Groups(&group) } else { Resource::Topics(&namespace) };
+            kafka.allow(USER, Acl { operation, resource }).unwrap();
+        };
+        task::spawn_blocking(allow).await.unwrap();
+    };
+    allow(Operation::All, false).await;
+    apply(&stage, "cluster: secured").await;
+    ready(&stage, &operator, 1).await;
+    let spec = "{source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}";
+    let metadata = "{name: to-api}";
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+    // Gives the condition that says why.
+    let lag_is = async |lag: &str| {
+        let look = || async {
+            let integration = stage.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
+            let status = integration.status.unwrap_or_default();
+            let why = condition(&status.conditions, "Unmeasured");
+            if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
+        };
+        let found = until(&format!("lag is {lag}"), SILENCE, look).await;
+        found.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
+    };
+    let why = lag_is("unknown").await;
+    assert!(why.starts_with("True NotAuthorized: "), "{why}");
+    assert!(why.contains(&format!("--allow-principal User:{USER} --operation Read --group {group}`")), "{why}");
+    allow(Operation::Read, true).await;
+    assert_eq!(lag_is("-").await, "none");
 }
 
 #[tokio::test]

@@ -1,16 +1,24 @@
-//! A Kafka cluster that goes away and comes back: its Topics say so, and are ready again as soon as it answers.
+//! A Kafka cluster that goes away and comes back: its Topics and Integrations say so, and are as they were as soon as it answers.
 
 use std::time::{Duration, Instant};
 
 use sluice_cluster::{Component, Part, testing::OwnCluster};
-use sluice_crds::Topic;
-use sluice_suite::{Stage, world::condition};
+use sluice_crds::{Integration, KafkaConnection, Topic};
+use sluice_kafka::{Admin, TopicPartition};
+use sluice_suite::{
+    Stage, until,
+    world::{PATIENCE, condition},
+};
 use tokio::task;
 
 use crate::ALONE;
 
 /// A cluster that does not answer is asked again every 5 s.
 const NOTICED: Duration = Duration::from_secs(10);
+/// What Kafka does not tell any more counts for a minute.
+const SILENCE: Duration = Duration::from_mins(3);
+const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, spec: {\
+     source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}}";
 
 async fn says(stage: &Stage, what: &str) {
     let judge = |topic: &Topic| {
@@ -20,8 +28,19 @@ async fn says(stage: &Stage, what: &str) {
     stage.until("orders", what, judge).await.unwrap();
 }
 
+/// Waits until lag is shown as that, and gives the condition that says why it is not known.
+async fn lag_is(stage: &Stage, lag: &str) -> String {
+    let look = || async {
+        let integration = stage.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
+        let status = integration.status.unwrap_or_default();
+        let why = condition(&status.conditions, "Unmeasured");
+        if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
+    };
+    until(&format!("lag is {lag}"), SILENCE, look).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_waited_for_kafka_is_ready_as_soon_as_kafka_answers() {
+async fn while_kafka_is_away_topics_wait_and_lag_is_unknown() {
     let _alone = ALONE.lock().await;
     let kafka = task::spawn_blocking(|| OwnCluster::up("suite-outage", &[Part::Kafka]).unwrap()).await.unwrap();
     let broker = kafka.component(Component::Kafka);
@@ -38,10 +57,31 @@ async fn a_topic_that_waited_for_kafka_is_ready_as_soon_as_kafka_answers() {
         .await
         .unwrap();
     says(&stage, "False KafkaUnreachable").await;
-    task::spawn_blocking(move || broker.start().unwrap()).await.unwrap();
+    let started = broker.clone();
+    task::spawn_blocking(move || started.start().unwrap()).await.unwrap();
     let answers = Instant::now();
     says(&stage, "True InSync").await;
     println!("ready {:?} after Kafka was", answers.elapsed());
     assert!(answers.elapsed() < NOTICED, "{:?}", answers.elapsed());
+
+    let bootstrap_servers = vec![kafka.kafka_bootstrap()];
+    let admin = Admin::connect(&KafkaConnection { bootstrap_servers, ..KafkaConnection::default() }).unwrap();
+    let group = format!("{}.to-api", stage.namespace);
+    let partition = TopicPartition { topic: format!("{}.orders", stage.namespace), partition: 0 };
+    let offsets = [(partition, 0)].into();
+    until("an offset is committed", PATIENCE, || async {
+        let answers = admin.commit_group_offsets(&group, &offsets).await.map_err(|error| error.to_string())?;
+        if answers.values().all(Result::is_ok) { Ok(()) } else { Err(format!("{answers:?}")) }
+    })
+    .await
+    .unwrap();
+    stage.apply::<Integration>(INTEGRATION).await.unwrap();
+    assert_eq!(lag_is(&stage, "0").await, "none");
+    let killed = broker.clone();
+    task::spawn_blocking(move || killed.kill().unwrap()).await.unwrap();
+    let why = lag_is(&stage, "unknown").await;
+    assert!(why.starts_with("True KafkaUnreachable: "), "{why}");
+    task::spawn_blocking(move || broker.start().unwrap()).await.unwrap();
+    assert_eq!(lag_is(&stage, "0").await, "none");
     task::spawn_blocking(|| drop(kafka)).await.unwrap();
 }
