@@ -10,6 +10,7 @@
 
 mod delivery;
 mod reception;
+mod redis;
 mod rollout;
 mod runbooks;
 mod shared;
