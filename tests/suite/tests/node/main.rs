@@ -11,6 +11,7 @@
 mod delivery;
 mod reception;
 mod redis;
+mod refused;
 mod rollout;
 mod runbooks;
 mod shared;
