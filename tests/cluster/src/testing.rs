@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::LazyLock;
 
+use crate::build::Program;
 use crate::build::cache::Recipe;
 use crate::{Cluster, Part, SecuredKafka, external};
 
@@ -47,6 +48,11 @@ pub fn prepared(
         }
         Ok(())
     })
+}
+
+/// The Envoy that clusters have for a gateway, to be started by a test itself.
+pub fn envoy() -> anyhow::Result<PathBuf> {
+    Ok(Program::Envoy.obtain()?.join("envoy"))
 }
 
 /// The secured broker that tests share.
