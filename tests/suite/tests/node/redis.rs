@@ -134,7 +134,7 @@ async fn receivers(client: &Client, namespace: &str) -> Vec<ReceiverStatus> {
 }
 
 /// The ids of all records of a topic with one partition.
-async fn written(kafka: &KafkaConnection, topic: &str) -> Vec<String> {
+pub(crate) async fn written(kafka: &KafkaConnection, topic: &str) -> Vec<String> {
     let partition = TopicPartition { topic: topic.to_owned(), partition: 0 };
     let admin = Admin::connect(kafka).unwrap();
     let ends = admin.list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await.unwrap();
