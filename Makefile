@@ -31,12 +31,15 @@ test: prerequisites ## Every test, on the real components
 	trap '$(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER); $(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER)-node' EXIT; \
 	cargo test --locked --workspace --no-fail-fast
 
-# Records that each of the tests of `soak` is about.
+# Records that each of the worker's tests of `soak` is about, and requests that each of the receivers' is.
 RECORDS ?= 1000000
+EVENTS ?= 100000
 
-soak: prerequisites ## A million records, while workers, their broker and their API are disturbed without end
+soak: prerequisites ## A million records and 100,000 events, while workers, receivers, their broker and their API are disturbed without end
 	$(BUILD)
 	SLUICE_RECORDS=$(RECORDS) cargo test --locked --workspace --test worker -- conserving:: --test-threads 1 --nocapture
+	trap '$(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER); $(PROGRAMS)/sluice-cluster down --name $(SLUICE_TEST_CLUSTER)-node' EXIT; \
+	SLUICE_EVENTS=$(EVENTS) cargo test --locked --workspace --test receiver --test node -- redis:: --test-threads 1 --nocapture
 
 bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cost, at rest and while records come
 	$(RELEASE)

@@ -32,6 +32,7 @@ metrics! {
 /// What a receiver counts.
 pub const CHAPTER: Chapter = Chapter {
     title: "Receiver",
-    preface: "Every event or refused request is counted once, by what became of it.",
+    preface: "Every event or refused request is counted once, by what became of it. What never becomes a request is counted nowhere: a head over \
+              HTTP/1 that is too large (431) or cannot be read (400) is answered before.",
     metrics: METRICS,
 };

@@ -30,17 +30,22 @@ impl<'a> Conditions<'a> {
 
     /// Sets a condition to true.
     pub fn yes(&mut self, kind: ConditionType, reason: Reason, message: impl Into<String>) {
-        self.set(kind, "True", reason, message.into());
+        self.set(kind, "True", reason.to_string(), message.into());
     }
 
     /// Sets a condition to false.
     pub fn no(&mut self, kind: ConditionType, reason: Reason, message: impl Into<String>) {
-        self.set(kind, "False", reason, message.into());
+        self.set(kind, "False", reason.to_string(), message.into());
+    }
+
+    /// Sets a condition to false, with a reason that stands in a condition of somebody else.
+    pub fn no_as_judged(&mut self, kind: ConditionType, reason: impl Into<String>, message: impl Into<String>) {
+        self.set(kind, "False", reason.into(), message.into());
     }
 
     /// Sets a condition to unknown.
     pub fn unknown(&mut self, kind: ConditionType, reason: Reason, message: impl Into<String>) {
-        self.set(kind, "Unknown", reason, message.into());
+        self.set(kind, "Unknown", reason.to_string(), message.into());
     }
 
     /// A condition as it was.
@@ -66,7 +71,7 @@ impl<'a> Conditions<'a> {
         self.set
     }
 
-    fn set(&mut self, kind: ConditionType, status: &str, reason: Reason, mut message: String) {
+    fn set(&mut self, kind: ConditionType, status: &str, reason: String, mut message: String) {
         if message.len() > LONGEST_MESSAGE {
             message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
         }
@@ -74,7 +79,7 @@ impl<'a> Conditions<'a> {
         self.set.push(Condition {
             type_: kind.to_string(),
             status: status.to_owned(),
-            reason: reason.to_string(),
+            reason,
             message,
             observed_generation: self.generation,
             last_transition_time: unchanged.map_or(Time(self.now), |previous| previous.last_transition_time.clone()),

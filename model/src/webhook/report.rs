@@ -184,25 +184,33 @@ fn keep_parts(conditions: &mut Conditions<'_>) {
 pub(super) struct Part {
     kind: ConditionType,
     works: bool,
-    reason: Reason,
-    message: String,
+    /// Why, as `Ready` says it.
+    pub(super) reason: Reason,
+    /// Why, as somebody else's condition says it who judged the part: then the part's own condition says it so too.
+    pub(super) judged: Option<String>,
+    pub(super) message: String,
 }
 
 impl Part {
     pub(super) fn works(kind: ConditionType, message: impl Into<String>) -> Self {
-        Self { kind, works: true, reason: Reason::Satisfied, message: message.into() }
+        Self { kind, works: true, reason: Reason::Satisfied, judged: None, message: message.into() }
     }
 
     pub(super) fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, works: false, reason, message: message.into() }
+        Self { kind, works: false, reason, judged: None, message: message.into() }
+    }
+
+    /// The same where somebody else judged it, for this reason.
+    pub(super) fn judged(self, reason: Option<&str>) -> Self {
+        Self { judged: reason.map(str::to_owned), ..self }
     }
 
     fn tell(self, conditions: &mut Conditions<'_>) {
-        let Self { kind, works, reason, message } = self;
-        if works {
-            conditions.yes(kind, reason, message);
-        } else {
-            conditions.no(kind, reason, message);
+        let Self { kind, works, reason, judged, message } = self;
+        match (works, judged) {
+            (true, _) => conditions.yes(kind, reason, message),
+            (false, Some(judged)) => conditions.no_as_judged(kind, judged, message),
+            (false, None) => conditions.no(kind, reason, message),
         }
     }
 }

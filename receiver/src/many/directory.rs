@@ -94,6 +94,10 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::once;
+
+    use proptest::{collection::vec, option, prelude::*};
+
     use super::*;
     use crate::config::tests::GOOD;
 
@@ -156,5 +160,53 @@ mod tests {
     fn what_is_meant_for_none_finds_none() {
         let all = [(webhook("/a", &["a.test"], None), "a"), (webhook("/a", &["b.test"], None), "b")];
         assert_eq!(Directory::of(all.into_iter()).find(&request("/a", &[("host", "c.test")])), None);
+    }
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn a_host_name_is_meant_before_each_wildcard_and_a_longer_wildcard_before_a_shorter_one(
+            labels in vec("[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", 2..6),
+            best in 0..6_usize,
+            turn in 0..8_usize,
+            is_loud in any::<bool>(),
+            port in option::of(any::<u16>()),
+        ) {
+            let host = labels.join(".");
+            let wildcards = (1..labels.len()).map(|from| format!("*.{}", labels[from..].join(".")));
+            let names: Vec<String> = once(host.clone()).chain(wildcards).skip(best).collect();
+            let mut all: Vec<_> = names.iter().map(|name| (webhook("/a", &[name.as_str()], None), name.as_str())).collect();
+            all.push((webhook("/a", &[], None), "any"));
+            all.push((webhook("/a", &["_.example"], None), "another"));
+            let turn = turn % all.len();
+            all.rotate_left(turn);
+
+            let host = if is_loud { host.to_ascii_uppercase() } else { host };
+            let host = port.map_or(host.clone(), |port| format!("{host}:{port}"));
+            let directory = Directory::of(all.into_iter());
+            let expected = names.first().map_or("any", String::as_str);
+            prop_assert_eq!(directory.find(&request("/a", &[("host", host.as_str())])).copied(), Some(expected));
+        }
+
+        #[test]
+        fn what_is_found_has_a_name_that_fits_whatever_is_asked_for(
+            names in vec("[ -~\u{e9}]{0,8}|(\\*|\\.|a|\u{e9}){0,6}", 2..5),
+            host in "[ -~]{0,8}|(\\.|:|a|A){0,6}",
+        ) {
+            let all: Vec<_> =
+                names.iter().enumerate().map(|(number, name)| (webhook("/a", &[name.as_str()], None), number)).collect();
+            let directory = Directory::of(all.into_iter());
+            let request = request("/a", &[("host", host.as_str())]);
+            let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            let fits = |name: &String| match name.to_ascii_lowercase().strip_prefix('*') {
+                None => name.eq_ignore_ascii_case(&host),
+                Some(end) => host.len() > end.len() && host.ends_with(end),
+            };
+            match directory.find(&request) {
+                Some(number) => prop_assert!(fits(&names[*number])),
+                None => prop_assert!(!names.iter().any(fits)),
+            }
+        }
     }
 }

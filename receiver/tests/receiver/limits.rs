@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,7 @@ use futures::stream;
 use http::{HeaderName, Method};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,7 +23,7 @@ use sluice_crds::wire::ReceiverControls;
 use crate::{
     kafka::{connection, records, topic},
     running::{PATH, Running, SECRET, Setup},
-    sender::{Sender, full, raw_event, sign},
+    sender::{Sender, fresh_id, full, raw_event, sign},
     until,
 };
 
@@ -121,9 +123,47 @@ async fn a_head_that_comes_in_drops_is_not_waited_for() {
     assert_eq!(accepted_over(&mut idle, "after").await, 202);
 }
 
+/// More are opened than a receiver serves at once.
+#[tokio::test]
+async fn connections_that_find_no_place_wait_and_are_served_when_others_end() {
+    const PLACES: usize = 1024;
+    const WAITING: usize = 76;
+    let descriptors = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, maximum: descriptors.maximum }).unwrap();
+    let (topic, receiver) = receiver("1Mi").await;
+    let mut served = Vec::new();
+    for _ in 0..PLACES + WAITING {
+        served.push(TcpStream::connect(receiver.endpoint).await.unwrap());
+    }
+    let mut waiting = served.split_off(PLACES);
+    for stream in served.iter_mut().chain(&mut waiting) {
+        stream.write_all(raw_event(&fresh_id()).as_bytes()).await.unwrap();
+    }
+    for stream in &mut served {
+        assert_eq!(answer_on(stream).await, 202);
+    }
+    assert_eq!(accepted_over(&mut served[0], &fresh_id()).await, 202);
+    assert_eq!(receiver.status().await.accepted, u64::try_from(PLACES + 1).unwrap());
+    assert!(receiver.is_ready().await);
+    for stream in &waiting {
+        let read = stream.try_read(&mut [0]);
+        assert!(read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{read:?}");
+    }
+
+    served.truncate(PLACES - WAITING);
+    for stream in &mut waiting {
+        assert_eq!(timeout(Duration::from_secs(20), answer_on(stream)).await.unwrap(), 202);
+    }
+    assert_eq!(records(&connection(), &topic).await.len(), PLACES + 1 + WAITING);
+}
+
 /// Sends an event over a connection that stays open; the status of the answer, 0 where the connection was closed.
 async fn accepted_over(stream: &mut TcpStream, id: &str) -> u16 {
     stream.write_all(raw_event(id).as_bytes()).await.unwrap();
+    answer_on(stream).await
+}
+
+async fn answer_on(stream: &mut TcpStream) -> u16 {
     let mut answer = [0; 1024];
     let length = stream.read(&mut answer).await.unwrap();
     let answer = std::str::from_utf8(&answer[..length]).unwrap();

@@ -7,8 +7,10 @@
 //! - the other modules: what a receiver promises.
 #![allow(clippy::unwrap_used, reason = "as in every test; clippy does not see that all of this is one")]
 
+mod certificates;
 mod cloud_events;
 mod contract;
+mod credentials;
 mod ending;
 mod faults;
 mod frames;

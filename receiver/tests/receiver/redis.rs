@@ -2,10 +2,11 @@
 //! many requests.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use futures::future::join_all;
@@ -110,6 +111,57 @@ async fn each_event_is_written_once_however_often_it_comes_to_whom() {
     assert_eq!(found, expected);
     let unchecked: Vec<_> = join_all(receivers.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
     assert_eq!(unchecked, [0, 0, 0]);
+}
+
+/// What is under way when a receiver dies may have been written, and nobody knows; everything else is written once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_killed_loses_no_event_and_only_what_it_was_at_may_be_written_twice() {
+    const REQUESTS: usize = 12_000;
+    const SENDERS: usize = 32;
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let url = redis.url();
+    let mut survivors = join_all((0..3).map(|_| receiver(&topic, &url))).await;
+    let mut victim = survivors.remove(0);
+    let endpoints = [victim.endpoint, survivors[0].endpoint, survivors[1].endpoint];
+    let ids: Vec<String> = (0..REQUESTS / 6).map(|_| fresh_id()).collect();
+    let is_gone = AtomicBool::new(false);
+    let replays = join_all((0..SENDERS).map(|_| async {
+        let (senders, mut unanswered) = (endpoints.map(Sender::to), Vec::new());
+        for _ in 0..REQUESTS / SENDERS {
+            let alive = if is_gone.load(Ordering::Relaxed) { &senders[1..] } else { &senders[..] };
+            let (sender, id) = (fastrand::choice(alive).unwrap(), fastrand::choice(&ids).unwrap());
+            match sender.signed(SECRET, id, "{}").await {
+                Ok(answer) => assert!([202, 503].contains(&answer.status), "{answer:?}"),
+                Err(_) => {
+                    is_gone.store(true, Ordering::Relaxed);
+                    unanswered.push(id.clone());
+                }
+            }
+        }
+        unanswered
+    }));
+    let kill = async {
+        until(async || victim.status().await.accepted, |accepted| *accepted > 100).await;
+        victim.kill();
+    };
+    let (unanswered, ()) = futures::join!(replays, kill);
+    let unanswered: Vec<String> = unanswered.into_iter().flatten().collect();
+    assert!((1..=SENDERS).contains(&unanswered.len()), "{unanswered:?}");
+
+    for id in &ids {
+        until(async || send(fastrand::choice(&survivors).unwrap(), id).await, |status| *status == 202).await;
+    }
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for id in written(&topic).await {
+        *times.entry(id).or_default() += 1;
+    }
+    assert_eq!(times.keys().collect::<BTreeSet<_>>(), ids.iter().collect());
+    let may_be = |id: &String| 1 + usize::from(unanswered.contains(id));
+    let too_often: Vec<_> = times.iter().filter(|(id, times)| **times > may_be(id)).collect();
+    assert!(too_often.is_empty(), "{too_often:?} of {unanswered:?}");
+    let unchecked: Vec<_> = join_all(survivors.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
+    assert_eq!(unchecked, [0, 0]);
 }
 
 #[tokio::test]

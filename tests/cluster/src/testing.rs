@@ -52,6 +52,11 @@ pub fn prepared(
     })
 }
 
+/// The Envoy that clusters have for a gateway, to be started by a test itself.
+pub fn envoy() -> anyhow::Result<PathBuf> {
+    Ok(Program::Envoy.obtain()?.join("envoy"))
+}
+
 /// The secured broker that tests share.
 pub fn shared_secured_kafka() -> SecuredKafka {
     Cluster::up(&shared_name(), &[Part::KafkaSecured]).expect("a secured broker for tests").kafka_secured()

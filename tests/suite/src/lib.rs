@@ -4,6 +4,7 @@ pub mod audit;
 pub mod catcher;
 pub mod checkout;
 pub mod collector;
+pub mod definitions;
 pub mod exposition;
 pub mod flow;
 pub mod install;

@@ -41,19 +41,10 @@ impl Measured {
         Ok((user.parse::<f64>()? + system.parse::<f64>()?) / TICKS_PER_SECOND)
     }
 
-    /// MiB of memory that it takes now.
-    pub fn memory(&self) -> anyhow::Result<f64> {
-        self.mebibytes("VmRSS:")
-    }
-
     /// MiB of memory that it has taken at most.
     pub fn peak_memory(&self) -> anyhow::Result<f64> {
-        self.mebibytes("VmHWM:")
-    }
-
-    fn mebibytes(&self, name: &str) -> anyhow::Result<f64> {
         let status = fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a program has memory")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a program has memory")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 

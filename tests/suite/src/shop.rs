@@ -134,7 +134,13 @@ impl Shop {
 
     /// A sender of this shop's webhooks.
     pub fn sender(&self) -> anyhow::Result<Sender> {
-        Sender::new(self.target.gateway_address()?, "hooks.shop.example", &self.path(), SECRET)
+        self.sender_to("payments")
+    }
+
+    /// A sender with the same secret to a Webhook of this shop with the usual path.
+    pub fn sender_to(&self, webhook: &str) -> anyhow::Result<Sender> {
+        let path = format!("/{}/{webhook}", self.namespace);
+        Sender::new(self.target.gateway_address()?, "hooks.shop.example", &path, SECRET)
     }
 
     /// Name in Kafka of the Topic that holds the payments.

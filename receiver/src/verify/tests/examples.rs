@@ -39,6 +39,15 @@ fn standard_webhooks_sign_as_the_specification_shows() {
 }
 
 #[test]
+fn svix_signs_as_its_documentation_shows() {
+    let body = br#"{"event_type":"ping","data":{"success":true}}"#;
+    let request = Request::new(preset(PresetName::Svix), b"whsec_plJ3nmyCDGBKInavdOK15jsl", body);
+    let request = request.header("svix-id", "msg_loFOjxBNrRLzqYUf").header("svix-timestamp", "1731705121");
+    let request = request.header("svix-signature", "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=");
+    assert_eq!(request.at(1_731_705_121).verdict(), Ok(()));
+}
+
+#[test]
 fn slack_signs_as_its_documentation_shows() {
     let body = b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V\
         &channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=\

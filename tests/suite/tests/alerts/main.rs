@@ -7,7 +7,6 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use reqwest::StatusCode;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use sluice_crds::metrics::{CHAPTERS, Kind, Metric};
 use sluice_suite::{
     World, checkout,
+    definitions::definitions,
     flow::Flow,
     prometheus::{Prometheus, promtool},
     shop::payment,
@@ -175,20 +175,12 @@ fn promtool_takes_the_rules_and_they_fire_when_they_should() {
     promtool(&["test", "rules", &path(folder.path(), "tests.yaml")]).unwrap();
 }
 
-/// The definitions of the Prometheus Operator's kinds, as its module has them.
+/// The definitions of the Prometheus Operator's kinds.
 fn monitoring_definitions() -> PathBuf {
-    const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
-    let copy = format!(
-        "folder=$(go mod download -json {MODULE} | sed -n 's/.*\"Dir\": \"\\(.*\\)\".*/\\1/p') && \
-         cp \"$folder\"/example/prometheus-operator-crd/*_{{podmonitors,prometheusrules}}.yaml . && chmod 644 *.yaml"
-    );
-    let mut command = Command::new("bash");
-    command.args(["-euc", &copy]);
-    let files = [
-        ("go.mod", include_str!("prometheus-operator/go.mod")),
-        ("go.sum", include_str!("prometheus-operator/go.sum")),
-    ];
-    sluice_cluster::testing::prepared("prometheus-operator", &files, &mut [command]).unwrap()
+    let versions = [include_str!("prometheus-operator/go.mod"), include_str!("prometheus-operator/go.sum")];
+    let module = "github.com/prometheus-operator/prometheus-operator";
+    let files = "example/prometheus-operator-crd/*_{podmonitors,prometheusrules}.yaml";
+    definitions("prometheus-operator", versions, module, files).unwrap()
 }
 
 #[tokio::test]

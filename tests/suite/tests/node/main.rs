@@ -10,6 +10,8 @@
 
 mod delivery;
 mod reception;
+mod redis;
+mod refused;
 mod rollout;
 mod runbooks;
 mod shared;

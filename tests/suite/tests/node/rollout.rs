@@ -19,7 +19,6 @@ use sluice_crds::Webhook;
 use sluice_suite::{
     Shop,
     install::ROLLOUT,
-    sender::Sender,
     shop::{payment, ready},
     until,
     world::condition,
@@ -31,15 +30,19 @@ const SENDERS: usize = 8;
 
 /// Senders that go on until they are told to stop.
 #[derive(Default)]
-struct Traffic {
+pub(crate) struct Traffic {
     next: AtomicUsize,
     is_over: AtomicBool,
 }
 
 impl Traffic {
-    /// Sends events until `meanwhile` has ended; the numbers of the acknowledged ones, and all other answers.
-    async fn during(&self, sender: &Sender, meanwhile: impl Future<Output = ()>) -> (BTreeSet<usize>, Vec<String>) {
-        let senders = join_all((0..SENDERS).map(|_| self.send(sender)));
+    /// Sends events, each with its number, until `meanwhile` has ended; the numbers of the acknowledged ones, and all other answers.
+    pub(crate) async fn during(
+        &self,
+        send: impl AsyncFn(usize) -> anyhow::Result<StatusCode>,
+        meanwhile: impl Future<Output = ()>,
+    ) -> (BTreeSet<usize>, Vec<String>) {
+        let senders = join_all((0..SENDERS).map(|_| self.send(&send)));
         let meanwhile = async {
             meanwhile.await;
             self.is_over.store(true, Relaxed);
@@ -49,11 +52,11 @@ impl Traffic {
         (acknowledged.into_iter().flatten().collect(), others.into_iter().flatten().collect())
     }
 
-    async fn send(&self, sender: &Sender) -> (Vec<usize>, Vec<String>) {
+    async fn send(&self, send: &impl AsyncFn(usize) -> anyhow::Result<StatusCode>) -> (Vec<usize>, Vec<String>) {
         let (mut acknowledged, mut others) = (Vec::new(), Vec::new());
         while !self.is_over.load(Relaxed) {
             let number = self.next.fetch_add(1, Relaxed);
-            match sender.send(&format!("evt-{number}"), &payment(number)).await {
+            match send(number).await {
                 Ok(StatusCode::ACCEPTED) => acknowledged.push(number),
                 other => others.push(format!("{other:?}")),
             }
@@ -91,6 +94,7 @@ async fn replaced(shop: &Shop, before: &BTreeSet<String>) {
 async fn a_rollout_under_traffic_fails_no_request() {
     let shop = Shop::open("rollout", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
+    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
     let rollouts = async {
         for window in ["2h", "3h"] {
@@ -100,7 +104,7 @@ async fn a_rollout_under_traffic_fails_no_request() {
             replaced(&shop, &before).await;
         }
     };
-    let (acknowledged, others) = Traffic::default().during(&sender, rollouts).await;
+    let (acknowledged, others) = Traffic::default().during(send, rollouts).await;
     assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }
@@ -131,6 +135,7 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
     const SHARED: &str = "sluice-receivers";
     let shop = Shop::open("modes", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
+    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
     let changes = async {
         for (mode, there, gone) in [("Shared", SHARED, OWN), ("Dedicated", OWN, SHARED)] {
@@ -139,7 +144,7 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
             receives_with(&shop, there, gone).await;
         }
     };
-    let (acknowledged, others) = Traffic::default().during(&sender, changes).await;
+    let (acknowledged, others) = Traffic::default().during(send, changes).await;
     assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }
@@ -149,6 +154,7 @@ async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
     const KILLS: usize = 20;
     let shop = Shop::open("killed", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
+    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     let kills = async {
         for _ in 0..KILLS {
@@ -163,7 +169,7 @@ async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
             replaced(&shop, &before).await;
         }
     };
-    let (acknowledged, _) = Traffic::default().during(&sender, kills).await;
+    let (acknowledged, _) = Traffic::default().during(send, kills).await;
     assert!(acknowledged.len() > KILLS, "{}", acknowledged.len());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Webhooks that share receivers, through the gateway.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -20,6 +20,8 @@ use sluice_suite::{
     until,
     world::{client, condition},
 };
+
+use crate::{redis::written, rollout::Traffic};
 
 const HOST: &str = "shared.shop.example";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -107,6 +109,94 @@ async fn events_of_webhooks_that_share_receivers_have_their_own_topics_and_anoth
         let expected: Vec<_> = numbers.into_iter().map(|number| payment(number).to_string()).collect();
         assert_eq!(values, expected, "{name}");
     }
+    // Room on the node for the next test.
+    target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
+}
+
+/// Waits until all Webhooks of a namespace are ready.
+async fn all_are_ready(client: &Client, namespace: &str, count: usize) {
+    let api = Api::<Webhook>::namespaced(client.clone(), namespace);
+    until(&format!("{count} Webhooks are ready"), 3 * ROLLOUT, || async {
+        let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let conditions = all.into_iter().map(|webhook| webhook.status.unwrap_or_default().conditions);
+        let (are, are_not): (Vec<_>, Vec<_>) = conditions.map(|conditions| ready(&conditions)).partition(Result::is_ok);
+        if are.len() == count { Ok(()) } else { Err(format!("{} are; {:?}", are.len(), are_not.first())) }
+    })
+    .await
+    .unwrap();
+}
+
+/// A shared Webhook with this Secret, whose events go to the topic `events`.
+fn one_of_many(namespace: &str, name: &str, secret: &str) -> Value {
+    let mut webhook = webhook(namespace, name);
+    webhook["spec"]["topicRef"] = json!({"name": "events"});
+    webhook["spec"]["verify"]["preset"]["secretRefs"][0]["name"] = json!(secret);
+    webhook
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_secret_rolls_the_receivers_of_many_webhooks_and_fails_no_request() {
+    const MANY: usize = 110;
+    let target = node().await.unwrap();
+    let client = client(target.kubeconfig()).await.unwrap();
+    let namespace = format!("many-{}", std::process::id());
+    let secret = |name: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace},
+            "stringData": {"current": SECRET},
+        })
+    };
+    let topic = json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Topic",
+        "metadata": {"name": "events", "namespace": namespace},
+        "spec": {},
+    });
+    let namespaced = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    let mut items = vec![namespaced, secret("signing"), topic];
+    items.extend((0..MANY).map(|number| one_of_many(&namespace, &format!("w-{number}"), "signing")));
+    install::apply(target, &json!({"apiVersion": "v1", "kind": "List", "items": items})).unwrap();
+    all_are_ready(&client, &namespace, MANY).await;
+
+    let before = receivers(&client, &namespace).await;
+    let senders: Vec<_> = (0..MANY).map(|number| sender(target, &namespace, &format!("w-{number}"))).collect();
+    let sent = Cell::new(0);
+    let send = async |number: usize| {
+        sent.set(sent.get() + 1);
+        senders[number % MANY].send(&format!("evt-{number}"), &payment(number)).await
+    };
+    let rollout = async {
+        let late = json!([secret("another"), one_of_many(&namespace, "late", "another")]);
+        install::apply(target, &json!({"apiVersion": "v1", "kind": "List", "items": late})).unwrap();
+        all_are_ready(&client, &namespace, MANY + 1).await;
+        until("other receivers run", 2 * ROLLOUT, || async {
+            let now = receivers(&client, &namespace).await;
+            let is_done = now.0.is_disjoint(&before.0) && now.1 != before.1;
+            if is_done { Ok(()) } else { Err(format!("{:?} after {:?}", now.0, before.0)) }
+        })
+        .await
+        .unwrap();
+        let so_far = sent.get();
+        until("each Webhook has had a request since", ROLLOUT, || async {
+            let since = sent.get() - so_far;
+            if since > 2 * MANY { Ok(()) } else { Err(format!("{since} requests")) }
+        })
+        .await
+        .unwrap();
+    };
+    let (acknowledged, others) = Traffic::default().during(send, rollout).await;
+    assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
+    let late = sender(target, &namespace, "late");
+    assert_eq!(late.send("evt-late", &payment(0)).await.unwrap(), StatusCode::ACCEPTED);
+
+    let bootstrap_servers = vec![target.kafka_bootstrap().unwrap().to_string()];
+    let kafka = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let found = written(&kafka, &format!("{namespace}.events")).await;
+    let expected = acknowledged.iter().map(|number| format!("evt-{number}")).chain(["evt-late".to_owned()]);
+    assert_eq!(found.len(), acknowledged.len() + 1);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected.collect());
     // Room on the node for the next test.
     target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
 }

@@ -10,6 +10,11 @@ use crate::{
     subject::Kind,
 };
 
+/// MiB that a receiver may take.
+const MEMORY: f64 = 32.0;
+/// MiB that the container of shared ones may take.
+const SHARED_MEMORY: f64 = 512.0;
+
 /// One measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
@@ -18,7 +23,7 @@ pub(crate) struct Sample {
     ninety_ninth: Duration,
     /// Seconds for a million requests.
     cpu: f64,
-    /// MiB.
+    /// MiB, at most until then.
     memory: f64,
 }
 
@@ -31,6 +36,8 @@ pub(crate) struct Figures {
     fast: Samples,
     /// At a part of what the bare handler can do.
     steady: Samples,
+    /// Of each receiver the events that it has acknowledged, and the records that Kafka has got.
+    written: Vec<(Kind, u64, u64)>,
 }
 
 impl Sample {
@@ -52,9 +59,13 @@ impl Figures {
         self.steady.entry((connections, kind)).or_default().push(sample);
     }
 
+    pub(crate) fn written(&mut self, kind: Kind, acknowledged: u64, records: u64) {
+        self.written.push((kind, acknowledged, records));
+    }
+
     pub(crate) fn print(&self) {
         println!(
-            "| connections | program | requests/s | p50 | p99 | CPU s per million | memory | at 60 %: p50 | p99 | CPU |"
+            "| connections | program | requests/s | p50 | p99 | CPU s per million | peak memory | at 60 %: p50 | p99 | CPU |"
         );
         println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
         for ((connections, kind), fast) in &self.fast {
@@ -77,6 +88,24 @@ impl Figures {
         for connections in CONNECTIONS {
             self.print_verdicts(connections);
         }
+        for (kind, bound) in [(Kind::Receiver, MEMORY), (Kind::Shared, SHARED_MEMORY)] {
+            tell(&format!("MiB of memory of {}, at most", kind.name()), self.peak_memory(kind), At::Most(bound));
+        }
+        for (kind, acknowledged, records) in &self.written {
+            let missing = acknowledged.saturating_sub(*records);
+            let missing = u32::try_from(missing).map_or(f64::INFINITY, f64::from);
+            tell(
+                &format!("of {acknowledged} events that {} has acknowledged, those that Kafka lacks", kind.name()),
+                missing,
+                At::Most(0.0),
+            );
+        }
+    }
+
+    /// Under any load.
+    fn peak_memory(&self, kind: Kind) -> f64 {
+        let all = self.fast.iter().chain(&self.steady).filter(|((_, of), _)| *of == kind);
+        all.flat_map(|(_, samples)| samples).map(|one| one.memory).fold(0.0, f64::max)
     }
 
     /// The bare handler counts with the settings that are best in that round.
@@ -119,8 +148,6 @@ impl Figures {
             let cpu = ratios(&self.fast, |one| one.cpu, f64::min, &[peer]);
             verdict(connections, &format!("CPU for a request, times that of {name}"), cpu, At::Most(0.5));
         }
-        let memory = with(&self.fast, Kind::Receiver).iter().map(|one| one.memory).fold(0.0, f64::max);
-        verdict(connections, "MiB of memory, at most seen", memory, At::Most(32.0));
     }
 }
 

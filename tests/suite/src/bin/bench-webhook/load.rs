@@ -48,6 +48,7 @@ pub(crate) struct Connection {
     /// Where the name of one of many Webhooks stands: each request is for the next one.
     webhook: Option<Range<usize>>,
     answer: Vec<u8>,
+    acknowledged: Arc<AtomicU64>,
 }
 
 /// Name of one of the Webhooks that share a receiver, as long as [`WEBHOOK`].
@@ -150,7 +151,8 @@ impl Connection {
         let (request, id) = request();
         let end = "POST ".len() + PATH.len();
         let webhook = (subject.kind == Kind::Shared).then_some(end - WEBHOOK.len()..end);
-        Ok(Self { stream, request, id, webhook, answer: Vec::with_capacity(1024) })
+        let acknowledged = Arc::clone(&subject.acknowledged);
+        Ok(Self { stream, request, id, webhook, answer: Vec::with_capacity(1024), acknowledged })
     }
 
     /// Sends an event that nobody has sent, and waits until it is taken.
@@ -166,6 +168,7 @@ impl Connection {
         loop {
             ensure!(self.stream.read_buf(&mut self.answer).await? > 0, "the connection was closed");
             if is_whole(&self.answer)? {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
         }

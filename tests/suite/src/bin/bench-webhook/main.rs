@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use sluice_cluster::{Cluster, Component, Part, exit};
-use sluice_kafka::{Admin, KafkaConnection, NewTopic};
+use sluice_kafka::{Admin, KafkaConnection, NewTopic, OffsetAt, TopicPartition};
 
 use self::{
     figures::{Figures, Sample},
@@ -37,8 +37,6 @@ const MEASURED: Duration = Duration::from_secs(5);
 const LOAD: f64 = 0.6;
 /// All that is written is read by nobody: it goes soon, so that the disk is not what is measured.
 const BROKER: &str = "log.retention.check.interval.ms=3000";
-const TOPIC: [(&str, &str); 3] =
-    [("segment.bytes", "67108864"), ("retention.bytes", "67108864"), ("file.delete.delay.ms", "1000")];
 const PARTITIONS: i32 = 6;
 
 fn main() -> ExitCode {
@@ -70,7 +68,7 @@ fn measure_all(runtime: &tokio::runtime::Runtime, rounds: usize) -> anyhow::Resu
 async fn measure(kafka: &str, rounds: usize) -> anyhow::Result<Figures> {
     let mut subjects = Vec::new();
     for kind in Kind::ALL {
-        make_topic(kafka, kind.name()).await?;
+        make_topics(kafka, kind).await?;
         subjects.push(Subject::start(kind, kafka).await?);
     }
     let mut figures = Figures::default();
@@ -83,16 +81,45 @@ async fn measure(kafka: &str, rounds: usize) -> anyhow::Result<Figures> {
             println!("round {}, {connections} connections: {:.0} s", round + 1, begin.elapsed().as_secs_f64());
         }
     }
+    for subject in subjects.iter().filter(|subject| subject.kind.is_receiver()) {
+        figures.written(subject.kind, subject.acknowledged(), written(kafka, subject.kind).await?);
+    }
     Ok(figures)
 }
 
-async fn make_topic(kafka: &str, name: &str) -> anyhow::Result<()> {
+fn admin(kafka: &str) -> anyhow::Result<Admin> {
     let connection = KafkaConnection { bootstrap_servers: vec![kafka.to_owned()], ..KafkaConnection::default() };
-    let config = TOPIC.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let topic = NewTopic { name: name.to_owned(), partitions: Some(PARTITIONS), replicas: None, config };
-    let answers = Admin::connect(&connection)?.create_topics(&[topic]).await?;
+    Ok(Admin::connect(&connection)?)
+}
+
+/// All together they keep about as much, however many they are.
+async fn make_topics(kafka: &str, kind: Kind) -> anyhow::Result<()> {
+    let size = if kind == Kind::Shared { "4194304" } else { "67108864" };
+    let config = [("segment.bytes", size), ("retention.bytes", size), ("file.delete.delay.ms", "1000")];
+    let config = config.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let topic =
+        |name| NewTopic { name, partitions: Some(partitions(kind)), replicas: None, config: config.clone().into() };
+    let topics: Vec<_> = kind.topics().into_iter().map(topic).collect();
+    let answers = admin(kafka)?.create_topics(&topics).await?;
     ensure!(answers.values().all(Result::is_ok), "{answers:?}");
     Ok(())
+}
+
+fn partitions(kind: Kind) -> i32 {
+    if kind == Kind::Shared { 1 } else { PARTITIONS }
+}
+
+/// How many records Kafka has got in a subject's topics, also those that it has let go.
+async fn written(kafka: &str, kind: Kind) -> anyhow::Result<u64> {
+    let partitions: Vec<_> = kind
+        .topics()
+        .into_iter()
+        .flat_map(|topic| {
+            (0..partitions(kind)).map(move |partition| TopicPartition { topic: topic.clone(), partition })
+        })
+        .collect();
+    let ends = admin(kafka)?.list_offsets(&partitions, OffsetAt::Latest).await?;
+    ends.into_values().map(|end| Ok(u64::try_from(end?)?)).sum()
 }
 
 /// One after the other, all in the same minute: what disturbs the machine disturbs all of them.
@@ -103,7 +130,7 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
         let cpu = subject.program.cpu()?;
         let traffic = load::as_fast_as_possible(subject, connections, MEASURED).await?;
         let cpu = subject.program.cpu()? - cpu;
-        let sample = Sample::new(&traffic, cpu, subject.program.memory()?);
+        let sample = Sample::new(&traffic, cpu, subject.program.peak_memory()?);
         if subject.kind.is_bare() {
             limit = limit.max(sample.rate);
         }
@@ -114,7 +141,7 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
         let cpu = subject.program.cpu()?;
         let traffic = load::at_rate(subject, connections, limit * LOAD, MEASURED).await?;
         let cpu = subject.program.cpu()? - cpu;
-        figures.steady(connections, subject.kind, Sample::new(&traffic, cpu, subject.program.memory()?));
+        figures.steady(connections, subject.kind, Sample::new(&traffic, cpu, subject.program.peak_memory()?));
     }
     Ok(())
 }

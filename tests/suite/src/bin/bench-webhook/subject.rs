@@ -1,6 +1,17 @@
 //! A program that is measured: how it is started, and what it takes of the machine.
 
-use std::{env, fs, iter, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{
+    env, fs, iter,
+    net::SocketAddr,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -37,8 +48,12 @@ pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) endpoint: SocketAddr,
     pub(crate) program: Measured,
+    /// Events that it has acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
 }
 
+/// The Webhooks that share a receiver write to so many topics.
+const TOPICS: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kind {
@@ -52,7 +67,7 @@ impl Kind {
         Self::ArgoEvents,
     ];
 
-    /// For people, and its topic.
+    /// For people, and in the names of its topics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Receiver => "receiver",
@@ -63,6 +78,19 @@ impl Kind {
             Self::Benthos => "benthos",
             Self::ArgoEvents => "argo-events",
         }
+    }
+
+    /// The topics that it writes to.
+    pub(crate) fn topics(self) -> Vec<String> {
+        match self {
+            Self::Shared => (0..TOPICS).map(shared_topic).collect(),
+            _ => vec![self.name().to_owned()],
+        }
+    }
+
+    /// Whether it is ours, and nothing that is acknowledged may be missing.
+    pub(crate) fn is_receiver(self) -> bool {
+        matches!(self, Self::Receiver | Self::Shared)
     }
 
     pub(crate) fn is_bare(self) -> bool {
@@ -86,6 +114,11 @@ impl Kind {
     }
 }
 
+/// The topic of one of the Webhooks that share a receiver.
+fn shared_topic(webhook: u64) -> String {
+    format!("{}-{}", Kind::Shared.name(), webhook % TOPICS)
+}
+
 fn handler(endpoint: SocketAddr, rest: [&str; 4]) -> anyhow::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
     command.args([bare::ARGUMENT, &endpoint.to_string()]).args(rest);
@@ -96,7 +129,7 @@ fn handler(endpoint: SocketAddr, rest: [&str; 4]) -> anyhow::Result<Command> {
 fn of_one(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
     let secret = folder.join("secret");
     fs::write(&secret, SECRET)?;
-    fs::write(folder.join("config.json"), config(WEBHOOK, Kind::Receiver, kafka, &secret).to_string())?;
+    fs::write(folder.join("config.json"), config(WEBHOOK, Kind::Receiver.name(), kafka, &secret).to_string())?;
     fs::write(folder.join("generation"), "1")?;
     let mut command = receiver(endpoint, folder)?;
     command.arg("--config").arg(folder);
@@ -110,7 +143,7 @@ fn of_many(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<C
     let secret = secrets.join("key");
     let file = |number| {
         let name = sharing(number);
-        let config = config(&name, Kind::Shared, kafka, &secret);
+        let config = config(&name, &shared_topic(number), kafka, &secret);
         let webhook = json!({"revision": "1", "generation": 1, "paused": false, "config": config});
         (name + SharedWebhook::FILE_SUFFIX, webhook.to_string())
     };
@@ -120,9 +153,9 @@ fn of_many(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<C
     Ok(command)
 }
 
-fn config(webhook: &str, kind: Kind, kafka: &str, secret: &Path) -> Value {
+fn config(webhook: &str, topic: &str, kafka: &str, secret: &Path) -> Value {
     json!({
-        "webhook": {"namespace": "shop", "name": webhook}, "path": format!("/shop/{webhook}"), "topic": kind.name(),
+        "webhook": {"namespace": "shop", "name": webhook}, "path": format!("/shop/{webhook}"), "topic": topic,
         "connection": {"bootstrapServers": [kafka]},
         "verification": {"preset": {"name": "GitHub", "secrets": [secret]}},
         "tolerance": "5m", "event": {"cloudEvents": "Ignore"}, "deduplicationWindow": "24h", "bodyLimit": "1Mi",
@@ -156,7 +189,8 @@ impl Subject {
         let folder = tempfile::tempdir()?;
         let endpoint = free_address()?;
         let command = kind.command(endpoint, kafka, folder.path())?;
-        let subject = Self { kind, endpoint, program: Measured::start(command, folder)? };
+        let (program, acknowledged) = (Measured::start(command, folder)?, Arc::default());
+        let subject = Self { kind, endpoint, program, acknowledged };
         until(&format!("{} takes events", kind.name()), PATIENCE, || async {
             let told = |error: anyhow::Error| format!("{error:#}");
             Connection::open(&subject).await.map_err(told)?.post().await.map_err(told)
@@ -164,5 +198,10 @@ impl Subject {
         .await
         .with_context(|| subject.program.log())?;
         Ok(subject)
+    }
+
+    /// How many events it has acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 }

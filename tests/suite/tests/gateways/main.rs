@@ -1,8 +1,8 @@
 //! Gateways whose resources only some clusters have: what is said without them, what is made with them, and what their controllers say of it.
 //! On a cluster of its own, because the definitions concern everybody.
 //!
-//! The definitions here take any spec. `GATEWAY_DEFINITIONS` names a folder with the real ones, of the ACK controller for API Gateway v2 and
-//! of Kong: then the API server judges what is made by them.
+//! The API server judges what is made for Kong by Kong's own definition. Those of ACK are our own here and take any spec; `GATEWAY_DEFINITIONS`
+//! names a folder with the real ones, of the ACK controller for API Gateway v2 and of Kong, to be used instead.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use std::{env, time::Duration};
@@ -16,6 +16,7 @@ use sluice_cluster::{Cluster, Part, Target, testing::OwnCluster};
 use sluice_crds::{Webhook, WebhookStatus};
 use sluice_suite::{
     Stage,
+    definitions::definitions,
     operator::Operator,
     until,
     world::{PATIENCE, condition},
@@ -32,7 +33,7 @@ const ROUTE: Kind = (AWS, "Route", "routes");
 const STAGE: Kind = (AWS, "Stage", "stages");
 const PLUGIN: Kind = (("configuration.konghq.com", "v1"), "KongPlugin", "kongplugins");
 const HTTP_ROUTE: Kind = (("gateway.networking.k8s.io", "v1"), "HTTPRoute", "httproutes");
-const INSTALLED: [Kind; 6] = [API, VPC_LINK, INTEGRATION, ROUTE, STAGE, PLUGIN];
+const ACK: [Kind; 5] = [API, VPC_LINK, INTEGRATION, ROUTE, STAGE];
 
 /// What AWS has not finished is looked at every 30 s.
 const LOOKED_AT: Duration = Duration::from_secs(45);
@@ -63,15 +64,26 @@ fn definition(((group, version), kind, plural): Kind) -> Value {
     })
 }
 
+/// The file with Kong's definition of its plugins.
+fn kong_definition() -> String {
+    let versions = [include_str!("kong/go.mod"), include_str!("kong/go.sum")];
+    let file = "configuration.konghq.com_kongplugins.yaml";
+    let files = format!("config/crd/ingress-controller/{file}");
+    let folder = definitions("kong", versions, "github.com/kong/kubernetes-configuration", &files).unwrap();
+    folder.join(file).display().to_string()
+}
+
 /// Installs the definitions of both gateways.
 fn install(cluster: &Cluster) {
+    let apply = |path: &str| cluster.kubectl(&["apply", "--server-side", "-f", path]).unwrap();
     if let Ok(folder) = env::var("GATEWAY_DEFINITIONS") {
-        cluster.kubectl(&["apply", "--server-side", "-f", &folder]).unwrap();
+        apply(&folder);
     } else {
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": INSTALLED.map(definition)});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": ACK.map(definition)});
         cluster.apply(&list.to_string()).unwrap();
+        apply(&kong_definition());
     }
-    for ((group, _), _, plural) in INSTALLED {
+    for ((group, _), _, plural) in ACK.into_iter().chain([PLUGIN]) {
         let definition = format!("crd/{plural}.{group}");
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &definition]).unwrap();
     }
