@@ -13,6 +13,7 @@ use sluice_crds::{
     CircuitBreaker, Delivery, Duration as Text, OnDataError, OnDeliveryError, RateLimit, Retry,
     wire::{Circuit, WorkerConfig},
 };
+use sluice_kafka::OutgoingRecord;
 
 use crate::{
     api::{Api, status},
@@ -124,4 +125,58 @@ async fn a_record_that_cannot_be_processed_may_halt_its_partition() {
     assert!(told.halted[0].reason.starts_with("amount: StepFailed: "), "{told:?}");
     crate::until("it is the wall", async || place.committed().await, |seen| *seen == [(0, 1)].into()).await;
     assert_eq!(api.numbers(), [(1, 1)].into());
+}
+
+/// Records of this partition, all with this key: `{"n": 0}`, `{"n": 1}` and so on.
+fn numbered_in(
+    place: &Place,
+    partition: i32,
+    key: &'static str,
+    numbers: std::ops::Range<i64>,
+) -> impl Iterator<Item = OutgoingRecord> {
+    numbers.map(move |n| OutgoingRecord {
+        partition: Some(partition),
+        key: Some(key.into()),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {n}}}"#))
+    })
+}
+
+#[tokio::test]
+async fn a_key_that_is_blocked_holds_up_no_other_until_a_thousand_wait_and_then_its_partition() {
+    // More than a thousand and all that is on its way when the partition is paused.
+    const BLOCKED: i64 = 8_000;
+    const SOON: i64 = 100_000;
+    const LAST: i64 = 100_001;
+    const ELSEWHERE: i64 = 200_000;
+    let place = Place::new("blocked", 2).await;
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let api = Api::scripted(move |request| {
+        let blocked = request.body["n"].as_i64().unwrap() < BLOCKED && !gate.load(Relaxed);
+        status(if blocked { 503 } else { 200 })
+    })
+    .await;
+    let worker = Worker::start(&config(&place, &api.url));
+    place.write_records(numbered_in(&place, 0, "blocked", 0..500)).await;
+    place.write_records(numbered_in(&place, 0, "other", SOON..SOON + 1)).await;
+    api.until_numbers(1).await;
+    assert_eq!(api.numbers(), [(SOON, 1)].into(), "another key of the partition goes on");
+
+    place.write_records(numbered_in(&place, 0, "blocked", 500..BLOCKED)).await;
+    place.write_records(numbered_in(&place, 0, "other", LAST..LAST + 1)).await;
+    worker.until_status("a thousand wait", |status| status.unsettled >= 1_000).await;
+    place.write_records(numbered_in(&place, 1, "elsewhere", ELSEWHERE..ELSEWHERE + 2_000)).await;
+    api.until_numbers(2_001).await;
+    let told = worker.status().await;
+    assert!(told.unsettled < 7_000, "the rest stays in Kafka: {told:?}");
+    assert!(!api.numbers().contains_key(&LAST), "another key of the partition waits too");
+    assert_eq!(place.committed().await.get(&0), Some(&0));
+
+    open.store(true, Relaxed);
+    api.until_numbers(2_002 + usize::try_from(BLOCKED).unwrap()).await;
+    place.until_no_lag().await;
+    assert!(api.numbers().values().all(|times| *times == 1));
+    let numbers = api.taken().into_iter().map(|body| body["n"].as_i64().unwrap());
+    assert!(numbers.filter(|n| *n < BLOCKED).is_sorted(), "the key's order is kept");
+    assert_eq!(place.dead_letter_count().await, 0);
 }
