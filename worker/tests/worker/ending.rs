@@ -10,6 +10,7 @@ use std::{
 };
 
 use sluice_crds::{Backoff, Delivery, Duration as Text, Retry, wire::WorkerConfig};
+use sluice_kafka::OutgoingRecord;
 
 use crate::{
     api::{Answer, Api, status},
@@ -98,6 +99,49 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
     // An attempt between the last note and the kill is not counted; each of the three kills can cost one.
     let made = api.requests().len();
     assert!((ATTEMPTS as usize..=ATTEMPTS as usize + 3).contains(&made), "{made} attempts");
+}
+
+#[tokio::test]
+async fn rebalances_during_retries_leave_the_retry_budget_exactly_as_it_was() {
+    // Far more than are made before the second worker has all partitions.
+    const ATTEMPTS: u32 = 40;
+    let place = Place::new("budget-handed-over", 2).await;
+    let api = Api::scripted(|_| status(503)).await;
+    let usual = config(&place, &api.url);
+    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
+    let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
+    let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
+    let one_in_each = (0..2).map(|partition| OutgoingRecord {
+        partition: Some(partition),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {partition}}}"#))
+    });
+    place.write_records(one_in_each).await;
+    let attempts = async || {
+        let requests = api.requests();
+        [0, 1].map(|n| requests.iter().filter(|request| request.body["n"] == n).count())
+    };
+    let first = Worker::start(&config);
+    crate::until("attempts of both", attempts, |seen| seen.iter().all(|attempts| *attempts >= 2)).await;
+    let second = Worker::start(&config);
+    second.until_status("one of both", |status| status.partitions == 1).await;
+    let before = api.requests().len();
+    crate::until("attempts of two workers", async || api.requests().len(), |seen| *seen >= before + 6).await;
+    first.terminate();
+    assert!(first.ended().await.success());
+    let handed_over = (attempts().await, chrono::Utc::now());
+    let told = second.until_status("both", |status| status.partitions == 2).await;
+    assert_eq!(told.dead_lettered, 0, "there is something left of both budgets: {handed_over:?}");
+
+    let letters = place.dead_letters(2).await;
+    place.until_no_lag().await;
+    for letter in letters {
+        let header = |name: &str| letter.headers.iter().find(|header| header.0 == name).unwrap().1.clone().unwrap();
+        assert_eq!(header("sluice-attempts"), ATTEMPTS.to_string().into_bytes());
+        let first_failed_at = String::from_utf8(header("sluice-first-failed-at")).unwrap();
+        assert!(first_failed_at.parse::<chrono::DateTime<chrono::Utc>>().unwrap() < handed_over.1);
+    }
+    let exactly = usize::try_from(ATTEMPTS).unwrap();
+    assert_eq!(attempts().await, [exactly, exactly], "handed over after {handed_over:?}");
 }
 
 #[tokio::test]
