@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sluice_crds::{Backoff, Delivery, Duration as Text, Retry, wire::WorkerConfig};
@@ -166,6 +166,34 @@ async fn sigterm_lets_what_is_under_way_end_and_repeats_nothing() {
     assert_eq!(place.committed().await, place.ends().await);
     let repeated: Vec<_> = api.numbers().into_iter().filter(|(_, times)| *times > 1).collect();
     assert!(repeated.is_empty(), "{repeated:?}");
+}
+
+#[tokio::test]
+async fn sigterm_does_not_wait_for_an_api_that_never_answers_and_loses_nothing() {
+    let place = Place::new("never", 2).await;
+    let answers = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&answers);
+    let never = || Answer { after: Duration::from_hours(1), ..status(503) };
+    let api = Api::scripted(move |_| if gate.load(Relaxed) { status(200) } else { never() }).await;
+    let usual = config(&place, &api.url);
+    let delivery = Delivery { timeout: Text::from_secs(600), ..usual.delivery.clone() };
+    let config = WorkerConfig { delivery, ..usual };
+    let worker = Worker::start(&config);
+    place.write(numbered(0..200)).await;
+    crate::until("requests of all keys", async || api.requests().len(), |seen| *seen >= 10).await;
+    worker.terminate();
+    let (begin, ended) = (Instant::now(), worker.ended().await);
+    // Kubernetes kills after 30 s.
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(ended.success());
+    assert!(place.committed().await.values().all(|offset| *offset == 0), "nothing was settled");
+
+    answers.store(true, Relaxed);
+    let worker = Worker::start(&config);
+    api.until_numbers(200).await;
+    place.until_no_lag().await;
+    assert!(api.numbers().values().all(|times| *times == 1));
+    assert_eq!(worker.status().await.dead_lettered, 0);
 }
 
 #[tokio::test]
