@@ -2,7 +2,7 @@
 //! is kept. `SLUICE_RECORDS` says with how many records.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -12,6 +12,7 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse};
 use http::{StatusCode, header::RETRY_AFTER};
+use serde_json::json;
 use sluice_cluster::{Component, Part, testing::OwnCluster};
 use sluice_crds::{
     Backoff, Delivery, Duration as Text, Retry,
@@ -29,6 +30,7 @@ use crate::{
     kafka::{Place, connection_to},
     running::{config, numbered},
     until,
+    wiremock::{Exchange, WireMock},
 };
 
 const PARTITIONS: i32 = 6;
@@ -129,6 +131,58 @@ async fn kills_rebalances_and_outages_lose_nothing_and_write_nothing_twice() {
     place.until_no_lag().await;
     assert_once(&place.read_all(&target, "last-of-conserved").await, 0..i64::try_from(records).unwrap());
     assert_eq!(place.dead_letter_count().await, 0);
+}
+
+/// The journal of an API that is not ours against what the topic holds. WireMock keeps all requests in its memory, so it is never asked
+/// for more than so many records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_rebalances_and_outages_leave_the_whole_topic_in_the_journal_of_an_independent_api() {
+    const STEPS: usize = 6;
+    let records = records(10_000).min(10_000);
+    let cluster = OwnCluster::up("worker-soak-wiremock", &[Part::Kafka]).unwrap();
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "conserved-wiremock", PARTITIONS).await;
+    let wiremock = WireMock::start().await;
+    for (kind, status) in [("taken", 201), ("refused", 422)] {
+        wiremock.answers(kind, 5, json!({"status": status})).await;
+    }
+    place.write((0..records).map(of_a_kind)).await;
+    let config = impatient(&place, &wiremock.url());
+    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), move |_| config.clone());
+    for step in 1..STEPS {
+        let wanted = u64::try_from(step * records / STEPS).unwrap();
+        until("requests", async || wiremock.count().await, |seen| *seen >= wanted).await;
+        crowd.disturb(step).await;
+    }
+    place.until_no_lag().await;
+
+    let mut expected = BTreeMap::<i64, Vec<i64>>::new();
+    for (partition, end) in place.ends().await {
+        let held = place.read_partition(&place.topic, partition, usize::try_from(end).unwrap()).await;
+        for n in held.iter().map(|record| number(record.value.as_ref().unwrap())) {
+            expected.entry(n % 10).or_default().push(n);
+        }
+    }
+    assert_eq!(expected.values().map(Vec::len).sum::<usize>(), records);
+    let (mut met, mut seen) = (BTreeMap::<i64, Vec<i64>>::new(), BTreeSet::new());
+    for Exchange { kind, n, status, .. } in wiremock.journal().await {
+        let refused = is_refused(usize::try_from(n).unwrap());
+        assert_eq!((kind.as_str(), status), if refused { ("refused", 422) } else { ("taken", 201) }, "{n}");
+        if seen.insert(n) {
+            met.entry(n % 10).or_default().push(n);
+        }
+    }
+    assert_eq!(met, expected, "each key's records, by when they came first");
+    let letters = place.dead_letters(place.dead_letter_count().await).await;
+    let buried: BTreeSet<i64> = letters.iter().map(|letter| number(letter.value.as_ref().unwrap())).collect();
+    let refused = seen.iter().filter(|n| is_refused(usize::try_from(**n).unwrap())).count();
+    assert!(buried.iter().all(|n| is_refused(usize::try_from(*n).unwrap())), "{buried:?}");
+    assert_eq!(buried.len(), refused, "every refused record is a dead letter");
+}
+
+/// A record that says how it is answered.
+fn of_a_kind(n: usize) -> (String, String) {
+    let kind = if is_refused(n) { "refused" } else { "taken" };
+    (format!("key-{}", n % 10), json!({"kind": kind, "n": n}).to_string())
 }
 
 /// A worker that does not wait long, as there are many records that fail.

@@ -158,7 +158,7 @@ impl Place {
         let (connection, topic, last) = (self.connection.clone(), topic.to_owned(), last.to_owned());
         let is_last =
             move |seen: &Vec<Seen>| seen.last().is_some_and(|seen| seen.value.as_deref() == Some(last.as_bytes()));
-        let mut seen = tokio::task::spawn_blocking(move || read_until(&connection, &topic, is_last)).await.unwrap();
+        let mut seen = tokio::task::spawn_blocking(move || read_until(&connection, &topic, 0, is_last)).await.unwrap();
         seen.pop();
         seen
     }
@@ -242,9 +242,14 @@ impl Place {
     /// Waits until there are so many records in the first partition of a topic, and reads them: only those of transactions that were
     /// committed.
     pub(crate) async fn read(&self, topic: &str, number: usize) -> Vec<Seen> {
+        self.read_partition(topic, 0, number).await
+    }
+
+    /// The same with any partition of it.
+    pub(crate) async fn read_partition(&self, topic: &str, partition: i32, number: usize) -> Vec<Seen> {
         let (connection, topic) = (self.connection.clone(), topic.to_owned());
         let enough = move |seen: &Vec<Seen>| seen.len() >= number;
-        tokio::task::spawn_blocking(move || read_until(&connection, &topic, enough)).await.unwrap()
+        tokio::task::spawn_blocking(move || read_until(&connection, &topic, partition, enough)).await.unwrap()
     }
 }
 
@@ -265,11 +270,16 @@ fn fresh(purpose: &str) -> String {
     format!("worker-test.{purpose}.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
-fn read_until(connection: &KafkaConnection, topic: &str, is_enough: impl Fn(&Vec<Seen>) -> bool) -> Vec<Seen> {
+fn read_until(
+    connection: &KafkaConnection,
+    topic: &str,
+    partition: i32,
+    is_enough: impl Fn(&Vec<Seen>) -> bool,
+) -> Vec<Seen> {
     let config = consumer_config(connection, &fresh("reader"), &sluice_kafka::consumer::ConsumerSettings::default());
     let consumer: BaseConsumer = config.unwrap().create().unwrap();
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    partitions.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
     let mut seen = Vec::new();
     while !is_enough(&seen) {

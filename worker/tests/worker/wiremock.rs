@@ -50,16 +50,17 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn read(entry: &Value) -> Self {
-        let body: Value = serde_json::from_str(entry["request"]["body"].as_str().unwrap()).unwrap();
+    /// `None`: its sender was killed before it had sent all of it.
+    fn read(entry: &Value) -> Option<Self> {
+        let body: Value = serde_json::from_str(entry["request"]["body"].as_str()?).ok()?;
         let response = &entry["response"];
-        Self {
+        Some(Self {
             kind: body["kind"].as_str().unwrap().to_owned(),
             n: body["n"].as_i64().unwrap(),
             at: entry["request"]["loggedDate"].as_i64().unwrap(),
             status: response["status"].as_i64().unwrap_or_default(),
             retry_after: response["headers"]["Retry-After"].as_str().map(str::to_owned),
-        }
+        })
     }
 
     /// Before this time it asked to be left alone.
@@ -134,7 +135,8 @@ impl WireMock {
         let answer = self.client.get(format!("{}/__admin/requests", self.address)).send().await.unwrap();
         let journal: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         // The newest stands first.
-        let mut journal: Vec<_> = journal["requests"].as_array().unwrap().iter().rev().map(Exchange::read).collect();
+        let exchanges = journal["requests"].as_array().unwrap().iter().rev().filter_map(Exchange::read);
+        let mut journal: Vec<_> = exchanges.collect();
         journal.sort_by_key(|exchange| exchange.at);
         journal
     }
