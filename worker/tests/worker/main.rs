@@ -24,6 +24,7 @@ mod faults;
 mod guard;
 mod into_kafka;
 mod kafka;
+mod memory;
 mod mounted;
 mod oauth2;
 mod requests;

@@ -104,6 +104,13 @@ impl Worker {
         self.log.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
+    /// The most memory that it ever took, in bytes: `VmHWM` of proc(5).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// SIGKILL: the process ends at once.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
