@@ -209,6 +209,25 @@ async fn sigterm_after_everything_is_settled_leaves_no_lag_and_no_duplicate() {
 }
 
 #[tokio::test]
+async fn a_thread_that_reads_no_more_is_told_to_kubernetes_until_it_reads_again() {
+    let place = Place::new("hanging", 2).await;
+    let api = Api::scripted(|_| Answer { after: Duration::from_hours(1), ..status(503) }).await;
+    let usual = config(&place, &api.url);
+    let delivery = Delivery { timeout: Text::from_secs(600), ..usual.delivery.clone() };
+    let config = WorkerConfig { delivery, ..usual };
+    let first = Worker::start_watched(4, &config);
+    let health = async || first.get("/healthz").await;
+    place.write(numbered(0..200)).await;
+    crate::until("requests of all keys", async || api.requests().len(), |seen| *seen >= 10).await;
+    assert_eq!(health().await.0, 200);
+    // Before it gives a partition back it waits for 10 s for what is under way there.
+    let _second = Worker::start(&config);
+    crate::until("it hangs", health, |(code, _)| *code == 503).await;
+    crate::until("it reads again", health, |(code, _)| *code == 200).await;
+    assert_eq!(first.status().await.partitions, 1);
+}
+
+#[tokio::test]
 async fn two_workers_share_the_partitions_and_lose_nothing_when_one_leaves() {
     let place = Place::new("shared", 4).await;
     let api = Api::scripted(|_| Answer { after: Duration::from_millis(5), ..status(200) }).await;

@@ -52,7 +52,12 @@ impl Worker {
         Self::start_with("worker", config, proxies)
     }
 
-    fn start_with(instance: &str, config: &WorkerConfig, proxies: &[(&str, &str)]) -> Self {
+    /// The same, whose source hangs after so many seconds without a sign of life.
+    pub(crate) fn start_watched(silence: u64, config: &WorkerConfig) -> Self {
+        Self::start_with("worker", config, &[("NO_PROXY", "*"), ("SLUICE_SILENCE", &silence.to_string())])
+    }
+
+    fn start_with(instance: &str, config: &WorkerConfig, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(CONFIG_KEY), serde_json::to_string(config).unwrap()).unwrap();
         std::fs::write(folder.path().join(GENERATION_KEY), "4\n").unwrap();
@@ -62,7 +67,7 @@ impl Worker {
             .args(["--instance", instance])
             .env_remove("NO_PROXY")
             .env_remove("RUST_LOG")
-            .envs(proxies.iter().copied())
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
