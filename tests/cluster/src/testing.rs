@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::LazyLock;
 
-use crate::build::cache::Recipe;
+use crate::build::{Program, cache::Recipe};
 use crate::{Cluster, Part, SecuredKafka, external};
 
 /// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
@@ -47,6 +47,11 @@ pub fn prepared(
         }
         Ok(())
     })
+}
+
+/// The folder with Kafka's jars, those of Kafka Connect among them.
+pub fn kafka_jars() -> anyhow::Result<PathBuf> {
+    Program::Kafka.obtain()
 }
 
 /// The secured broker that tests share.
