@@ -168,6 +168,19 @@ impl Place {
         Header::new(name, value.to_owned())
     }
 
+    /// The ids of the group's members: Kafka gives another one to a member that it has missed.
+    pub(crate) async fn members(&self) -> Vec<String> {
+        let (connection, group) = (self.connection.clone(), self.group.clone());
+        let members = move || {
+            let settings = sluice_kafka::consumer::ConsumerSettings::default();
+            let config = consumer_config(&connection, &fresh("looker"), &settings).unwrap();
+            let looker: BaseConsumer = config.create().unwrap();
+            let groups = looker.fetch_group_list(Some(&group), Duration::from_mins(1)).unwrap();
+            groups.groups()[0].members().iter().map(|member| member.id().to_owned()).collect()
+        };
+        tokio::task::spawn_blocking(members).await.unwrap()
+    }
+
     /// The committed offset of each partition.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
         // A broker that came back takes a while to be the group's coordinator again.

@@ -109,6 +109,11 @@ impl Worker {
         self.log.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
+    /// How many lines of the log hold this text.
+    pub(crate) fn times_logged(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// The most memory that it ever took, in bytes: `VmHWM` of proc(5).
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

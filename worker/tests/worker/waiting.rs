@@ -10,7 +10,8 @@ use std::{
 };
 
 use sluice_crds::{
-    CircuitBreaker, Delivery, Duration as Text, OnDataError, OnDeliveryError, RateLimit, Retry,
+    Backoff, CircuitBreaker, Delivery, Duration as Text, FailureShare, OnDataError, OnDeliveryError, Ordering,
+    RateLimit, Retry,
     wire::{Circuit, WorkerConfig},
 };
 use sluice_kafka::OutgoingRecord;
@@ -55,6 +56,68 @@ async fn an_outage_opens_the_circuit_and_uses_no_retry_budget() {
     place.until_no_lag().await;
     let told = worker.until_status("closed", |status| status.circuit == Circuit::Closed && status.unsettled == 0).await;
     assert_eq!((told.dead_lettered, told.delivered, told.trouble), (0, 200, None));
+}
+
+#[tokio::test]
+async fn a_share_of_failures_opens_the_circuit_though_others_succeed_in_between() {
+    let place = Place::new("share", 1).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let gate = Arc::clone(&down);
+    // Every second record fails, so that never two failures come in a row.
+    let api = Api::scripted(move |request| {
+        let fails = request.body["n"].as_i64().unwrap() % 2 == 1 && gate.load(Relaxed);
+        status(if fails { 503 } else { 200 })
+    })
+    .await;
+    let usual = config(&place, &api.url);
+    let failure_share = Some(FailureShare { percent: 50, attempts: 20 });
+    let circuit_breaker = Some(CircuitBreaker { failures: 0, failure_share, open_for: Text::from_millis(500) });
+    // One after the other, and failures wait until the others are through.
+    let backoff = Backoff { initial: Text::from_secs(60), factor: 1, max: Text::from_secs(60) };
+    let retry = Retry { backoff, ..usual.delivery.retry.clone() };
+    let delivery =
+        Delivery { circuit_breaker, retry, max_in_flight: 1, ordering: Ordering::None, ..usual.delivery.clone() };
+    place.write(numbered(0..16)).await;
+    let worker = Worker::start(&WorkerConfig { delivery, ..usual });
+    let few = worker.until_status("fewer attempts than count", |told| told.delivered == 8).await;
+    assert_eq!(few.circuit, Circuit::Closed, "{few:?}");
+    place.write(numbered(16..40)).await;
+    let told = worker.until_status("not closed", |told| told.circuit != Circuit::Closed).await;
+    let trouble = told.trouble.unwrap();
+    assert!(trouble.contains("the sink is left alone") && trouble.contains("503"), "{trouble}");
+
+    down.store(false, Relaxed);
+    worker.until_status("closed", |told| told.circuit == Circuit::Closed).await;
+    api.until_numbers(20).await;
+}
+
+#[tokio::test]
+async fn a_circuit_that_is_open_for_longer_than_a_session_keeps_the_worker_in_its_group() {
+    // A worker that gives no sign of life for 10 s is no member of its group any more.
+    const OPEN_FOR: Duration = Duration::from_secs(15);
+    let place = Place::new("long-open", 2).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let gate = Arc::clone(&down);
+    let api = Api::scripted(move |_| status(if gate.load(Relaxed) { 503 } else { 200 })).await;
+    let usual = config(&place, &api.url);
+    let open_for = Text::from_secs(OPEN_FOR.as_secs());
+    let circuit_breaker = Some(CircuitBreaker { failures: 1, failure_share: None, open_for });
+    let delivery = Delivery { circuit_breaker, max_in_flight: 1, ..usual.delivery.clone() };
+    let worker = Worker::start(&WorkerConfig { delivery, ..usual });
+    place.write(numbered(0..50)).await;
+    worker.until_status("open", |told| told.circuit == Circuit::Open).await;
+    let member = place.members().await;
+    assert_eq!(member.len(), 1);
+    down.store(false, Relaxed);
+    api.until_numbers(50).await;
+    place.until_no_lag().await;
+
+    let requests = api.requests();
+    assert!(requests[1].at - requests[0].at >= OPEN_FOR, "nothing is sent meanwhile");
+    assert_eq!(place.members().await, member, "the same member of the group");
+    assert_eq!(worker.times_logged("Partition assigned"), 2, "no partition has come or gone");
+    let told = worker.status().await;
+    assert_eq!((told.delivered, told.dead_lettered, told.partitions), (50, 0, 2), "{told:?}");
 }
 
 #[tokio::test]
