@@ -28,8 +28,9 @@ impl TraceContext {
     where
         V: Iterator<Item = &'a [u8]>,
     {
-        let parent = str::from_utf8(values(PARENT).last()?).ok()?;
-        let states: Vec<_> = values(STATE).filter_map(|state| str::from_utf8(state).ok()).collect();
+        let parent = str::from_utf8(values(PARENT).last()?).ok().filter(|parent| is_parent(parent.trim()))?;
+        let states = values(STATE).filter_map(|state| str::from_utf8(state).ok());
+        let states: Vec<_> = states.filter(|state| state.bytes().all(is_printable)).collect();
         let carrier = Carrier { parent, state: states.join(",") };
         let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
         let span = context.span().span_context().clone();
@@ -49,6 +50,19 @@ impl TraceContext {
     pub(super) fn to_context(&self) -> Context {
         Context::new().with_remote_span_context(self.0.clone())
     }
+}
+
+/// Whether a `traceparent` has the form of W3C's: the library takes numbers of any length, and with a sign.
+fn is_parent(text: &str) -> bool {
+    const LENGTHS: [usize; 4] = [2, 32, 16, 2];
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let mut parts = text.split('-');
+    LENGTHS.iter().all(|length| parts.next().is_some_and(|part| part.len() == *length && part.bytes().all(is_digit)))
+}
+
+/// What a `tracestate` may hold: the library looks only for what separates its members.
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~')
 }
 
 impl Extractor for Carrier<'_> {
@@ -96,9 +110,16 @@ mod tests {
     #[test]
     fn what_is_no_trace_context_begins_no_trace() {
         let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
-        for parent in ["", "00-1", "x", &zeros, &TRACEPARENT.to_uppercase()] {
+        let signed = TRACEPARENT.replace("-4b", "-+4");
+        for parent in ["", "00-1", "x", &zeros, &TRACEPARENT.to_uppercase(), "00-1-1-01", &signed] {
             assert_eq!(read(&[(PARENT, parent), (STATE, "a=1")]), None, "{parent}");
         }
         assert_eq!(read(&[(STATE, "a=1")]), None);
+    }
+
+    #[test]
+    fn a_state_that_cannot_stand_in_a_header_is_left_out() {
+        let read = read(&[(PARENT, TRACEPARENT), (STATE, "a=1"), (STATE, "b=x\r\ny"), (STATE, "c=gr\u{fc}n")]).unwrap();
+        assert_eq!(read.headers().nth(1), Some((STATE, "a=1".to_owned())));
     }
 }
