@@ -57,7 +57,10 @@ fn is_parent(text: &str) -> bool {
     const LENGTHS: [usize; 4] = [2, 32, 16, 2];
     let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let mut parts = text.split('-');
-    LENGTHS.iter().all(|length| parts.next().is_some_and(|part| part.len() == *length && part.bytes().all(is_digit)))
+    let is_next = |length| parts.next().is_some_and(|part| part.len() == length && part.bytes().all(is_digit));
+    let is_whole = LENGTHS.into_iter().all(is_next);
+    // Later versions may go on.
+    is_whole && (parts.next().is_none() || !text.starts_with("00-"))
 }
 
 /// What a `tracestate` may hold: the library looks only for what separates its members.
@@ -81,7 +84,64 @@ impl Extractor for Carrier<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    /// A name, and any bytes.
+    type Header = (&'static str, Vec<u8>);
+
+    fn read_bytes(headers: &[Header]) -> Option<TraceContext> {
+        let values = |name| headers.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_slice());
+        TraceContext::read(values)
+    }
+
+    /// A `traceparent`, one that was damaged, or anything.
+    fn parent() -> impl Strategy<Value = Vec<u8>> {
+        let whole = || {
+            let parts = (any::<u8>(), any::<u128>(), any::<u64>(), any::<u8>());
+            let parts =
+                prop_oneof![parts.clone(), parts.prop_map(|(_, trace, span, flags)| (0_u8, trace, span, flags))];
+            parts.prop_map(|(version, trace, span, flags)| {
+                format!("{version:02x}-{trace:032x}-{span:016x}-{flags:02x}").into_bytes()
+            })
+        };
+        let damaged = (whole(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut whole, place, byte)| {
+            *place.get_mut(&mut whole) = byte;
+            whole
+        });
+        prop_oneof![whole(), damaged, vec(any::<u8>(), 0..80)]
+    }
+
+    /// A `tracestate`, or anything.
+    fn state() -> impl Strategy<Value = Vec<u8>> {
+        let members = vec("[a-z0-9@_*/-]{0,9}=[ -~]{0,9}", 0..40).prop_map(|members| members.join(",").into_bytes());
+        prop_oneof![members, "[ -~\t]{0,80}".prop_map(String::into_bytes), vec(any::<u8>(), 0..80)]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_headers_say_what_is_taken_can_stand_in_headers_and_says_the_same(
+            parents in vec(parent(), 0..3), states in vec(state(), 0..3),
+        ) {
+            let parents = parents.into_iter().map(|parent| (PARENT, parent));
+            let headers: Vec<Header> = parents.chain(states.into_iter().map(|state| (STATE, state))).collect();
+            if let Some(context) = read_bytes(&headers) {
+                let written: Vec<Header> = context.headers().map(|(name, value)| (name, value.into_bytes())).collect();
+                prop_assert!(written.iter().flat_map(|(_, value)| value).copied().all(is_printable));
+                prop_assert_eq!(written[0].1.len(), TRACEPARENT.len());
+                prop_assert_eq!(read_bytes(&written), Some(context));
+            }
+        }
+
+        #[test]
+        fn every_trace_of_the_present_version_is_taken(trace in 1..=u128::MAX, span in 1..=u64::MAX, flags: u8) {
+            let parent = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+            let expected = format!("00-{trace:032x}-{span:016x}-{:02x}", flags & 1);
+            let written = read(&[(PARENT, parent.as_str())]).and_then(|context| context.headers().next());
+            prop_assert_eq!(written, Some((PARENT, expected)));
+        }
+    }
 
     const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -126,12 +126,56 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            Just(Value::from("bearer")),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<u64>().prop_map(|number| Value::from(number.to_string())),
+            any::<String>().prop_map(Value::from),
+            vec(any::<String>(), 0..3).prop_map(Value::from),
+        ]
+    }
+
+    /// What a token endpoint may answer: something like a token, or anything.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let like_a_token = (value(), value(), value()).prop_map(|(token, kind, lifetime)| {
+            json!({"access_token": token, "token_type": kind, "expires_in": lifetime}).to_string().into_bytes()
+        });
+        prop_oneof![like_a_token, vec(any::<u8>(), 0..200)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_gives_a_token_that_can_stand_in_a_header_or_says_why_not(body in body()) {
+            match granted(StatusCode::OK, &body) {
+                Ok(token) => prop_assert!(HeaderValue::from_str(&format!("Bearer {}", token.text)).is_ok()),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
+        }
+
+        #[test]
+        fn a_token_is_taken_whatever_it_lasts(token in "[ -~]{1,100}", lifetime: u64, as_text: bool) {
+            let lifetime = if as_text { Value::from(lifetime.to_string()) } else { Value::from(lifetime) };
+            let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": lifetime}).to_string();
+            let granted = granted(StatusCode::OK, body.as_bytes()).map(|token| token.text);
+            prop_assert_eq!(granted, Ok(token));
+        }
+    }
 
     #[test]
     fn what_cannot_be_used_as_a_token_is_none() {
         let told = |token: &str| {
-            let body = serde_json::json!({"access_token": token, "token_type": "bearer", "expires_in": "300"});
+            let body = json!({"access_token": token, "token_type": "bearer", "expires_in": "300"});
             granted(StatusCode::OK, body.to_string().as_bytes()).map(|token| token.text)
         };
         assert_eq!(told("a.b-c"), Ok("a.b-c".to_owned()));
