@@ -63,7 +63,7 @@ async fn a_share_of_failures_opens_the_circuit_though_others_succeed_in_between(
     let place = Place::new("share", 1).await;
     let down = Arc::new(AtomicBool::new(true));
     let gate = Arc::clone(&down);
-    // Every second record fails, so that never two failures come in a row.
+    // Every second record fails.
     let api = Api::scripted(move |request| {
         let fails = request.body["n"].as_i64().unwrap() % 2 == 1 && gate.load(Relaxed);
         status(if fails { 503 } else { 200 })
