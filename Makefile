@@ -64,7 +64,8 @@ unit: ## What needs no cluster
 CASES ?= 1000000
 
 fuzz: ## Every parser with CASES cases of what it may be given (1000000)
-	PROPTEST_CASES=$(CASES) cargo test --locked -p sluice-crds -p sluice-model -p sluice-pipeline -p sluice-receiver --lib --test no_panic
+	PROPTEST_CASES=$(CASES) cargo test --locked -p sluice-crds -p sluice-model -p sluice-pipeline -p sluice-receiver \
+		-p sluice-telemetry -p sluice-worker --lib --test no_panic
 
 # Those that go through the `unsafe` of `kafka`. One test at a time: each is some twenty times slower than without.
 VALGRIND_TESTS ?= topics configs offsets producing visits

@@ -8,6 +8,8 @@ use std::{
 use clap::{Parser, ValueEnum};
 use sluice_crds::wire::{CONFIG_FOLDER, STATUS_PORT};
 
+use crate::status::SILENCE;
+
 /// Carries out one Integration: reads its source, runs its steps, delivers to its sink.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "sluice-worker", version)]
@@ -22,6 +24,9 @@ pub struct Options {
     /// left behind.
     #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "worker")]
     pub instance: String,
+    /// For tests: after so many seconds without a sign of life from the source `/healthz` says that it hangs.
+    #[arg(long, env = "SLUICE_SILENCE", value_name = "SECONDS", default_value_t = SILENCE.as_secs(), hide = true)]
+    pub silence: u64,
     /// How the log is written. What is in it is the Integration's choice, or `RUST_LOG`'s.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,

@@ -53,7 +53,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let job = config::read(&options.config)?;
     logs::start(options.log_format, job.config.log_level);
     let tracer = tracer(&job);
-    let status = Arc::new(Status::new(&job).traced_by(&tracer));
+    let status = Status::new(&job).traced_by(&tracer).hanging_after(Duration::from_secs(options.silence));
+    let status = Arc::new(status);
     let listener = TcpListener::bind(options.status_listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", options.status_listen))?;
     info!(integration = %job.config.integration, generation = job.generation, status = %listener.local_addr()?, "Worker starts");

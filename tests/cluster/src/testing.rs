@@ -10,8 +10,7 @@ use std::sync::LazyLock;
 
 use anyhow::bail;
 
-use crate::build::Program;
-use crate::build::cache::Recipe;
+use crate::build::{Program, cache::Recipe};
 use crate::{Cluster, Part, SecuredKafka, external};
 
 /// Name of the cluster that tests share: `test`, or what `SLUICE_TEST_CLUSTER` says, so that two checkouts can be tested at once.
@@ -57,6 +56,11 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
     Ok(Program::Envoy.obtain()?.join("envoy"))
 }
 
+/// The folder with Kafka's jars, those of Kafka Connect among them.
+pub fn kafka_jars() -> anyhow::Result<PathBuf> {
+    Program::Kafka.obtain()
+}
+
 /// The secured broker that tests share.
 pub fn shared_secured_kafka() -> SecuredKafka {
     Cluster::up(&shared_name(), &[Part::KafkaSecured]).expect("a secured broker for tests").kafka_secured()
@@ -81,7 +85,7 @@ pub fn kafka_tool(script: &str) -> anyhow::Result<Command> {
     };
     let mut command = Command::new("java");
     command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    command.arg(Program::Kafka.obtain()?.join("*")).arg(class);
+    command.arg(kafka_jars()?.join("*")).arg(class);
     Ok(command)
 }
 

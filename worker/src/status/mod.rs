@@ -51,6 +51,8 @@ pub(crate) struct Status {
     started: Instant,
     /// Milliseconds from the start to the source's last sign of life.
     heartbeat: AtomicU64,
+    /// How long it may give none.
+    silence: Duration,
 }
 
 /// Counts since the start. What was received is delivered, skipped, dead-lettered, returned, or not settled yet.
@@ -101,7 +103,7 @@ const SECRETS: [Area; 2] = [Area::Credentials, Area::SinkSecrets];
 /// A worker whose source is in trouble for this long is not ready: longer than a broker takes to be restarted.
 const UNREADY: Duration = Duration::from_mins(1);
 /// A source that gave no sign of life for this long hangs. Longer than a revocation, which waits for deliveries.
-const SILENCE: Duration = Duration::from_mins(1);
+pub(crate) const SILENCE: Duration = Duration::from_mins(1);
 
 impl Status {
     pub(crate) fn new(job: &Job) -> Self {
@@ -123,7 +125,13 @@ impl Status {
             ready: AtomicBool::new(false),
             started: Instant::now(),
             heartbeat: AtomicU64::new(0),
+            silence: SILENCE,
         }
+    }
+
+    /// A source hangs that gave no sign of life for so long.
+    pub(crate) fn hanging_after(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     /// With times that name the traces of this tracer, before any attempt.
@@ -236,7 +244,7 @@ impl Status {
 
     fn is_alive_at(&self, age: u64) -> bool {
         let silence = age.saturating_sub(self.heartbeat.load(Ordering::Relaxed));
-        Duration::from_millis(silence) < SILENCE
+        Duration::from_millis(silence) < self.silence
     }
 
     fn is_ready(&self) -> bool {

@@ -10,8 +10,13 @@ use sluice_crds::wire::WorkerConfig;
 
 use crate::{kafka::Place, running::Worker};
 
-/// What is settled is committed within this time: every 500 ms, and a busy machine takes its time for it.
-const COMMITTED_WITHIN: Duration = Duration::from_secs(2);
+/// How often a worker commits.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long Kafka may take none: from when another member comes or goes until all have heard of it, which they do with their heartbeats, each
+/// second.
+const SLACK: Duration = Duration::from_secs(1);
+/// What is settled is committed within this time.
+const COMMITTED_WITHIN: Duration = COMMIT_INTERVAL.saturating_add(SLACK);
 
 /// With how many records: what `SLUICE_RECORDS` says, or so many.
 pub(crate) fn records(usual: usize) -> usize {
@@ -115,11 +120,18 @@ impl<'a> Crowd<'a> {
 }
 
 impl History {
-    /// Whether a record that this worker delivered then may be delivered again by another one: its worker was killed, or the broker, before
-    /// it was committed.
-    pub(crate) fn excuses(&self, worker: usize, delivered: Instant) -> bool {
-        let committed = delivered + COMMITTED_WITHIN;
-        self.deaths.iter().any(|(dead, at)| *dead == worker && *at <= committed)
-            || self.outages.iter().any(|(begin, end)| *begin <= committed && delivered <= *end)
+    /// Workers that were killed, each with the time after which it may have delivered what was not committed yet.
+    pub(crate) fn deaths(&self) -> impl Iterator<Item = (usize, Instant)> {
+        self.deaths.iter().map(|(worker, at)| (*worker, *at - COMMITTED_WITHIN))
+    }
+
+    /// Whether this worker was killed.
+    pub(crate) fn is_dead(&self, worker: usize) -> bool {
+        self.deaths.iter().any(|(dead, _)| *dead == worker)
+    }
+
+    /// Whether the broker was away before what was delivered then was committed.
+    pub(crate) fn was_away(&self, delivered: Instant) -> bool {
+        self.outages.iter().any(|(begin, end)| *begin <= delivered + COMMITTED_WITHIN && delivered <= *end)
     }
 }

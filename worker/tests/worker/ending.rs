@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sluice_crds::{Backoff, Delivery, Duration as Text, Retry, wire::WorkerConfig};
+use sluice_kafka::OutgoingRecord;
 
 use crate::{
     api::{Answer, Api, status},
@@ -101,6 +102,49 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
 }
 
 #[tokio::test]
+async fn rebalances_during_retries_leave_the_retry_budget_exactly_as_it_was() {
+    // Far more than are made before the second worker has all partitions.
+    const ATTEMPTS: u32 = 40;
+    let place = Place::new("budget-handed-over", 2).await;
+    let api = Api::scripted(|_| status(503)).await;
+    let usual = config(&place, &api.url);
+    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
+    let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
+    let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
+    let one_in_each = (0..2).map(|partition| OutgoingRecord {
+        partition: Some(partition),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {partition}}}"#))
+    });
+    place.write_records(one_in_each).await;
+    let attempts = async || {
+        let requests = api.requests();
+        [0, 1].map(|n| requests.iter().filter(|request| request.body["n"] == n).count())
+    };
+    let first = Worker::start(&config);
+    crate::until("attempts of both", attempts, |seen| seen.iter().all(|attempts| *attempts >= 2)).await;
+    let second = Worker::start(&config);
+    second.until_status("one of both", |status| status.partitions == 1).await;
+    let before = api.requests().len();
+    crate::until("attempts of two workers", async || api.requests().len(), |seen| *seen >= before + 6).await;
+    first.terminate();
+    assert!(first.ended().await.success());
+    let handed_over = (attempts().await, chrono::Utc::now());
+    let told = second.until_status("both", |status| status.partitions == 2).await;
+    assert_eq!(told.dead_lettered, 0, "there is something left of both budgets: {handed_over:?}");
+
+    let letters = place.dead_letters(2).await;
+    place.until_no_lag().await;
+    for letter in letters {
+        let header = |name: &str| letter.headers.iter().find(|header| header.0 == name).unwrap().1.clone().unwrap();
+        assert_eq!(header("sluice-attempts"), ATTEMPTS.to_string().into_bytes());
+        let first_failed_at = String::from_utf8(header("sluice-first-failed-at")).unwrap();
+        assert!(first_failed_at.parse::<chrono::DateTime<chrono::Utc>>().unwrap() < handed_over.1);
+    }
+    let exactly = usize::try_from(ATTEMPTS).unwrap();
+    assert_eq!(attempts().await, [exactly, exactly], "handed over after {handed_over:?}");
+}
+
+#[tokio::test]
 async fn sigterm_lets_what_is_under_way_end_and_repeats_nothing() {
     let place = Place::new("terminated", 2).await;
     let api = Api::scripted(|_| Answer { after: Duration::from_millis(100), ..status(200) }).await;
@@ -125,6 +169,34 @@ async fn sigterm_lets_what_is_under_way_end_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn sigterm_does_not_wait_for_an_api_that_never_answers_and_loses_nothing() {
+    let place = Place::new("never", 2).await;
+    let answers = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&answers);
+    let never = || Answer { after: Duration::from_hours(1), ..status(503) };
+    let api = Api::scripted(move |_| if gate.load(Relaxed) { status(200) } else { never() }).await;
+    let usual = config(&place, &api.url);
+    let delivery = Delivery { timeout: Text::from_secs(600), ..usual.delivery.clone() };
+    let config = WorkerConfig { delivery, ..usual };
+    let worker = Worker::start(&config);
+    place.write(numbered(0..200)).await;
+    crate::until("requests of all keys", async || api.requests().len(), |seen| *seen >= 10).await;
+    worker.terminate();
+    let (begin, ended) = (Instant::now(), worker.ended().await);
+    // Kubernetes kills after 30 s.
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(ended.success());
+    assert!(place.committed().await.values().all(|offset| *offset == 0), "nothing was settled");
+
+    answers.store(true, Relaxed);
+    let worker = Worker::start(&config);
+    api.until_numbers(200).await;
+    place.until_no_lag().await;
+    assert!(api.numbers().values().all(|times| *times == 1));
+    assert_eq!(worker.status().await.dead_lettered, 0);
+}
+
+#[tokio::test]
 async fn sigterm_after_everything_is_settled_leaves_no_lag_and_no_duplicate() {
     let (place, api) = (Place::new("settled", 2).await, Api::willing().await);
     let worker = Worker::start(&config(&place, &api.url));
@@ -134,6 +206,25 @@ async fn sigterm_after_everything_is_settled_leaves_no_lag_and_no_duplicate() {
     assert!(worker.ended().await.success());
     assert_eq!(place.committed().await, place.ends().await);
     assert!(api.numbers().values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_thread_that_reads_no_more_is_told_to_kubernetes_until_it_reads_again() {
+    let place = Place::new("hanging", 2).await;
+    let api = Api::scripted(|_| Answer { after: Duration::from_hours(1), ..status(503) }).await;
+    let usual = config(&place, &api.url);
+    let delivery = Delivery { timeout: Text::from_secs(600), ..usual.delivery.clone() };
+    let config = WorkerConfig { delivery, ..usual };
+    let first = Worker::start_watched(4, &config);
+    let health = async || first.get("/healthz").await;
+    place.write(numbered(0..200)).await;
+    crate::until("requests of all keys", async || api.requests().len(), |seen| *seen >= 10).await;
+    assert_eq!(health().await.0, 200);
+    // Before it gives a partition back it waits for 10 s for what is under way there.
+    let _second = Worker::start(&config);
+    crate::until("it hangs", health, |(code, _)| *code == 503).await;
+    crate::until("it reads again", health, |(code, _)| *code == 200).await;
+    assert_eq!(first.status().await.partitions, 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_crds::wire::{KafkaSinkConfig, SinkConfig, WorkerConfig};
+use sluice_crds::{
+    Delivery, Guarantee,
+    wire::{KafkaSinkConfig, SinkConfig, WorkerConfig},
+};
 use sluice_kafka::OutgoingRecord;
 
 use crate::{
@@ -113,6 +116,42 @@ async fn a_record_that_the_topic_does_not_take_is_a_dead_letter_and_its_neighbou
     );
     place.until_no_lag().await;
     assert_eq!((worker.status().await.delivered, place.dead_letter_count().await), (59, 1));
+}
+
+#[tokio::test]
+async fn a_record_says_its_partition_and_one_that_there_is_not_makes_it_a_dead_letter() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
+        let place = Place::new("partitioned", 2).await;
+        let target = place.another("thirds", 3, &[]).await;
+        let (sink, usual) = into(&place, &target);
+        let partition = "if .n == 7 { 9 } else if .n == 8 { -1 } else { mod(int!(.n), 3) }";
+        let sink = SinkConfig::Kafka(KafkaSinkConfig { partition: Some(partition.into()), ..sink });
+        let delivery = Delivery { guarantee, ..usual.delivery.clone() };
+        let worker = Worker::start(&WorkerConfig { sink, delivery, ..usual });
+        place.write(numbered(0..60)).await;
+        place.until_no_lag().await;
+        for partition in 0..3 {
+            let expected: Vec<_> = (0..60).filter(|n| n % 3 == i64::from(partition) && ![7, 8].contains(n)).collect();
+            let written = place.read_partition(&target, partition, expected.len()).await;
+            let mut written: Vec<_> = written.iter().map(number).collect();
+            written.sort_unstable();
+            assert_eq!(written, expected, "{guarantee:?}, partition {partition}");
+        }
+        let mut letters = place.dead_letters(2).await;
+        letters.sort_by_key(number);
+        let reasons = letters.iter().map(|letter| {
+            ["class", "stage", "code"].map(|reason| {
+                let name = format!("sluice-error-{reason}");
+                let (_, value) = letter.headers.iter().find(|(found, _)| *found == name).unwrap();
+                String::from_utf8(value.clone().unwrap()).unwrap()
+            })
+        });
+        let expected = [["DeliveryError", "kafka", "_UNKNOWN_PARTITION"], ["DataError", "kafka", "InvalidAddress"]];
+        assert_eq!(reasons.collect::<Vec<_>>(), expected, "{guarantee:?}");
+        assert_eq!(letters.iter().map(number).collect::<Vec<_>>(), [7, 8]);
+        let told = worker.until_status("all settled", |told| told.received == 60 && told.unsettled == 0).await;
+        assert_eq!((told.delivered, told.dead_lettered), (58, 2), "{told:?}");
+    }
 }
 
 #[tokio::test]

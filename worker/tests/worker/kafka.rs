@@ -158,7 +158,7 @@ impl Place {
         let (connection, topic, last) = (self.connection.clone(), topic.to_owned(), last.to_owned());
         let is_last =
             move |seen: &Vec<Seen>| seen.last().is_some_and(|seen| seen.value.as_deref() == Some(last.as_bytes()));
-        let mut seen = tokio::task::spawn_blocking(move || read_until(&connection, &topic, is_last)).await.unwrap();
+        let mut seen = tokio::task::spawn_blocking(move || read_until(&connection, &topic, 0, is_last)).await.unwrap();
         seen.pop();
         seen
     }
@@ -166,6 +166,19 @@ impl Place {
     /// A header for a record.
     pub(crate) fn header(name: &str, value: &str) -> Header {
         Header::new(name, value.to_owned())
+    }
+
+    /// The ids of the group's members: Kafka gives another one to a member that it has missed.
+    pub(crate) async fn members(&self) -> Vec<String> {
+        let (connection, group) = (self.connection.clone(), self.group.clone());
+        let members = move || {
+            let settings = sluice_kafka::consumer::ConsumerSettings::default();
+            let config = consumer_config(&connection, &fresh("looker"), &settings).unwrap();
+            let looker: BaseConsumer = config.create().unwrap();
+            let groups = looker.fetch_group_list(Some(&group), Duration::from_mins(1)).unwrap();
+            groups.groups()[0].members().iter().map(|member| member.id().to_owned()).collect()
+        };
+        tokio::task::spawn_blocking(members).await.unwrap()
     }
 
     /// The committed offset of each partition.
@@ -242,9 +255,14 @@ impl Place {
     /// Waits until there are so many records in the first partition of a topic, and reads them: only those of transactions that were
     /// committed.
     pub(crate) async fn read(&self, topic: &str, number: usize) -> Vec<Seen> {
+        self.read_partition(topic, 0, number).await
+    }
+
+    /// The same with any partition of it.
+    pub(crate) async fn read_partition(&self, topic: &str, partition: i32, number: usize) -> Vec<Seen> {
         let (connection, topic) = (self.connection.clone(), topic.to_owned());
         let enough = move |seen: &Vec<Seen>| seen.len() >= number;
-        tokio::task::spawn_blocking(move || read_until(&connection, &topic, enough)).await.unwrap()
+        tokio::task::spawn_blocking(move || read_until(&connection, &topic, partition, enough)).await.unwrap()
     }
 }
 
@@ -265,11 +283,16 @@ fn fresh(purpose: &str) -> String {
     format!("worker-test.{purpose}.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
-fn read_until(connection: &KafkaConnection, topic: &str, is_enough: impl Fn(&Vec<Seen>) -> bool) -> Vec<Seen> {
+fn read_until(
+    connection: &KafkaConnection,
+    topic: &str,
+    partition: i32,
+    is_enough: impl Fn(&Vec<Seen>) -> bool,
+) -> Vec<Seen> {
     let config = consumer_config(connection, &fresh("reader"), &sluice_kafka::consumer::ConsumerSettings::default());
     let consumer: BaseConsumer = config.unwrap().create().unwrap();
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    partitions.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
     let mut seen = Vec::new();
     while !is_enough(&seen) {

@@ -24,6 +24,8 @@ mod faults;
 mod guard;
 mod into_kafka;
 mod kafka;
+mod letters;
+mod memory;
 mod mounted;
 mod oauth2;
 mod requests;

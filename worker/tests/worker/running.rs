@@ -52,7 +52,12 @@ impl Worker {
         Self::start_with("worker", config, proxies)
     }
 
-    fn start_with(instance: &str, config: &WorkerConfig, proxies: &[(&str, &str)]) -> Self {
+    /// The same, whose source hangs after so many seconds without a sign of life.
+    pub(crate) fn start_watched(silence: u64, config: &WorkerConfig) -> Self {
+        Self::start_with("worker", config, &[("NO_PROXY", "*"), ("SLUICE_SILENCE", &silence.to_string())])
+    }
+
+    fn start_with(instance: &str, config: &WorkerConfig, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(CONFIG_KEY), serde_json::to_string(config).unwrap()).unwrap();
         std::fs::write(folder.path().join(GENERATION_KEY), "4\n").unwrap();
@@ -62,7 +67,7 @@ impl Worker {
             .args(["--instance", instance])
             .env_remove("NO_PROXY")
             .env_remove("RUST_LOG")
-            .envs(proxies.iter().copied())
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -102,6 +107,18 @@ impl Worker {
     /// Whether a line of the log holds this text.
     pub(crate) fn logged(&self, text: &str) -> bool {
         self.log.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    /// How many lines of the log hold this text.
+    pub(crate) fn times_logged(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// The most memory that it ever took, in bytes: `VmHWM` of proc(5).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL: the process ends at once.

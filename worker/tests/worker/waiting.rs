@@ -10,9 +10,11 @@ use std::{
 };
 
 use sluice_crds::{
-    CircuitBreaker, Delivery, Duration as Text, OnDataError, OnDeliveryError, RateLimit, Retry,
+    Backoff, CircuitBreaker, Delivery, Duration as Text, FailureShare, OnDataError, OnDeliveryError, Ordering,
+    RateLimit, Retry,
     wire::{Circuit, WorkerConfig},
 };
+use sluice_kafka::OutgoingRecord;
 
 use crate::{
     api::{Api, status},
@@ -54,6 +56,68 @@ async fn an_outage_opens_the_circuit_and_uses_no_retry_budget() {
     place.until_no_lag().await;
     let told = worker.until_status("closed", |status| status.circuit == Circuit::Closed && status.unsettled == 0).await;
     assert_eq!((told.dead_lettered, told.delivered, told.trouble), (0, 200, None));
+}
+
+#[tokio::test]
+async fn a_share_of_failures_opens_the_circuit_though_others_succeed_in_between() {
+    let place = Place::new("share", 1).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let gate = Arc::clone(&down);
+    // Every second record fails.
+    let api = Api::scripted(move |request| {
+        let fails = request.body["n"].as_i64().unwrap() % 2 == 1 && gate.load(Relaxed);
+        status(if fails { 503 } else { 200 })
+    })
+    .await;
+    let usual = config(&place, &api.url);
+    let failure_share = Some(FailureShare { percent: 50, attempts: 20 });
+    let circuit_breaker = Some(CircuitBreaker { failures: 0, failure_share, open_for: Text::from_millis(500) });
+    // One after the other, and failures wait until the others are through.
+    let backoff = Backoff { initial: Text::from_secs(60), factor: 1, max: Text::from_secs(60) };
+    let retry = Retry { backoff, ..usual.delivery.retry.clone() };
+    let delivery =
+        Delivery { circuit_breaker, retry, max_in_flight: 1, ordering: Ordering::None, ..usual.delivery.clone() };
+    place.write(numbered(0..16)).await;
+    let worker = Worker::start(&WorkerConfig { delivery, ..usual });
+    let few = worker.until_status("fewer attempts than count", |told| told.delivered == 8).await;
+    assert_eq!(few.circuit, Circuit::Closed, "{few:?}");
+    place.write(numbered(16..40)).await;
+    let told = worker.until_status("not closed", |told| told.circuit != Circuit::Closed).await;
+    let trouble = told.trouble.unwrap();
+    assert!(trouble.contains("the sink is left alone") && trouble.contains("503"), "{trouble}");
+
+    down.store(false, Relaxed);
+    worker.until_status("closed", |told| told.circuit == Circuit::Closed).await;
+    api.until_numbers(20).await;
+}
+
+#[tokio::test]
+async fn a_circuit_that_is_open_for_longer_than_a_session_keeps_the_worker_in_its_group() {
+    // A worker that gives no sign of life for 10 s is no member of its group any more.
+    const OPEN_FOR: Duration = Duration::from_secs(15);
+    let place = Place::new("long-open", 2).await;
+    let down = Arc::new(AtomicBool::new(true));
+    let gate = Arc::clone(&down);
+    let api = Api::scripted(move |_| status(if gate.load(Relaxed) { 503 } else { 200 })).await;
+    let usual = config(&place, &api.url);
+    let open_for = Text::from_secs(OPEN_FOR.as_secs());
+    let circuit_breaker = Some(CircuitBreaker { failures: 1, failure_share: None, open_for });
+    let delivery = Delivery { circuit_breaker, max_in_flight: 1, ..usual.delivery.clone() };
+    let worker = Worker::start(&WorkerConfig { delivery, ..usual });
+    place.write(numbered(0..50)).await;
+    worker.until_status("open", |told| told.circuit == Circuit::Open).await;
+    let member = place.members().await;
+    assert_eq!(member.len(), 1);
+    down.store(false, Relaxed);
+    api.until_numbers(50).await;
+    place.until_no_lag().await;
+
+    let requests = api.requests();
+    assert!(requests[1].at - requests[0].at >= OPEN_FOR, "nothing is sent meanwhile");
+    assert_eq!(place.members().await, member, "the same member of the group");
+    assert_eq!(worker.times_logged("Partition assigned"), 2, "no partition has come or gone");
+    let told = worker.status().await;
+    assert_eq!((told.delivered, told.dead_lettered, told.partitions), (50, 0, 2), "{told:?}");
 }
 
 #[tokio::test]
@@ -124,4 +188,58 @@ async fn a_record_that_cannot_be_processed_may_halt_its_partition() {
     assert!(told.halted[0].reason.starts_with("amount: StepFailed: "), "{told:?}");
     crate::until("it is the wall", async || place.committed().await, |seen| *seen == [(0, 1)].into()).await;
     assert_eq!(api.numbers(), [(1, 1)].into());
+}
+
+/// Records of this partition, all with this key: `{"n": 0}`, `{"n": 1}` and so on.
+fn numbered_in(
+    place: &Place,
+    partition: i32,
+    key: &'static str,
+    numbers: std::ops::Range<i64>,
+) -> impl Iterator<Item = OutgoingRecord> {
+    numbers.map(move |n| OutgoingRecord {
+        partition: Some(partition),
+        key: Some(key.into()),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {n}}}"#))
+    })
+}
+
+#[tokio::test]
+async fn a_key_that_is_blocked_holds_up_no_other_until_a_thousand_wait_and_then_its_partition() {
+    // More than a thousand and all that is on its way when the partition is paused.
+    const BLOCKED: i64 = 8_000;
+    const SOON: i64 = 100_000;
+    const LAST: i64 = 100_001;
+    const ELSEWHERE: i64 = 200_000;
+    let place = Place::new("blocked", 2).await;
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let api = Api::scripted(move |request| {
+        let blocked = request.body["n"].as_i64().unwrap() < BLOCKED && !gate.load(Relaxed);
+        status(if blocked { 503 } else { 200 })
+    })
+    .await;
+    let worker = Worker::start(&config(&place, &api.url));
+    place.write_records(numbered_in(&place, 0, "blocked", 0..500)).await;
+    place.write_records(numbered_in(&place, 0, "other", SOON..SOON + 1)).await;
+    api.until_numbers(1).await;
+    assert_eq!(api.numbers(), [(SOON, 1)].into(), "another key of the partition goes on");
+
+    place.write_records(numbered_in(&place, 0, "blocked", 500..BLOCKED)).await;
+    place.write_records(numbered_in(&place, 0, "other", LAST..LAST + 1)).await;
+    worker.until_status("a thousand wait", |status| status.unsettled >= 1_000).await;
+    place.write_records(numbered_in(&place, 1, "elsewhere", ELSEWHERE..ELSEWHERE + 2_000)).await;
+    api.until_numbers(2_001).await;
+    let told = worker.status().await;
+    assert!(told.unsettled < 7_000, "the rest stays in Kafka: {told:?}");
+    assert!(!api.numbers().contains_key(&LAST), "another key of the partition waits too");
+    assert_eq!(place.committed().await.get(&0), Some(&0));
+
+    open.store(true, Relaxed);
+    api.until_numbers(2_002 + usize::try_from(BLOCKED).unwrap()).await;
+    place.until_no_lag().await;
+    assert!(api.numbers().values().all(|times| *times == 1));
+    let numbers = api.taken().into_iter().map(|body| body["n"].as_i64().unwrap());
+    assert!(numbers.filter(|n| *n < BLOCKED).is_sorted(), "the key's order is kept");
+    assert_eq!(place.dead_letter_count().await, 0);
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -30,10 +30,48 @@ fn program() -> &'static Path {
 }
 
 /// A WireMock that runs until it is dropped.
-struct WireMock {
+pub(crate) struct WireMock {
     process: Child,
     address: String,
     client: reqwest::Client,
+}
+
+/// A request that came, and what it was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    /// Of the record.
+    pub(crate) kind: String,
+    /// Of the record.
+    pub(crate) n: i64,
+    /// Milliseconds since 1970.
+    at: i64,
+    pub(crate) status: i64,
+    retry_after: Option<String>,
+}
+
+impl Exchange {
+    /// `None`: its sender was killed before it had sent all of it.
+    fn read(entry: &Value) -> Option<Self> {
+        let body: Value = serde_json::from_str(entry["request"]["body"].as_str()?).ok()?;
+        let response = &entry["response"];
+        Some(Self {
+            kind: body["kind"].as_str().unwrap().to_owned(),
+            n: body["n"].as_i64().unwrap(),
+            at: entry["request"]["loggedDate"].as_i64().unwrap(),
+            status: response["status"].as_i64().unwrap_or_default(),
+            retry_after: response["headers"]["Retry-After"].as_str().map(str::to_owned),
+        })
+    }
+
+    /// Before this time it asked to be left alone.
+    fn asked_until(&self) -> Option<i64> {
+        let text = self.retry_after.as_ref()?;
+        if let Ok(seconds) = text.parse::<i64>() {
+            return Some(self.at + seconds * 1_000);
+        }
+        let date = httpdate::parse_http_date(text).unwrap().duration_since(UNIX_EPOCH).unwrap();
+        Some(i64::try_from(date.as_millis()).unwrap())
+    }
 }
 
 impl Drop for WireMock {
@@ -44,12 +82,12 @@ impl Drop for WireMock {
 }
 
 impl WireMock {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         // Only the first call installs it.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let port = free_port();
         let process = Command::new("java")
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", "wiremock-standalone-3.13.1.jar"])
+            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", "wiremock-standalone-3.13.1.jar"])
             .args(["--bind-address", "127.0.0.1", "--port", &port.to_string(), "--disable-banner"])
             .current_dir(program())
             .stdout(Stdio::null())
@@ -66,43 +104,56 @@ impl WireMock {
         wiremock
     }
 
-    async fn tell(&self, path: &str, order: &Value) {
+    /// Where records are delivered to.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/entries", self.address)
+    }
+
+    async fn tell(&self, path: &str, order: &Value) -> String {
         let request = self.client.post(format!("{}/__admin/{path}", self.address)).body(order.to_string());
         let answer = request.header("content-type", "application/json").send().await.unwrap();
-        assert!(answer.status().is_success(), "{path} {order}: {}", answer.text().await.unwrap());
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path} {order}: {text}");
+        text
     }
 
     /// How records of this kind are answered from now on, until something else is said.
-    async fn answers(&self, kind: &str, priority: u32, response: Value) {
+    pub(crate) async fn answers(&self, kind: &str, priority: u32, response: Value) {
         let body = [json!({"matchesJsonPath": {"expression": "$.kind", "equalTo": kind}})];
         let request = json!({"method": "POST", "urlPath": "/entries", "bodyPatterns": body});
         self.tell("mappings", &json!({"priority": priority, "request": request, "response": response})).await;
     }
 
-    /// The requests that came: the record's kind and number, when, and the status of the answer.
-    async fn journal(&self) -> Vec<(String, i64, i64, i64)> {
+    /// How many requests came.
+    pub(crate) async fn count(&self) -> u64 {
+        let counted = self.tell("requests/count", &json!({"method": "POST", "urlPath": "/entries"})).await;
+        serde_json::from_str::<Value>(&counted).unwrap()["count"].as_u64().unwrap()
+    }
+
+    /// The requests that came, in order.
+    pub(crate) async fn journal(&self) -> Vec<Exchange> {
         let answer = self.client.get(format!("{}/__admin/requests", self.address)).send().await.unwrap();
         let journal: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        let requests = journal["requests"].as_array().unwrap().iter().map(|entry| {
-            let body: Value = serde_json::from_str(entry["request"]["body"].as_str().unwrap()).unwrap();
-            let status = entry["response"]["status"].as_i64().unwrap_or_default();
-            let kind = body["kind"].as_str().unwrap().to_owned();
-            (kind, body["n"].as_i64().unwrap(), entry["request"]["loggedDate"].as_i64().unwrap(), status)
-        });
-        requests.collect()
+        // The newest stands first.
+        let exchanges = journal["requests"].as_array().unwrap().iter().rev().filter_map(Exchange::read);
+        let mut journal: Vec<_> = exchanges.collect();
+        journal.sort_by_key(|exchange| exchange.at);
+        journal
     }
 }
 
 /// Every way in which an API fails to take a record that it may take later.
 fn failures() -> Vec<(&'static str, Value)> {
-    let in_two_seconds = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+    let in_two_seconds = "{{now offset='2 seconds' timezone='GMT' format='EEE, dd MMM yyyy HH:mm:ss z'}}";
+    let date =
+        json!({"status": 429, "headers": {"Retry-After": in_two_seconds}, "transformers": ["response-template"]});
     vec![
         ("reset", json!({"fault": "CONNECTION_RESET_BY_PEER"})),
         ("empty", json!({"fault": "EMPTY_RESPONSE"})),
         ("garbage", json!({"fault": "RANDOM_DATA_THEN_CLOSE"})),
         ("late", json!({"status": 200, "fixedDelayMilliseconds": 3_000})),
         ("seconds", json!({"status": 429, "headers": {"Retry-After": "1"}})),
-        ("date", json!({"status": 429, "headers": {"Retry-After": in_two_seconds}})),
+        ("date", date),
         ("away", json!({"status": 503})),
         ("broken", json!({"status": 500, "body": "x".repeat(100_000)})),
     ]
@@ -118,7 +169,7 @@ async fn an_api_that_fails_in_every_way_loses_nothing_and_no_order() {
     }
     // Its status has come before it breaks off: the record is taken.
     wiremock.answers("chunk", 5, json!({"status": 200, "fault": "MALFORMED_RESPONSE_CHUNK"})).await;
-    let mut config = config(&place, &format!("{}/entries", wiremock.address));
+    let mut config = config(&place, &wiremock.url());
     config.delivery.timeout = sluice_crds::Duration::from_millis(1_500);
     let worker = Worker::start(&config);
     let kinds: Vec<_> = failures.iter().map(|(kind, _)| *kind).chain(["chunk"]).collect();
@@ -127,8 +178,8 @@ async fn an_api_that_fails_in_every_way_loses_nothing_and_no_order() {
 
     let attempts = async || {
         let mut attempts = BTreeMap::<String, usize>::new();
-        for (kind, ..) in wiremock.journal().await {
-            *attempts.entry(kind).or_default() += 1;
+        for exchange in wiremock.journal().await {
+            *attempts.entry(exchange.kind).or_default() += 1;
         }
         attempts
     };
@@ -145,17 +196,18 @@ async fn an_api_that_fails_in_every_way_loses_nothing_and_no_order() {
     let all = u64::from(EACH) * kinds.len() as u64;
     let told = worker.until_status("all is settled", |told| told.received == all && told.unsettled == 0).await;
     assert_eq!((told.received, told.delivered, told.dead_lettered), (all, all, 0));
-    let mut journal = wiremock.journal().await;
-    // The newest stands first.
-    journal.reverse();
-    journal.sort_by_key(|(_, _, at, _)| *at);
-    for kind in &kinds {
-        let numbers: Vec<_> = journal.iter().filter(|(of, ..)| of == kind).map(|(_, n, ..)| *n).collect();
+    let journal = wiremock.journal().await;
+    let of = |kind: &'static str| journal.iter().filter(move |exchange| exchange.kind == kind);
+    for kind in kinds {
+        let numbers: Vec<_> = of(kind).map(|exchange| exchange.n).collect();
         assert!(numbers.is_sorted(), "{kind}: {numbers:?}");
         assert_eq!(numbers.last(), Some(&i64::from(EACH - 1)), "{kind}");
     }
-    let waits =
-        journal.iter().filter(|(kind, _, _, status)| kind == "seconds" && *status == 429).map(|(_, _, at, _)| *at);
-    let waits: Vec<_> = waits.collect();
-    assert!(waits.windows(2).all(|pair| pair[1] - pair[0] >= 990), "{waits:?}");
+    for kind in ["seconds", "date"] {
+        let exchanges: Vec<_> = of(kind).collect();
+        let asked = exchanges.windows(2).filter_map(|pair| Some((pair[0].asked_until()?, pair[1].at)));
+        let asked: Vec<_> = asked.collect();
+        assert!(!asked.is_empty(), "{kind}");
+        assert!(asked.iter().all(|(until, next)| *next >= until - 10), "{kind}: {asked:?}");
+    }
 }

@@ -123,6 +123,22 @@ async fn a_partition_that_halts_is_told_with_the_record_and_what_the_api_answers
     .await;
     wait_for(&shop, "SinkHealthy=false");
     wait_for(&shop, "Ready");
+
+    // What the API refuses no longer occurs in what it gets.
+    let api = Api::<Integration>::namespaced(shop.client.clone(), &shop.namespace);
+    let mut steps = api.get("payments-to-ledger").await.unwrap().spec.steps;
+    let program = steps.last_mut().unwrap().map.as_mut().unwrap();
+    *program = program.replace(".customer", "upcase(string!(.customer))");
+    let patch = Patch::Merge(json!({"spec": {"steps": steps}}));
+    let changed = api.patch("payments-to-ledger", &PatchParams::default(), &patch).await.unwrap().metadata.generation;
+    status_says(&shop, "the partition goes on with the changed Integration", |status| {
+        let sink = condition(&status.conditions, "SinkHealthy");
+        status.active_generation == changed && sink.starts_with("True Satisfied")
+    })
+    .await;
+    wait_for(&shop, "SinkHealthy");
+    let entries = shop.ledger_has(10).await.unwrap();
+    assert!(entries.iter().any(|entry| entry["customer"] == "CUSTOMER-3"), "{entries:?}");
 }
 
 #[tokio::test]

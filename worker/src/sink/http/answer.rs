@@ -85,7 +85,56 @@ pub(crate) fn quoted(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+    use http::HeaderValue;
+    use proptest::{collection::vec, prelude::*};
+    use sluice_crds::Retry;
+
     use super::*;
+    use crate::retry::{Decision, Spent, decide};
+
+    /// The last second that an HTTP date can say: year 9999.
+    const LAST: u64 = 253_402_300_799;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// What an answer may ask for: a number, a date, one that was damaged, or anything.
+    fn wait() -> impl Strategy<Value = Vec<u8>> {
+        let date = || (0..=LAST).prop_map(|seconds| httpdate::fmt_http_date(at(seconds)).into_bytes());
+        let damaged = (date(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut date, place, byte)| {
+            *place.get_mut(&mut date) = byte;
+            date
+        });
+        let number = any::<u128>().prop_map(|number| number.to_string().into_bytes());
+        prop_oneof![number, date(), damaged, vec(any::<u8>(), 0..40)]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_answer_asks_for_holds_up_nobody_for_long(code in 100..1_000_u16, wait in wait(), now in 0..=LAST) {
+            let value = HeaderValue::from_bytes(&wait);
+            let headers = value.map(|value| HeaderMap::from_iter([(RETRY_AFTER, value)])).unwrap_or_default();
+            let failure = failure(StatusCode::from_u16(code).unwrap(), &headers, at(now));
+            prop_assert!(failure.hold() <= Duration::from_mins(5));
+            let spent = Spent { attempts: 1, elapsed: Duration::ZERO, first_failed_at: DateTime::UNIX_EPOCH };
+            let policy = Retry::default();
+            if let Decision::Retry { after } = decide(&policy, &spent, failure, 0.5) {
+                prop_assert!(after <= policy.max_elapsed.get() + failure.hold());
+            }
+        }
+
+        #[test]
+        fn a_number_of_seconds_and_a_date_are_understood(seconds: u64, date in 0..=LAST, now in 0..=LAST) {
+            let asked = |text: String| {
+                retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::try_from(text).unwrap())]), at(now))
+            };
+            prop_assert_eq!(asked(seconds.to_string()), Some(Duration::from_secs(seconds)));
+            let until = Duration::from_secs(date.saturating_sub(now));
+            prop_assert_eq!(asked(httpdate::fmt_http_date(at(date))), Some(until));
+        }
+    }
 
     #[test]
     fn answers_are_passing_or_refusals() {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use reqwest::{Client, RequestBuilder, Response, Url, header::CONTENT_TYPE};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Deserializer};
 use sluice_crds::ClientAuthentication;
 use sluice_outgoing::Guard;
@@ -58,14 +58,7 @@ impl TokenRequest {
         if !status.is_success() {
             return Err(no_token(format!("it answered {status}{}", answer::quoted(&body))));
         }
-        let granted: Granted = serde_json::from_slice(&body)
-            .map_err(|error| no_token(format!("it answered {status}, but no token: {error}")))?;
-        match granted.token_type {
-            Some(kind) if !kind.eq_ignore_ascii_case("bearer") => {
-                Err(no_token(format!("it gave a token of type {kind:?}; only bearer tokens can be used")))
-            }
-            _ => Ok(Token::new(granted.access_token, granted.expires_in.map(Duration::from_secs))),
-        }
+        granted(status, &body).map_err(no_token)
     }
 
     fn request(&self) -> RequestBuilder {
@@ -84,6 +77,20 @@ impl TokenRequest {
             }
         }
     }
+}
+
+/// The token that an answer gives, or what is wrong with it.
+fn granted(status: StatusCode, body: &[u8]) -> Result<Token, String> {
+    let Granted { access_token, token_type, expires_in } =
+        serde_json::from_slice(body).map_err(|error| format!("it answered {status}, but no token: {error}"))?;
+    if let Some(kind) = token_type.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err(format!("it gave a token of type {kind:?}; only bearer tokens can be used"));
+    }
+    // As RFC 6749 has it, appendix A.12. Without a token the API would refuse one record after the other.
+    if access_token.is_empty() || !access_token.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err("it gave a token that cannot stand in a header".to_owned());
+    }
+    Ok(Token::new(access_token, expires_in.map(Duration::from_secs)))
 }
 
 impl Parts for Response {
@@ -115,4 +122,65 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
         Some(Seconds::Text(text)) => text.parse().ok(),
         None => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            Just(Value::from("bearer")),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<u64>().prop_map(|number| Value::from(number.to_string())),
+            any::<String>().prop_map(Value::from),
+            vec(any::<String>(), 0..3).prop_map(Value::from),
+        ]
+    }
+
+    /// What a token endpoint may answer: something like a token, or anything.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let like_a_token = (value(), value(), value()).prop_map(|(token, kind, lifetime)| {
+            json!({"access_token": token, "token_type": kind, "expires_in": lifetime}).to_string().into_bytes()
+        });
+        prop_oneof![like_a_token, vec(any::<u8>(), 0..200)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_gives_a_token_that_can_stand_in_a_header_or_says_why_not(body in body()) {
+            match granted(StatusCode::OK, &body) {
+                Ok(token) => prop_assert!(HeaderValue::from_str(&format!("Bearer {}", token.text)).is_ok()),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
+        }
+
+        #[test]
+        fn a_token_is_taken_whatever_it_lasts(token in "[ -~]{1,100}", lifetime: u64, as_text: bool) {
+            let lifetime = if as_text { Value::from(lifetime.to_string()) } else { Value::from(lifetime) };
+            let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": lifetime}).to_string();
+            let granted = granted(StatusCode::OK, body.as_bytes()).map(|token| token.text);
+            prop_assert_eq!(granted, Ok(token));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_as_a_token_is_none() {
+        let told = |token: &str| {
+            let body = json!({"access_token": token, "token_type": "bearer", "expires_in": "300"});
+            granted(StatusCode::OK, body.to_string().as_bytes()).map(|token| token.text)
+        };
+        assert_eq!(told("a.b-c"), Ok("a.b-c".to_owned()));
+        for text in ["", "a\nb", "gr\u{fc}n"] {
+            assert_eq!(told(text), Err("it gave a token that cannot stand in a header".to_owned()), "{text:?}");
+        }
+    }
 }
