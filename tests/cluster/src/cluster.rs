@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build::Program;
 use crate::components::Component;
 use crate::components::kafka::REPLICATED_PORTS;
 use crate::handle::ComponentHandle;
@@ -138,13 +137,6 @@ impl Cluster {
     /// kubectl as a command, to be connected to a terminal.
     pub fn kubectl_command(&self, arguments: &[impl AsRef<str>]) -> Command {
         self.site.kubectl().command(arguments)
-    }
-
-    /// One of Kafka's command line tools, by its class.
-    pub fn kafka_tool_command(&self, class: &str) -> Command {
-        let mut command = Command::new("java");
-        command.arg("-cp").arg(self.site.program(Program::Kafka).join("*")).arg(class);
-        command
     }
 
     /// Makes an image of programs of this machine and gives it to the node; the first program is the entry point. Pods

@@ -79,6 +79,7 @@ pub fn shared_replicated_kafka() -> String {
 /// One of Kafka's command line tools, called as its script: those are no artifacts of Maven's, but the classes that they start are.
 pub fn kafka_tool(script: &str) -> anyhow::Result<Command> {
     let class = match script {
+        "kafka-console-consumer.sh" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
         "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
         "kafka-reassign-partitions.sh" => "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
         _ => bail!("nobody needed {script} so far: name the class that it starts"),

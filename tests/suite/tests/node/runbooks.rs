@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::
 
 use kube::Api;
 use serde_json::{Value, json};
-use sluice_cluster::Target;
+use sluice_cluster::{Target, testing::kafka_tool};
 use sluice_crds::Webhook;
 use sluice_kafka::OutgoingRecord;
 use sluice_suite::{
@@ -33,8 +33,8 @@ fn desk(target: &Target) -> TempDir {
     fs::create_dir(&bin).unwrap();
     if let Target::Local(cluster) = target {
         lay(&bin.join("kubectl"), &cluster.kubectl_command(&[] as &[&str]));
-        let consumer = cluster.kafka_tool_command("org.apache.kafka.tools.consumer.ConsoleConsumer");
-        lay(&bin.join("kafka-console-consumer.sh"), &consumer);
+        let consumer = "kafka-console-consumer.sh";
+        lay(&bin.join(consumer), &kafka_tool(consumer).unwrap());
     }
     folder
 }
