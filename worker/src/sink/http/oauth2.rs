@@ -158,7 +158,10 @@ mod tests {
         #[test]
         fn any_answer_gives_a_token_that_can_stand_in_a_header_or_says_why_not(body in body()) {
             match granted(StatusCode::OK, &body) {
-                Ok(token) => prop_assert!(HeaderValue::from_str(&format!("Bearer {}", token.text)).is_ok()),
+                Ok(token) => {
+                    let header = format!("Bearer {}", token.text);
+                    prop_assert!(HeaderValue::from_str(&header).is_ok());
+                }
                 Err(why) => prop_assert!(!why.is_empty()),
             }
         }
