@@ -95,7 +95,7 @@ impl Earlier {
         if offset < self.offset {
             return Age::MoreThan(known);
         }
-        let age = known.saturating_sub((known - least).mul_f64(share(offset, self.offset, first.end)));
+        let age = known.saturating_sub(known.saturating_sub(least).mul_f64(share(offset, self.offset, first.end)));
         match self.age {
             Age::About(_) => Age::About(age),
             Age::MoreThan(_) => Age::MoreThan(age),
@@ -169,7 +169,7 @@ mod tests {
             let earlier = Earlier { offset: 10, age: before, at: at(1_000) };
             history.age(offset, Some(earlier), at(1_100))
         };
-        let hour = Duration::from_secs(3_600);
+        let hour = Duration::from_hours(1);
         assert_eq!(age(10, Age::About(hour)), Some(about(3_700)));
         assert_eq!(age(15, Age::About(hour)), Some(about(1_900)), "half of the way to what came after the first look");
         assert_eq!(age(15, Age::MoreThan(hour)), Some(Age::MoreThan(Duration::from_secs(1_900))));

@@ -67,7 +67,9 @@ mod tests {
     fn look(groups: &mut [Group], looks: std::ops::RangeInclusive<u64>) -> Vec<usize> {
         let ask = |look| {
             let chosen = turns(groups, PACE);
-            chosen.iter().for_each(|index| groups[*index].asked = group(Some(look), true).asked);
+            for index in &chosen {
+                groups[*index].asked = group(Some(look), true).asked;
+            }
             chosen.len()
         };
         looks.map(ask).collect()

@@ -135,14 +135,14 @@ impl Backlog {
     }
 
     /// In the lane where the fewest are under way: nobody waits for the crowd of another lane.
-    fn begin(&mut self, line: Line, room: usize, now: Instant) -> Option<NamespacedName> {
+    fn begin(&mut self, line: Line, room: usize, since: Instant) -> Option<NamespacedName> {
         loop {
             let with_room = self.lanes.iter_mut().filter(|(_, lane)| lane.can_begin(line, room));
-            let (key, lane) = with_room.min_by_key(|(_, lane)| lane.running)?;
-            let name = lane.lines[line as usize].pop_front()?;
+            let (key, chosen) = with_room.min_by_key(|(_, lane)| lane.running)?;
+            let name = chosen.lines[line as usize].pop_front()?;
             if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
-                lane.running += 1;
-                *place = Place::Running { lane: key.clone(), since: now, woken: false, newer: false, gone: false };
+                chosen.running += 1;
+                *place = Place::Running { lane: key.clone(), since, woken: false, newer: false, gone: false };
                 return Some(name);
             }
         }

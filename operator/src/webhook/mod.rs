@@ -181,7 +181,7 @@ async fn before(
 /// Whether the receivers that a Webhook wants do not take over yet from those before.
 fn waits(webhook: &Webhook, context: &Context, endpoint: &Endpoint, before: &Before, shared: Option<&Sharing>) -> bool {
     let Some((pool, wanted)) = shared else { return false };
-    let shown = follow(webhook, context, &endpoint.owner, pool.addresses.clone(), wanted.clone());
+    let shown = follow(webhook, context, &endpoint.owner, pool.addresses.clone(), wanted.as_ref());
     !take_over(endpoint, before.own.as_ref(), &pool.receivers, shown.as_ref().map(|shown| &shown.found))
 }
 
@@ -277,7 +277,7 @@ async fn listen(
     let pods = children::hear(&context.asker, troubled).await;
     let (addresses, wanted) = match shared {
         None => (addresses, None),
-        Some((pool, wanted)) => (pool.addresses.clone(), wanted.clone()),
+        Some((pool, wanted)) => (pool.addresses.clone(), wanted.as_ref()),
     };
     Ok((pods, follow(webhook, context, owner, addresses, wanted)))
 }
@@ -288,13 +288,13 @@ fn follow(
     context: &Context,
     owner: &Owner,
     addresses: Vec<String>,
-    wanted: Option<String>,
+    wanted: Option<&String>,
 ) -> Option<Shown> {
     let begin = || Reception::resume(&webhook.status.clone().unwrap_or_default());
-    let show = |reception: &mut Reception| reception.show(wanted.clone());
+    let show = |reception: &mut Reception| reception.show(wanted.cloned());
     let traffic = context.reception.follow(&owner.name, addresses, begin, show);
     let is_served = |revision: &String| traffic.as_ref().is_some_and(|shown| shown.found.all_serve(revision));
-    if wanted.as_ref().is_some_and(|revision| !is_served(revision)) {
+    if wanted.is_some_and(|revision| !is_served(revision)) {
         context.reception.hurry(&owner.name);
     }
     traffic

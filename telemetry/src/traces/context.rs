@@ -100,8 +100,7 @@ mod tests {
     fn parent() -> impl Strategy<Value = Vec<u8>> {
         let whole = || {
             let parts = (any::<u8>(), any::<u128>(), any::<u64>(), any::<u8>());
-            let parts =
-                prop_oneof![parts.clone(), parts.prop_map(|(_, trace, span, flags)| (0_u8, trace, span, flags))];
+            let parts = prop_oneof![parts, parts.prop_map(|(_, trace, span, flags)| (0_u8, trace, span, flags))];
             parts.prop_map(|(version, trace, span, flags)| {
                 format!("{version:02x}-{trace:032x}-{span:016x}-{flags:02x}").into_bytes()
             })

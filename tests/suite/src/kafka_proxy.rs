@@ -121,8 +121,8 @@ impl Shared {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_broker, mut to_broker) = broker.split();
         tokio::select! {
-            broken = self.ask(&mut from_client, &mut to_broker, &lost) => broken,
-            broken = self.answer(&mut from_broker, &mut to_client, &lost) => broken,
+            end = self.ask(&mut from_client, &mut to_broker, &lost) => end,
+            end = self.answer(&mut from_broker, &mut to_client, &lost) => end,
         }
     }
 

@@ -122,7 +122,9 @@ impl<'a> Crowd<'a> {
 impl History {
     /// Workers that were killed, each with the time after which it may have delivered what was not committed yet.
     pub(crate) fn deaths(&self) -> impl Iterator<Item = (usize, Instant)> {
-        self.deaths.iter().map(|(worker, at)| (*worker, *at - COMMITTED_WITHIN))
+        self.deaths
+            .iter()
+            .map(|(worker, at)| (*worker, at.checked_sub(COMMITTED_WITHIN).expect("it lived for so long")))
     }
 
     /// Whether this worker was killed.

@@ -47,8 +47,8 @@ impl Traffic {
             meanwhile.await;
             self.is_over.store(true, Relaxed);
         };
-        let (sent, ()) = futures::join!(senders, meanwhile);
-        let (acknowledged, others): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let (answers, ()) = futures::join!(senders, meanwhile);
+        let (acknowledged, others): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
         (acknowledged.into_iter().flatten().collect(), others.into_iter().flatten().collect())
     }
 
@@ -144,7 +144,7 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
             receives_with(&shop, there, gone).await;
         }
     };
-    let (acknowledged, others) = Traffic::default().during(send, changes).await;
+    let (acknowledged, others) = Box::pin(Traffic::default().during(send, changes)).await;
     assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }

@@ -162,9 +162,9 @@ async fn a_new_secret_rolls_the_receivers_of_many_webhooks_and_fails_no_request(
 
     let before = receivers(&client, &namespace).await;
     let senders: Vec<_> = (0..MANY).map(|number| sender(target, &namespace, &format!("w-{number}"))).collect();
-    let sent = Cell::new(0);
+    let count = Cell::new(0);
     let send = async |number: usize| {
-        sent.set(sent.get() + 1);
+        count.set(count.get() + 1);
         senders[number % MANY].send(&format!("evt-{number}"), &payment(number)).await
     };
     let rollout = async {
@@ -178,9 +178,9 @@ async fn a_new_secret_rolls_the_receivers_of_many_webhooks_and_fails_no_request(
         })
         .await
         .unwrap();
-        let so_far = sent.get();
+        let so_far = count.get();
         until("each Webhook has had a request since", ROLLOUT, || async {
-            let since = sent.get() - so_far;
+            let since = count.get() - so_far;
             if since > 2 * MANY { Ok(()) } else { Err(format!("{since} requests")) }
         })
         .await
