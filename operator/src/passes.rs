@@ -21,7 +21,7 @@ use crate::{
 /// No pass may hold its object longer.
 pub const PASS_LIMIT: Duration = Duration::from_secs(30);
 /// Time that passes have to end when the operator stops.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Passes over objects of one kind: resources, or what several of them have in common.
 pub trait Passes: Send + Sync + 'static {

@@ -24,12 +24,17 @@ const LONGEST_NOTE: usize = 192 * 1024;
 struct Note<T> {
     more: T,
     objects: Vec<Child>,
+    /// Earlier operators noted here what stands in the status now.
+    #[serde(default, skip_serializing)]
+    elsewhere: BTreeSet<NamespacedName>,
 }
 
 /// What a note told.
 pub(crate) struct Recalled<T> {
     /// What the owner's kind has added.
     pub(crate) more: T,
+    /// The Topics of other namespaces that the objects use.
+    pub(crate) elsewhere: BTreeSet<NamespacedName>,
     /// The objects, with their configuration.
     pub(crate) children: Vec<Child>,
 }
@@ -38,7 +43,8 @@ pub(crate) struct Recalled<T> {
 /// configuration alone is not noted: these act in any case.
 pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
     let objects = children.iter().filter(|child| is_noted(child)).map(|child| with_replicas(child, 0)).collect();
-    let note = serde_json::to_string(&Note { more, objects }).expect("manifests are plain data");
+    let note =
+        serde_json::to_string(&Note { more, objects, elsewhere: BTreeSet::new() }).expect("manifests are plain data");
     if note.len() > LONGEST_NOTE {
         return children;
     }
@@ -76,11 +82,12 @@ pub(crate) fn recalled<T: DeserializeOwned>(
     if !is_meant(owner, known, found) || known.objects_hash != Some(hash(note)) {
         return None;
     }
-    let Note { more, mut objects } = serde_json::from_str::<Note<T>>(note).ok()?;
+    let Note { more, mut objects, mut elsewhere } = serde_json::from_str::<Note<T>>(note).ok()?;
     let body = json!({"immutable": true, "data": found.object["data"]});
     let configuration = owner.child(ChildKind::ConfigMap, component, &found.name, body);
     objects.push(configuration.annotated(NOTE_ANNOTATION, note));
-    Some(Recalled { more, children: objects })
+    elsewhere.extend(known.elsewhere.iter().cloned());
+    Some(Recalled { more, elsewhere, children: objects })
 }
 
 /// The same, but for the replicas of a Deployment.
@@ -114,4 +121,24 @@ fn is_configuration(child: &Child) -> bool {
 /// SHA-256 in hexadecimal digits.
 fn hash(note: &str) -> String {
     hex::encode(Sha256::digest(note.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_operator_noted_of_topics_elsewhere_is_not_forgotten() {
+        let name = |namespace: &str, name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
+        let owner = Owner { kind: "Webhook", name: name("shop", "stripe"), uid: "u".into(), generation: 1 };
+        let config_map = format!("stripe-{}", short_hash(b"{}"));
+        let note = r#"{"more":null,"objects":[],"elsewhere":[{"namespace":"hub","name":"orders"}]}"#;
+        let body = json!({"immutable": true, "data": {CONFIG_KEY: "{}"}});
+        let configuration = owner.child(ChildKind::ConfigMap, "receiver", &config_map, body);
+        let object = configuration.annotated(NOTE_ANNOTATION, note).manifest;
+        let found = Live { kind: ChildKind::ConfigMap, name: config_map.clone(), object };
+        let known = LastGood { config_map, objects_hash: Some(hash(note)), elsewhere: vec![name("hub", "refunds")] };
+        let told: Recalled<()> = recalled(&owner, "receiver", &known, &found).unwrap();
+        assert_eq!(told.elsewhere, [name("hub", "orders"), name("hub", "refunds")].into());
+    }
 }

@@ -35,8 +35,7 @@ impl Held {
     pub fn recall(integration: &Integration, configuration: &Live) -> Option<Self> {
         let known = integration.status.as_ref()?.last_good.as_ref()?;
         let (owner, spec) = (owner(integration), &integration.spec);
-        let Recalled { more: subject, children } = recalled(&owner, COMPONENT, known, configuration)?;
-        let elsewhere = known.elsewhere.iter().cloned().collect();
+        let Recalled { more: subject, elsewhere, children } = recalled(&owner, COMPONENT, known, configuration)?;
         let (replicas, scaling) = (replicas(integration), scaling(spec));
         Some(Self { owner, subject, elsewhere, replicas, scaling, paused: spec.paused, children })
     }

@@ -231,7 +231,10 @@ fn conditions(
                 second.map_or_else(|| first.message.clone(), |second| format!("{}; {}", first.message, second.message));
             conditions.yes(ConditionType::Unmeasured, first.reason, message);
         }
-        (None, _) if *backlog == Told::NotYet => conditions.keep(ConditionType::Unmeasured),
+        // What an operator that has just started did not ask for yet may be what was lost.
+        (None, _) if *backlog == Told::NotYet || *dead_letters == Told::NotYet => {
+            conditions.keep(ConditionType::Unmeasured)
+        }
         (None, _) => {}
     }
     for told in BY_WORKERS {

@@ -161,11 +161,12 @@ fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use proptest::{collection::btree_map, option, prelude::*, sample::select};
-    use sluice_crds::{KafkaConnection, NamespacedName, PendingChanges, TopicStatus};
+    use sluice_crds::{ConditionType, KafkaConnection, NamespacedName, PendingChanges, TopicStatus};
 
     use super::*;
     use crate::{
         Cluster,
+        conditions::is_true,
         topic::{Held, Outcome, Role, User, UserKind, report},
     };
 
@@ -387,14 +388,21 @@ mod tests {
         let wanted = Wanted { replicas: Some(3), ..orders(None, &[]) };
         let mut topic = Topic::new("orders", sluice_crds::TopicSpec::default());
         // Kafka lists the new copies from the beginning. What is in sync is told only where it was waited for.
-        let steps = [((1, None), "1"), ((3, Some(1)), "1"), ((3, Some(2)), "2"), ((4, Some(3)), "4")];
-        for ((replicas, in_sync), from) in steps {
+        let steps = [
+            ((1, None), "1", true),
+            ((3, Some(1)), "3, being copied", false),
+            ((3, Some(2)), "3, being copied", false),
+            ((4, Some(3)), "4", true),
+        ];
+        for ((replicas, in_sync), from, needs_a_person) in steps {
             assert_eq!(Known::of(&topic, &[]).replicates, in_sync.is_some(), "{replicas} {in_sync:?}");
             let world = Observed { replicas, in_sync, ..six_partitions() };
             let (plan, after, _) = pass(&topic, &wanted, Some(world), Known::default());
             let held: Vec<_> = plan.withheld.iter().map(|held| (held.change, &*held.from, &*held.to)).collect();
             assert_eq!((held, plan.changes), (vec![(ChangeKind::Replicate, from, "3")], vec![]));
             topic = after;
+            let conditions = topic.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            assert_eq!(is_true(conditions, ConditionType::Stalled), needs_a_person, "{conditions:?}");
         }
         let done = Observed { replicas: 3, in_sync: Some(3), ..six_partitions() };
         let (plan, after, _) = pass(&topic, &wanted, Some(done), Known::default());

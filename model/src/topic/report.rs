@@ -183,6 +183,9 @@ fn kafka_verdict(topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingC
         }
         Outcome::Planned { wanted, observed, plan, .. } => match (blocking(wanted, plan), observed) {
             (None, Some(observed)) => Verdict::Done(in_sync(wanted, observed, plan)),
+            (Some(reasons), Some(observed)) if only_copies(wanted, observed, plan) => {
+                Verdict::Underway(Reason::Progressing, reasons)
+            }
             (reasons, _) => {
                 let reasons = reasons.unwrap_or_default();
                 Verdict::Stuck(Reason::Withheld, format!("{reasons}{}", how_to_approve(topic, pending)))
@@ -282,6 +285,12 @@ fn blocking(wanted: &Wanted, plan: &Plan) -> Option<String> {
     let reasons: Vec<&str> =
         plan.withheld.iter().filter(|held| blocks(held.approvable)).map(|held| held.reason.as_str()).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Whether all that is missing are records in copies that are there: nobody has to do anything.
+fn only_copies(wanted: &Wanted, observed: &Observed, plan: &Plan) -> bool {
+    let is_there = wanted.replicas == Some(observed.replicas);
+    is_there && plan.withheld.iter().all(|held| held.change == ChangeKind::Replicate)
 }
 
 fn in_sync(wanted: &Wanted, observed: &Observed, plan: &Plan) -> String {

@@ -131,12 +131,13 @@ fn replicas(wanted: &Wanted, observed: &Observed) -> Option<Step> {
     let to = wanted.replicas?;
     let (from, reason) = if observed.replicas == to {
         let in_sync = observed.in_sync.filter(|in_sync| *in_sync < to)?;
-        (in_sync, copying(wanted, in_sync, to))
+        // How many there are already is no other change: it would make what was approved beside it stale.
+        (format!("{to}, being copied"), copying(wanted, in_sync, to))
     } else {
-        (observed.replicas, procedure(wanted, observed, to))
+        (observed.replicas.to_string(), procedure(wanted, observed, to))
     };
     let (kind, field, can) = (ChangeKind::Replicate, "spec.replicas".into(), Can::Nothing(reason));
-    Some(Step { kind, field, from: from.to_string(), to: to.to_string(), can })
+    Some(Step { kind, field, from, to: to.to_string(), can })
 }
 
 /// A setting that differs. `to` is `None` where it returns to the broker's default.

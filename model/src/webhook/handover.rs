@@ -7,34 +7,57 @@ use k8s_openapi::jiff::Timestamp;
 use sluice_crds::ReceiverMode;
 
 use super::{Endpoint, Found, SharedReceivers, is_of_route};
-use crate::children::{Availability, Change, FIELD_MANAGER, Live, Plan};
+use crate::children::{Availability, Change, ChildKind, FIELD_MANAGER, Live, Plan};
 
 /// Gateways follow a route within this time. What they still send to receivers that end is taken for some seconds more.
 pub const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
 
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Those that are wanted are made beside those before, which have the route.
+    Beside,
+    /// The route moves, or gateways follow it yet. Those before still answer.
+    Moves,
+    /// Nothing of those before is needed any more.
+    Done,
+}
+
 /// Whether the receivers that a Webhook asks for take over from those of the other kind: they serve it, or those do not run any more. `own`
-/// are its own, `found` is what shared ones say of it.
+/// are its own; `shared` is what is known of the shared ones, where these could be looked at, and `found` what they say of it.
 pub fn take_over(
     endpoint: &Endpoint,
     own: Option<&Availability>,
-    shared: &SharedReceivers,
+    shared: Option<&SharedReceivers>,
     found: Option<&Found>,
 ) -> bool {
     let run = |receivers: Option<&Availability>| receivers.is_some_and(|receivers| receivers.ready > 0);
     let are_complete = |receivers: Option<&Availability>| receivers.is_some_and(|receivers| receivers.complete);
-    let of_all = shared.availability.as_ref();
     match endpoint.mode {
-        ReceiverMode::Dedicated => are_complete(own) || !run(of_all),
+        ReceiverMode::Dedicated => are_complete(own) || shared.is_some_and(|shared| !run(shared.availability.as_ref())),
         ReceiverMode::Shared => {
             let share = endpoint.share();
-            let is_served = share.zip(found).is_some_and(|(share, found)| found.all_serve(&share.revision));
-            !run(own) || (shared.failure.is_none() && are_complete(of_all) && is_served)
+            // One that does not answer may not know of it yet.
+            let serve = |found: &Found, revision: &str| found.complete && found.all_serve(revision);
+            let is_served = share.zip(found).is_some_and(|(share, found)| serve(found, &share.revision));
+            let are_all =
+                |shared: &SharedReceivers| shared.failure.is_none() && are_complete(shared.availability.as_ref());
+            !run(own) || (shared.is_some_and(are_all) && is_served)
         }
     }
 }
 
+/// What comes after those that are wanted have taken over, where `changes` tells whether there were others before. Also without that, receivers
+/// do not go in one step with their route: it may have been changed back meanwhile.
+pub fn after_take_over(changes: bool, plan: &Plan, live: &[Live], now: Timestamp) -> Step {
+    let is_farewell =
+        |change: &Change| matches!(change, Change::Delete { .. }) && change.kind() == ChildKind::Deployment;
+    let is_done = has_moved(plan, live, now) || !(changes || plan.changes.iter().any(is_farewell));
+    if is_done { Step::Done } else { Step::Moves }
+}
+
 /// Whether a Webhook's route leads where it is to lead, and gateways have followed it.
-pub fn has_moved(plan: &Plan, live: &[Live], now: Timestamp) -> bool {
+fn has_moved(plan: &Plan, live: &[Live], now: Timestamp) -> bool {
     let changes = plan.changes.iter().any(|change| is_of_route(change.kind()));
     let is_new = |route: &Live| written(route).is_some_and(|at| since(at, now) < GATEWAYS_FOLLOW);
     !changes && !live.iter().any(|object| is_of_route(object.kind) && is_new(object))
@@ -68,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        children::{Child, ChildKind, last_good},
+        children::{Child, last_good},
         webhook::{Held, References, desire, validate},
     };
 
@@ -141,30 +164,35 @@ mod tests {
         let pool = |availability| SharedReceivers { availability, ..SharedReceivers::default() };
         let own = endpoint(OWN);
         for (of_own, of_shared, expected) in [
-            (None, some(2, true), false),
-            (some(1, false), some(2, true), false),
-            (some(2, true), some(2, true), true),
-            (some(0, false), some(0, false), true),
-            (None, None, true),
+            (None, Some(pool(some(2, true))), false),
+            (some(1, false), Some(pool(some(2, true))), false),
+            (some(2, true), Some(pool(some(2, true))), true),
+            (some(0, false), Some(pool(some(0, false))), true),
+            (None, Some(pool(None)), true),
+            // Nobody could look at the shared ones.
+            (some(1, false), None, false),
+            (some(2, true), None, true),
         ] {
-            let found = take_over(&own, of_own.as_ref(), &pool(of_shared), None);
+            let found = take_over(&own, of_own.as_ref(), of_shared.as_ref(), None);
             assert_eq!(found, expected, "{of_own:?}");
         }
         let shared = endpoint(SHARED);
         let revision = shared.share().unwrap().revision;
         let serve = |revision: &str, unaware: usize| {
             let revisions = [(revision.to_owned(), 2)].into();
-            Found { answered: 2, revisions, unaware, ..Found::default() }
+            Found { complete: true, answered: 2, revisions, unaware, ..Found::default() }
         };
+        let one_is_silent = Found { complete: false, ..serve(&revision, 0) };
         for (of_own, of_shared, found, expected) in [
             (some(1, true), some(2, true), None, false),
             (some(1, true), some(2, true), Some(serve("another", 0)), false),
             (some(1, true), some(2, true), Some(serve(&revision, 1)), false),
             (some(1, true), some(1, false), Some(serve(&revision, 0)), false),
+            (some(1, true), some(2, true), Some(one_is_silent), false),
             (some(1, true), some(2, true), Some(serve(&revision, 0)), true),
             (some(0, false), None, None, true),
         ] {
-            let takes_over = take_over(&shared, of_own.as_ref(), &pool(of_shared), found.as_ref());
+            let takes_over = take_over(&shared, of_own.as_ref(), Some(&pool(of_shared)), found.as_ref());
             assert_eq!(takes_over, expected, "{found:?}");
         }
     }
@@ -181,6 +209,11 @@ mod tests {
         let moved = |time: &str| has_moved(&Plan::default(), &[route(time)], now);
         assert_eq!(["2026-01-01T00:00:55Z", "2026-01-01T00:01:05Z"].map(moved), [false, false]);
         assert!(moved("2026-01-01T00:00:45Z") && has_moved(&Plan::default(), &[], now));
+        let step = |changes, plan: &Plan, time| after_take_over(changes, plan, &[route(time)], now);
+        let (new, old) = ("2026-01-01T00:00:55Z", "2026-01-01T00:00:45Z");
+        let steps =
+            [(true, new), (true, old), (false, new)].map(|(changes, time)| step(changes, &Plan::default(), time));
+        assert_eq!(steps, [Step::Moves, Step::Done, Step::Done]);
 
         let delete = |kind| {
             let [name, uid, resource_version] = ["stripe-receiver", "u", "1"].map(str::to_owned);
@@ -191,6 +224,8 @@ mod tests {
         let changes = kept.iter().cloned().chain([delete(ChildKind::Service), delete(ChildKind::Deployment)]).collect();
         let plan = Plan { changes, withheld: Vec::new() };
         assert!(!has_moved(&plan, &[], now));
+        let farewell = Plan { changes: vec![delete(ChildKind::Deployment)], withheld: Vec::new() };
+        assert_eq!([new, old].map(|time| step(false, &farewell, time)), [Step::Moves, Step::Done]);
         assert_eq!(without_farewells(plan).changes, kept);
     }
 }

@@ -50,11 +50,11 @@ impl Held {
     pub fn recall(webhook: &Webhook, configuration: &Live) -> Option<Self> {
         let known = webhook.status.as_ref()?.last_good.as_ref()?;
         let owner = owner(webhook);
-        let Recalled { more: (), children } = recalled(&owner, COMPONENT, known, configuration)?;
+        let Recalled { more: (), elsewhere, children } = recalled(&owner, COMPONENT, known, configuration)?;
         let served = told(configuration);
         Some(Self {
             owner,
-            elsewhere: known.elsewhere.iter().cloned().collect(),
+            elsewhere,
             is_known: true,
             replicas: webhook.spec.replicas,
             paused: webhook.spec.paused,

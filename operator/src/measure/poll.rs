@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     silence::{SILENCE, Silence},
-    topics::Topics,
+    topics::{Topics, why},
     turns::{Group, Pace, turns},
 };
 use crate::{context::Context, error::Error, watch::Seen};
@@ -292,7 +292,7 @@ fn refused(cluster: &str, group: &str, error: sluice_kafka::Error) -> Why {
         }
         source => Error::Kafka { cluster: cluster.to_owned(), source },
     };
-    Why::from(&error)
+    why(&error)
 }
 
 #[cfg(test)]

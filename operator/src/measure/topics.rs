@@ -130,9 +130,17 @@ impl Topics {
 }
 
 fn untold(partition: &TopicPartition, error: &KafkaError) -> Why {
-    let refused = Error::Refused { doing: format!("tell the offsets of {partition}"), source: error.clone() };
-    let why = Why::from(&refused);
-    if error.is_retriable() { Why { reason: Reason::KafkaUnreachable, ..why } } else { why }
+    why(&Error::Refused { doing: format!("tell the offsets of {partition}"), source: error.clone() })
+}
+
+/// Why Kafka does not tell something. What it will tell by itself later on, as where a partition has no leader, is not refused.
+pub(super) fn why(error: &Error) -> Why {
+    match error {
+        Error::Refused { source, .. } if source.is_retriable() => {
+            Why { reason: Reason::KafkaUnreachable, ..Why::from(error) }
+        }
+        error => Why::from(error),
+    }
 }
 
 #[cfg(test)]

@@ -39,9 +39,10 @@ async fn topic(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result
         let keys = settings_that_matter(wanted, known).into_iter().collect();
         kafka.describe_own_config(name, keys).await.map_err(|error| Error::of_topic(cluster, doing, error))
     };
-    let observed = |topic: &TopicDescription, config| Observed {
-        in_sync: known.replicates.then(|| in_sync(topic)),
-        ..observed(topic, config)
+    let observed = |topic: &TopicDescription, config| {
+        let observed = observed(topic, config);
+        let is_copied = known.replicates && wanted.replicas == Some(observed.replicas);
+        Observed { in_sync: is_copied.then(|| in_sync(topic)), ..observed }
     };
     if known.id.is_none() {
         // It is not there, or was made just now: its settings are asked for only once it is.

@@ -20,8 +20,8 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, desire, has_moved,
-        is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over, validate,
+        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, after_take_over,
+        desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over, validate,
         without_farewells,
     },
 };
@@ -93,31 +93,32 @@ async fn carry_out(
     let (owner, now) = (&endpoint.owner, Timestamp::now());
     let next = desire(endpoint, &context.settings);
     let good = last_good(&next, &endpoint.elsewhere);
-    let mut before = before(webhook, context, endpoint, good.as_ref()).await?;
+    let before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
     let shared = match share(context, owner, is_shared || served.is_some(), served).await {
-        // Shared receivers that cannot be looked at keep nobody from having others.
-        Err(_) if !is_shared => {
-            context.shared.hand(owner, None);
-            before = None;
-            None
-        }
+        // Shared receivers that cannot be looked at keep nobody from having others. Their own pass tells of it.
+        Err(_) if !is_shared => None,
         shared => shared?,
     };
-    let waits = before.as_ref().is_some_and(|before| waits(webhook, context, endpoint, before, shared.as_ref()));
-    let desired = match &before {
-        Some(before) if waits => before.held.beside(next, &context.settings),
-        _ => next,
+    let said =
+        shared.as_ref().map(|(pool, wanted)| follow(webhook, context, owner, pool.addresses.clone(), wanted.as_ref()));
+    let receivers = shared.as_ref().map(|(pool, _)| &pool.receivers);
+    let waits = |before: &Before| {
+        let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
+        !take_over(endpoint, before.own.as_ref(), receivers, found)
+    };
+    let (desired, waits) = match &before {
+        Some(before) if waits(before) => (before.held.beside(next, &context.settings), true),
+        _ => (next, false),
     };
     let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let mut plan = leave_strange_api_alone(plan(owner, &desired, &live));
-    let moves = before.is_some() && !waits && !has_moved(&plan, &live, now);
-    if moves {
-        plan = without_farewells(plan);
-    }
+    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    let step = if waits { Step::Beside } else { after_take_over(before.is_some(), &plan, &live, now) };
+    let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    let (pods, traffic) = listen(webhook, context, owner, &live, shared.as_ref()).await?;
+    let (addresses, pods) = listen(context, owner, &live).await?;
+    let traffic = said.unwrap_or_else(|| follow(webhook, context, owner, addresses, None));
     // Until those before may go, they are what is kept of a spec that cannot be carried out.
     let known = || webhook.status.as_ref().and_then(|status| status.last_good.clone());
     let seen = Seen {
@@ -128,16 +129,17 @@ async fn carry_out(
         missing_gateways: &references.missing_gateways,
         unknown_kind,
         traffic: traffic.as_ref(),
-        last_good: if waits || moves { known() } else { good },
-        shared: shared.as_ref().filter(|_| is_shared).map(|(pool, _)| &pool.receivers),
+        last_good: if step == Step::Done { good } else { known() },
+        shared: receivers.filter(|_| is_shared),
     };
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
-    let soon = before.as_ref().and_then(|before| match (waits, moves) {
-        (true, _) => grants::look_at_held(&before.held.elsewhere),
-        (_, true) => Some(GATEWAYS_FOLLOW),
+    let soon = match (step, &before) {
+        (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
+        (Step::Moves, _) => Some(GATEWAYS_FOLLOW),
         // Those before have gone, or are no longer needed from the next pass on.
-        _ => Some(LOOK_AT_CHANGES),
-    });
+        (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
+        (Step::Beside | Step::Done, None) => None,
+    };
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
 }
 
@@ -166,7 +168,7 @@ async fn before(
     let held = configuration.and_then(|found| Held::recall(webhook, &found));
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let Some(held) = held.filter(|held| held.shares() != is_shared) else { return Ok(None) };
-    if held.unknown_uses().is_some() || !refused(context, &held).await?.is_empty() {
+    if !refused(context, &held).await?.is_empty() {
         return Ok(None);
     }
     let own = children::get(client, ChildKind::Deployment, &owner.name.namespace, &receiver_name(owner)).await?.there();
@@ -176,13 +178,6 @@ async fn before(
     };
     let live: Vec<Live> = own.into_iter().collect();
     Ok(Some(Before { held, own: find_availability(&live, &receiver_name(owner), &[], Timestamp::now()) }))
-}
-
-/// Whether the receivers that a Webhook wants do not take over yet from those before.
-fn waits(webhook: &Webhook, context: &Context, endpoint: &Endpoint, before: &Before, shared: Option<&Sharing>) -> bool {
-    let Some((pool, wanted)) = shared else { return false };
-    let shown = follow(webhook, context, &endpoint.owner, pool.addresses.clone(), wanted.as_ref());
-    !take_over(endpoint, before.own.as_ref(), &pool.receivers, shown.as_ref().map(|shown| &shown.found))
 }
 
 /// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants. Of
@@ -210,7 +205,12 @@ async fn hold(
     let (desired, live, _) = observe(context, &held.owner, desired).await?;
     let plan = leave_strange_api_alone(held.plan(&desired, &live));
     children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
-    let (pods, traffic) = listen(webhook, context, &held.owner, &live, shared.as_ref()).await?;
+    let (own, pods) = listen(context, &held.owner, &live).await?;
+    let (addresses, wanted) = match &shared {
+        None => (own, None),
+        Some((pool, wanted)) => (pool.addresses.clone(), wanted.as_ref()),
+    };
+    let traffic = follow(webhook, context, &held.owner, addresses, wanted);
     let outcome = Outcome::Held {
         rejections: &rejections,
         held: &held,
@@ -264,22 +264,11 @@ async fn share(
     }
 }
 
-/// Listens to the receivers: what its own pods wait for, and what those say that its events come to.
-async fn listen(
-    webhook: &Webhook,
-    context: &Context,
-    owner: &Owner,
-    live: &[Live],
-    shared: Option<&Sharing>,
-) -> Result<(Vec<SeenPod>, Option<Shown>), Error> {
+/// Listens to its own receivers: where they can be asked, and what their pods wait for.
+async fn listen(context: &Context, owner: &Owner, live: &[Live]) -> Result<(Vec<String>, Vec<SeenPod>), Error> {
     let deployment = find(live, ChildKind::Deployment, &receiver_name(owner));
     let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
-    let pods = children::hear(&context.asker, troubled).await;
-    let (addresses, wanted) = match shared {
-        None => (addresses, None),
-        Some((pool, wanted)) => (pool.addresses.clone(), wanted.as_ref()),
-    };
-    Ok((pods, follow(webhook, context, owner, addresses, wanted)))
+    Ok((addresses, children::hear(&context.asker, troubled).await))
 }
 
 /// What those at these addresses have said. Shared ones that are to serve a revision are asked soon, until they do.

@@ -8,7 +8,7 @@ use sluice_crds::{
 };
 
 use crate::{
-    kafka::{Record, connection, records, topic},
+    kafka::{connection, records, topic},
     running::{PATH, Running, Setup},
     sender::{Answer, Sender, fresh_id, full},
 };
@@ -31,7 +31,7 @@ async fn send(receiver: &Running, headers: &[(&str, &str)]) -> Answer {
     sender.send(request.body(full(fresh_id())).unwrap()).await.unwrap()
 }
 
-/// Sends a request with each of these headers: the first ones are genuine, and nothing of what proves it is written. Each of the others is
+/// Sends a request with each of these headers: the first ones are genuine. Each of the others is
 /// refused with the same answer, whose `WWW-Authenticate` is this one.
 async fn check(
     receiver: &Running,
@@ -50,8 +50,6 @@ async fn check(
     }
     let written = records(&connection(), topic).await;
     assert_eq!(written.len(), genuine.len());
-    let proof = |record: &Record| genuine.iter().any(|(name, _)| record.header(&name.to_ascii_lowercase()).is_some());
-    assert!(!written.iter().any(proof), "{written:?}");
     let refused = u64::try_from(forged.len()).unwrap();
     assert_eq!(receiver.status().await.rejected, [(RejectedBecause::Signature, refused)].into());
 }

@@ -80,12 +80,15 @@ async fn written(topic: &str) -> Vec<String> {
     records(&connection(), topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect()
 }
 
+/// How many are sent: what `SLUICE_EVENTS` says, or so many.
+fn requests() -> usize {
+    env::var("SLUICE_EVENTS").map_or(12_000, |number| number.parse().expect("SLUICE_EVENTS is a number"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_is_written_once_however_often_it_comes_to_whom() {
-    const REQUESTS: usize = 12_000;
     const SENDERS: usize = 32;
-    let requests =
-        env::var("SLUICE_EVENTS").map_or(REQUESTS, |number| number.parse().expect("SLUICE_EVENTS is a number"));
+    let requests = requests();
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
     let url = redis.url();
@@ -116,19 +119,19 @@ async fn each_event_is_written_once_however_often_it_comes_to_whom() {
 /// What is under way when a receiver dies may have been written, and nobody knows; everything else is written once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_is_killed_loses_no_event_and_only_what_it_was_at_may_be_written_twice() {
-    const REQUESTS: usize = 12_000;
     const SENDERS: usize = 32;
+    let requests = requests();
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
     let url = redis.url();
     let mut survivors = join_all((0..3).map(|_| receiver(&topic, &url))).await;
     let mut victim = survivors.remove(0);
     let endpoints = [victim.endpoint, survivors[0].endpoint, survivors[1].endpoint];
-    let ids: Vec<String> = (0..REQUESTS / 6).map(|_| fresh_id()).collect();
+    let ids: Vec<String> = (0..requests / 6).map(|_| fresh_id()).collect();
     let is_gone = AtomicBool::new(false);
     let replays = join_all((0..SENDERS).map(|_| async {
         let (senders, mut unanswered) = (endpoints.map(Sender::to), Vec::new());
-        for _ in 0..REQUESTS / SENDERS {
+        for _ in 0..requests / SENDERS {
             let alive = if is_gone.load(Ordering::Relaxed) { &senders[1..] } else { &senders[..] };
             let (sender, id) = (fastrand::choice(alive).unwrap(), fastrand::choice(&ids).unwrap());
             let Ok(answer) = sender.signed(SECRET, id, "{}").await else {

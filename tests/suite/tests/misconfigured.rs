@@ -82,8 +82,9 @@ impl Place {
         spec["replicas"] = json!(1);
         spec["selector"] = json!({"matchLabels": {"app": name}});
         spec["template"]["metadata"]["labels"] = json!({"app": name});
-        spec["template"]["spec"]["containers"][0]["args"] = json!(["--namespace", name, "--namespaces", name]);
-        spec["template"]["spec"]["volumes"][0]["configMap"]["name"] = json!(name);
+        let pod = &mut spec["template"]["spec"];
+        named(&mut pod["containers"], "operator")["args"] = json!(["--namespace", name, "--namespaces", name]);
+        named(&mut pod["volumes"], "config")["configMap"]["name"] = json!(name);
         let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
         let deployment: Deployment = serde_json::from_value(deployment).unwrap();
         deployments.create(&PostParams::default(), &deployment).await.unwrap();
@@ -101,6 +102,11 @@ impl Place {
         .await
         .unwrap()
     }
+}
+
+/// The one of that name in a list.
+fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
+    list.as_array_mut().unwrap().iter_mut().find(|item| item["name"] == name).unwrap()
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
     let place = Place::new("budget", 1).await;
     let api = Api::scripted(|_| status(503)).await;
     let usual = config(&place, &api.url);
-    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
+    let backoff = Backoff { initial: Text::from_millis(100), factor: 1, max: Text::from_millis(100) };
     let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
     let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
     place.write(numbered(0..1)).await;
@@ -103,10 +103,13 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
 
 #[tokio::test]
 async fn rebalances_during_retries_leave_the_retry_budget_exactly_as_it_was() {
-    // Far more than are made before the second worker has all partitions.
-    const ATTEMPTS: u32 = 40;
+    const ATTEMPTS: u32 = 20;
     let place = Place::new("budget-handed-over", 2).await;
-    let api = Api::scripted(|_| status(503)).await;
+    // Slow until the second worker has all partitions, so that there is something left of both budgets then.
+    let is_handed_over = Arc::new(AtomicBool::new(false));
+    let hands_over = Arc::clone(&is_handed_over);
+    let after = move || Duration::from_millis(if hands_over.load(Relaxed) { 0 } else { 1_500 });
+    let api = Api::scripted(move |_| Answer { after: after(), ..status(503) }).await;
     let usual = config(&place, &api.url);
     let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
     let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
@@ -131,6 +134,7 @@ async fn rebalances_during_retries_leave_the_retry_budget_exactly_as_it_was() {
     let handed_over = (attempts().await, chrono::Utc::now());
     let told = second.until_status("both", |status| status.partitions == 2).await;
     assert_eq!(told.dead_lettered, 0, "there is something left of both budgets: {handed_over:?}");
+    is_handed_over.store(true, Relaxed);
 
     let letters = place.dead_letters(2).await;
     place.until_no_lag().await;

@@ -15,8 +15,8 @@ use sluice_suite::{
     world::{client, condition},
 };
 
-/// Gives the Gateway that all tests share these listeners beside its own; those that were given before go.
-async fn give_listeners(client: &Client, listeners: &Value) {
+/// Gives the Gateway that all tests share these listeners beside its own, or none; those that were given before go.
+async fn give_listeners(client: &Client, listeners: Option<Value>) {
     let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
     let kind = ApiResource::from_gvk_with_plural(&kind, "gateways");
     let gateways = Api::<DynamicObject>::namespaced_with(client.clone(), "gateways", &kind);
@@ -25,7 +25,7 @@ async fn give_listeners(client: &Client, listeners: &Value) {
         "kind": "Gateway",
         "metadata": {"name": "edge"},
     });
-    if !listeners.is_null() {
+    if let Some(listeners) = listeners {
         manifest["spec"] = json!({"listeners": listeners});
     }
     // As another manager than the one that has made the Gateway.
@@ -68,19 +68,19 @@ async fn what_the_gateway_says_of_a_route_that_it_refuses_stands_in_the_status()
         return;
     }
     let client = client(target.kubeconfig()).await.unwrap();
-    let namespace = format!("refused-{}", std::process::id());
+    let namespace = format!("unrouted-{}", std::process::id());
     let everybody = json!({"from": "All"});
     let listeners = json!([
         listener("named", &json!({"namespaces": everybody})),
         listener("grpc", &json!({"namespaces": everybody, "kinds": [{"kind": "GRPCRoute"}]})),
     ]);
-    give_listeners(&client, &listeners).await;
     let items = json!([
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         webhook(&namespace, "named", "other.example"),
         webhook(&namespace, "grpc", "grpc.refused.example"),
     ]);
     install::apply(target, &json!({"apiVersion": "v1", "kind": "List", "items": items})).unwrap();
+    give_listeners(&client, Some(listeners)).await;
 
     let webhooks = Api::<Webhook>::namespaced(client.clone(), &namespace);
     let seen = "the Gateway \"gateways/edge\" serves \"named.refused.example\", and not \"other.example\"; change \
@@ -99,7 +99,7 @@ async fn what_the_gateway_says_of_a_route_that_it_refuses_stands_in_the_status()
         ("Stalled", "True RouteRefused: ".to_owned()),
     ];
     let looked = [says(&webhooks, "named", &of_host).await, says(&webhooks, "grpc", &of_kind).await];
-    give_listeners(&client, &Value::Null).await;
+    give_listeners(&client, None).await;
     for looked in looked {
         looked.unwrap();
     }

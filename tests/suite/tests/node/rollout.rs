@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
 };
 
 use futures::future::join_all;
@@ -24,9 +25,13 @@ use sluice_suite::{
     world::condition,
 };
 
+use tokio::time::interval;
+
 use crate::kill_process_of;
 
 const SENDERS: usize = 8;
+/// How often each of them sends: pods that nobody lets answer their probes are taken from the gateway.
+const PACE: Duration = Duration::from_millis(20);
 
 /// Senders that go on until they are told to stop.
 #[derive(Default)]
@@ -53,8 +58,9 @@ impl Traffic {
     }
 
     async fn send(&self, send: &impl AsyncFn(usize) -> anyhow::Result<StatusCode>) -> (Vec<usize>, Vec<String>) {
-        let (mut acknowledged, mut others) = (Vec::new(), Vec::new());
+        let (mut acknowledged, mut others, mut pace) = (Vec::new(), Vec::new(), interval(PACE));
         while !self.is_over.load(Relaxed) {
+            pace.tick().await;
             let number = self.next.fetch_add(1, Relaxed);
             match send(number).await {
                 Ok(StatusCode::ACCEPTED) => acknowledged.push(number),
@@ -152,7 +158,7 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
     const KILLS: usize = 20;
-    let shop = Shop::open("killed", |_| ()).await.unwrap();
+    let shop = Shop::open("receivers-killed", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
     let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);

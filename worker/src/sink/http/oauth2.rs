@@ -87,7 +87,10 @@ fn granted(status: StatusCode, body: &[u8]) -> Result<Token, String> {
         return Err(format!("it gave a token of type {kind:?}; only bearer tokens can be used"));
     }
     // As RFC 6749 has it, appendix A.12. Without a token the API would refuse one record after the other.
-    if access_token.is_empty() || !access_token.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if access_token.is_empty() {
+        return Err("it gave an empty token".to_owned());
+    }
+    if !access_token.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err("it gave a token that cannot stand in a header".to_owned());
     }
     Ok(Token::new(access_token, expires_in.map(Duration::from_secs)))
@@ -182,7 +185,8 @@ mod tests {
             granted(StatusCode::OK, body.to_string().as_bytes()).map(|token| token.text)
         };
         assert_eq!(told("a.b-c"), Ok("a.b-c".to_owned()));
-        for text in ["", "a\nb", "gr\u{fc}n"] {
+        assert_eq!(told(""), Err("it gave an empty token".to_owned()));
+        for text in ["a\nb", "gr\u{fc}n"] {
             assert_eq!(told(text), Err("it gave a token that cannot stand in a header".to_owned()), "{text:?}");
         }
     }
