@@ -4,11 +4,13 @@
 //! - `body`: reads a body into bounded memory, in bounded time.
 //! - `judge`: the events in it, and what is wrong with them.
 //! - `write`: writes each event once, in order.
+//! - `finish`: work that is done to its end, whether anybody waits for it or not.
 //! - `answer`: what the sender is told.
 //! - `span`: what a trace says of a request.
 
 mod answer;
 mod body;
+mod finish;
 mod gate;
 mod judge;
 mod span;
