@@ -16,7 +16,7 @@ use crate::event::{CloudEvent, Event, Names};
 #[derive(Debug)]
 pub struct Envelope {
     topic: Arc<str>,
-    source: String,
+    source: Bytes,
     /// The headers that stay with the event.
     kept: Vec<HeaderName>,
 }
@@ -39,65 +39,62 @@ impl Envelope {
     /// For the events of one Webhook.
     pub fn new(webhook: &NamespacedName, topic: &str, kept: Vec<HeaderName>) -> Self {
         let source = format!("/{}/webhooks/{}", webhook.namespace, webhook.name);
-        Self { topic: topic.into(), source, kept }
+        Self { topic: topic.into(), source: source.into(), kept }
     }
 
     /// The record of an event. Only headers that are named here or kept get into it, so no credential does.
     pub fn record(&self, received: Received) -> OutgoingRecord {
-        let headers = self.headers(&received);
-        let Event { names, cloud } = received.event;
+        let Received { event: Event { names, cloud }, headers: given, body, at } = received;
+        let Names { id, event_type, key, sequence } = names;
+        let (mut headers, value) = match cloud {
+            Some(event) => of_cloud_event(event, at),
+            None => (self.of_event(id, event_type, &given, at), Some(body)),
+        };
+        for name in TRACE_HEADERS {
+            headers.extend(as_given(&given, name));
+        }
+        for name in &self.kept {
+            headers.extend(as_given(&given, name.as_str()));
+        }
+        if let Some(sequence) = sequence {
+            headers.retain(|header| header.name != SEQUENCE);
+            headers.push(Header::new(SEQUENCE, sequence));
+        }
         OutgoingRecord {
             topic: Arc::clone(&self.topic),
             partition: None,
             headers,
-            key: names.key.map(Bytes::from),
-            value: match cloud {
-                Some(event) => event.data,
-                None => Some(received.body),
-            },
-            timestamp: Some(received.at.as_millisecond()),
+            key: key.map(Bytes::from),
+            value,
+            timestamp: Some(at.as_millisecond()),
         }
     }
 
-    fn headers(&self, received: &Received) -> Vec<Header> {
-        let mut headers = match &received.event.cloud {
-            Some(event) => of_cloud_event(event, received.at),
-            None => self.of_names(&received.event.names, received.at),
-        };
-        let content_type = received.event.cloud.is_none().then_some(header::CONTENT_TYPE.as_str());
-        let carried = content_type.into_iter().chain(TRACE_HEADERS).chain(self.kept.iter().map(HeaderName::as_str));
-        for name in carried {
-            let values = received.headers.get_all(name).iter();
-            headers.extend(values.map(|value| Header::new(name, Bytes::copy_from_slice(value.as_bytes()))));
-        }
-        if let Some(sequence) = &received.event.names.sequence {
-            headers.retain(|header| header.name != SEQUENCE);
-            headers.push(text(SEQUENCE, sequence));
-        }
+    fn of_event(&self, id: String, event_type: Option<String>, given: &HeaderMap, at: Timestamp) -> Vec<Header> {
+        let mut headers = vec![
+            Header::new("ce_specversion", "1.0"),
+            Header::new("ce_id", id),
+            Header::new("ce_source", self.source.clone()),
+            Header::new("ce_type", event_type.map_or(Bytes::from(DEFAULT_TYPE), Bytes::from)),
+            Header::new("ce_time", at.to_string()),
+        ];
+        headers.extend(as_given(given, header::CONTENT_TYPE.as_str()));
         headers
     }
-
-    fn of_names(&self, names: &Names, at: Timestamp) -> Vec<Header> {
-        vec![
-            text("ce_specversion", "1.0"),
-            text("ce_id", &names.id),
-            text("ce_source", &self.source),
-            text("ce_type", names.event_type.as_deref().unwrap_or(DEFAULT_TYPE)),
-            text("ce_time", &at.to_string()),
-        ]
-    }
 }
 
-/// The attributes that an event brings along. Its time is the sender's where it has one.
-fn of_cloud_event(event: &CloudEvent, at: Timestamp) -> Vec<Header> {
-    let attributes = event.attributes.iter().map(|(name, value)| text(&format!("ce_{name}"), value));
-    let time = (!event.attributes.contains_key("time")).then(|| text("ce_time", &at.to_string()));
-    let content_type = event.content_type.as_ref().map(|value| text(header::CONTENT_TYPE.as_str(), value));
-    attributes.chain(time).chain(content_type).collect()
+/// The attributes that an event brings along, and its data. Its time is the sender's where it has one.
+fn of_cloud_event(event: CloudEvent, at: Timestamp) -> (Vec<Header>, Option<Bytes>) {
+    let CloudEvent { attributes, content_type, data } = event;
+    let time = (!attributes.contains_key("time")).then(|| Header::new("ce_time", at.to_string()));
+    let content_type = content_type.map(|value| Header::new(header::CONTENT_TYPE.as_str(), value));
+    let attributes = attributes.into_iter().map(|(name, value)| Header::new(format!("ce_{name}"), value));
+    (attributes.chain(time).chain(content_type).collect(), data)
 }
 
-fn text(name: &str, value: &str) -> Header {
-    Header::new(name, Bytes::copy_from_slice(value.as_bytes()))
+/// The headers of a request that have this name.
+fn as_given(headers: &HeaderMap, name: &str) -> impl Iterator<Item = Header> {
+    headers.get_all(name).iter().map(move |value| Header::new(name, Bytes::copy_from_slice(value.as_bytes())))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     many::Many,
     process::Process,
     receive::Receiver,
-    server::{Ending, serve},
+    server::{Ending, Endpoints, serve},
     status,
 };
 
@@ -44,7 +44,7 @@ async fn of_one(options: &Options) -> anyhow::Result<()> {
     let receiver = Arc::new(Receiver::new(&process, endpoint, controls));
     let ending = Ending::default();
     let of_status = status::router(&process, &receiver, &ending);
-    doors.serve(&process, Served { endpoints: receiver.router(), status: of_status, ending }, last_requests).await
+    doors.serve(&process, Served { endpoints: receiver, status: of_status, ending }, last_requests).await
 }
 
 async fn of_many(options: &Options, folder: &Path) -> anyhow::Result<()> {
@@ -55,7 +55,7 @@ async fn of_many(options: &Options, folder: &Path) -> anyhow::Result<()> {
     info!("Receiver of many Webhooks started");
     let ending = Ending::default();
     let of_status = status::many::router(&many, &ending);
-    let served = Served { endpoints: many.router(), status: of_status, ending };
+    let served = Served { endpoints: Arc::clone(&many), status: of_status, ending };
     doors.serve(many.process(), served, longest_request(LONGEST_PATIENCE)).await
 }
 
@@ -64,8 +64,8 @@ fn tracer(attributes: &[(&'static str, String)]) -> Tracer {
 }
 
 /// What is served, until when.
-struct Served {
-    endpoints: Router,
+struct Served<E> {
+    endpoints: E,
     status: Router,
     ending: Ending,
 }
@@ -89,7 +89,12 @@ impl Doors {
     }
 
     /// Serves until a signal comes, and the last request has its answer or that time has passed; the status until all is done.
-    async fn serve(self, process: &Process, served: Served, last_requests: Duration) -> anyhow::Result<()> {
+    async fn serve(
+        self,
+        process: &Process,
+        served: Served<impl Endpoints>,
+        last_requests: Duration,
+    ) -> anyhow::Result<()> {
         let Self { listener, status_listener, signals, drain_delay } = self;
         let Served { endpoints, status, ending } = served;
         let status_ending = Ending::default();

@@ -11,17 +11,16 @@ mod shelf;
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use anyhow::Context;
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -34,6 +33,7 @@ use crate::{
     controls::Controls,
     process::Process,
     receive::{Receiver, unknown},
+    server::Endpoints,
 };
 
 /// The endpoints of many Webhooks.
@@ -96,11 +96,6 @@ impl Many {
     fn serve(&self, served: Served) {
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
-
-    /// The endpoints. Their paths are compared as they were sent: a router would decode them.
-    pub(crate) fn router(self: &Arc<Self>) -> Router {
-        Router::new().fallback(receive).with_state(Arc::clone(self))
-    }
 }
 
 impl Served {
@@ -120,11 +115,14 @@ impl Served {
     }
 }
 
-async fn receive(State(many): State<Arc<Many>>, request: Request) -> Response {
-    let receiver = many.served().directory.find(&request).map(Arc::clone);
-    let Some(receiver) = receiver else {
-        many.process.families.unknown();
-        return unknown();
-    };
-    receiver.answer(request).await
+/// Paths are compared as they were sent: a router would decode them.
+impl Endpoints for Arc<Many> {
+    async fn answer(self, request: Request<Incoming>, peer: IpAddr) -> Response {
+        let receiver = self.served().directory.find(&request).map(Arc::clone);
+        let Some(receiver) = receiver else {
+            self.process.families.unknown();
+            return unknown();
+        };
+        receiver.answer(request, peer).await
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt;
 use sluice_crds::wire::{DeferredBecause, ending::BODY};
 use tokio::{
@@ -65,7 +64,11 @@ const OVERHEAD: u32 = 4096;
 
 /// Reads a body of at most `limit` bytes. What it takes of `memory` it takes as it comes in: a length that is only announced
 /// takes nothing.
-pub(super) async fn read(body: Body, limit: usize, memory: &Memory) -> Result<Held, Refused> {
+pub(super) async fn read(
+    body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    memory: &Memory,
+) -> Result<Held, Refused> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Refused::Size);
@@ -73,7 +76,7 @@ pub(super) async fn read(body: Body, limit: usize, memory: &Memory) -> Result<He
     timeout(BODY, collect(body, limit, memory)).await.unwrap_or(Err(Refused::BodyLate))
 }
 
-async fn collect(mut body: Body, limit: usize, memory: &Memory) -> Result<Held, Refused> {
+async fn collect(mut body: impl Body<Data = Bytes> + Unpin, limit: usize, memory: &Memory) -> Result<Held, Refused> {
     let mut held = Held { bytes: Bytes::new(), taken: memory.take(OVERHEAD)? };
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -102,6 +105,7 @@ async fn collect(mut body: Body, limit: usize, memory: &Memory) -> Result<Held, 
 mod tests {
     use std::io;
 
+    use axum::body::Body;
     use futures::stream;
 
     use super::*;

@@ -4,27 +4,27 @@
 //! - `body`: reads a body into bounded memory, in bounded time.
 //! - `judge`: the events in it, and what is wrong with them.
 //! - `write`: writes each event once, in order.
+//! - `finish`: work that is done to its end, whether anybody waits for it or not.
 //! - `answer`: what the sender is told.
 //! - `span`: what a trace says of a request.
 
 mod answer;
 mod body;
+mod finish;
 mod gate;
 mod judge;
 mod span;
 mod write;
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use sluice_telemetry::traces::{Span, Tracer};
@@ -45,7 +45,7 @@ use crate::{
     process::Process,
     remembered::Remembered,
     secrets::Keys,
-    server::Peer,
+    server::Endpoints,
     shared::Shared,
     status::Counters,
     throttle::Throttle,
@@ -123,11 +123,6 @@ impl Receiver {
         }
     }
 
-    /// The endpoint. Its path is compared as it was sent: a router would decode it.
-    pub(crate) fn router(self: &Arc<Self>) -> Router {
-        Router::new().fallback(receive).with_state(Arc::clone(self))
-    }
-
     /// How far back every event's id is known. Redis forgets none before its time.
     pub(crate) fn window(&self) -> Duration {
         match self.shared {
@@ -152,16 +147,13 @@ fn publish_the_same(one: &Endpoint, other: &Endpoint) -> bool {
     one.published_at.is_some() && (&one.published_at, &one.guard) == (&other.published_at, &other.guard)
 }
 
-async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    receiver.answer(request).await
-}
-
-impl Receiver {
+/// The endpoint's path is compared as it was sent: a router would decode it.
+impl Endpoints for Arc<Receiver> {
     /// Does with a request all that there is to do.
-    pub(crate) async fn answer(self: &Arc<Self>, request: Request) -> Response {
+    async fn answer(self, request: Request<Incoming>, peer: IpAddr) -> Response {
         let begin = Instant::now();
         let mut span = self.tracer.begin(|| span::of_request(&request, &self.endpoint));
-        let outcome = self.take(request, &span).await;
+        let outcome = self.take(request, peer, &span).await;
         self.counters.count(&outcome, begin.elapsed(), &span);
         if let Err(refused) = &outcome {
             self.log.refused(refused);
@@ -171,12 +163,13 @@ impl Receiver {
         response.headers_mut().extend(self.endpoint.notices.iter().cloned());
         response
     }
+}
 
-    async fn take(self: &Arc<Self>, request: Request, span: &Span) -> Result<Taken, Refused> {
+impl Receiver {
+    async fn take(self: &Arc<Self>, request: Request<Incoming>, peer: IpAddr, span: &Span) -> Result<Taken, Refused> {
         let (head, body) = request.into_parts();
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
-        let peer = head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
         self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         let kept = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
         let at = Timestamp::now();

@@ -1,14 +1,13 @@
 //! What a trace says of a request, by OpenTelemetry's conventions for HTTP: nothing that only its sender may know.
 
-use axum::extract::Request;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use sluice_telemetry::traces::{Beginning, Span, TRACE_HEADERS, TraceContext};
 
 use super::answer::{Because, Refused, Taken};
 use crate::config::Endpoint;
 
 /// The span of a request, in the trace that its sender names. Of another path than the endpoint's anybody can say anything.
-pub(super) fn of_request(request: &Request, endpoint: &Endpoint) -> Beginning {
+pub(super) fn of_request<B>(request: &Request<B>, endpoint: &Endpoint) -> Beginning {
     let method = method(request.method());
     let parent = TraceContext::read(|name| request.headers().get_all(name).iter().map(HeaderValue::as_bytes));
     let span = if request.uri().path() == endpoint.path {

@@ -20,6 +20,7 @@ use super::{
     Receiver,
     answer::{Refused, Tally},
     body::Held,
+    finish::Finish,
     judge::Judged,
 };
 use crate::{
@@ -81,17 +82,16 @@ impl Receiver {
         at: Timestamp,
     ) -> (Tally, Option<Refused>) {
         let receiver = Arc::clone(self);
-        // A sender that hangs up ends its request, but not this task: what becomes of the events is to be remembered.
-        let writing = tokio::spawn(async move {
+        // A sender that hangs up ends its request, but not this: what becomes of the events is to be remembered.
+        let writing = Finish::new(async move {
             let all = events.into_iter().map(|Judged { event, mismatch }| {
                 let body = held.bytes.clone();
                 (Received { event, headers: Arc::clone(&headers), body, at }, mismatch)
             });
             receiver.write_each(all.collect()).await
         });
-        let unknown = |_| vec![Err(Refused::Deferred(DeferredBecause::Unconfirmed))];
         let (mut tally, mut first_refused) = (Tally::default(), None);
-        for outcome in writing.await.unwrap_or_else(unknown) {
+        for outcome in writing.await {
             match outcome {
                 Ok(Once::Written) => tally.written += 1,
                 Ok(Once::DeadLetter) => tally.dead_letters += 1,
@@ -211,7 +211,11 @@ impl Receiver {
 }
 
 /// Begins each before the next one, and gives what becomes of them in the same order.
-async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+async fn in_order<F: Future>(mut all: Vec<F>) -> Vec<F::Output> {
+    // Most requests have one event.
+    if all.len() == 1 {
+        return vec![all.remove(0).await];
+    }
     let mut begun: Vec<_> = all.into_iter().map(|one| Box::pin(maybe_done(one))).collect();
     let once = poll_fn(|context| {
         for one in &mut begun {
@@ -259,5 +263,6 @@ mod tests {
         let all: Vec<usize> = (0..200).collect();
         assert_eq!(in_order(all.iter().copied().map(one).collect()).await, all);
         assert_eq!(*begun.lock().unwrap(), all);
+        assert_eq!(in_order(vec![one(7)]).await, [7]);
     }
 }

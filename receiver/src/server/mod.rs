@@ -9,13 +9,13 @@ mod clocked;
 use std::{
     convert::Infallible,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, extract::Request, response::Response};
-use http::{HeaderValue, Version, header};
+use axum::{Router, body::Body, response::Response};
+use http::{HeaderValue, Method, Request, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -44,9 +44,11 @@ pub(crate) struct Ending {
     pub(crate) begun: CancellationToken,
 }
 
-/// Who sent a request over its connection, as an extension of it: the last proxy on the way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+/// What answers requests. Clones answer the same.
+pub(crate) trait Endpoints: Clone + Send + Sync + 'static {
+    /// The answer to a request that `peer` sent over its connection: the last proxy on the way.
+    fn answer(self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Response> + Send + 'static;
+}
 
 /// A gateway keeps a few dozen connections; more than this many wait until one ends.
 const CONNECTIONS: usize = 1024;
@@ -65,12 +67,12 @@ const PONG: Duration = Duration::from_secs(10);
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
 /// Serves until the end has begun and all connections have ended, or that much later.
-pub(crate) async fn serve(listener: TcpListener, router: Router, ending: Ending, last_requests: Duration) {
+pub(crate) async fn serve(listener: TcpListener, endpoints: impl Endpoints, ending: Ending, last_requests: Duration) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let open = GracefulShutdown::new();
     while let Some((stream, place)) = next(&listener, &places, &ending).await {
-        let connection = Connection { router: router.clone(), ending: ending.clone(), _place: place };
-        tokio::spawn(connection.run(stream, open.watcher()));
+        let connection = Connection::new(&stream, endpoints.clone(), ending.clone());
+        tokio::spawn(connection.run(stream, open.watcher(), place));
     }
     drop(listener);
     if timeout(last_requests, open.shutdown()).await.is_err() {
@@ -106,31 +108,55 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// One connection and what it holds.
-struct Connection {
-    router: Router,
+/// One connection, as its requests share it.
+struct Connection<E> {
+    endpoints: E,
     ending: Ending,
-    _place: OwnedSemaphorePermit,
+    peer: IpAddr,
+    clock: SharedClock,
 }
 
-impl Connection {
-    async fn run(self, stream: TcpStream, watcher: Watcher) {
+impl<E: Endpoints> Connection<E> {
+    fn new(stream: &TcpStream, endpoints: E, ending: Ending) -> Arc<Self> {
+        // A connection that is closed already has no address, and no request either.
+        let peer = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        Arc::new(Self { endpoints, ending, peer, clock: SharedClock::start() })
+    }
+
+    /// Serves it to its end, and keeps its place until then.
+    async fn run(self: Arc<Self>, stream: TcpStream, watcher: Watcher, _place: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("Connection without TCP_NODELAY: {error}");
         }
-        // A connection that is closed already has no address, and no request either.
-        let peer = Peer(stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address: SocketAddr| address.ip()));
-        let clock = SharedClock::start();
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            answer(self.router.clone(), clock.clone(), self.ending.clone(), request)
-        });
+        let service = service_fn(|request| Arc::clone(&self).answer(request));
         let builder = builder();
-        let served = builder.serve_connection(TokioIo::new(Clocked::new(stream, clock.clone())), service);
+        let served = builder.serve_connection(TokioIo::new(Clocked::new(stream, self.clock.clone())), service);
         tokio::select! {
             end = watcher.watch(served) => if let Err(error) = end { debug!("Connection ended: {error}") },
-            overdue = clock.overdue() => debug!("Connection closed: {overdue}"),
+            overdue = self.clock.overdue() => debug!("Connection closed: {overdue}"),
         }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let (version, is_head) = (request.version(), request.method() == Method::HEAD);
+        let _serving = self.clock.serving(version);
+        let mut response = self.endpoints.clone().answer(request, self.peer).await;
+        if is_head {
+            // Over HTTP/2 hyper would send it.
+            *response.body_mut() = Body::empty();
+        }
+        // A client that is told so opens its next connection to another receiver. HTTP/2 has GOAWAY for it.
+        if self.ending.announced.is_cancelled() && version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+impl Endpoints for Router {
+    async fn answer(mut self, request: Request<Incoming>, _: IpAddr) -> Response {
+        let Ok(response) = self.call(request).await;
+        response
     }
 }
 
@@ -156,20 +182,4 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     builder
-}
-
-async fn answer(
-    mut router: Router,
-    clock: SharedClock,
-    ending: Ending,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let version = request.version();
-    let _serving = clock.serving(version);
-    let mut response = router.call(request).await?;
-    // A client that is told so opens its next connection to another receiver. HTTP/2 has GOAWAY for it.
-    if ending.announced.is_cancelled() && version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }
