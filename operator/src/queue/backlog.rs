@@ -1,6 +1,6 @@
 //! The queue's state. Pure: time is an argument.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use sluice_crds::NamespacedName;
 use tokio::time::Instant;
@@ -30,6 +30,8 @@ pub struct Backlog {
     places: HashMap<NamespacedName, Place>,
     /// Names that wait and are in no lane yet.
     arrived: Vec<(Line, NamespacedName)>,
+    /// How many of these are gone, at most.
+    gone: usize,
     lanes: BTreeMap<String, Lane>,
     times: BTreeSet<(Instant, NamespacedName)>,
 }
@@ -114,8 +116,22 @@ impl Backlog {
                 self.times.remove(&(time, name.clone()));
                 self.places.remove(name);
             }
-            Some(Place::Waiting(_)) => drop(self.places.remove(name)),
+            Some(Place::Waiting(_)) => {
+                self.places.remove(name);
+                self.gone += 1;
+                self.clear_up();
+            }
             None => {}
+        }
+    }
+
+    /// Where nobody takes anything, as in a replica that stands by, names of what is gone do not pile up.
+    fn clear_up(&mut self) {
+        if self.gone * 2 > self.arrived.len() {
+            let (places, mut kept) = (&self.places, HashSet::new());
+            let waits = |name: &NamespacedName| matches!(places.get(name), Some(Place::Waiting(_)));
+            self.arrived.retain(|(_, name)| waits(name) && kept.insert(name.clone()));
+            self.gone = 0;
         }
     }
 
@@ -370,6 +386,20 @@ mod tests {
         backlog.forget(&name("a0"));
         backlog.finished(&name("a0"), Then::WhenWoken, now);
         assert!(backlog.lanes.is_empty() && backlog.places.is_empty(), "{backlog:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_takes_anything_names_of_what_is_gone_do_not_pile_up() {
+        let mut backlog = Backlog::default();
+        for turn in 0..100 {
+            for object in [format!("a{turn}"), "b".to_owned()] {
+                backlog.wake(&name(&object));
+                backlog.forget(&name(&object));
+            }
+        }
+        backlog.wake(&name("b"));
+        assert!(backlog.arrived.len() < 4, "{:?}", backlog.arrived);
+        assert_eq!(drain(&mut backlog, Instant::now()), ["b"]);
     }
 
     #[tokio::test(start_paused = true)]
