@@ -233,7 +233,7 @@ fn conditions(
         }
         // What an operator that has just started did not ask for yet may be what was lost.
         (None, _) if *backlog == Told::NotYet || *dead_letters == Told::NotYet => {
-            conditions.keep(ConditionType::Unmeasured)
+            conditions.keep(ConditionType::Unmeasured);
         }
         (None, _) => {}
     }

@@ -64,11 +64,11 @@ mod tests {
     #[tokio::test]
     async fn work_that_nobody_waits_for_any_longer_goes_on() {
         for is_begun in [true, false] {
-            let ((begin, begun), (end, ended)) = (oneshot::channel(), oneshot::channel());
-            let mut work = relay(begun, end);
+            let ((trigger, triggered), (end, ended)) = (oneshot::channel(), oneshot::channel());
+            let mut work = relay(triggered, end);
             assert!(!is_begun || poll!(&mut work).is_pending());
             drop(work);
-            begin.send(7).unwrap();
+            trigger.send(7).unwrap();
             assert_eq!(ended.await, Ok(7));
         }
     }

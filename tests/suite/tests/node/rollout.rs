@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use futures::future::join_all;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
@@ -20,11 +21,11 @@ use sluice_crds::Webhook;
 use sluice_suite::{
     Shop,
     install::ROLLOUT,
+    sender::Sender,
     shop::{payment, ready},
     until,
     world::condition,
 };
-
 use tokio::time::interval;
 
 use crate::kill_process_of;
@@ -71,6 +72,14 @@ impl Traffic {
     }
 }
 
+/// Sends an event with its number; what else than an acknowledgement comes back is told whole.
+async fn sent(sender: &Sender, number: usize) -> anyhow::Result<StatusCode> {
+    let answer = sender.ask(&format!("evt-{number}"), &payment(number)).await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    ensure!(status == StatusCode::ACCEPTED, "{status} {headers:?} {}", answer.text().await?);
+    Ok(status)
+}
+
 /// The receivers that there are, by whether they are ready.
 async fn receivers(shop: &Shop, is_ready: bool) -> BTreeSet<String> {
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
@@ -100,7 +109,7 @@ async fn replaced(shop: &Shop, before: &BTreeSet<String>) {
 async fn a_rollout_under_traffic_fails_no_request() {
     let shop = Shop::open("rollout", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
-    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
+    let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
     let rollouts = async {
         for window in ["2h", "3h"] {
@@ -141,7 +150,7 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
     const SHARED: &str = "sluice-receivers";
     let shop = Shop::open("modes", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
-    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
+    let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
     let changes = async {
         for (mode, there, gone) in [("Shared", SHARED, OWN), ("Dedicated", OWN, SHARED)] {
@@ -160,7 +169,7 @@ async fn every_acknowledged_event_outlives_twenty_receivers_that_are_killed() {
     const KILLS: usize = 20;
     let shop = Shop::open("receivers-killed", |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
-    let send = async |number: usize| sender.send(&format!("evt-{number}"), &payment(number)).await;
+    let send = async |number: usize| sent(&sender, number).await;
     let pods = Api::<Pod>::namespaced(shop.client.clone(), &shop.namespace);
     let kills = async {
         for _ in 0..KILLS {
