@@ -112,8 +112,14 @@ impl Child {
 
     /// The same with one more annotation.
     #[must_use]
-    pub fn annotated(mut self, name: &str, value: &str) -> Self {
-        self.manifest["metadata"]["annotations"][name] = json!(value);
+    pub fn annotated(self, name: &str, value: &str) -> Self {
+        self.changed(|manifest| manifest["metadata"]["annotations"][name] = json!(value))
+    }
+
+    /// The same with a change in its manifest.
+    #[must_use]
+    pub(crate) fn changed(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.manifest);
         self.manifest["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(short_hash(&to_bytes(&self.manifest)));
         self
     }

@@ -1,13 +1,15 @@
 //! A Webhook that changes between receivers of its own and shared ones. Those before go on, with its route, until the others take over; then
-//! the route moves, and when gateways have followed it, those before go.
+//! the route moves, and when gateways have followed it, those before go. Meanwhile the route names both: a gateway that knows both moves all
+//! requests in one moment, where Envoy answers some of them 503 that are to go to a backend that it does not know yet, or no longer.
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 use sluice_crds::ReceiverMode;
 
 use super::{Endpoint, Found, SharedReceivers, is_of_route};
-use crate::children::{Availability, Change, ChildKind, FIELD_MANAGER, Live, Plan};
+use crate::children::{Availability, Change, Child, ChildKind, FIELD_MANAGER, Live, Plan};
 
 /// Gateways follow a route within this time. What they still send to receivers that end is taken for some seconds more.
 pub const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
@@ -63,6 +65,22 @@ fn has_moved(plan: &Plan, live: &[Live], now: Timestamp) -> bool {
     !changes && !live.iter().any(|object| is_of_route(object.kind) && is_new(object))
 }
 
+/// These objects, with a route that names the backends of another one of its name too, and sends nothing to them.
+pub fn announcing(mut children: Vec<Child>, others: &[Child]) -> Vec<Child> {
+    for child in children.iter_mut().filter(|child| child.kind == ChildKind::HttpRoute) {
+        let is_another = |other: &&Child| other.kind == child.kind && other.name == child.name;
+        let Some(other) = others.iter().find(is_another) else { continue };
+        let mut backend = other.manifest["spec"]["rules"][0]["backendRefs"][0].clone();
+        backend["weight"] = json!(0);
+        *child = child.clone().changed(|manifest| {
+            if let Some(backends) = manifest["spec"]["rules"][0]["backendRefs"].as_array_mut() {
+                backends.push(backend);
+            }
+        });
+    }
+    children
+}
+
 /// The same without what goes, but for routes: requests may still come to it.
 #[must_use]
 pub fn without_farewells(mut plan: Plan) -> Plan {
@@ -86,12 +104,12 @@ fn since(then: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use sluice_crds::{Reason, Settings, Webhook};
 
     use super::*;
     use crate::{
-        children::{Child, last_good},
+        children::last_good,
         webhook::{Held, References, desire, validate},
     };
 
@@ -135,22 +153,26 @@ mod tests {
         children.iter().filter(|child| child.kind == kind).map(|child| &child.manifest).collect()
     }
 
-    fn backend(children: &[Child]) -> &Value {
+    fn backends(children: &[Child]) -> &Value {
         let [route] = of_kind(children, ChildKind::HttpRoute).try_into().unwrap();
-        &route["spec"]["rules"][0]["backendRefs"][0]["name"]
+        &route["spec"]["rules"][0]["backendRefs"]
     }
 
     #[test]
     fn those_before_go_on_with_the_route_beside_those_that_come() {
         let to_shared = beside(OWN, SHARED);
-        assert_eq!(backend(&to_shared), "stripe-receiver");
+        let both =
+            json!([{"name": "stripe-receiver", "port": 80}, {"name": "sluice-receivers", "port": 80, "weight": 0}]);
+        assert_eq!(*backends(&to_shared), both);
         let [own] = of_kind(&to_shared, ChildKind::Deployment).try_into().unwrap();
         assert_eq!(own["spec"]["replicas"], 2);
         // Both configurations, and what is obeyed without a restart.
         assert_eq!(of_kind(&to_shared, ChildKind::ConfigMap).len(), 3);
 
         let to_own = beside(SHARED, OWN);
-        assert_eq!(backend(&to_own), "sluice-receivers");
+        let both =
+            json!([{"name": "sluice-receivers", "port": 80}, {"name": "stripe-receiver", "port": 80, "weight": 0}]);
+        assert_eq!(*backends(&to_own), both);
         let kinds = [ChildKind::Deployment, ChildKind::Service, ChildKind::Topic];
         assert_eq!(kinds.map(|kind| of_kind(&to_own, kind).len()), [1, 1, 1]);
     }

@@ -8,6 +8,7 @@ use sluice_crds::{LastGood, NamespacedName, Settings, Webhook, wire};
 use super::{
     COMPONENT,
     desire::{around, controls, receiver_name},
+    handover::announcing,
     route::is_of_route,
     shared::{served_before, shard_of},
     validate::owner,
@@ -121,9 +122,9 @@ impl Held {
         kept.chain(around).collect()
     }
 
-    /// Its objects beside those that are to take over from them: its route stays as it is, and so does what both have.
+    /// Its objects beside those that are to take over from them: its route goes on to lead where it did, and what both have stays as it is.
     pub fn beside(&self, next: Vec<Child>, settings: &Settings) -> Vec<Child> {
-        let mut all = self.desire(settings);
+        let mut all = announcing(self.desire(settings), &next);
         let is_kept = |child: &Child| all.iter().any(|kept| (kept.kind, &kept.name) == (child.kind, &child.name));
         let new: Vec<Child> = next.into_iter().filter(|child| !is_of_route(child.kind) && !is_kept(child)).collect();
         all.extend(new);

@@ -15,14 +15,15 @@ use sluice_crds::{ConditionType, LastGood, NamespacedName, ReceiverMode, Webhook
 use sluice_model::{
     Refused, Rejection,
     children::{
-        Availability, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, look_again, plan,
+        Availability, Child, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, look_again,
+        plan,
     },
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
         COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, after_take_over,
-        desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over, validate,
-        without_farewells,
+        announcing, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over,
+        validate, without_farewells,
     },
 };
 
@@ -109,13 +110,19 @@ async fn carry_out(
         !take_over(endpoint, before.own.as_ref(), receivers, found)
     };
     let (desired, waits) = match &before {
-        Some(before) if waits(before) => (before.held.beside(next, &context.settings), true),
-        _ => (next, false),
+        None => (next.clone(), false),
+        Some(before) if waits(before) => (before.held.beside(next.clone(), &context.settings), true),
+        Some(before) => (announcing(next.clone(), &before.held.desire(&context.settings)), false),
     };
     let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let plan = leave_strange_api_alone(plan(owner, &desired, &live));
+    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, desired, &live));
+    let plan = plan_of(&desired);
     let step = if waits { Step::Beside } else { after_take_over(before.is_some(), &plan, &live, now) };
-    let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
+    let plan = match step {
+        Step::Moves => without_farewells(plan),
+        Step::Done if before.is_some() => plan_of(&those_of(next, &desired)),
+        Step::Beside | Step::Done => plan,
+    };
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     let (addresses, pods) = listen(context, owner, &live).await?;
     let traffic = said.unwrap_or_else(|| follow(webhook, context, owner, addresses, None));
@@ -141,6 +148,12 @@ async fn carry_out(
         (Step::Beside | Step::Done, None) => None,
     };
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
+}
+
+/// Of these objects those that are among the others: some kinds the API server may not know.
+fn those_of(mut children: Vec<Child>, others: &[Child]) -> Vec<Child> {
+    children.retain(|child| others.iter().any(|other| (other.kind, &other.name) == (child.kind, &child.name)));
+    children
 }
 
 /// What ran before with receivers of the other kind.

@@ -77,7 +77,7 @@ async fn kills_during_retries_leave_the_retry_budget_as_it_was() {
     let place = Place::new("budget", 1).await;
     let api = Api::scripted(|_| status(503)).await;
     let usual = config(&place, &api.url);
-    let backoff = Backoff { initial: Text::from_millis(100), factor: 1, max: Text::from_millis(100) };
+    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
     let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
     let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
     place.write(numbered(0..1)).await;
@@ -111,7 +111,7 @@ async fn rebalances_during_retries_leave_the_retry_budget_exactly_as_it_was() {
     let after = move || Duration::from_millis(if hands_over.load(Relaxed) { 0 } else { 1_500 });
     let api = Api::scripted(move |_| Answer { after: after(), ..status(503) }).await;
     let usual = config(&place, &api.url);
-    let backoff = Backoff { initial: Text::from_millis(1_500), factor: 1, max: Text::from_millis(1_500) };
+    let backoff = Backoff { initial: Text::from_millis(100), factor: 1, max: Text::from_millis(100) };
     let retry = Retry { max_attempts: ATTEMPTS, backoff, ..Retry::default() };
     let config = WorkerConfig { delivery: Delivery { retry, ..usual.delivery.clone() }, ..usual };
     let one_in_each = (0..2).map(|partition| OutgoingRecord {
