@@ -135,7 +135,7 @@ async fn lag_that_may_not_be_read_is_unknown_until_the_right_is_given() {
     allow(Operation::All, false).await;
     apply(&stage, "cluster: secured").await;
     ready(&stage, &operator, 1).await;
-    let spec = "{source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}";
+    let spec = "{source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0, kafkaSecretName: kafka}";
     let metadata = "{name: to-api}";
     let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
     stage.apply::<Integration>(&yaml).await.unwrap();
