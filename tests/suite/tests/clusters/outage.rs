@@ -6,7 +6,9 @@ use sluice_cluster::{Component, Part, testing::OwnCluster};
 use sluice_crds::{Integration, KafkaConnection, Topic};
 use sluice_kafka::{Admin, TopicPartition};
 use sluice_suite::{
-    Stage, until,
+    Stage,
+    operator::Operator,
+    until,
     world::{PATIENCE, condition},
 };
 use tokio::task;
@@ -29,14 +31,15 @@ async fn says(stage: &Stage, what: &str) {
 }
 
 /// Waits until lag is shown as that, and gives the condition that says why it is not known.
-async fn lag_is(stage: &Stage, lag: &str) -> String {
+async fn lag_is(stage: &Stage, operator: &Operator, lag: &str) -> String {
     let look = || async {
         let integration = stage.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
         let status = integration.status.unwrap_or_default();
         let why = condition(&status.conditions, "Unmeasured");
         if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
     };
-    until(&format!("lag is {lag}"), SILENCE, look).await.unwrap()
+    let found = until(&format!("lag is {lag}"), SILENCE, look).await;
+    found.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +51,7 @@ async fn while_kafka_is_away_topics_wait_and_lag_is_unknown() {
     // What other tests have left would be made in this Kafka too.
     let mut launch = stage.launch_apart("outage").await.unwrap();
     launch.bootstrap = kafka.kafka_bootstrap();
-    let _operator = stage.start(&launch).await.unwrap();
+    let operator = stage.start(&launch).await.unwrap();
 
     let killed = broker.clone();
     task::spawn_blocking(move || killed.kill().unwrap()).await.unwrap();
@@ -76,12 +79,12 @@ async fn while_kafka_is_away_topics_wait_and_lag_is_unknown() {
     .await
     .unwrap();
     stage.apply::<Integration>(INTEGRATION).await.unwrap();
-    assert_eq!(lag_is(&stage, "0").await, "none");
+    assert_eq!(lag_is(&stage, &operator, "0").await, "none");
     let killed = broker.clone();
     task::spawn_blocking(move || killed.kill().unwrap()).await.unwrap();
-    let why = lag_is(&stage, "unknown").await;
+    let why = lag_is(&stage, &operator, "unknown").await;
     assert!(why.starts_with("True KafkaUnreachable: "), "{why}");
     task::spawn_blocking(move || broker.start().unwrap()).await.unwrap();
-    assert_eq!(lag_is(&stage, "0").await, "none");
+    assert_eq!(lag_is(&stage, &operator, "0").await, "none");
     task::spawn_blocking(|| drop(kafka)).await.unwrap();
 }
