@@ -98,6 +98,11 @@ pub struct Child {
 }
 
 impl Child {
+    /// Whether both are the same object, whatever their content.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        (self.kind, &self.name) == (other.kind, &other.name)
+    }
+
     /// The same, held by these owner references: it goes when the last of them has gone.
     #[must_use]
     pub(crate) fn held_by(mut self, holders: &[Value]) -> Self {

@@ -68,8 +68,7 @@ fn has_moved(plan: &Plan, live: &[Live], now: Timestamp) -> bool {
 /// These objects, with a route that names the backends of another one of its name too, and sends nothing to them.
 pub fn announcing(mut children: Vec<Child>, others: &[Child]) -> Vec<Child> {
     for child in children.iter_mut().filter(|child| child.kind == ChildKind::HttpRoute) {
-        let is_another = |other: &&Child| other.kind == child.kind && other.name == child.name;
-        let Some(other) = others.iter().find(is_another) else { continue };
+        let Some(other) = others.iter().find(|other| other.is_same_object(child)) else { continue };
         let mut backend = other.manifest["spec"]["rules"][0]["backendRefs"][0].clone();
         backend["weight"] = json!(0);
         *child = child.clone().changed(|manifest| {

@@ -125,7 +125,7 @@ impl Held {
     /// Its objects beside those that are to take over from them: its route goes on to lead where it did, and what both have stays as it is.
     pub fn beside(&self, next: Vec<Child>, settings: &Settings) -> Vec<Child> {
         let mut all = announcing(self.desire(settings), &next);
-        let is_kept = |child: &Child| all.iter().any(|kept| (kept.kind, &kept.name) == (child.kind, &child.name));
+        let is_kept = |child: &Child| all.iter().any(|kept| kept.is_same_object(child));
         let new: Vec<Child> = next.into_iter().filter(|child| !is_of_route(child.kind) && !is_kept(child)).collect();
         all.extend(new);
         all

@@ -105,23 +105,21 @@ async fn carry_out(
     let said =
         shared.as_ref().map(|(pool, wanted)| follow(webhook, context, owner, pool.addresses.clone(), wanted.as_ref()));
     let receivers = shared.as_ref().map(|(pool, _)| &pool.receivers);
-    let waits = |before: &Before| {
-        let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
-        !take_over(endpoint, before.own.as_ref(), receivers, found)
-    };
-    let (desired, waits) = match &before {
-        None => (next.clone(), false),
-        Some(before) if waits(before) => (before.held.beside(next.clone(), &context.settings), true),
-        Some(before) => (announcing(next.clone(), &before.held.desire(&context.settings)), false),
+    let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
+    let waits = before.as_ref().is_some_and(|before| !take_over(endpoint, before.own.as_ref(), receivers, found));
+    let (desired, settled) = match &before {
+        None => (next, None),
+        Some(before) if waits => (before.held.beside(next, &context.settings), None),
+        Some(before) => (announcing(next.clone(), &before.held.desire(&context.settings)), Some(next)),
     };
     let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
     let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, desired, &live));
     let plan = plan_of(&desired);
     let step = if waits { Step::Beside } else { after_take_over(before.is_some(), &plan, &live, now) };
-    let plan = match step {
-        Step::Moves => without_farewells(plan),
-        Step::Done if before.is_some() => plan_of(&those_of(next, &desired)),
-        Step::Beside | Step::Done => plan,
+    let plan = match (step, settled) {
+        (Step::Moves, _) => without_farewells(plan),
+        (Step::Done, Some(settled)) => plan_of(&those_of(settled, &desired)),
+        (Step::Beside | Step::Done, _) => plan,
     };
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     let (addresses, pods) = listen(context, owner, &live).await?;
@@ -152,7 +150,7 @@ async fn carry_out(
 
 /// Of these objects those that are among the others: some kinds the API server may not know.
 fn those_of(mut children: Vec<Child>, others: &[Child]) -> Vec<Child> {
-    children.retain(|child| others.iter().any(|other| (other.kind, &other.name) == (child.kind, &child.name)));
+    children.retain(|child| others.iter().any(|other| other.is_same_object(child)));
     children
 }
 
