@@ -16,7 +16,7 @@ use crate::{
     install::{self, Ledger, ROLLOUT},
     sender::Sender,
     until,
-    world::{client, condition},
+    world::{client, condition, kafka_of},
 };
 
 /// As in `examples/quickstart/secret.yaml`.
@@ -155,8 +155,7 @@ impl Shop {
 
     /// How a program of this machine reaches the Kafka cluster.
     pub fn kafka(&self) -> anyhow::Result<KafkaConnection> {
-        let bootstrap_servers = vec![self.target.kafka_bootstrap()?.to_string()];
-        Ok(KafkaConnection { bootstrap_servers, ..KafkaConnection::default() })
+        kafka_of(self.target)
     }
 
     /// Writes payments straight into the topic.

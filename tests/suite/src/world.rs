@@ -23,7 +23,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::{Part, Target, testing};
-use sluice_crds::{KafkaConnection, Topic, TopicStatus};
+use sluice_crds::{Integration, KafkaConnection, Topic, TopicStatus};
 use sluice_kafka::Admin;
 use tokio::sync::Mutex;
 
@@ -38,6 +38,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The operator that the tests of this process share while one of them runs.
 static OPERATOR: Mutex<Weak<Operator>> = Mutex::const_new(Weak::new());
+
+/// How a program of this machine reaches the Kafka cluster.
+pub fn kafka_of(target: &Target) -> anyhow::Result<KafkaConnection> {
+    Ok(KafkaConnection { bootstrap_servers: vec![target.kafka_bootstrap()?.to_string()], ..KafkaConnection::default() })
+}
 
 /// A world for one test.
 pub struct World {
@@ -122,8 +127,7 @@ impl Stage {
         };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
         let bootstrap = target.kafka_bootstrap()?.to_string();
-        let connection = KafkaConnection { bootstrap_servers: vec![bootstrap.clone()], ..KafkaConnection::default() };
-        let (kafka, audit_log) = (Admin::connect(&connection)?, target.audit_log());
+        let (kafka, audit_log) = (Admin::connect(&kafka_of(&target)?)?, target.audit_log());
         Ok(Self { target, bootstrap, client, kafka, namespace, audit_log })
     }
 
@@ -212,6 +216,19 @@ impl Stage {
         let patch =
             json!({"metadata": {"annotations": {"test/touched": k8s_openapi::jiff::Timestamp::now().to_string()}}});
         Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Waits until the status of the Integration `to-api` shows lag as that, and gives the condition that says why it is not known. What Kafka
+    /// does not tell any more counts for a minute.
+    pub async fn lag_is(&self, operator: &Operator, lag: &str) -> anyhow::Result<String> {
+        let look = || async {
+            let integration = self.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
+            let status = integration.status.unwrap_or_default();
+            let why = condition(&status.conditions, "Unmeasured");
+            if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
+        };
+        let found = until(&format!("lag is {lag}"), Duration::from_mins(3), look).await;
+        found.with_context(|| operator.log())
     }
 
     /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.

@@ -2,8 +2,6 @@
 //! Each test has an operator of its own, because its Kafka cluster is another one.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::time::Duration;
-
 use kube::api::DeleteParams;
 use sluice_cluster::{Acl, Component, Operation, Part, Resource, SecuredKafka, testing, testing::OwnCluster};
 use sluice_crds::{Integration, Topic};
@@ -17,8 +15,6 @@ use tokio::task;
 
 /// The one who may do what he is allowed.
 const USER: &str = "alice";
-/// What Kafka does not tell any more counts for a minute.
-const SILENCE: Duration = Duration::from_mins(3);
 
 async fn apply(stage: &Stage, spec: &str) {
     stage.apply_topic("orders", spec).await.unwrap();
@@ -139,22 +135,11 @@ async fn lag_that_may_not_be_read_is_unknown_until_the_right_is_given() {
     let metadata = "{name: to-api}";
     let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
     stage.apply::<Integration>(&yaml).await.unwrap();
-    // Gives the condition that says why.
-    let lag_is = async |lag: &str| {
-        let look = || async {
-            let integration = stage.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
-            let status = integration.status.unwrap_or_default();
-            let why = condition(&status.conditions, "Unmeasured");
-            if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
-        };
-        let found = until(&format!("lag is {lag}"), SILENCE, look).await;
-        found.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
-    };
-    let why = lag_is("unknown").await;
+    let why = stage.lag_is(&operator, "unknown").await.unwrap();
     assert!(why.starts_with("True NotAuthorized: "), "{why}");
     assert!(why.contains(&format!("--allow-principal User:{USER} --operation Read --group {group}`")), "{why}");
     allow(Operation::Read, true).await;
-    assert_eq!(lag_is("-").await, "none");
+    assert_eq!(stage.lag_is(&operator, "-").await.unwrap(), "none");
 }
 
 #[tokio::test]

@@ -6,9 +6,7 @@ use sluice_cluster::{Component, Part, testing::OwnCluster};
 use sluice_crds::{Integration, KafkaConnection, Topic};
 use sluice_kafka::{Admin, TopicPartition};
 use sluice_suite::{
-    Stage,
-    operator::Operator,
-    until,
+    Stage, until,
     world::{PATIENCE, condition},
 };
 use tokio::task;
@@ -17,8 +15,6 @@ use crate::ALONE;
 
 /// A cluster that does not answer is asked again every 5 s.
 const NOTICED: Duration = Duration::from_secs(10);
-/// What Kafka does not tell any more counts for a minute.
-const SILENCE: Duration = Duration::from_mins(3);
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, spec: {\
      source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, replicas: 0}}";
 
@@ -28,18 +24,6 @@ async fn says(stage: &Stage, what: &str) {
         if ready.starts_with(what) { Ok(()) } else { Err(ready) }
     };
     stage.until("orders", what, judge).await.unwrap();
-}
-
-/// Waits until lag is shown as that, and gives the condition that says why it is not known.
-async fn lag_is(stage: &Stage, operator: &Operator, lag: &str) -> String {
-    let look = || async {
-        let integration = stage.api::<Integration>().get("to-api").await.map_err(|error| error.to_string())?;
-        let status = integration.status.unwrap_or_default();
-        let why = condition(&status.conditions, "Unmeasured");
-        if status.lag.as_deref() == Some(lag) { Ok(why) } else { Err(format!("{:?} {why}", status.lag)) }
-    };
-    let found = until(&format!("lag is {lag}"), SILENCE, look).await;
-    found.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,12 +63,12 @@ async fn while_kafka_is_away_topics_wait_and_lag_is_unknown() {
     .await
     .unwrap();
     stage.apply::<Integration>(INTEGRATION).await.unwrap();
-    assert_eq!(lag_is(&stage, &operator, "0").await, "none");
+    assert_eq!(stage.lag_is(&operator, "0").await.unwrap(), "none");
     let killed = broker.clone();
     task::spawn_blocking(move || killed.kill().unwrap()).await.unwrap();
-    let why = lag_is(&stage, &operator, "unknown").await;
+    let why = stage.lag_is(&operator, "unknown").await.unwrap();
     assert!(why.starts_with("True KafkaUnreachable: "), "{why}");
     task::spawn_blocking(move || broker.start().unwrap()).await.unwrap();
-    assert_eq!(lag_is(&stage, &operator, "0").await, "none");
+    assert_eq!(stage.lag_is(&operator, "0").await.unwrap(), "none");
     task::spawn_blocking(|| drop(kafka)).await.unwrap();
 }

@@ -28,7 +28,7 @@ use sluice_suite::{
     sender::Sender,
     shop::{node, payment, ready},
     until,
-    world::{PATIENCE, client, condition},
+    world::{PATIENCE, client, condition, kafka_of},
 };
 use tempfile::TempDir;
 
@@ -191,8 +191,7 @@ async fn each_event_is_written_once_whichever_receiver_it_comes_to_and_that_redi
     let ids: Vec<String> = (0..requests / AT_ONCE).map(|number| format!("evt-{number}")).collect();
     replay(&sender, &ids).await;
 
-    let bootstrap_servers = vec![target.kafka_bootstrap().unwrap().to_string()];
-    let kafka = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let kafka = kafka_of(target).unwrap();
     let topic = format!("{namespace}.payments");
     let found = written(&kafka, &topic).await;
     let told = receivers(&client, &namespace).await;

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sluice_cluster::Target;
-use sluice_crds::{KafkaConnection, Webhook};
+use sluice_crds::Webhook;
 use sluice_suite::{
     install,
     install::ROLLOUT,
@@ -18,7 +18,7 @@ use sluice_suite::{
     sender::Sender,
     shop::{node, payment, ready},
     until,
-    world::{client, condition},
+    world::{client, condition, kafka_of},
 };
 
 use crate::{redis::written, rollout::Traffic};
@@ -99,8 +99,7 @@ async fn events_of_webhooks_that_share_receivers_have_their_own_topics_and_anoth
     let orders = sender(target, &namespace, "orders");
     assert_eq!(orders.send("evt-3", &payment(4)).await.unwrap(), StatusCode::ACCEPTED);
 
-    let bootstrap_servers = vec![target.kafka_bootstrap().unwrap().to_string()];
-    let connection = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let connection = kafka_of(target).unwrap();
     for (name, numbers) in [("orders", vec![1, 4]), ("refunds", vec![2]), ("returns", vec![3])] {
         let (connection, topic, count) = (connection.clone(), format!("{namespace}.{name}"), numbers.len());
         let read = move || letters::read(&connection, &topic, count, Duration::from_secs(30)).unwrap();
@@ -191,8 +190,7 @@ async fn a_new_secret_rolls_the_receivers_of_many_webhooks_and_fails_no_request(
     let late = sender(target, &namespace, "late");
     assert_eq!(late.send("evt-late", &payment(0)).await.unwrap(), StatusCode::ACCEPTED);
 
-    let bootstrap_servers = vec![target.kafka_bootstrap().unwrap().to_string()];
-    let kafka = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let kafka = kafka_of(target).unwrap();
     let found = written(&kafka, &format!("{namespace}.events")).await;
     let expected = acknowledged.iter().map(|number| format!("evt-{number}")).chain(["evt-late".to_owned()]);
     assert_eq!(found.len(), acknowledged.len() + 1);

@@ -17,7 +17,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::Target;
-use sluice_crds::{Integration, KafkaCluster, KafkaConnection, NamespacedName, PodSettings, Settings, Topic, Webhook};
+use sluice_crds::{Integration, KafkaCluster, NamespacedName, PodSettings, Settings, Topic, Webhook};
 use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
 use sluice_model::{
     Cluster,
@@ -138,8 +138,7 @@ async fn an_integration_whose_worker_has_too_little_memory_says_so() {
     place.apply(resource("Topic", "orders", &json!({})));
     place.says("orders", of_topic, "True").await;
     // More than the limit waits to be read, and nobody takes it.
-    let bootstrap_servers = vec![place.target.kafka_bootstrap().unwrap().to_string()];
-    let connection = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let connection = world::kafka_of(place.target).unwrap();
     let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
     let (topic, large) = (format!("{}.orders", place.namespace), json!({"large": "x".repeat(900_000)}).to_string());
     for _ in 0..40 {

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use kube::Api;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sluice_crds::{KafkaConnection, Webhook};
+use sluice_crds::Webhook;
 use sluice_suite::{
     checkout, install,
     install::ROLLOUT,
@@ -13,7 +13,7 @@ use sluice_suite::{
     sender::Sender,
     shop::{node, ready},
     until,
-    world::client,
+    world::{client, kafka_of},
 };
 
 const HOST: &str = "orders.shop.example";
@@ -75,8 +75,7 @@ async fn versions_of_an_endpoint_are_told_apart_and_the_old_one_says_so_in_every
         ["@1769817600", "Sun, 31 Jan 2027 00:00:00 GMT", "<https://shop.example/webhooks/v2>; rel=\"deprecation\""];
     assert_eq!(told, expected);
 
-    let bootstrap_servers = vec![target.kafka_bootstrap().unwrap().to_string()];
-    let connection = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
+    let connection = kafka_of(target).unwrap();
     for (version, expected) in VERSIONS.into_iter().zip([2, 1, 1]) {
         let (connection, topic) = (connection.clone(), format!("{namespace}.{version}"));
         let read = move || letters::read(&connection, &topic, expected, Duration::from_secs(30)).unwrap();
