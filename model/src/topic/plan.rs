@@ -85,6 +85,17 @@ pub struct Plan {
     pub settings: Vec<String>,
 }
 
+impl Change {
+    /// Whether it may be made: not where it gives the topic a setting of which the status does not say yet that it is Sluice's. Were
+    /// the operator to end before it does, nobody would return the setting to its default once the spec does not name it any more.
+    pub fn is_noted(&self, known: &Known<'_>) -> bool {
+        match self {
+            Self::Set { key, .. } => known.settings.contains(key),
+            Self::Create { .. } | Self::Adopt { .. } | Self::Grow { .. } | Self::Reset { .. } => true,
+        }
+    }
+}
+
 impl<'a> Known<'a> {
     /// What a Topic's status and annotations tell, and its users.
     pub fn of(topic: &'a Topic, users: &'a [Usage]) -> Self {
@@ -311,6 +322,32 @@ mod tests {
                 prop_assert_eq!(apply(&again.changes, world.clone()), changed.clone());
             }
             drop(left);
+        }
+
+        #[test]
+        fn whatever_an_operator_set_when_it_ended_returns_to_its_default_once_nobody_wants_it(
+            mut wanted in wanted(), observed in observed(), passes in 1..3,
+        ) {
+            wanted.policy = ManagementPolicy::Full;
+            let stakes = Stakes { inherited: BTreeMap::new(), held: Held::Nothing };
+            let known = Known { stakes: Some(&stakes), ..Known::default() };
+            let foreign = observed.config.clone();
+            let (mut topic, mut world) = (Topic::new("orders", sluice_crds::TopicSpec::default()), observed);
+            for _ in 0..passes {
+                let before = topic.clone();
+                let (plan, noted, _) = pass(&topic, &wanted, Some(world.clone()), known);
+                let known = Known::of(&before, &[]);
+                let changes: Vec<Change> = plan.changes.into_iter().filter(|change| change.is_noted(&known)).collect();
+                world = apply(&changes, Some(world)).unwrap();
+                // It may end here: the Topic is `before`, and the spec may change before another comes.
+                let unwanted = Wanted { config: BTreeMap::new(), ..wanted.clone() };
+                let (_, _, left) = pass(&before, &unwanted, Some(world.clone()), Known { stakes: Some(&stakes), ..known });
+                prop_assert!(left.unwrap().config.keys().all(|key| foreign.contains_key(key)));
+                topic = noted;
+            }
+            if passes > 1 {
+                prop_assert!(wanted.config.iter().all(|(key, value)| world.config.get(key) == Some(value)));
+            }
         }
 
         #[test]

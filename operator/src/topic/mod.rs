@@ -39,7 +39,7 @@ use crate::{
 
 /// Milliseconds between the looks at a change of our own: a broker shows it a moment after Kafka has confirmed it, or some
 /// seconds, when it has a thousand new topics to show.
-const LOOKS_MILLIS: [u64; 9] = [10, 20, 40, 80, 160, 320, 640, 1280, 2560];
+const LOOKS_MILLIS: [u64; 10] = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560];
 
 impl Kind for Topic {
     type Status = TopicStatus;
@@ -131,7 +131,8 @@ fn next_look(now: Instant, pause: Duration) -> Instant {
 
 /// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
 ///
-/// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet.
+/// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet, and those that
+/// the status has to note before they are made.
 async fn carry_out(
     kafka: &TopicAdmin,
     wanted: &Wanted,
@@ -144,11 +145,18 @@ async fn carry_out(
     let mut plan = think(&seen, &known);
     let mut made: Vec<Change> = Vec::new();
     for pause in LOOKS_MILLIS {
-        let changes: Vec<Change> = plan.changes.iter().filter(|change| !made.contains(change)).cloned().collect();
-        if plan.changes.is_empty() {
-            break;
+        let (waiting, changes): (Vec<Change>, Vec<Change>) = plan
+            .changes
+            .iter()
+            .filter(|change| change.is_noted(&known))
+            .cloned()
+            .partition(|change| made.contains(change));
+        match (changes.is_empty(), waiting.is_empty()) {
+            (true, true) => break,
+            // Kafka has made them and does not show them yet.
+            (true, false) => sleep_until(next_look(Instant::now(), Duration::from_millis(pause))).await,
+            (false, _) => apply(kafka, wanted, &changes).await?,
         }
-        apply(kafka, wanted, &changes).await?;
         if changes.iter().any(|change| matches!(change, Change::Create { .. } | Change::Adopt { .. })) {
             // Whatever topic there is from now on is ours.
             known.id = None;
@@ -156,9 +164,6 @@ async fn carry_out(
         made.extend(changes);
         seen = observe(kafka, wanted, &known).await?;
         plan = think(&seen, &known);
-        if plan.changes.iter().all(|change| made.contains(change)) && !plan.changes.is_empty() {
-            sleep_until(next_look(Instant::now(), Duration::from_millis(pause))).await;
-        }
     }
     Ok((seen, plan))
 }
