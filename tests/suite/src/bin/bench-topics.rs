@@ -13,8 +13,12 @@ use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
-    runtime::watcher::{self, Event, watcher},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::{
+        wait::await_condition,
+        watcher::{self, Event, watcher},
+    },
 };
 use serde_json::{Value, json};
 use sluice_cluster::{Cluster, Part, Target, exit};
@@ -26,7 +30,10 @@ use sluice_suite::{
     operator::{Launch, Operator},
     world::judge_topic,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 const CLUSTER: &str = "bench-topics";
 /// Requests that users have under way at the same time.
@@ -66,13 +73,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let measured = measure_all();
+    let mut all = Vec::new();
+    let measured = measure_all(&mut all);
     Cluster::remove(CLUSTER)?;
-    print_table(&measured?);
-    Ok(())
+    print_table(&all);
+    measured
 }
 
-fn measure_all() -> anyhow::Result<Vec<Figures>> {
+fn measure_all(all: &mut Vec<Figures>) -> anyhow::Result<()> {
     let sizes = std::env::args().skip(1).map(|size| size.parse().context("a number of Topics"));
     let mut sizes: Vec<usize> = sizes.collect::<anyhow::Result<_>>()?;
     if sizes.is_empty() {
@@ -81,7 +89,10 @@ fn measure_all() -> anyhow::Result<Vec<Figures>> {
     let target = Target::up(CLUSTER, &[Part::ControlPlane, Part::GatewayCrds, Part::Kafka])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(warm_up(&target))?;
-    sizes.into_iter().map(|size| runtime.block_on(measure(&target, size))).collect()
+    for size in sizes {
+        all.push(runtime.block_on(measure(&target, size))?);
+    }
+    Ok(())
 }
 
 /// The first requests to API server and broker load and compile what they need: nobody is to pay for that.
@@ -255,11 +266,9 @@ async fn single_changes(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
         let begin = Instant::now();
         let api = stage.api::<Topic>();
         let changed = api.patch(&name(number), &PatchParams::default(), &patch).await?;
-        let version = changed.metadata.resource_version.context("it has no version")?;
-        let only = WatchParams::default().fields(&format!("metadata.name={}", name(number)));
-        let mut events = Box::pin(api.watch(&only, &version).await?);
-        let is_ready = |event: &WatchEvent<Topic>| matches!(event, WatchEvent::Modified(topic) if judge_topic(topic, "True").is_ok());
-        while !is_ready(&events.try_next().await?.context("the watch ended")?) {}
+        let generation = changed.metadata.generation.context("it has no generation")?;
+        let is_ready = |topic: Option<&Topic>| topic.is_some_and(|topic| is_ready(topic, generation));
+        timeout(PATIENCE, await_condition(api, &name(number), is_ready)).await??;
         times.push(begin.elapsed());
     }
     times.sort_unstable();
@@ -268,20 +277,29 @@ async fn single_changes(stage: &Stage) -> anyhow::Result<Vec<Duration>> {
 
 /// Deletes all, and waits until a watch has told of each that it is gone.
 async fn clear(stage: &Stage) -> anyhow::Result<()> {
-    let api = stage.api::<Topic>();
-    let there = api.list_metadata(&ListParams::default()).await?;
-    let mut left: HashSet<String> = there.iter().map(ResourceExt::name_any).collect();
-    let version = there.metadata.resource_version.context("the list has no version")?;
-    let mut events = Box::pin(api.watch_metadata(&WatchParams::default(), &version).await?);
+    let api = stage.api::<PartialObjectMeta<Topic>>();
+    let mut events = Box::pin(watcher(api.clone(), watcher::Config::default()));
+    let (listing, listed) = oneshot::channel();
     let gone = async {
-        while !left.is_empty() {
-            if let WatchEvent::Deleted(topic) = events.try_next().await?.context("the watch ended")? {
-                left.remove(&topic.name_any());
+        let (mut left, mut listing) = (HashSet::new(), Some(listing));
+        loop {
+            match events.try_next().await?.context("the watch ended")? {
+                Event::Init => left.clear(),
+                Event::InitApply(topic) => drop(left.insert(topic.name_any())),
+                Event::InitDone => drop(listing.take().map(|listing| listing.send(()))),
+                Event::Apply(_) => {}
+                Event::Delete(topic) => drop(left.remove(&topic.name_any())),
+            }
+            if listing.is_none() && left.is_empty() {
+                return anyhow::Ok(());
             }
         }
-        anyhow::Ok(())
     };
-    let delete = async { Ok(api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?) };
+    let delete = async {
+        listed.await?;
+        api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        Ok(())
+    };
     futures::try_join!(delete, gone)?;
     Ok(())
 }
