@@ -39,6 +39,10 @@ const BUFFER_KIB: u32 = 64 * 1024;
 /// The broker's own limit on a record decides, not librdkafka's of 1,000,000 bytes, which is below Kafka's default.
 const LARGEST_RECORD: u32 = 16 * 1024 * 1024;
 
+/// Records without a key stay with one partition for this long, in ms: those that come together share a request, whatever the linger.
+/// librdkafka's default is twice the linger, and with a linger of 0 each record goes to a partition, and so in a request, of its own.
+const STICKY_MILLIS: u32 = 10;
+
 /// How often librdkafka looks for records that have timed out, and a little more.
 const TIMEOUT_CHECKS: Duration = Duration::from_millis(1100);
 
@@ -55,6 +59,7 @@ impl ProducerSettings {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
+            .set("sticky.partitioning.linger.ms", STICKY_MILLIS.to_string())
             .set("message.timeout.ms", self.timeout().as_millis().to_string())
             .set("topic.metadata.propagation.max.ms", self.missing_topic().as_millis().to_string())
             .set("linger.ms", format!("{}", self.linger.as_secs_f64() * 1000.0))
