@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Batches are handed over as a whole: records wait for the rest of theirs, and no longer.
 const LINGER: Duration = Duration::from_millis(5);
 
+/// Of records that are written there is no report: who waits for all of them asks for those that are not.
 fn config(connection: &KafkaConnection, compression: Compression) -> Result<ClientConfig, Error> {
-    ProducerSettings { patience: PATIENCE, linger: LINGER, compression }.config(connection)
+    let mut config = ProducerSettings { patience: PATIENCE, linger: LINGER, compression }.config(connection)?;
+    config.set("delivery.report.only.error", "true");
+    Ok(config)
 }

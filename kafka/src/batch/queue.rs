@@ -19,6 +19,7 @@ use crate::{ErrorCode, KafkaError, OutgoingRecord, native, running::Running, tro
 /// A producer, and which of the records that were sent last are not written.
 pub(super) struct Queue {
     pub(super) producer: Running<Reports>,
+    trouble: Arc<Trouble>,
     failures: Failures,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct NotQueued {
     pub(super) dead: bool,
 }
 
-/// Receives what librdkafka has to say.
+/// Receives what librdkafka has to say: of records, which are not written.
 pub(super) struct Reports {
     trouble: Arc<Trouble>,
     failures: Failures,
@@ -43,7 +44,7 @@ impl Queue {
     pub(super) fn start(config: &ClientConfig, trouble: &Arc<Trouble>) -> KafkaResult<Self> {
         let failures = Failures::default();
         let reports = Reports { trouble: Arc::clone(trouble), failures: Arc::clone(&failures) };
-        Ok(Self { producer: Running::start(config, reports)?, failures })
+        Ok(Self { producer: Running::start(config, reports)?, trouble: Arc::clone(trouble), failures })
     }
 
     /// Puts a record into the queue; waits while it is full.
@@ -61,11 +62,16 @@ impl Queue {
         }
     }
 
-    /// Waits until all records are reported.
+    /// Waits until each record is written, or reported as one that is not.
     pub(super) fn flush(&self, deadline: Instant) -> Result<(), KafkaError> {
-        let reported = self.producer.flush(left(deadline));
-        // librdkafka reports each before that, by its own timeout.
-        reported.then_some(()).ok_or_else(|| KafkaError::local(ErrorCode::TIMED_OUT, "no report of what was sent"))
+        // librdkafka is done with each before that, by its own timeout.
+        if !self.producer.flush(left(deadline)) {
+            return Err(KafkaError::local(ErrorCode::TIMED_OUT, "no report of what was sent"));
+        }
+        if lock(&self.failures).is_empty() {
+            self.trouble.forget();
+        }
+        Ok(())
     }
 
     /// What was not written of all that was sent since this was asked last.
@@ -102,12 +108,9 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
-        match result {
-            Ok(_) => self.trouble.forget(),
-            Err((_, message)) => {
-                let (_, error) = native::failure(message);
-                lock(&self.failures).push((place, self.trouble.explain(error)));
-            }
+        if let Err((_, message)) = result {
+            let (_, error) = native::failure(message);
+            lock(&self.failures).push((place, self.trouble.explain(error)));
         }
     }
 }
