@@ -15,8 +15,10 @@
 //! - `batched`: the same for Kafka sinks, which take a batch of records at once, exactly once where that is asked for.
 //! - `flow`: what is done with one record; `dead_letters`: where it goes when it fails.
 //! - `spans`: what a trace says of a record.
+//! - `alarm`: wakes the engines although nothing happens.
 //! - `status`: counts, trouble, health and metrics.
 
+mod alarm;
 mod batched;
 mod breaker;
 mod config;

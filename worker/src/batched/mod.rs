@@ -37,9 +37,9 @@ use self::{
     traced::Traced,
 };
 use crate::{
+    alarm::Alarm,
     config::Job,
     dead_letters::Letters,
-    engine::until,
     retry::{Failure, patience},
     sink::DeliveryError,
     source::{Command, CommandSender, Commit, Event, PartitionId, Source},
@@ -116,7 +116,7 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
     let mut engine = Engine::new(job, delivering, commands);
     let mut commits = interval(COMMIT_INTERVAL);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stopping = false;
+    let (mut again, mut pause, mut stopping) = (Alarm::new(), Alarm::new(), false);
     loop {
         engine.go_on();
         tokio::select! {
@@ -125,8 +125,8 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
                 None => return,
             },
             (attempt, end) = ended(&mut engine.writing) => engine.finish(&attempt, end),
-            () = until(engine.again_at) => engine.again_at = None,
-            () = until(engine.batches.pauses_at().map(Instant::from_std)) => {}
+            () = again.at(engine.again_at) => engine.again_at = None,
+            () = pause.at(engine.batches.pauses_at().map(Instant::from_std)) => {}
             _ = commits.tick() => engine.commit(),
             () = shutdown.cancelled(), if !stopping => {
                 info!("Stopping: the batch under way comes to its end");

@@ -23,7 +23,7 @@ use slotmap::SecondaryMap;
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,6 +38,7 @@ use self::{
     schedule::{Moment, Schedule},
 };
 use crate::{
+    alarm::Alarm,
     flow::Flow,
     source::{Batch, Command, CommandSender, Commit, DRAIN, Event, Extent, PartitionId, Place, Source, Start},
 };
@@ -97,7 +98,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     let mut engine = Engine::new(flow, commands, ends);
     let mut commits = interval(COMMIT_INTERVAL);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut ended, mut stopping) = (Vec::with_capacity(BATCH), false);
+    let (mut ended, mut alarm, mut stopping) = (Vec::with_capacity(BATCH), Alarm::new(), false);
     // One for all turns: each begins and ends with a lock.
     let mut end = pin!(shutdown.cancelled());
     loop {
@@ -109,7 +110,7 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
             },
             () = future::ready(()), if engine.unjudged.is_some() => engine.judge(),
             _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
-            () = until(engine.wakes_at()) => {}
+            () = alarm.at(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
             () = end.as_mut(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
@@ -117,14 +118,6 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
                 engine.command(Command::Stop);
             }
         }
-    }
-}
-
-/// Ends at the time; never without one.
-pub(crate) async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => drop(timeout_at(time, future::pending::<()>()).await),
-        None => future::pending().await,
     }
 }
 
