@@ -16,13 +16,14 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{future, mem, pin::pin, sync::Arc, thread, time::Duration};
+use std::{pin::pin, sync::Arc, thread, time::Duration, vec};
 
 use chrono::Utc;
 use slotmap::SecondaryMap;
+use sluice_pipeline::Record;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::AbortHandle,
+    task::{AbortHandle, yield_now},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -61,8 +62,14 @@ struct Engine {
     under_way: SecondaryMap<RecordKey, (HoldKey, AbortHandle)>,
     ends: Ends,
     drain: Option<Drain>,
-    /// Records that were read and are not judged yet. What else the source tells comes after them.
-    unjudged: Option<Batch>,
+    /// What else the source tells comes after them.
+    unjudged: Option<Unjudged>,
+}
+
+/// Records of one partition that were read and are not judged yet.
+struct Unjudged {
+    partition: PartitionId,
+    records: vec::IntoIter<Record>,
 }
 
 type Ends = mpsc::UnboundedSender<Result<Done, Panicked>>;
@@ -108,7 +115,8 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
                 Some(event) => engine.handle(event),
                 None => return Ok(()),
             },
-            () = future::ready(()), if engine.unjudged.is_some() => engine.judge(),
+            // What was begun goes on before more is judged.
+            () = yield_now(), if engine.unjudged.is_some() => engine.judge(),
             _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
             () = alarm.at(engine.wakes_at()) => {}
             _ = commits.tick() => engine.commit(),
@@ -134,7 +142,9 @@ impl Engine {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Assigned(starts) => starts.into_iter().for_each(|start| self.schedule.assign(start)),
-            Event::Records(batch) => self.unjudged = Some(batch),
+            Event::Records(Batch { partition, records }) => {
+                self.unjudged = Some(Unjudged { partition, records: records.into_iter() });
+            }
             Event::Reached(positions) => self.schedule.reach(&positions),
             Event::Revoked(partitions, settled) => {
                 self.schedule.drain(&partitions);
@@ -150,14 +160,13 @@ impl Engine {
 
     /// Judges some of the records that were read.
     fn judge(&mut self) {
-        let Some(mut batch) = self.unjudged.take() else { return };
+        let Some(Unjudged { partition, mut records }) = self.unjudged.take() else { return };
         let begin = Instant::now();
-        while begin.elapsed() < JUDGING && !batch.records.is_empty() {
-            let rest = batch.records.split_off(batch.records.len().min(JUDGED));
-            let some = Batch { partition: batch.partition.clone(), records: mem::replace(&mut batch.records, rest) };
+        while begin.elapsed() < JUDGING && !records.as_slice().is_empty() {
+            let some = Batch { partition: partition.clone(), records: records.by_ref().take(JUDGED).collect() };
             self.schedule.receive(some, now(), |record| self.flow.judge(record));
         }
-        self.unjudged = (!batch.records.is_empty()).then_some(batch);
+        self.unjudged = (!records.as_slice().is_empty()).then_some(Unjudged { partition, records });
     }
 
     fn place(&mut self, extent: Extent) -> Place {
