@@ -1,25 +1,27 @@
 //! librdkafka's messages as records.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_kafka::consumer::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use sluice_pipeline::{Header, Record};
 
-/// The names of topics, each kept once for all of its records.
+/// The names of topics, each kept once for all of its records. The one that was asked for last comes first: records of one topic come
+/// in rows.
 #[derive(Default)]
-pub(super) struct Topics(HashMap<String, Arc<str>>);
+pub(super) struct Topics(Vec<Arc<str>>);
 
 impl Topics {
     /// The message as a record of its own.
     pub(super) fn record(&mut self, message: &BorrowedMessage<'_>) -> Record {
         let (key, value) = copied(message.key(), message.payload());
+        let timestamp = message.timestamp();
         Record {
             topic: self.name(message.topic()),
             partition: message.partition(),
             offset: message.offset(),
-            timestamp: message.timestamp().to_millis(),
-            log_append_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
+            timestamp: timestamp.to_millis(),
+            log_append_time: matches!(timestamp, Timestamp::LogAppendTime(_)),
             key,
             value,
             headers: headers(message),
@@ -27,10 +29,11 @@ impl Topics {
     }
 
     fn name(&mut self, topic: &str) -> Arc<str> {
-        if let Some(name) = self.0.get(topic) {
-            return Arc::clone(name);
+        match self.0.iter().position(|name| **name == *topic) {
+            Some(place) => self.0.swap(0, place),
+            None => self.0.insert(0, topic.into()),
         }
-        Arc::clone(self.0.entry(topic.to_owned()).or_insert_with(|| topic.into()))
+        Arc::clone(&self.0[0])
     }
 }
 
@@ -54,6 +57,17 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_kept_once_whatever_comes_between() {
+        let mut topics = Topics::default();
+        let names = ["a", "b", "c", "a", "c", "b"].map(|name| topics.name(name));
+        assert_eq!(names.each_ref().map(|name| &**name), ["a", "b", "c", "a", "c", "b"]);
+        for (first, second) in [(0, 3), (1, 5), (2, 4)] {
+            assert!(Arc::ptr_eq(&names[first], &names[second]));
+        }
+        assert_eq!(topics.0.len(), 3);
+    }
 
     #[test]
     fn key_and_value_are_copied_as_they_are() {
