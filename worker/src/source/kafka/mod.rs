@@ -58,6 +58,9 @@ type GroupConsumer = BaseConsumer<Group>;
 /// Records that are told at once, at most, and their bytes, about.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 512 * 1024;
+/// How much librdkafka fetches ahead: what a broker sends in one answer, and as much again while that is on its way. What the worker has
+/// read ahead waits in its own memory.
+const PREFETCH_KIB: u32 = 4 * 1024;
 /// How long a command may wait while no record comes.
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
@@ -469,5 +472,6 @@ impl Reader {
 /// After a crash nobody reads the worker's partitions for the session timeout. Heartbeats come from a thread that nothing
 /// holds up, so a short one is safe.
 fn consumer_settings() -> ConsumerSettings {
-    ConsumerSettings { session_timeout: Duration::from_secs(10), ..ConsumerSettings::default() }
+    let session_timeout = Duration::from_secs(10);
+    ConsumerSettings { prefetch_kib: PREFETCH_KIB, session_timeout, ..ConsumerSettings::default() }
 }
