@@ -109,9 +109,10 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts. librdkafka drops what it fetched
-/// ahead of a partition that is paused, and fetches it again. They are resumed at half of it.
-const BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of one batch, beside the one
+/// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
+/// again. They are resumed at half of it.
+const BYTES: usize = 8 * 1024 * 1024;
 
 impl Batches {
     pub(crate) fn new(delivery: Delivery, sink: &'static str) -> Self {
