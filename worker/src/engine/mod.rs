@@ -6,7 +6,12 @@
 //! - `pending`: a record that is not settled, and the work for it.
 //! - `room`: whether there is room for more records. Pure.
 //!
-//! One task owns all of it; each record that is under way is a task of its own.
+//! Whoever has the lock decides what is next: the loop of [`run`], which hears the source and the clock, and each task whose work has come
+//! to its end, which then does the next itself. So nobody is woken between one record and the next.
+//!
+//! Who does the work changes nothing about its order: all that happens to the schedule happens under the lock, and it gives out a record
+//! only once the one before it in its lane has ended. Nor is work lost: who ends a task takes the record that it works on from what is
+//! under way, and a task takes another record only where it finds its own there. So none is ended that has taken another one since.
 
 mod gate;
 mod partition;
@@ -16,13 +21,19 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{pin::pin, sync::Arc, thread, time::Duration, vec};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+    vec,
+};
 
 use chrono::Utc;
 use slotmap::SecondaryMap;
 use sluice_pipeline::Record;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Mutex, Notify, mpsc, oneshot},
     task::{AbortHandle, yield_now},
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -46,12 +57,17 @@ use crate::{
 
 /// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
-/// Work whose end is looked at in one turn.
-const BATCH: usize = 256;
 /// How long records are judged in one turn, about, and how many between two looks at the clock: each may take its share of time,
 /// and all else waits meanwhile.
 const JUDGING: Duration = Duration::from_millis(100);
 const JUDGED: usize = 16;
+
+/// What the loop and the tasks have in common.
+struct Shared {
+    engine: Mutex<Engine>,
+    /// The loop waits for something else than before.
+    news: Notify,
+}
 
 /// The heart of a worker.
 struct Engine {
@@ -60,10 +76,20 @@ struct Engine {
     commands: CommandSender,
     /// The work that is under way, so that it ends with the hold on its partition.
     under_way: SecondaryMap<RecordKey, (HoldKey, AbortHandle)>,
-    ends: Ends,
+    panics: Panics,
     drain: Option<Drain>,
     /// What else the source tells comes after them.
     unjudged: Option<Unjudged>,
+    /// What the loop waits for.
+    awaited: Awaited,
+}
+
+/// Something that may come by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Awaited {
+    /// Whether more records may come.
+    records: bool,
+    time: Option<Instant>,
 }
 
 /// Records of one partition that were read and are not judged yet.
@@ -72,21 +98,21 @@ struct Unjudged {
     records: vec::IntoIter<Record>,
 }
 
-type Ends = mpsc::UnboundedSender<Result<Done, Panicked>>;
-
 /// The work for a record panicked; what else is under way is as it was.
 #[derive(Debug, thiserror::Error)]
 #[error("the delivery of a record panicked")]
 struct Panicked;
 
+type Panics = mpsc::UnboundedSender<Panicked>;
+
 /// Tells when the task that holds it panics.
-struct Watch(Ends);
+struct Watch(Panics);
 
 impl Drop for Watch {
     fn drop(&mut self) {
         if thread::panicking() {
             // The engine has ended where it does not listen.
-            drop(self.0.send(Err(Panicked)));
+            drop(self.0.send(Panicked));
         }
     }
 }
@@ -101,30 +127,48 @@ struct Drain {
 /// Runs until the source has ended, which it does after `shutdown`. Errors: a task panicked; what it worked on is unsettled.
 pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Source { mut events, commands } = source;
-    let (ends, mut done) = mpsc::unbounded_channel();
-    let mut engine = Engine::new(flow, commands, ends);
+    let (panics, mut panicked) = mpsc::unbounded_channel();
+    // The tasks have it only for as long as they look what is next: once this has ended they take no more records.
+    let shared = Arc::new(Shared { engine: Mutex::new(Engine::new(flow, commands, panics)), news: Notify::new() });
     let mut commits = interval(COMMIT_INTERVAL);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut ended, mut alarm, mut stopping) = (Vec::with_capacity(BATCH), Alarm::new(), false);
+    let (mut alarm, mut stopping) = (Alarm::new(), false);
     // One for all turns: each begins and ends with a lock.
     let mut end = pin!(shutdown.cancelled());
     loop {
-        engine.go_on();
+        let (Awaited { records, time }, judges) = shared.engine.lock().await.turn(&shared);
         tokio::select! {
-            event = events.recv(), if engine.unjudged.is_none() && (stopping || engine.schedule.has_room()) => match event {
-                Some(event) => engine.handle(event),
+            event = events.recv(), if !judges && (stopping || records) => match event {
+                Some(event) => shared.engine.lock().await.handle(event),
                 None => return Ok(()),
             },
             // What was begun goes on before more is judged.
-            () = yield_now(), if engine.unjudged.is_some() => engine.judge(),
-            _ = done.recv_many(&mut ended, BATCH) => engine.finish(ended.drain(..))?,
-            () = alarm.at(engine.wakes_at()) => {}
-            _ = commits.tick() => engine.commit(),
+            () = yield_now(), if judges => shared.engine.lock().await.judge(),
+            Some(panic) = panicked.recv() => return Err(panic.into()),
+            () = shared.news.notified() => {}
+            () = alarm.at(time) => {}
+            _ = commits.tick() => shared.engine.lock().await.commit(),
             () = end.as_mut(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
                 stopping = true;
-                engine.command(Command::Stop);
+                shared.engine.lock().await.command(Command::Stop);
             }
+        }
+    }
+}
+
+/// Does one thing after the other, as long as there is something to do.
+async fn work(flow: Arc<Flow>, shared: Weak<Shared>, panics: Panics, mut next: Work) {
+    let _watch = Watch(panics);
+    loop {
+        let Work { key, record, task, mut span, .. } = next;
+        let end = flow.carry_out(&record, &task, &mut span).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let done = Done { key, record, span, end };
+        let more = shared.engine.lock().await.finish(done, &shared);
+        match more {
+            Some(work) => next = work,
+            None => return,
         }
     }
 }
@@ -134,9 +178,29 @@ fn now() -> Moment {
 }
 
 impl Engine {
-    fn new(flow: Arc<Flow>, commands: CommandSender, ends: Ends) -> Self {
+    fn new(flow: Arc<Flow>, commands: CommandSender, panics: Panics) -> Self {
         let schedule = Schedule::new(flow.delivery.clone(), flow.sink.name(), Instant::now().into_std());
-        Self { flow, schedule, commands, under_way: SecondaryMap::new(), ends, drain: None, unjudged: None }
+        Self {
+            flow,
+            schedule,
+            commands,
+            under_way: SecondaryMap::new(),
+            panics,
+            drain: None,
+            unjudged: None,
+            awaited: Awaited { records: true, time: None },
+        }
+    }
+
+    /// One turn of the loop: what it waits for then, and whether there is something to judge.
+    fn turn(&mut self, shared: &Arc<Shared>) -> (Awaited, bool) {
+        self.go_on(shared);
+        self.awaited = self.awaits();
+        (self.awaited, self.unjudged.is_some())
+    }
+
+    fn awaits(&self) -> Awaited {
+        Awaited { records: self.schedule.has_room(), time: self.wakes_at() }
     }
 
     fn handle(&mut self, event: Event) {
@@ -187,10 +251,10 @@ impl Engine {
     }
 
     /// Begins whatever can begin now, and tells what there is to tell.
-    fn go_on(&mut self) {
+    fn go_on(&mut self, shared: &Arc<Shared>) {
         let now = Instant::now().into_std();
         while let Some(work) = self.schedule.next(now) {
-            self.begin(work);
+            self.begin(work, shared);
         }
         self.schedule.mind_room(now);
         let commands: Vec<_> = self.schedule.commands().collect();
@@ -208,24 +272,28 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, Work { key, hold, record, task, mut span }: Work) {
-        let (flow, ends) = (Arc::clone(&self.flow), self.ends.clone());
-        let work = tokio::spawn(async move {
-            let watch = Watch(ends);
-            let end = flow.carry_out(&record, &task, &mut span).await;
-            drop(watch.0.send(Ok(Done { key, record, span, end })));
-        });
-        self.under_way.insert(key, (hold, work.abort_handle()));
+    fn begin(&mut self, next: Work, shared: &Arc<Shared>) {
+        let (key, hold) = (next.key, next.hold);
+        let (flow, shared) = (Arc::clone(&self.flow), Arc::downgrade(shared));
+        let task = tokio::spawn(work(flow, shared, self.panics.clone(), next));
+        self.under_way.insert(key, (hold, task.abort_handle()));
     }
 
-    fn finish(&mut self, done: impl Iterator<Item = Result<Done, Panicked>>) -> anyhow::Result<()> {
+    /// Work has come to its end. Gives the next to the task that did it; none where its own was given up, as its partition is gone.
+    fn finish(&mut self, done: Done, shared: &Arc<Shared>) -> Option<Work> {
+        let (_, task) = self.under_way.remove(done.key)?;
         let now = now();
-        for done in done {
-            let done = done?;
-            self.under_way.remove(done.key);
-            self.schedule.finish(done, now, fastrand::f64());
+        self.schedule.finish(done, now, fastrand::f64());
+        let next = self.schedule.next(now.at);
+        if let Some(Work { key, hold, .. }) = &next {
+            self.under_way.insert(*key, (*hold, task));
         }
-        Ok(())
+        self.go_on(shared);
+        if self.awaits() != self.awaited {
+            shared.news.notify_one();
+        }
+        // A partition that went just now took it along.
+        next.filter(|next| self.under_way.contains_key(next.key))
     }
 
     /// Ends all work for a hold: nobody waits for it any more.

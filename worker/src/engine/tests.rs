@@ -67,6 +67,19 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
+/// How a partition goes.
+#[derive(Clone, Copy, Debug)]
+enum Going {
+    /// What is under way comes to its end before.
+    Revoked,
+    /// What is under way is given up.
+    Lost,
+}
+
+fn going() -> impl Strategy<Value = Going> {
+    prop_oneof![Just(Going::Revoked), Just(Going::Lost)]
+}
+
 /// One record: its partition, its key, its fate.
 fn records() -> impl Strategy<Value = Vec<(i32, u8, Fate)>> {
     proptest::collection::vec((0..3_i32, 0..4_u8, fate()), 0..120)
@@ -82,13 +95,13 @@ proptest! {
     #[test]
     fn nothing_is_lost_and_order_is_kept(
         records in records(), ordering in ordering(), in_flight in 1..8_u32, revoke_after in 0..120_usize,
-        failures in proptest::option::of(1..4_u32),
+        failures in proptest::option::of(1..4_u32), going in going(),
     ) {
         let circuit_breaker = failures.map(|failures| {
             CircuitBreaker { failures, failure_share: None, open_for: Text::from_secs(1) }
         });
         let delivery = Delivery { circuit_breaker, ..delivery(ordering, in_flight) };
-        virtually(Story::new(&records, delivery).play(revoke_after));
+        virtually(Story::new(&records, delivery).play(revoke_after, going));
     }
 
     #[test]
@@ -143,7 +156,7 @@ impl Story {
     }
 
     /// Starts an engine, tells the records, and takes partition 0 away in between.
-    async fn begin(&self, revoke_after: usize) -> Running {
+    async fn begin(&self, revoke_after: usize, going: Going) -> Running {
         let (source, end) = channels();
         let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
         let mut all: Vec<_> = (0..3).map(partition).collect();
@@ -152,14 +165,20 @@ impl Story {
         let (before, after) = self.records.split_at(revoke_after.min(self.records.len()));
         tell(&end, before).await;
         let left = all.split_off(1);
-        let kept = revoke(&end, &all).await;
+        let kept = match going {
+            Going::Revoked => revoke(&end, &all).await,
+            Going::Lost => {
+                end.events.send(Event::Lost(all)).await.unwrap();
+                Vec::new()
+            }
+        };
         tell(&end, after).await;
         Running { engine, end, kept, left }
     }
 
     /// Tells the records, takes partition 0 away in between, and waits for the others to come to their halts or ends.
     async fn play_to_the_halts(self, revoke_after: usize) {
-        let Running { engine, mut end, kept, left } = self.begin(revoke_after).await;
+        let Running { engine, mut end, kept, left } = self.begin(revoke_after, Going::Revoked).await;
         let lasting = self.records.iter().filter(|record| record.partition != 0);
         let halts: BTreeMap<i32, i64> = lasting
             .clone()
@@ -194,8 +213,8 @@ impl Story {
     }
 
     /// Tells the records, takes partition 0 away in between, ends, and checks what came of it.
-    async fn play(self, revoke_after: usize) {
-        let Running { engine, mut end, kept, left } = self.begin(revoke_after).await;
+    async fn play(self, revoke_after: usize, going: Going) {
+        let Running { engine, mut end, kept, left } = self.begin(revoke_after, going).await;
         let lasting: Vec<_> = self.records.iter().filter(|r| r.partition != 0).cloned().collect();
         self.until_settled(lasting.len()).await;
         let settled = revoke(&end, &left).await;
