@@ -58,12 +58,8 @@ impl Batches {
                     bytes += taken;
                     records += batch.records.len();
                     if held.is_some_and(|held| held.partition.halted.is_none()) {
-                        let id = batch.partition.clone();
-                        let Judged { outputs, skipped, bytes } = self.judge(batch, now, judge);
-                        let all = read.entry(id).or_default();
-                        all.outputs.extend(outputs);
-                        all.skipped += skipped;
-                        all.bytes += bytes;
+                        let judged = read.entry(batch.partition.clone()).or_default();
+                        self.judge(batch, now, judge, judged);
                     }
                 }
                 Waiting::Reached(number, position) => left.extend(self.reached(number, position)),
@@ -99,14 +95,16 @@ impl Batches {
         None
     }
 
+    /// Adds what is made of a batch to what was made of those before it in its partition.
     fn judge(
         &mut self,
         Batch { partition: id, records }: Batch,
         now: DateTime<Utc>,
         judge: &impl Fn(&Record) -> Verdict,
-    ) -> Judged {
-        let mut judged = Judged::default();
-        let Some(Hold { partition, .. }) = self.holds.get_mut(&id) else { return judged };
+        judged: &mut Judged,
+    ) {
+        let Some(Hold { partition, .. }) = self.holds.get_mut(&id) else { return };
+        judged.outputs.reserve(records.len());
         for record in records {
             let offset = record.offset;
             match partition.meet(offset) {
@@ -131,7 +129,7 @@ impl Batches {
                         partition.halt(offset, &Failed::to_process(rejection, now));
                         self.halts_changed = true;
                         self.commands.push(Command::Pause(id));
-                        return judged;
+                        return;
                     }
                 },
             };
@@ -145,7 +143,6 @@ impl Batches {
                 None => judged.skipped += 1,
             }
         }
-        judged
     }
 }
 
