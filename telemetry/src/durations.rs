@@ -14,8 +14,13 @@ pub struct Durations([AtomicU64; DURATION_BOUNDS.len() + 1]);
 impl Durations {
     /// Counts a time.
     pub fn observe(&self, took: Duration) {
+        self.observe_all(took, 1);
+    }
+
+    /// Counts a time that so many things took together.
+    pub fn observe_all(&self, took: Duration, things: u64) {
         let place = DURATION_BOUNDS.partition_point(|bound| Duration::from_millis(*bound) < took);
-        self.0[place].fetch_add(1, Ordering::Relaxed);
+        self.0[place].fetch_add(things, Ordering::Relaxed);
     }
 
     /// The counts since the start.
@@ -34,8 +39,8 @@ mod tests {
         for millis in [0, 1, 3, 16_384, 16_385] {
             durations.observe(Duration::from_millis(millis));
         }
-        durations.observe(Duration::from_micros(1_001));
+        durations.observe_all(Duration::from_micros(1_001), 3);
         let counts: Vec<_> = durations.counts().into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counts, [(0, 2), (1, 1), (2, 1), (14, 1), (15, 1)]);
+        assert_eq!(counts, [(0, 2), (1, 3), (2, 1), (14, 1), (15, 1)]);
     }
 }

@@ -293,11 +293,9 @@ impl Engine {
 
     fn succeed(&mut self, attempt: &Attempt) {
         let status = &self.delivering.status;
-        for (place, output) in self.batches.outputs().enumerate() {
-            if let Fate::Deliver(_) = output.fate {
-                status.attempted(attempt.took, attempt.exemplar(place), None);
-            }
-        }
+        let delivered =
+            self.batches.outputs().enumerate().filter(|(_, output)| matches!(output.fate, Fate::Deliver(_)));
+        status.succeeded(attempt.took, delivered.map(|(place, _)| attempt.exemplar(place)));
         self.batches.succeed();
         self.outdated = None;
         if !self.batches.has_stuck() {

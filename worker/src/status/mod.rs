@@ -177,6 +177,19 @@ impl Status {
         }
     }
 
+    /// Attempts for the records of these spans ended together, and well.
+    pub(crate) fn succeeded(&self, took: Duration, spans: impl Iterator<Item = Option<Exemplar>>) {
+        let mut attempts = 0_u64;
+        for span in spans {
+            self.attempts.observe(took, span);
+            attempts += 1;
+        }
+        if attempts > 0 {
+            self.durations.observe_all(took, attempts);
+            self.attempt_succeeded();
+        }
+    }
+
     fn attempt_failed(&self, DeliveryError { code, message, .. }: &DeliveryError) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.sink_fails.store(true, Ordering::Relaxed);
