@@ -86,13 +86,19 @@ impl Clusters {
 
     /// Puts a new client in the place of one whose credentials have changed since; says whether it did.
     pub fn renew(&self, cluster: &str) -> Result<bool, Error> {
+        let now = credentials_fingerprint(&self.connection(cluster));
+        self.replace_where(cluster, |connected| connected.fingerprint != now)
+    }
+
+    /// Puts a new client in the place of the one that there is; says whether there was one.
+    pub fn replace(&self, cluster: &str) -> Result<bool, Error> {
+        self.replace_where(cluster, |_| true)
+    }
+
+    fn replace_where(&self, cluster: &str, is_old: impl FnOnce(&Connected) -> bool) -> Result<bool, Error> {
         let mut clients = self.clients();
-        let Some(connected) = clients.get_mut(cluster) else { return Ok(false) };
-        if connected.fingerprint == credentials_fingerprint(&self.connection(cluster)) {
-            return Ok(false);
-        }
-        let renewed = self.connect(cluster, |admin| admin.in_place_of(connected.client.admin()))?;
-        *connected = renewed;
+        let Some(connected) = clients.get_mut(cluster).filter(|connected| is_old(connected)) else { return Ok(false) };
+        *connected = self.connect(cluster, |admin| admin.in_place_of(connected.client.admin()))?;
         Ok(true)
     }
 

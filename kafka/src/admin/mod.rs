@@ -102,10 +102,10 @@ impl Admin {
         self.outage.is_answering()
     }
 
-    /// The same client, which goes on counting where `other` is: it takes its place.
+    /// The same client, which goes on where `other` is: it counts on, and knows whether the cluster answers.
     #[must_use]
     pub fn in_place_of(self, other: &Self) -> Self {
-        Self { counts: Arc::clone(&other.counts), ..self }
+        Self { counts: Arc::clone(&other.counts), outage: Arc::clone(&other.outage), ..self }
     }
 
     /// How many requests were made so far. One about many topics counts once; what is said about single ones does not count.

@@ -26,6 +26,8 @@ use crate::{context::Context, error::Error};
 
 /// How often a cluster that does not answer is asked again, and credentials are looked at.
 const TICK: Duration = Duration::from_secs(5);
+/// A client that no answer reached for so long is replaced: librdkafka's was seen once not to find a broker that had come back.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What the last pass over each Topic saw. It is filled again after a restart.
 #[derive(Debug, Default)]
@@ -82,7 +84,7 @@ fn look_of(observed: Option<&Observed>) -> u64 {
 /// Follows all clusters for ever. No cluster waits for another.
 pub async fn follow_clusters(context: Arc<Context>) {
     let context = context.as_ref();
-    let follower = |cluster| Follower { context, cluster, last_look: Instant::now(), silent: false };
+    let follower = |cluster| Follower { context, cluster, last_look: Instant::now(), silence: None };
     join_all(context.clusters.names().map(|cluster| follower(cluster).run())).await;
 }
 
@@ -91,8 +93,8 @@ struct Follower<'a> {
     context: &'a Context,
     cluster: &'a str,
     last_look: Instant,
-    /// Whether it did not answer when it was last asked.
-    silent: bool,
+    /// Since when its client, or the one before, has had no answer.
+    silence: Option<Instant>,
 }
 
 impl Follower<'_> {
@@ -102,7 +104,7 @@ impl Follower<'_> {
         loop {
             ticks.tick().await;
             if let Err(error) = self.tick().await {
-                self.silent = true;
+                self.is_silent();
                 // Its Topics say so already.
                 debug!(cluster = self.cluster, %error, "No look at the topics this time");
             }
@@ -113,14 +115,18 @@ impl Follower<'_> {
         let clusters = &self.context.clusters;
         if clusters.renew(self.cluster)? {
             info!(cluster = self.cluster, "Kafka credentials changed; connecting anew");
-            self.silent = true;
+            self.silence = Some(Instant::now());
+        }
+        if self.silence.is_some_and(|since| since.elapsed() >= SILENCE) && clusters.replace(self.cluster)? {
+            info!(cluster = self.cluster, "Kafka does not answer; connecting anew");
+            self.silence = Some(Instant::now());
         }
         // Nobody has asked for a cluster that no resource names.
         let Some(kafka) = clusters.connected(self.cluster) else { return Ok(()) };
-        if self.silent || !kafka.is_answering() {
-            self.silent = true;
+        if self.silence.is_some() || !kafka.is_answering() {
+            self.is_silent();
             kafka.describe_cluster().await.map_err(|error| self.unreachable(error))?;
-            self.silent = false;
+            self.silence = None;
             info!(cluster = self.cluster, "Kafka answers again");
             self.wake_those_that_wait();
         }
@@ -129,6 +135,10 @@ impl Follower<'_> {
             self.look(&kafka).await?;
         }
         Ok(())
+    }
+
+    fn is_silent(&mut self) {
+        self.silence.get_or_insert_with(Instant::now);
     }
 
     /// Looks at all topics that passes saw, and wakes the Topics whose topic differs.

@@ -74,8 +74,14 @@ async fn a_kafka_cluster_that_hangs_with_more_topics_than_there_is_room_for_hold
     let has_waited = operator.log().contains("The pass failed");
     let last = |topic: &Topic| judge_topic(topic, "False KafkaUnreachable").map(drop);
     let told = stage.until(&names[TOPICS - 1], "it says that its cluster does not answer", last).await;
+    let replaced = until("its client is replaced", PATIENCE, || async {
+        let log = operator.log();
+        if log.contains("Kafka does not answer; connecting anew") { Ok(()) } else { Err(log) }
+    });
+    let replaced = replaced.await;
     stage.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
     ready.unwrap();
     told.unwrap();
+    replaced.unwrap();
     assert!(!has_waited, "it waited for the cluster that hangs");
 }
