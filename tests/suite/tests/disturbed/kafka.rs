@@ -18,7 +18,7 @@ use sluice_suite::{
 
 use crate::{
     killed::When,
-    run::{AT_ONCE, Run, nothing, undisturbed},
+    run::{AT_ONCE, Run, nothing, numbered, undisturbed},
 };
 
 /// One of the writes that a story takes: of that kind the one with this number, from 1.
@@ -34,20 +34,20 @@ struct Moment {
 /// What stories write to Kafka at least. They may write more: topics are made in one request or in several, as it comes.
 const fn least_of(story: Story) -> &'static [Write] {
     match story {
-        Story::Topic => &[Write::CreateTopics, Write::CreatePartitions, Write::AlterConfigs, Write::DeleteTopics],
+        // A setting that is new comes after the others: it is noted first.
+        Story::Topic => &[
+            Write::CreateTopics,
+            Write::CreatePartitions,
+            Write::AlterConfigs,
+            Write::AlterConfigs,
+            Write::DeleteTopics,
+        ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
-        Story::Webhook | Story::Integration | Story::Schema => &[Write::CreateTopics],
+        Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Integration | Story::Schema => &[Write::CreateTopics],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
         Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
     }
-}
-
-fn numbered(writes: &[Write]) -> Vec<Numbered> {
-    let number = |(index, write): (usize, &Write)| {
-        let so_far = writes[..=index].iter().filter(|other| *other == write);
-        (*write, so_far.count())
-    };
-    writes.iter().enumerate().map(number).collect()
 }
 
 /// Tells a story with an operator that is killed at that moment; says whether it came.
