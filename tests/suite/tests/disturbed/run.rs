@@ -16,8 +16,9 @@ use sluice_suite::{
     operator::{Launch, Operator, Signal, forget_lease_in},
     proxy::{Asked, Deed, Fate, Proxy},
     story::{self, Chapter, State, Story},
+    world::PATIENCE,
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 pub(crate) type Judge = Box<dyn Fn(&Asked) -> Fate + Send + Sync>;
 
@@ -117,8 +118,14 @@ impl Run {
         death.is_done.load(Ordering::Relaxed) && self.restarts > 0
     }
 
+    /// Waits until the operator has ended.
+    pub(crate) async fn ends(&self) {
+        let ended = timeout(PATIENCE, self.operator.end()).await;
+        assert!(ended.is_ok(), "the operator goes on: {}", self.operator.log());
+    }
+
     /// What Kubernetes does where a container ends; without the wait for the lease of one that was killed.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         forget_lease_in(&self.stage.client, &self.launch.lease_namespace).await.unwrap();
         self.operator = Arc::new(Operator::start(self.stage.client.clone(), &self.launch).await.unwrap());
         *self.victim.lock().unwrap() = Arc::downgrade(&self.operator);
