@@ -47,6 +47,7 @@ const fn least_of(story: Story) -> &'static [Write] {
         ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
         Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Shared => &[Write::CreateTopics, Write::CreateTopics],
         Story::Integration | Story::Schema => &[Write::CreateTopics],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
         Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
@@ -138,6 +139,11 @@ async fn a_namespace_that_is_deleted_comes_to_the_same_end_after_which_write_to_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_consumer_group_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
     killed_at_each(Story::Group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Shared).await;
 }
 
 /// A setting that an operator is killed at, and that the next one does not find in the spec any more.

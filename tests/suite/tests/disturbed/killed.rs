@@ -113,3 +113,8 @@ async fn a_namespace_that_is_deleted_comes_to_the_same_end_after_which_write_eve
 async fn a_consumer_group_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
     killed_at_each(Story::Group, &[When::After]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Shared, &[When::After]).await;
+}

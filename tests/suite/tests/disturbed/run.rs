@@ -188,7 +188,7 @@ pub(crate) struct Undisturbed {
 }
 
 pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
-    static KNOWN: [OnceCell<Undisturbed>; 7] = [const { OnceCell::const_new() }; 7];
+    static KNOWN: [OnceCell<Undisturbed>; 8] = [const { OnceCell::const_new() }; 8];
     KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
 }
 
@@ -240,6 +240,11 @@ async fn look_again(run: &Run, story: Story, chapter: Chapter) {
         Story::Integration | Story::Group => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
         Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
         Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
+        Story::Shared => {
+            operator.looks_again_at_shared_receivers(stage).await.unwrap();
+            let newest = if chapter == Chapter::Create { "github" } else { "gitlab" };
+            operator.looks_again::<Webhook>(stage, newest).await.map(drop)
+        }
     }
     .unwrap();
 }
