@@ -14,6 +14,7 @@ use anyhow::{Context, ensure};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
+        apps::v1::Deployment,
         authentication::v1::{TokenRequest, TokenRequestSpec},
         coordination::v1::Lease,
         core::v1::ServiceAccount,
@@ -163,8 +164,20 @@ impl Operator {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let kind = K::kind(&());
-        let object = [("kind", &*kind), ("namespace", &stage.namespace), ("name", name)]
+        self.has_passes::<K>(stage, &K::kind(&()), name).await
+    }
+
+    /// The same with the receivers that Webhooks share: a touch of their Deployment brings a pass over all that they are.
+    pub async fn looks_again_at_shared_receivers(&self, stage: &Stage) -> anyhow::Result<()> {
+        self.has_passes::<Deployment>(stage, "SharedReceiver", "sluice-receivers").await.map(drop)
+    }
+
+    /// Touches an object until a pass of that kind, over what has its name, has begun after a touch and ended.
+    async fn has_passes<K>(&self, stage: &Stage, kind: &str, name: &str) -> anyhow::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let object = [("kind", kind), ("namespace", &stage.namespace), ("name", name)]
             .map(|(key, value)| format!("{key}={value:?}"));
         let passes = || {
             let log = self.log();

@@ -37,8 +37,11 @@ pub enum Story {
     Schema,
     /// A Topic whose Kafka topic is deleted with it, in a namespace that is deleted.
     Namespace,
-    /// An Integration whose consumer group is begun before its workers come and deleted with it, and a Topic that is only created.
+    /// An Integration whose consumer group is begun before its workers come and deleted with it, and a Topic that is only created. What is
+    /// written after that waits for them, whatever happens.
     Group,
+    /// A Webhook with receivers that another one comes to share. Their configurations stand in different ConfigMaps.
+    Shared,
 }
 
 /// A part of a story; each ends at rest.
@@ -56,7 +59,7 @@ pub enum Chapter {
 
 impl Story {
     /// Those that can be told together in one namespace, with nothing but an API server and Kafka.
-    pub const TOGETHER: [Self; 4] = [Self::Topic, Self::Webhook, Self::Integration, Self::Approval];
+    pub const TOGETHER: [Self; 5] = [Self::Topic, Self::Webhook, Self::Integration, Self::Approval, Self::Shared];
 
     /// Does what a user does in a chapter.
     pub async fn tell(self, chapter: Chapter, stage: &Stage) -> anyhow::Result<()> {
@@ -71,9 +74,15 @@ impl Story {
                 topic(stage, "held", &format!("deletionPolicy: Delete, partitions: 3, replicas: 2, {config}")).await
             }
             (Self::Topic, Chapter::Delete) => delete::<Topic>(stage, "held").await,
-            (Self::Webhook, Chapter::Create) => webhook(stage, "").await,
-            (Self::Webhook, Chapter::Change) => webhook(stage, ", replicas: 3, limits: {body: 2Mi}").await,
+            (Self::Webhook, Chapter::Create) => webhook(stage, "stripe", "").await,
+            (Self::Webhook, Chapter::Change) => webhook(stage, "stripe", ", replicas: 3, limits: {body: 2Mi}").await,
             (Self::Webhook, Chapter::Delete) => delete::<Webhook>(stage, "stripe").await,
+            (Self::Shared, Chapter::Create) => webhook(stage, "github", ", receiver: {mode: Shared}").await,
+            (Self::Shared, Chapter::Change) => webhook(stage, "gitlab", ", receiver: {mode: Shared}").await,
+            (Self::Shared, Chapter::Delete) => {
+                delete::<Webhook>(stage, "github").await?;
+                delete::<Webhook>(stage, "gitlab").await
+            }
             (Self::Integration, Chapter::Create) => {
                 topic(stage, "orders", "").await?;
                 integration(stage, "", "").await
@@ -86,6 +95,7 @@ impl Story {
                 integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete").await
             }
             (Self::Group, Chapter::Change) => {
+                write(stage, "orders", Duration::ZERO).await?;
                 topic(stage, "orders", "managementPolicy: CreateOnly, partitions: 2").await?;
                 integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete, replicas: 2").await
             }
@@ -95,7 +105,8 @@ impl Story {
             }
             (Self::Approval, Chapter::Create) => topic(stage, "kept", "config: {retention.ms: '-1'}").await,
             (Self::Approval, Chapter::Change) => {
-                write_of_an_hour_ago(stage, "kept").await?;
+                // A shorter retention would delete it.
+                write(stage, "kept", Duration::from_hours(1)).await?;
                 topic(stage, "kept", "config: {retention.ms: '60000', segment.bytes: '1048576'}").await
             }
             (Self::Approval, Chapter::Delete) => delete::<Topic>(stage, "kept").await,
@@ -134,6 +145,11 @@ impl Story {
             (Self::Schema, _) => &["Topic typed", "Kafka topic typed", SUBJECT],
             (Self::Namespace, _) => &[NAMESPACE, "Topic held", "Kafka topic held"],
             (Self::Group, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders", GROUP],
+            // Which ConfigMap a configuration stands in follows from the name of its Webhook.
+            (Self::Shared, Chapter::Create) => {
+                &["HTTPRoute github-receiver", "ConfigMap sluice-receivers-0", RECEIVERS]
+            }
+            (Self::Shared, _) => &["HTTPRoute gitlab-receiver", "ConfigMap sluice-receivers-13", RECEIVERS],
         }
     }
 
@@ -151,6 +167,7 @@ impl Story {
             Self::Integration | Self::Group => &["orders", "to-api-dead-letters"],
             Self::Approval => &["kept"],
             Self::Schema => &["typed"],
+            Self::Shared => &["github", "gitlab"],
         }
     }
 }
@@ -160,10 +177,11 @@ impl Chapter {
     pub const ALL: [Self; 4] = [Self::Create, Self::Change, Self::Approve, Self::Delete];
 }
 
-/// What a state calls the subject of a schema, the namespace, and a consumer group.
+/// What a state calls the subject of a schema, the namespace, a consumer group, and receivers that are shared.
 const SUBJECT: &str = "Subject typed";
 const NAMESPACE: &str = "Namespace";
 const GROUP: &str = "Consumer group to-api";
+const RECEIVERS: &str = "Deployment sluice-receivers";
 
 async fn topic(stage: &Stage, name: &str, spec: &str) -> anyhow::Result<()> {
     stage.apply_topic(name, spec).await.map(drop)
@@ -177,12 +195,12 @@ async fn typed(stage: &Stage, compatibility: &str, fields: &str) -> anyhow::Resu
     topic(stage, "typed", &spec).await
 }
 
-/// Writes a record as it was written an hour ago, so that a shorter retention would delete it.
-async fn write_of_an_hour_ago(stage: &Stage, topic: &str) -> anyhow::Result<()> {
+/// Writes a record as it was written so long ago.
+async fn write(stage: &Stage, topic: &str, age: Duration) -> anyhow::Result<()> {
     let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
     let producer = Producer::connect(&connection, &ProducerSettings::default())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let then = now.checked_sub(Duration::from_hours(1)).context("no clock is that wrong")?;
+    let then = now.checked_sub(age).context("no clock is that wrong")?;
     let name = format!("{}.{topic}", stage.namespace);
     let timestamp = Some(then.as_millis().try_into()?);
     producer.send(OutgoingRecord { timestamp, ..OutgoingRecord::new(name.as_str(), "a record") }).await?;
@@ -205,9 +223,9 @@ pub async fn registry() -> anyhow::Result<&'static str> {
     Ok(ADDRESS.get_or_try_init(start).await?.as_str())
 }
 
-async fn webhook(stage: &Stage, more: &str) -> anyhow::Result<()> {
+async fn webhook(stage: &Stage, name: &str, more: &str) -> anyhow::Result<()> {
     let yaml = format!(
-        "{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: stripe}}, \
+        "{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: {name}}}, \
          spec: {{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}{more}}}}}"
     );
     stage.apply::<Webhook>(&yaml).await.map(drop)

@@ -12,8 +12,8 @@ use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
-use serde_json::{Value, json};
-use sluice_crds::{APPROVE_ANNOTATION, Topic};
+use serde_json::{Map, Value, json};
+use sluice_crds::{APPROVE_ANNOTATION, Topic, wire::SharedWebhook};
 
 use super::{Chapter, GROUP, NAMESPACE, SUBJECT, Story, registry};
 use crate::{Stage, until};
@@ -112,12 +112,13 @@ async fn what_exists(stage: &Stage, stories: &[Story]) -> anyhow::Result<State> 
         found.extend(namespace.map(|_| (NAMESPACE.to_owned(), json!({}))));
     }
     let mut text = without_places(&serde_json::to_string(&found)?, stage);
+    for hash in found.iter().flat_map(|(_, object)| hashes(object)) {
+        text = text.replace(&hash, "HASH");
+    }
+    let found: Vec<(String, Value)> = serde_json::from_str(&text)?;
     for (name, object) in &found {
-        if let Some(hash) = object["status"]["pending"]["hash"].as_str() {
-            text = text.replace(hash, "HASH");
-        }
-        if let Some(name) = name.strip_prefix("ConfigMap ") {
-            text = text.replace(name, &renamed(name, object, stage));
+        if let Some(name) = name.strip_prefix("ConfigMap ").filter(|_| object["immutable"] == true) {
+            text = text.replace(name, &renamed(name, object));
         }
     }
     let found: Vec<(String, Value)> = serde_json::from_str(&text)?;
@@ -129,10 +130,18 @@ fn without_places(text: &str, stage: &Stage) -> String {
     text.replace(&stage.namespace, "NAMESPACE").replace(&stage.bootstrap, "BOOTSTRAP")
 }
 
+/// Hashes of what says where the run takes place: of a change that waits, and of what shared receivers are told.
+fn hashes(object: &Value) -> Vec<String> {
+    let pending = object["status"]["pending"]["hash"].as_str().map(str::to_owned);
+    let texts = object["data"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    let told = texts.filter_map(|text| serde_json::from_str::<SharedWebhook>(text).ok());
+    pending.into_iter().chain(told.map(|webhook| webhook.revision)).collect()
+}
+
 /// A configuration is named by a hash of its content, which says where the run takes place: the name by the hash of the rest.
-fn renamed(name: &str, object: &Value, stage: &Stage) -> String {
+fn renamed(name: &str, object: &Value) -> String {
     let mut hasher = DefaultHasher::new();
-    without_places(&object["data"].to_string(), stage).hash(&mut hasher);
+    object["data"].to_string().hash(&mut hasher);
     let owner = name.rsplit_once('-').map_or(name, |(owner, _)| owner);
     format!("{owner}-{:x}", hasher.finish())
 }
@@ -228,7 +237,7 @@ async fn subject(stage: &Stage) -> anyhow::Result<Option<(String, Value)>> {
 /// The object without what differs from run to run: ids, versions, times, what Kubernetes adds, and numbers that are asked for
 /// now and then.
 fn without_accidents(mut object: Value) -> Value {
-    const ACCIDENTS: [&str; 21] = [
+    const ACCIDENTS: [&str; 24] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",
@@ -250,6 +259,9 @@ fn without_accidents(mut object: Value) -> Value {
         // When a change was held back first.
         "since",
         "lag",
+        "worstPartition",
+        "oldestWaiting",
+        "drainedIn",
         "deadLetters",
         "readyReplicas",
     ];

@@ -1,24 +1,27 @@
 //! The operator is killed before and after each of its writes to Kafka, and some of them get lost on their way.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, join, stream};
+use sluice_crds::{Topic, TopicStatus};
 use sluice_suite::{
     Stage,
     kafka_proxy::{Fate, Write},
     proxy::Deed,
     story::Story,
+    until,
+    world::{PATIENCE, judge_topic},
 };
 
 use crate::{
     killed::When,
-    run::{AT_ONCE, Run, nothing, undisturbed},
+    run::{AT_ONCE, Run, nothing, numbered, undisturbed},
 };
 
 /// One of the writes that a story takes: of that kind the one with this number, from 1.
@@ -34,20 +37,21 @@ struct Moment {
 /// What stories write to Kafka at least. They may write more: topics are made in one request or in several, as it comes.
 const fn least_of(story: Story) -> &'static [Write] {
     match story {
-        Story::Topic => &[Write::CreateTopics, Write::CreatePartitions, Write::AlterConfigs, Write::DeleteTopics],
+        // A setting that is new comes after the others: it is noted first.
+        Story::Topic => &[
+            Write::CreateTopics,
+            Write::CreatePartitions,
+            Write::AlterConfigs,
+            Write::AlterConfigs,
+            Write::DeleteTopics,
+        ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
-        Story::Webhook | Story::Integration | Story::Schema => &[Write::CreateTopics],
+        Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Shared => &[Write::CreateTopics, Write::CreateTopics],
+        Story::Integration | Story::Schema => &[Write::CreateTopics],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
         Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
     }
-}
-
-fn numbered(writes: &[Write]) -> Vec<Numbered> {
-    let number = |(index, write): (usize, &Write)| {
-        let so_far = writes[..=index].iter().filter(|other| *other == write);
-        (*write, so_far.count())
-    };
-    writes.iter().enumerate().map(number).collect()
 }
 
 /// Tells a story with an operator that is killed at that moment; says whether it came.
@@ -135,6 +139,68 @@ async fn a_namespace_that_is_deleted_comes_to_the_same_end_after_which_write_to_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_consumer_group_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
     killed_at_each(Story::Group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Shared).await;
+}
+
+/// A setting that an operator is killed at, and that the next one does not find in the spec any more.
+const TAKEN_BACK: &str = "segment.bytes";
+
+/// The topic's own settings.
+async fn own_settings(stage: &Stage) -> BTreeMap<String, String> {
+    let name = format!("{}.held", stage.namespace);
+    let mut told = stage.kafka.describe_own_configs(&[(name.as_str(), Vec::new())]).await.unwrap();
+    told.remove(&name).unwrap().unwrap()
+}
+
+async fn is_in_sync(stage: &Stage) -> TopicStatus {
+    let judge = |topic: &Topic| judge_topic(topic, "True InSync").map(|(status, _)| status);
+    stage.until("held", "it is in sync", judge).await.unwrap()
+}
+
+/// The operator is killed while it gives an existing topic a setting, and before another one comes the spec does not name that any more.
+async fn taken_back(place: &Stage, when: When) {
+    const KEPT: &str = "retention.ms: '1000000'";
+    let name = format!("kafka-taken-back-{}", when as usize);
+    let mut run = Run::begin(place, &name, &[Story::Topic], nothing()).await;
+    run.stage.apply_topic("held", &format!("config: {{{KEPT}}}")).await.unwrap();
+    is_in_sync(&run.stage).await;
+    let (before, death) = (own_settings(&run.stage).await, run.death());
+    let deed = death.deed.clone();
+    run.ways.kafka.judge(move |write| match (write, when) {
+        (Write::AlterConfigs, When::Before) => Fate::Lose(deed.clone()),
+        (Write::AlterConfigs, When::After) => Fate::LoseAnswer(deed.clone()),
+        _ => Fate::Forward,
+    });
+    run.stage.apply_topic("held", &format!("config: {{{KEPT}, {TAKEN_BACK}: '1048576'}}")).await.unwrap();
+    run.ends().await;
+    until("Kafka has what it was told", PATIENCE, || async {
+        let settings = own_settings(&run.stage).await;
+        let has_it = settings.contains_key(TAKEN_BACK);
+        if has_it == matches!(when, When::After) { Ok(()) } else { Err(format!("{settings:?}")) }
+    })
+    .await
+    .unwrap();
+
+    run.ways.kafka.judge(|_| Fate::Forward);
+    run.stage.apply_topic("held", &format!("config: {{{KEPT}}}")).await.unwrap();
+    run.restart().await;
+    assert!(run.was_ended_by(&death), "{when:?}");
+    let status = is_in_sync(&run.stage).await;
+    assert_eq!(own_settings(&run.stage).await, before, "{when:?}");
+    assert_eq!(status.config_keys, ["retention.ms"], "{when:?}");
+    run.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_setting_that_the_operator_was_killed_at_and_that_is_no_longer_wanted_leaves_no_trace() {
+    let place = Stage::begin("kafka-taken-back").await.unwrap();
+    if is_alone(&place).await {
+        join!(taken_back(&place, When::Before), taken_back(&place, When::After));
+    }
 }
 
 /// Tells stories while the first write of each kind gets lost: the operator goes on, and makes it again.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -16,8 +16,9 @@ use sluice_suite::{
     operator::{Launch, Operator, Signal, forget_lease_in},
     proxy::{Asked, Deed, Fate, Proxy},
     story::{self, Chapter, State, Story},
+    world::PATIENCE,
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 pub(crate) type Judge = Box<dyn Fn(&Asked) -> Fate + Send + Sync>;
 
@@ -117,8 +118,14 @@ impl Run {
         death.is_done.load(Ordering::Relaxed) && self.restarts > 0
     }
 
+    /// Waits until the operator has ended.
+    pub(crate) async fn ends(&self) {
+        let ended = timeout(PATIENCE, self.operator.end()).await;
+        assert!(ended.is_ok(), "the operator goes on: {}", self.operator.log());
+    }
+
     /// What Kubernetes does where a container ends; without the wait for the lease of one that was killed.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         forget_lease_in(&self.stage.client, &self.launch.lease_namespace).await.unwrap();
         self.operator = Arc::new(Operator::start(self.stage.client.clone(), &self.launch).await.unwrap());
         *self.victim.lock().unwrap() = Arc::downgrade(&self.operator);
@@ -174,26 +181,24 @@ async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
 pub(crate) struct Undisturbed {
     /// How each chapter ends.
     ends: Vec<State>,
-    /// The writes to the API server and to a registry that it took.
-    pub(crate) writes: usize,
+    /// The writes to the API server and to a registry that it took, in their order, by what they are about.
+    pub(crate) writes: Vec<String>,
     /// The writes to Kafka that it took, in their order.
     pub(crate) kafka_writes: Vec<Write>,
 }
 
 pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
-    static KNOWN: [OnceCell<Undisturbed>; 7] = [const { OnceCell::const_new() }; 7];
+    static KNOWN: [OnceCell<Undisturbed>; 8] = [const { OnceCell::const_new() }; 8];
     KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
 }
 
 impl Undisturbed {
     async fn run(place: &Stage, story: Story) -> Self {
         let run = Run::begin(place, &format!("undisturbed-{}", story as usize), &[story], nothing()).await;
-        let writes = Arc::new(AtomicUsize::new(0));
-        let (counter, namespace) = (Arc::clone(&writes), run.stage.namespace.clone());
+        let writes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (noted, namespace) = (Arc::clone(&writes), run.stage.namespace.clone());
         run.ways.judge(move |asked| {
-            if counts(asked, &namespace) {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
+            noted.lock().unwrap().extend(written(asked, &namespace));
             Fate::Forward
         });
         let kafka_writes = Arc::new(Mutex::new(Vec::new()));
@@ -208,19 +213,18 @@ impl Undisturbed {
             let end = loop {
                 let told = story::is_told(&run.stage, story, chapter).await;
                 told.unwrap_or_else(|error| panic!("{story:?}, {chapter:?}: {error:#}\n{}", run.operator.log()));
-                let so_far = writes.load(Ordering::Relaxed);
+                let so_far = writes.lock().unwrap().len();
                 look_again(&run, story, chapter).await;
                 let end = story::is_told(&run.stage, story, chapter).await.unwrap();
-                if writes.load(Ordering::Relaxed) == so_far {
+                if writes.lock().unwrap().len() == so_far {
                     break end;
                 }
             };
             ends.push(end);
         }
         story::clear(&run.stage, &[story]).await.unwrap();
-        let writes = writes.load(Ordering::Relaxed);
-        let kafka_writes = kafka_writes.lock().unwrap().clone();
-        println!("{story:?} takes {writes} writes, and to Kafka {kafka_writes:?}");
+        let (writes, kafka_writes) = (writes.lock().unwrap().clone(), kafka_writes.lock().unwrap().clone());
+        println!("{story:?} takes {} writes, and to Kafka {kafka_writes:?}", writes.len());
         run.end();
         Self { ends, writes, kafka_writes }
     }
@@ -236,15 +240,38 @@ async fn look_again(run: &Run, story: Story, chapter: Chapter) {
         Story::Integration | Story::Group => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
         Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
         Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
+        Story::Shared => {
+            operator.looks_again_at_shared_receivers(stage).await.unwrap();
+            let newest = if chapter == Chapter::Create { "github" } else { "gitlab" };
+            operator.looks_again::<Webhook>(stage, newest).await.map(drop)
+        }
     }
     .unwrap();
 }
 
-/// A write into the story's namespace, or about its subject; leases and Events come and go.
-pub(crate) fn counts(asked: &Asked, namespace: &str) -> bool {
+/// Writes, each with how many of the same there were up to it.
+pub(crate) fn numbered<T: Clone + PartialEq>(writes: &[T]) -> Vec<(T, usize)> {
+    let number = |(index, write): (usize, &T)| {
+        let so_far = writes[..=index].iter().filter(|other| *other == write);
+        (write.clone(), so_far.count())
+    };
+    writes.iter().enumerate().map(number).collect()
+}
+
+/// What a request writes, by the same name in each run: where it is into the story's namespace, or about its subject. Leases and Events come
+/// and go.
+pub(crate) fn written(asked: &Asked, namespace: &str) -> Option<String> {
     let is_here = asked.path.contains(&format!("/namespaces/{namespace}/"));
     let is_in_kubernetes = asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events");
-    is_in_kubernetes || (asked.path.contains(&format!("/{namespace}.typed-value")) && is_registration(asked))
+    let is_in_registry = asked.path.contains(&format!("/{namespace}.typed-value")) && is_registration(asked);
+    let path = asked.path.replace(namespace, "NAMESPACE");
+    (is_in_kubernetes || is_in_registry).then(|| format!("{} {}", asked.method, without_hash(&path)))
+}
+
+/// A configuration is named by a hash of its content, which says where the run takes place.
+fn without_hash(path: &str) -> &str {
+    let is_hash = |end: &str| end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    path.rsplit_once('-').filter(|(_, end)| is_hash(end)).map_or(path, |(name, _)| name)
 }
 
 /// Sets the compatibility of a subject, or registers a version; a registry is asked with `POST` too which version holds a schema.
