@@ -25,7 +25,7 @@ pub enum Written {
 const VERSIONS: usize = 4;
 
 /// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where another status was written
-/// meanwhile, or the object is about to go or is another one. Other changes do not hold it up: an object that others annotate, or
+/// meanwhile, or the object is about to go, with nothing that it holds on for, or is another one. Other changes do not hold it up: an object that others annotate, or
 /// whose spec changes, faster than a pass ends would never get a status. Its `observedGeneration` says which spec it is about.
 pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<Written, Error> {
     let before = object.status().map(to_value).unwrap_or_default();
@@ -56,11 +56,12 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
     Err(Error::Stale)
 }
 
-/// What a status speaks of: which object, whether it is being deleted, and what was said before.
+/// What a status speaks of: which object, whether it is going, and what was said before. One that holds on in its deletion is not: what a
+/// pass notes of Kafka is what its farewell has to delete.
 fn subject<K: Kind>(object: &K) -> (Option<&str>, bool, Option<Value>) {
     let meta = object.meta();
     let said = object.status().map(to_value);
-    (meta.uid.as_deref(), meta.deletion_timestamp.is_some(), said)
+    (meta.uid.as_deref(), meta.deletion_timestamp.is_some() && !object.holds_on(), said)
 }
 
 fn to_value(status: &impl serde::Serialize) -> Value {

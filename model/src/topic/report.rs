@@ -10,7 +10,7 @@ use super::{
     approval::Subject,
     claim::Claim,
     farewell::names,
-    plan::Change,
+    plan::{Change, Known},
     schema::{SchemaOutcome, SchemaPlan},
     step::counted,
     users::{Usage, named},
@@ -61,14 +61,21 @@ pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now
     };
     let status = match outcome {
         Outcome::Planned { wanted, observed, plan, schema } => {
-            let topic_id = id(plan, *observed, &previous);
+            // Whatever was approved has to be approved still in the pass that makes it.
+            let waits = plan.waits_for_notes(&Known::of(topic, &[]));
+            let topic_id =
+                if waits && observed.is_none() { previous.topic_id.clone() } else { id(plan, *observed, &previous) };
             let subject = Subject { topic_id: topic_id.as_deref(), generation: topic.metadata.generation };
             TopicStatus {
                 topic_name: Some(wanted.name.clone()),
                 partitions: observed.map(|topic| topic.partitions),
                 replicas: observed.map(|topic| topic.replicas.into()),
                 config_keys: plan.settings.clone(),
-                pending: subject.pending(&plan.withheld, previous.pending.as_ref(), now),
+                pending: if waits {
+                    previous.pending.clone()
+                } else {
+                    subject.pending(&plan.withheld, previous.pending.as_ref(), now)
+                },
                 schema: schema.and_then(|schema| registered(schema, previous.schema.as_ref())),
                 topic_id,
                 ..status

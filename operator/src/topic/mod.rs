@@ -157,10 +157,7 @@ async fn carry_out(
             (true, false) => sleep_until(next_look(Instant::now(), Duration::from_millis(pause))).await,
             (false, _) => apply(kafka, wanted, &changes).await?,
         }
-        if changes.iter().any(|change| matches!(change, Change::Create { .. } | Change::Adopt { .. })) {
-            // Whatever topic there is from now on is ours.
-            known.id = None;
-        }
+        known = changes.iter().fold(known, Known::after);
         made.extend(changes);
         seen = observe(kafka, wanted, &known).await?;
         plan = think(&seen, &known);

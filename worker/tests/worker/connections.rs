@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
+    os::fd::AsFd as _,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -248,12 +249,14 @@ async fn requests_that_begin_together_share_one_connection_where_the_api_speaks_
 }
 
 /// An API of HTTP/2 that begins neither with one of all requests nor with what comes after it began to end a connection, which it does
-/// after each hundred.
+/// after each hundred. It says so and resets nothing: what it does not read any more has somewhere to go.
 async fn interrupting(mut listener: Encrypted, taken: Arc<Mutex<Vec<Vec<u8>>>>, accepted: Arc<AtomicUsize>) {
+    let mut sockets = Vec::new();
     loop {
         let (stream, _) = listener.accept().await;
         let is_first = accepted.fetch_add(1, Relaxed) == 0;
         let taken = Arc::clone(&taken);
+        sockets.push(stream.get_ref().0.as_fd().try_clone_to_owned().unwrap());
         tokio::spawn(async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();
             let mut number = 0;

@@ -401,6 +401,7 @@ fn print_table(all: &[Figures]) {
         "0.5",
         |_| 0.5,
     );
+    table.row("at rest: requests to Kafka in a minute", |size| format!("{:.0}", size.rest.grown(|meter| meter.kafka)));
     table.target("at rest: CPU, % of one core", |size| size.rest.rate(|meter| meter.cpu) * 100.0, "1", |_| 1.0);
     let most = |size: &Figures| 25.0 + size.count() * 5.0 / 1024.0;
     table.row("memory at rest", |size| format!("{:.0} MiB", size.rest.meters[1].memory / MIB));

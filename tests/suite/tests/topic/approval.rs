@@ -87,6 +87,23 @@ async fn a_retention_that_would_delete_records_waits() {
 }
 
 #[tokio::test]
+async fn a_topic_of_somebody_else_gets_a_retention_that_would_delete_records_with_one_approval() {
+    let stage = Stage::begin("adopted").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.make_kafka_topic(&kafka_name).await;
+    stage.write(&kafka_name, milliseconds_ago(HOUR)).await;
+    stage.topic("orders", "config: {retention.ms: '60000', segment.bytes: '1048576'}").await;
+    let (pending, _) = stage.withheld("orders").await;
+    let fields: Vec<_> = pending.changes.iter().map(|change| change.field.as_str()).collect();
+    assert_eq!(fields, ["spec.config[retention.ms]"]);
+    assert_eq!(stage.settings(&kafka_name).await, setting("segment.bytes", "1048576"));
+
+    stage.approve("orders", &pending.hash).await;
+    assert_eq!(stage.says("orders", "True InSync").await.pending, None);
+    assert_eq!(stage.settings(&kafka_name).await["retention.ms"], "60000");
+}
+
+#[tokio::test]
 async fn a_setting_that_returns_to_a_shorter_default_waits_and_stays_ours() {
     let stage = Stage::begin("reset").await;
     let kafka_name = stage.kafka_name("orders");

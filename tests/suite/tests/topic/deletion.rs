@@ -1,5 +1,6 @@
 //! What becomes of a Kafka topic whose Topic is deleted.
 
+use futures::future::join_all;
 use serde_json::json;
 use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
 use sluice_suite::world::condition;
@@ -36,6 +37,33 @@ async fn a_kafka_topic_goes_with_its_resource_where_that_is_asked_for() {
     stage.delete::<Topic>("orders").await;
     stage.gone("orders").await;
     stage.kafka_shows(&stage.kafka_name("orders"), false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_while_it_is_made_leaves_nothing_in_kafka() {
+    const TOPICS: usize = 40;
+    let stage = Stage::begin("while-made").await;
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("brief-{number}")).collect();
+    // Half of them at once, half when their pass has begun: by its first write it holds on.
+    let brief = |(number, name)| {
+        let stage = &stage;
+        async move {
+            stage.topic(name, DELETE).await;
+            let holds_on = |topic: &Topic| match topic.metadata.finalizers.as_deref() {
+                Some([_, ..]) => Ok(()),
+                other => Err(format!("{other:?}")),
+            };
+            if number % 2 == 0 {
+                stage.until(name, "it holds on", holds_on).await.unwrap();
+            }
+            stage.delete::<Topic>(name).await;
+            stage.gone(name).await;
+        }
+    };
+    join_all(names.iter().enumerate().map(brief)).await;
+    for name in names {
+        stage.kafka_shows(&stage.kafka_name(&name), false).await;
+    }
 }
 
 #[tokio::test]
