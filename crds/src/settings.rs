@@ -87,9 +87,19 @@ pub struct Tracing {
     /// stand in Deployments: what is secret has its place in `headersSecretName`.
     pub environment: BTreeMap<String, String>,
     /// Name of the Secret whose key `headers` is `OTEL_EXPORTER_OTLP_HEADERS`, as in `authorization=Bearer%20...`. Each namespace with
-    /// receivers or workers has it; where it is missing they send no headers.
+    /// receivers or workers has it; where it is missing they send no headers. Another value counts when a pod starts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_secret_name: Option<String>,
+    /// Name of the ConfigMap whose key `ca.crt` holds the authorities that sign the collector's certificate, in place of the system's
+    /// (`OTEL_EXPORTER_OTLP_CERTIFICATE`). Each namespace with receivers or workers has it; where it is missing they lose their spans and
+    /// say so, until it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_name: Option<String>,
+    /// Name of the Secret with `tls.crt` and `tls.key`, which are shown to the collector (mTLS; `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` and
+    /// `OTEL_EXPORTER_OTLP_CLIENT_KEY`). Each namespace with receivers or workers has it; where it is missing they lose their spans and say
+    /// so, until it comes. A renewed certificate counts without a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_name: Option<String>,
 }
 
 /// Which Kafka topics and consumer groups a namespace may name: those that begin with its own name and a dot, and what is

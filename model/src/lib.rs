@@ -13,6 +13,7 @@
 mod address;
 pub mod children;
 pub mod cluster;
+pub mod collector;
 pub mod conditions;
 mod dependencies;
 pub mod grants;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use kube::Config;
 use sluice_crds::{Integration, Settings, Topic, Tracing, Webhook};
-use sluice_model::{cluster, shared_complaints};
+use sluice_model::{cluster, collector, shared_complaints};
 use sluice_telemetry::{Certificates, traces};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -159,10 +159,8 @@ fn read(arguments: &Arguments) -> anyhow::Result<Settings> {
 
 /// What receivers and workers could only complain of.
 fn tracing_complaints(tracing: &Tracing) -> Vec<String> {
-    let mut complaints = traces::complaints(&tracing.environment);
-    if tracing.headers_secret_name.is_some() && tracing.environment.contains_key("OTEL_EXPORTER_OTLP_HEADERS") {
-        complaints.push("OTEL_EXPORTER_OTLP_HEADERS stands in environment and comes from headersSecretName".to_owned());
-    }
+    let mut complaints = traces::complaints(&collector::environment(tracing));
+    complaints.extend(collector::complaints(tracing));
     complaints
 }
 

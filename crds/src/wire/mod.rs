@@ -30,6 +30,10 @@ pub const KAFKA_CREDENTIALS_FOLDER: &str = "/etc/sluice/kafka/credentials";
 /// Folder in which a data plane finds the authorities that sign the brokers' certificates, as `ca.crt` in a folder with the name of their
 /// ConfigMap.
 pub const KAFKA_CA_FOLDER: &str = "/etc/sluice/kafka/ca";
+/// Folder in which a data plane finds the authorities that sign the certificate of the collector of traces, as `ca.crt`.
+pub const TRACING_CA_FOLDER: &str = "/etc/sluice/tracing/ca";
+/// Folder in which a data plane finds what it shows to the collector of traces, as `tls.crt` and `tls.key`.
+pub const TRACING_CLIENT_FOLDER: &str = "/etc/sluice/tracing/client";
 /// Folder in which a data plane finds further authorities that sign the certificates of what it calls.
 pub const AUTHORITIES_FOLDER: &str = "/etc/sluice/authorities";
 /// Key of the configuration in its ConfigMap.

@@ -16,6 +16,7 @@ use super::{Child, ChildKind, Owner, SeenPod, Trouble, trouble};
 use crate::{
     Cluster,
     cluster::{ca_folder, credentials_folder},
+    collector,
 };
 
 /// The user and group of every container: `nonroot` of the distroless images.
@@ -172,11 +173,12 @@ impl DataPlane<'_> {
 
     fn environment(&self) -> Vec<Value> {
         let mut environment = vec![json!({"name": "SLUICE_LOG_FORMAT", "value": "json"})];
-        if let Some(Tracing { environment: variables, headers_secret_name }) = self.tracing {
-            environment.extend(variables.iter().map(|(name, value)| json!({"name": name, "value": value})));
-            environment.extend(headers_secret_name.iter().map(|name| {
+        if let Some(tracing) = self.tracing {
+            let variables = collector::environment(tracing).into_iter();
+            environment.extend(variables.map(|(name, value)| json!({"name": name, "value": value})));
+            environment.extend(tracing.headers_secret_name.iter().map(|name| {
                 let key = json!({"name": name, "key": "headers", "optional": true});
-                json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": key}})
+                json!({"name": collector::OF_HEADERS, "valueFrom": {"secretKeyRef": key}})
             }));
         }
         if matches!(self.configuration, Configuration::Many { .. }) {
@@ -222,6 +224,7 @@ impl DataPlane<'_> {
             volumes.push(volume("controls", json!({"configMap": {"name": name}}), wire::CONTROLS_FOLDER));
         }
         volumes.extend(self.kafka());
+        volumes.extend(self.tracing.into_iter().flat_map(of_tracing));
         if let Some(reference) = &self.pods.ca_config_map_ref {
             // Not optional: what is called cannot be trusted without, and Kubernetes says what is missing.
             let items = json!([{"key": reference.key, "path": "ca.crt"}]);
@@ -260,6 +263,20 @@ impl DataPlane<'_> {
             }
         }
     }
+}
+
+/// What the collector of traces is known by, and what it is shown.
+fn of_tracing(tracing: &Tracing) -> impl Iterator<Item = (Value, Value)> {
+    let Tracing { ca_config_map_name, client_secret_name, .. } = tracing;
+    let authorities = ca_config_map_name.iter().map(|name| {
+        let source = json!({"configMap": {"name": name, "optional": true}});
+        volume("tracing-ca", source, wire::TRACING_CA_FOLDER)
+    });
+    let client = client_secret_name.iter().map(|name| {
+        let source = json!({"secret": {"secretName": name, "optional": true}});
+        volume("tracing-client", source, wire::TRACING_CLIENT_FOLDER)
+    });
+    authorities.chain(client)
 }
 
 fn variable(variable: &Variable) -> Value {
@@ -412,5 +429,37 @@ mod tests {
             {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": secret},
         ]);
         assert_eq!(environment(tracing), expected);
+    }
+
+    #[test]
+    fn the_files_by_which_a_collector_is_reached_are_mounted_beside_the_variables_that_name_them() {
+        let (plain, mounted) = (
+            template("", "{}"),
+            template(", tracing: {environment: {}, caConfigMapName: ca, clientSecretName: own}", "{}"),
+        );
+        let added = |list: &str| {
+            let [before, after] = [&plain, &mounted].map(|template| {
+                let spec = &template["spec"];
+                let list = if list == "volumes" { &spec[list] } else { &spec["containers"][0][list] };
+                list.as_array().unwrap().clone()
+            });
+            Value::Array(after.into_iter().filter(|element| !before.contains(element)).collect())
+        };
+        let expected = json!([
+            {"name": "tracing-ca", "configMap": {"name": "ca", "optional": true}},
+            {"name": "tracing-client", "secret": {"secretName": "own", "optional": true}},
+        ]);
+        assert_eq!(added("volumes"), expected);
+        let expected = json!([
+            {"name": "tracing-ca", "mountPath": "/etc/sluice/tracing/ca", "readOnly": true},
+            {"name": "tracing-client", "mountPath": "/etc/sluice/tracing/client", "readOnly": true},
+        ]);
+        assert_eq!(added("volumeMounts"), expected);
+        let expected = json!([
+            {"name": "OTEL_EXPORTER_OTLP_CERTIFICATE", "value": "/etc/sluice/tracing/ca/ca.crt"},
+            {"name": "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "value": "/etc/sluice/tracing/client/tls.crt"},
+            {"name": "OTEL_EXPORTER_OTLP_CLIENT_KEY", "value": "/etc/sluice/tracing/client/tls.key"},
+        ]);
+        assert_eq!(added("env"), expected);
     }
 }

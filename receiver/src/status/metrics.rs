@@ -11,21 +11,25 @@ use crate::{link::Links, process::Process, receive::Receiver};
 /// All metrics of a process.
 pub(super) struct Metrics(Registry);
 
-/// The certificates of the Kafka clusters that are in use.
+/// The certificates that are in use: those of the Kafka clusters, and those by which traces are sent.
 #[derive(Debug)]
-struct OfKafka(Links);
+struct InUse {
+    links: Links,
+    of_traces: Certificates,
+}
 
-impl Collector for OfKafka {
+impl Collector for InUse {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let connections = self.0.connections();
-        connections.iter().fold(Certificates::default(), Certificates::of_kafka).encode(encoder)
+        let connections = self.links.connections();
+        connections.iter().fold(self.of_traces.clone(), Certificates::of_kafka).encode(encoder)
     }
 }
 
 impl Metrics {
     pub(super) fn of(process: &Process) -> Self {
         let mut registry = metrics::registry("receiver", env!("CARGO_PKG_VERSION"));
-        registry.register_collector(Box::new(OfKafka(process.links.clone())));
+        let of_traces = process.tracer.with_certificates(Certificates::default());
+        registry.register_collector(Box::new(InUse { links: process.links.clone(), of_traces }));
         process.families.register(&mut registry);
         Self(registry)
     }

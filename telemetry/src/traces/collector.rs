@@ -3,12 +3,10 @@
 
 use std::{
     env,
+    fmt::Display,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use opentelemetry_otlp::{
-    ExporterBuildError, SpanExporter, WithTonicConfig as _, tonic_types::transport::ClientTlsConfig,
-};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -17,23 +15,23 @@ use opentelemetry_sdk::{
 };
 use tracing::{info, warn};
 
-use super::{
-    Program, key_value,
-    variables::{Protocol, Transport},
-};
+use super::{Program, exporter::Renewing, key_value, tls::Unusable, variables::Transport};
 
-/// Makes spans and sends them. Address, headers, sampler and sizes are read from the environment by the SDK.
-pub(super) fn provider(transport: Transport, program: &Program<'_>) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = match transport {
-        Transport { protocol: Protocol::Http, .. } => SpanExporter::builder().with_http().build()?,
-        Transport { protocol: Protocol::Grpc, is_encrypted: false } => SpanExporter::builder().with_tonic().build()?,
-        Transport { protocol: Protocol::Grpc, is_encrypted: true } => {
-            let tls = ClientTlsConfig::new().with_enabled_roots();
-            SpanExporter::builder().with_tonic().with_tls_config(tls).build()?
+/// Makes spans and sends them. Address, headers, sampler and sizes are read from the environment by the SDK. Errors: why none can ever be
+/// sent; files that are of no use are none, because they may be replaced.
+pub(super) fn provider(transport: Transport, program: &Program<'_>) -> Result<SdkTracerProvider, Unusable> {
+    let resource = resource(program);
+    let exporter = Renewing::new(transport, resource.clone());
+    let is_in_trouble = match exporter.current() {
+        Ok(_) => false,
+        Err(unusable) if exporter.has_files() => {
+            lost(&unusable);
+            true
         }
+        Err(unusable) => return Err(unusable),
     };
-    let exporter = Telling { exporter, is_in_trouble: AtomicBool::new(false) };
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(program)).build())
+    let exporter = Telling { exporter, is_in_trouble: AtomicBool::new(is_in_trouble) };
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 /// What the environment says is stronger than what the program says of itself.
@@ -64,7 +62,7 @@ impl<E: Exporter> Exporter for Telling<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let result = self.exporter.export(batch).await;
         match (&result, self.is_in_trouble.swap(result.is_err(), Ordering::Relaxed)) {
-            (Err(error), false) => warn!("Spans are lost until the collector takes them: {error}"),
+            (Err(error), false) => lost(error),
             (Ok(()), true) => info!("The collector takes spans again"),
             _ => {}
         }
@@ -74,4 +72,8 @@ impl<E: Exporter> Exporter for Telling<E> {
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
     }
+}
+
+fn lost(reason: &dyn Display) {
+    warn!("Spans are lost until the collector takes them: {reason}");
 }

@@ -2,6 +2,9 @@
 //! nothing is allocated or locked for one.
 //!
 //! - `variables`: what the environment says. Pure.
+//! - `tls`: the certificates by which a collector and who sends to it know each other.
+//! - `http`: how requests get there by HTTP.
+//! - `exporter`: what sends spans, made anew for new certificates.
 //! - `collector`: how spans get there, in the background.
 //! - `context`: W3C Trace Context, in which a trace goes from program to program.
 //! - `span`: a span and how it begins.
@@ -9,21 +12,26 @@
 
 mod collector;
 mod context;
+mod exporter;
+mod http;
 pub mod messaging;
 mod span;
+mod tls;
 mod variables;
 
-use std::{collections::BTreeMap, env, time::Duration};
+use std::{collections::BTreeMap, env, sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio::task;
 use tracing::{error, info, warn};
 
+use self::tls::Files;
 pub use self::{
     context::{TRACE_HEADERS, TraceContext},
     span::{Beginning, Exemplar, Span},
 };
+use crate::Certificates;
 
 /// Makes spans, where tracing is on. Clones are cheap.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +41,7 @@ pub struct Tracer(Option<Running>);
 struct Running {
     tracer: SdkTracer,
     provider: SdkTracerProvider,
+    files: Arc<Files>,
 }
 
 /// The program whose spans these are.
@@ -63,10 +72,11 @@ impl Tracer {
                 return Self::default();
             }
         };
+        let files = Arc::new(transport.files.clone());
         match collector::provider(transport, &program) {
             Ok(provider) => {
                 info!("Traces are sent to a collector");
-                Self(Some(Running { tracer: provider.tracer("sluice"), provider }))
+                Self(Some(Running { tracer: provider.tracer("sluice"), provider, files }))
             }
             Err(error) => {
                 error!("No traces: {error}");
@@ -78,6 +88,14 @@ impl Tracer {
     /// Whether tracing is on.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// And the certificates by which the collector is reached.
+    #[must_use]
+    pub fn with_certificates(&self, known: Certificates) -> Certificates {
+        let Some(Running { files, .. }) = &self.0 else { return known };
+        let own = files.identity.iter().map(|(certificate, _)| certificate.path.clone());
+        known.own(own).authorities(files.authorities.iter().map(|file| file.path.clone()))
     }
 
     /// Begins a span; `describe` is asked only where tracing is on.
@@ -122,7 +140,7 @@ pub(crate) mod tests {
     pub(crate) fn tracer(records: bool) -> Tracer {
         let sampler = if records { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
         let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
-        Tracer(Some(Running { tracer: provider.tracer("test"), provider }))
+        Tracer(Some(Running { tracer: provider.tracer("test"), provider, files: Arc::default() }))
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! The Collector of OpenTelemetry, built from a module of our own that names its version. What it is sent it passes on to us, as JSON.
 
+mod guard;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -12,6 +14,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use self::guard::TOKEN_CHECK;
+pub use self::guard::{Guard, TOKEN, mistake_authority};
 use crate::{catcher::Catcher, peers::go_build, program::free_address, until, world::PATIENCE};
 
 /// A Collector; it is killed when this is dropped.
@@ -20,6 +24,8 @@ pub struct Collector {
     pub grpc: SocketAddr,
     /// Where it takes OTLP by HTTP.
     pub http: SocketAddr,
+    /// What it knows senders by, where it does not let in everybody.
+    pub guard: Option<Guard>,
     child: Option<Child>,
     sink: Catcher,
     folder: TempDir,
@@ -49,8 +55,17 @@ pub struct Seen {
 impl Collector {
     /// Starts one.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that lets in only whom it knows, by TLS.
+    pub async fn start_guarded() -> anyhow::Result<Self> {
+        Self::start_with(Some(Guard::new()?)).await
+    }
+
+    async fn start_with(guard: Option<Guard>) -> anyhow::Result<Self> {
         let (grpc, http, sink) = (free_address()?, free_address()?, Catcher::start().await?);
-        let mut collector = Self { grpc, http, child: None, sink, folder: tempfile::tempdir()? };
+        let mut collector = Self { grpc, http, guard, child: None, sink, folder: tempfile::tempdir()? };
         collector.resume().await?;
         Ok(collector)
     }
@@ -67,10 +82,8 @@ impl Collector {
     /// Starts it again, where it was.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         let config = json!({
-            "receivers": {"otlp": {"protocols": {
-                "grpc": {"endpoint": self.grpc.to_string()},
-                "http": {"endpoint": self.http.to_string()},
-            }}},
+            "extensions": {TOKEN_CHECK: {"token": TOKEN}},
+            "receivers": {"otlp": {"protocols": self.protocols()}},
             "exporters": {"otlp_http": {
                 "endpoint": format!("http://{}", self.sink.address),
                 "encoding": "json",
@@ -78,6 +91,7 @@ impl Collector {
                 "sending_queue": {"enabled": false},
             }},
             "service": {
+                "extensions": if self.guard.is_some() { vec![TOKEN_CHECK] } else { Vec::new() },
                 "telemetry": {"metrics": {"level": "none"}},
                 "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlp_http"]}},
             },
@@ -94,6 +108,16 @@ impl Collector {
         };
         let ready = until("the Collector listens", PATIENCE, connects).await;
         ready.with_context(|| fs::read_to_string(self.log()).unwrap_or_default())
+    }
+
+    fn protocols(&self) -> Value {
+        let [grpc, http] = [self.grpc, self.http].map(|address| address.to_string());
+        let Some(guard) = &self.guard else {
+            return json!({"grpc": {"endpoint": grpc}, "http": {"endpoint": http}});
+        };
+        let mut http = guard.settings(&http);
+        http["compression_algorithms"] = json!(["gzip"]);
+        json!({"grpc": guard.settings(&grpc), "http": http})
     }
 
     /// All spans that it was sent.

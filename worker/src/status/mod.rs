@@ -134,9 +134,9 @@ impl Status {
         Self { silence, ..self }
     }
 
-    /// With times that name the traces of this tracer, before any attempt.
+    /// With times that name the traces of this tracer, before any attempt, and with its certificates.
     pub(crate) fn traced_by(self, tracer: &Tracer) -> Self {
-        Self { attempts: attempts(tracer), ..self }
+        Self { attempts: attempts(tracer), certificates: tracer.with_certificates(self.certificates), ..self }
     }
 
     /// All counts, at one moment, and what the sink last failed with.

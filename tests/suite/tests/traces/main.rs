@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod exemplars;
+mod guarded;
 mod path;
 
 use std::{
@@ -33,6 +34,19 @@ async fn said(plane: &Plane, text: &str) {
     until("the program says so", PATIENCE, || async {
         let log = plane.log();
         if log.contains(text) { Ok(()) } else { Err(log) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Sends events until the Collector has spans of receiver and worker.
+async fn services_until(path: &Path, collector: &Collector) {
+    let number = AtomicUsize::new(1000);
+    until("spans come again", PATIENCE, || async {
+        let next = number.fetch_add(1, Ordering::Relaxed);
+        path.sender.send(&format!("evt-{next}"), &payment(next)).await.map_err(|error| error.to_string())?;
+        let services: BTreeSet<_> = collector.spans().into_iter().map(|span| span.service).collect();
+        if services.len() == 2 { Ok(()) } else { Err(format!("spans of {services:?}")) }
     })
     .await
     .unwrap();
@@ -149,15 +163,7 @@ async fn a_collector_that_is_gone_holds_up_nobody() {
     }
 
     collector.resume().await.unwrap();
-    let number = AtomicUsize::new(40);
-    until("spans come again", PATIENCE, || async {
-        let next = number.fetch_add(1, Ordering::Relaxed);
-        path.sender.send(&format!("evt-{next}"), &payment(next)).await.map_err(|error| error.to_string())?;
-        let services: BTreeSet<_> = collector.spans().into_iter().map(|span| span.service).collect();
-        if services.len() == 2 { Ok(()) } else { Err(format!("spans of {services:?}")) }
-    })
-    .await
-    .unwrap();
+    services_until(&path, &collector).await;
     for plane in [&path.receiver, &path.worker] {
         said(plane, "The collector takes spans again").await;
         let log = plane.log();

@@ -1,10 +1,12 @@
 //! The way of the events in these tests: a Webhook, its topic, a copy of it, an API; receiver and workers run as processes.
 
+use std::path;
+
 use sluice_crds::{Integration, Topic, Webhook};
 use sluice_suite::{
     Stage,
     catcher::{Catcher, Caught},
-    collector::{Collector, Seen},
+    collector::{Collector, Seen, TOKEN},
     planes::Plane,
     sender::Sender,
     until,
@@ -44,12 +46,28 @@ const TO_API: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metad
 
 /// Spans are sent to the Collector by gRPC, soon.
 pub fn by_grpc(collector: &Collector) -> Vec<Named> {
-    environment(format!("http://{}", collector.grpc), "grpc")
+    environment(format!("{}://{}", scheme(collector), collector.grpc), "grpc")
 }
 
 /// Spans are sent to the Collector by HTTP, soon.
 pub fn by_http(collector: &Collector) -> Vec<Named> {
-    environment(format!("http://{}", collector.http), "http/protobuf")
+    environment(format!("{}://{}", scheme(collector), collector.http), "http/protobuf")
+}
+
+/// What a guarded Collector wants beside: certificates, which are in this folder, the token, and all of it compressed.
+pub fn known(folder: &path::Path) -> Vec<Named> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", file("ca.crt")),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file("tls.crt")),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file("tls.key")),
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20{TOKEN}")),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+    ]
+}
+
+fn scheme(collector: &Collector) -> &'static str {
+    if collector.guard.is_some() { "https" } else { "http" }
 }
 
 fn environment(endpoint: String, protocol: &str) -> Vec<Named> {
