@@ -7,8 +7,9 @@ use crate::Duration;
 
 /// Workers in the number that the lag needs, as Sluice measures it at the broker. The spec's `replicas` counts for nothing then.
 ///
-/// More than the source has partitions never run, as they would have nothing to do. An autoscaler of Kubernetes may drive
-/// `replicas` instead, through the subresource `scale`.
+/// More than the source has partitions are stopped, as they would have nothing to do. While the lag is not known the workers
+/// that run go on, and there are at least `minReplicas`. An autoscaler of Kubernetes may drive `replicas` instead, through the
+/// subresource `scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
     .message("scaling: maxReplicas is smaller than minReplicas; make it larger"))]

@@ -21,7 +21,8 @@ pub struct Held {
     pub subject: Subject,
     /// The Topics of other namespaces that they use.
     pub elsewhere: BTreeSet<NamespacedName>,
-    /// Workers to run, as the new spec says: none while it is paused. With `scaling`: what it wanted last, until it is told what it wants now.
+    /// Workers to run, as the new spec says: none while it is paused. With `scaling`: as many as there are, until it is told
+    /// how many are needed.
     pub replicas: i32,
     /// How their number follows the lag, as the new spec says.
     pub scaling: Option<Scaling>,
@@ -132,9 +133,11 @@ mod tests {
         for (spec, replicas, budgets) in [
             (", paused: true, replicas: 3", 0, 0),
             (", replicas: 5", 5, 1),
-            (", scaling: {minReplicas: 1, maxReplicas: 9}", 1, 1),
+            (", scaling: {minReplicas: 1, maxReplicas: 9}", 3, 1),
+            (", scaling: {minReplicas: 4, maxReplicas: 9}", 4, 1),
         ] {
-            let (broken, configuration) = broken(spec, &before);
+            let (mut broken, configuration) = broken(spec, &before);
+            broken.status.get_or_insert_default().replicas = Some(3);
             let desired = Held::recall(&broken, &configuration).unwrap().desire(&settings());
             let mut expected = worker(&before).manifest["spec"].clone();
             expected["replicas"] = json!(replicas);

@@ -84,7 +84,8 @@ pub struct Flow {
     pub dead_letters: DeadLetterTopic,
     /// What dead letters say of themselves.
     pub dead_letter_headers: HeaderStyle,
-    /// Workers to run: none while the Integration is paused. With `scaling`: what it wanted last, until it is told what it wants now.
+    /// Workers to run: none while the Integration is paused. With `scaling`: as many as there are, until it is told how many
+    /// are needed.
     pub replicas: i32,
     /// How their number follows the lag.
     pub scaling: Option<Scaling>,

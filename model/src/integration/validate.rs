@@ -84,18 +84,28 @@ pub(super) struct Source {
     pub(super) topics: Vec<String>,
 }
 
-/// With `scaling` it is what the last pass ran, or one: how many are needed, and how many partitions there are for them, is known only
-/// after the broker was asked.
+/// With `scaling` it is how many there are, within the bounds: how many are needed, and how many partitions there are for them, is known
+/// only after the broker was asked.
 pub(super) fn replicas(integration: &Integration) -> i32 {
     let spec = &integration.spec;
-    match spec.scaling {
+    match &spec.scaling {
         _ if spec.paused => 0,
         None => spec.replicas,
-        Some(scaling) => {
-            let before = integration.status.as_ref().and_then(|status| status.wanted_replicas);
-            before.unwrap_or(1).min(scaling.max_replicas)
-        }
+        Some(scaling) => observed(integration, scaling),
     }
+}
+
+fn observed(integration: &Integration, scaling: &Scaling) -> i32 {
+    let status = integration.status.clone().unwrap_or_default();
+    let least = scaling.min_replicas;
+    let there_are = match status.wanted_replicas {
+        // This very spec came to it: none were needed, or the source has fewer partitions than `minReplicas`.
+        Some(wanted) if status.observed_generation == integration.metadata.generation => wanted,
+        Some(wanted) => wanted.max(least),
+        // The lag was not followed until now. It takes a worker to begin a group.
+        None => status.replicas.unwrap_or_default().max(least).max(1),
+    };
+    there_are.min(scaling.max_replicas)
 }
 
 /// How the number of workers follows the lag; not at all while it is paused.
@@ -268,6 +278,35 @@ mod tests {
     fn a_paused_integration_runs_no_worker() {
         let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}, paused: true, replicas: 3}}");
         assert_eq!(judge(&spec, &orders(READY)).unwrap().replicas, 0);
+    }
+
+    #[test]
+    fn while_nobody_knows_how_many_workers_are_needed_there_are_as_many_as_before() {
+        let replicas = |scaling: &str, status: &str| {
+            let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}, scaling: {scaling}}}");
+            let metadata = "{name: to-ledger, namespace: shop, uid: u, generation: 3}";
+            let yaml = format!(
+                "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}, status: {status}}}"
+            );
+            super::replicas(&serde_saphyr::from_str(&yaml).unwrap())
+        };
+        for (scaling, status, expected) in [
+            // It was never followed: it is new, had another number of workers, or was paused.
+            ("{maxReplicas: 9}", "{}", 1),
+            ("{minReplicas: 0, maxReplicas: 9}", "{observedGeneration: 2, replicas: 0}", 1),
+            ("{minReplicas: 3, maxReplicas: 9}", "{}", 3),
+            ("{minReplicas: 0, maxReplicas: 9}", "{observedGeneration: 2, replicas: 5}", 5),
+            ("{maxReplicas: 4}", "{observedGeneration: 2, replicas: 5}", 4),
+            // It was: what it came to counts, and not how many pods there are by now.
+            ("{minReplicas: 0, maxReplicas: 9}", "{observedGeneration: 3, wantedReplicas: 0, replicas: 2}", 0),
+            ("{minReplicas: 0, maxReplicas: 9}", "{observedGeneration: 3, wantedReplicas: 6, replicas: 2}", 6),
+            ("{minReplicas: 0, maxReplicas: 9}", "{observedGeneration: 2, wantedReplicas: 0}", 0),
+            ("{minReplicas: 3, maxReplicas: 9}", "{observedGeneration: 2, wantedReplicas: 1}", 3),
+            ("{minReplicas: 3, maxReplicas: 9}", "{observedGeneration: 3, wantedReplicas: 1}", 1),
+            ("{maxReplicas: 4}", "{observedGeneration: 2, wantedReplicas: 6}", 4),
+        ] {
+            assert_eq!(replicas(scaling, status), expected, "{scaling} after {status}");
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ struct Workers {
 }
 
 impl Workers {
+    /// The number that a pass is to run: `replicas`, unless it was decided what the lag needs.
     fn follow(&mut self, scaling: Option<Scaling>, replicas: i32) -> i32 {
         if scaling.is_none() {
             *self = Self::default();
@@ -98,15 +99,21 @@ impl Workers {
                 let (least, most) = bounds(&scaling, self.partitions);
                 wanted.clamp(least, most)
             }
-            _ => replicas,
+            // What the last pass ran may not be seen yet.
+            (Some(scaling), None) => replicas.max(self.run.min(scaling.max_replicas)),
+            (None, _) => replicas,
         };
         self.run
     }
 
-    fn decide(&mut self, backlog: &Backlog, partitions: usize, now: Timestamp) -> bool {
+    /// Decides what the lag needs; says whether the last pass had another number. What is not known may need all that run: none of
+    /// them is stopped, and the cooldown begins when it is known. More than there are partitions are of no use whatever waits.
+    fn decide(&mut self, backlog: Option<&Backlog>, partitions: usize, now: Timestamp) -> bool {
         let Some(scaling) = self.scaling else { return false };
-        let needed = needed(&scaling, backlog.lag, partitions);
-        let wanted = self.needs.decide(scaling.cooldown.get(), self.run, needed, now);
+        let (least, most) = bounds(&scaling, partitions);
+        let current = self.run.clamp(least, most);
+        let needed = backlog.map_or(current, |backlog| needed(&scaling, backlog.lag, partitions));
+        let wanted = self.needs.decide(scaling.cooldown.get(), current, needed, now);
         (self.wanted, self.partitions) = (Some(wanted), partitions);
         wanted != self.run
     }
@@ -153,8 +160,8 @@ impl Measurements {
     /// Whether another number of workers is needed than the last pass had.
     fn needs_others(&self, name: &NamespacedName, partitions: usize, now: Timestamp) -> bool {
         let mut followed = self.followed();
-        let Some(known) = followed.get_mut(name) else { return false };
-        known.numbers.backlog.known().is_some_and(|backlog| known.workers.decide(backlog, partitions, now))
+        let Some(Followed { numbers, workers, .. }) = followed.get_mut(name) else { return false };
+        workers.decide(numbers.backlog.known(), partitions, now)
     }
 
     /// All numbers there are, with the Integrations' names.
@@ -233,4 +240,104 @@ impl Measurements {
 /// Measures and writes for ever.
 pub async fn run(context: Arc<Context>) {
     futures::future::join(poll::follow_clusters(Arc::clone(&context)), write::run(context)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::Reason;
+    use sluice_model::integration::PartitionOffsets;
+
+    use super::*;
+
+    const COOLDOWN: i64 = 10;
+
+    fn scaling(min_replicas: i32, max_replicas: i32) -> Scaling {
+        let cooldown = sluice_crds::Duration::from_secs(COOLDOWN.unsigned_abs());
+        Scaling { min_replicas, max_replicas, target_lag: 10, cooldown }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn backlog(lag: i64) -> Backlog {
+        Backlog::of(&[PartitionOffsets::new("shop.orders-0".into(), (0, lag), Some(0))], None, at(0))
+    }
+
+    /// Looks once a second, and makes a pass where another number is needed. Gives what ran after each look.
+    fn looks(workers: &mut Workers, backlog: Option<&Backlog>, seconds: std::ops::Range<i64>) -> Vec<i32> {
+        let look = |second| {
+            if workers.decide(backlog, 4, at(second)) {
+                workers.follow(workers.scaling, 99);
+            }
+            workers.run
+        };
+        seconds.map(look).collect()
+    }
+
+    #[test]
+    fn until_it_is_decided_a_pass_runs_what_it_sees_and_no_fewer_than_the_last_one() {
+        let mut workers = Workers::default();
+        assert_eq!(workers.follow(None, 5), 5);
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 1), 5, "the status does not tell of them yet");
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 7), 7);
+        assert_eq!(workers.follow(Some(scaling(0, 6)), 6), 6, "the spec allows no more");
+        assert_eq!(workers.follow(None, 0), 0, "it is paused");
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 1), 1);
+    }
+
+    #[test]
+    fn what_is_decided_counts_within_the_bounds_of_the_newest_spec() {
+        let mut workers = Workers::default();
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 1), 1);
+        assert!(!workers.decide(Some(&backlog(10)), 4, at(0)));
+        assert!(workers.decide(Some(&backlog(25)), 4, at(1)));
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 1), 3);
+        assert_eq!(workers.follow(Some(scaling(0, 2)), 1), 2);
+        assert_eq!(workers.follow(Some(scaling(7, 9)), 1), 4, "there are four partitions");
+        assert_eq!(workers.follow(None, 5), 5, "it is not followed any more");
+        assert!(!workers.decide(Some(&backlog(0)), 4, at(100)));
+        assert_eq!(workers.follow(Some(scaling(0, 9)), 1), 5, "and what was decided before is forgotten");
+    }
+
+    #[test]
+    fn what_is_not_known_stops_no_worker_and_starts_those_that_run_in_any_case() {
+        let mut workers = Workers::default();
+        workers.follow(Some(scaling(3, 9)), 1);
+        assert_eq!(looks(&mut workers, None, 0..2), [3, 3]);
+        assert_eq!(looks(&mut workers, Some(&backlog(40)), 2..3), [4]);
+        assert_eq!(looks(&mut workers, None, 3..60), [4; 57]);
+        let nothing = backlog(0);
+        let mut expected = vec![4; 10];
+        expected.push(3);
+        assert_eq!(looks(&mut workers, Some(&nothing), 60..71), expected, "the cooldown began when the lag was known");
+
+        let mut none = Workers::default();
+        none.follow(Some(scaling(0, 9)), 0);
+        assert_eq!(looks(&mut none, None, 0..60), [0; 60], "none were needed before");
+    }
+
+    #[test]
+    fn more_workers_than_partitions_go_at_once_and_others_after_the_cooldown() {
+        let mut workers = Workers::default();
+        workers.follow(Some(scaling(0, 9)), 6);
+        let mut expected = vec![4; 10];
+        expected.push(0);
+        assert_eq!(looks(&mut workers, Some(&backlog(0)), 0..11), expected);
+    }
+
+    #[test]
+    fn an_integration_whose_lag_was_never_told_gets_the_workers_that_run_in_any_case() {
+        let measurements = Measurements::default();
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        let [cluster, group, dead_letters] = ["default", "shop.to-api", "shop.dead"].map(str::to_owned);
+        let subject = Subject { cluster, group, topics: vec!["shop.orders".into()], dead_letters };
+        let follow = || measurements.follow(&name, subject.clone(), Some(scaling(3, 9)), 1);
+        assert_eq!(follow(), 1);
+        assert!(measurements.needs_others(&name, 4, at(0)));
+        assert_eq!(follow(), 3);
+        measurements.lose_backlog(&name, Why { reason: Reason::NotAuthorized, message: String::new() });
+        assert!(!measurements.needs_others(&name, 4, at(COOLDOWN * 2)));
+        assert_eq!(follow(), 3);
+    }
 }

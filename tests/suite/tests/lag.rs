@@ -1,7 +1,10 @@
 //! Lag as the status and the metrics show it: from a real broker, while no worker runs.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::DeleteParams;
@@ -292,4 +295,35 @@ async fn workers_follow_the_lag_from_none_to_as_many_as_there_are_partitions_and
     worker_replicas(0).await;
     let integration = stand.world.api::<Integration>().get("to-api").await.unwrap();
     assert_eq!((integration.spec.replicas, integration.metadata.generation), (1, Some(1)), "the spec is the user's");
+}
+
+#[tokio::test]
+async fn a_change_to_scaling_stops_no_worker_before_the_lag_is_known_and_the_cooldown_is_over() {
+    const COOLDOWN: Duration = Duration::from_secs(5);
+    let stand = Stand::open("switch").await;
+    let (name, config) = (format!("{}.legacy", stand.world.namespace), BTreeMap::new());
+    let legacy = NewTopic { name, partitions: Some(2), replicas: Some(1), config };
+    let stand = Stand { topic: legacy.name.clone(), ..stand };
+    // There is no such topic yet, so that no lag is known.
+    let source = format!("source: {{kafka: {{cluster: default, topics: ['{}']}}}}", legacy.name);
+    let integration = INTEGRATION.replace("source: {topic: {name: orders}}", &source);
+    let wanted = |worker: &Deployment| match worker.spec.as_ref().and_then(|spec| spec.replicas) {
+        Some(2) => Ok(worker.metadata.generation),
+        other => Err(format!("{other:?}")),
+    };
+    stand.world.apply::<Integration>(&integration.replace("replicas: 0", "replicas: 2")).await.unwrap();
+    let before = stand.world.until("to-api-worker", "2 workers", wanted).await.unwrap();
+
+    let scaling = "scaling: {minReplicas: 0, maxReplicas: 10, targetLag: 10, cooldown: 5s}";
+    stand.world.apply::<Integration>(&integration.replace("replicas: 0", scaling)).await.unwrap();
+    stand.shows("it goes on with 2 workers", |status| status.wanted_replicas == Some(2)).await;
+    stand.world.look_again::<Integration>("to-api").await.unwrap();
+    let after = stand.world.until("to-api-worker", "2 workers", wanted).await.unwrap();
+    assert_eq!(after, before, "there was another number in between");
+
+    let unknown = Instant::now();
+    stand.make(&legacy).await;
+    stand.commit(&[(0, 0), (1, 0)]).await;
+    stand.shows("fewer are wanted", |status| status.wanted_replicas.is_some_and(|wanted| wanted < 2)).await;
+    assert!(unknown.elapsed() >= COOLDOWN, "{:?}", unknown.elapsed());
 }

@@ -1,9 +1,10 @@
-//! What Webhooks and Integrations own, on a real API server: what is kept while a spec cannot be carried out, and what goes with
-//! the Deployments.
+//! What Webhooks and Integrations own, on a real API server: what is kept while a spec cannot be carried out or no operator
+//! looks, and what goes with the Deployments.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod held;
 mod pods;
+mod scaling;
 mod shared;
 
 use k8s_openapi::api::apps::v1::Deployment;

@@ -14,6 +14,7 @@ mod redis;
 mod refused;
 mod rollout;
 mod runbooks;
+mod scaling;
 mod shared;
 mod silent;
 mod trouble;
