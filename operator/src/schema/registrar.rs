@@ -5,8 +5,6 @@
 //! about are told so at once.
 
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,15 +13,18 @@ use futures::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
-use sluice_crds::{NamespacedName, Reason, RegisteredSchema, SchemaReference};
+use sluice_crds::{NamespacedName, RegisteredSchema, SchemaReference};
 use sluice_model::topic::{SchemaChange, SchemaOutcome, SchemaVersion, SubjectState, WantedSchema, plan_schema};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::api::{Api, Refusal};
+use super::{
+    api::{Api, Refusal},
+    book::{Answer, Book, End, Entry, Job, Look, fingerprint},
+};
 use crate::context::Context;
 
 /// How often a registry that does not answer is asked again, and its files are looked at.
@@ -43,50 +44,6 @@ pub struct Registrar {
     jobs: mpsc::UnboundedSender<Job>,
     /// Until somebody works.
     waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
-}
-
-/// A schema to be compared and registered.
-struct Job {
-    topic: NamespacedName,
-    wanted: WantedSchema,
-    fingerprint: u64,
-}
-
-#[derive(Default)]
-struct Book {
-    entries: HashMap<NamespacedName, Entry>,
-    /// Why the registry does not answer, while it does not.
-    silence: Option<String>,
-}
-
-/// A Topic's subject.
-struct Entry {
-    /// Of the wanted schema, whose text is not kept.
-    fingerprint: u64,
-    subject: String,
-    has_compatibility: bool,
-    /// The subjects that the schema refers to.
-    refers_to: Vec<String>,
-    outcome: Option<SchemaOutcome>,
-    /// As the registry told it when the outcome came about.
-    state: Option<SubjectState>,
-    /// Whether the outcome may be another one by now.
-    is_stale: bool,
-    is_asked: bool,
-    /// The pass that waits.
-    pass: Option<oneshot::Sender<()>>,
-}
-
-/// What a job came to.
-struct End {
-    result: Result<SchemaOutcome, Refusal>,
-    state: Option<SubjectState>,
-}
-
-/// What a pass gets from the book.
-enum Answer {
-    Known(SchemaOutcome),
-    Asked { receiver: oneshot::Receiver<()>, is_new: bool },
 }
 
 impl Registrar {
@@ -245,83 +202,6 @@ impl Registrar {
     }
 }
 
-/// What a look needs to know.
-struct Look {
-    subject: String,
-    has_compatibility: bool,
-    state: Option<SubjectState>,
-}
-
-impl Entry {
-    fn look(&self) -> Look {
-        let (subject, has_compatibility) = (self.subject.clone(), self.has_compatibility);
-        Look { subject, has_compatibility, state: self.state.clone() }
-    }
-
-    /// Whether it may be registered now that the subject has a version.
-    fn waits_for(&self, subject: &str) -> bool {
-        let is_missing = matches!(self.outcome, Some(SchemaOutcome::Failed { reason: Reason::NotFound, .. }));
-        is_missing && self.refers_to.iter().any(|other| other == subject)
-    }
-}
-
-impl Book {
-    fn ask(&mut self, registry: &str, topic: &NamespacedName, wanted: &WantedSchema, fingerprint: u64) -> Answer {
-        let new = || Entry {
-            fingerprint,
-            subject: wanted.subject.clone(),
-            has_compatibility: wanted.compatibility.is_some(),
-            refers_to: wanted.references.iter().map(|reference| reference.subject.clone()).collect(),
-            outcome: None,
-            state: None,
-            is_stale: false,
-            is_asked: false,
-            pass: None,
-        };
-        let entry = self.entries.entry(topic.clone()).or_insert_with(new);
-        if entry.fingerprint != fingerprint {
-            *entry = new();
-        }
-        match (&entry.outcome, &self.silence) {
-            (Some(outcome), _) if !entry.is_stale && !entry.is_asked => return Answer::Known(outcome.clone()),
-            (Some(outcome), Some(_)) => return Answer::Known(outcome.clone()),
-            (None, Some(silence)) => {
-                let outcome = failed(registry, &wanted.subject, &Refusal::NoAnswer(silence.clone()));
-                entry.outcome = Some(outcome.clone());
-                return Answer::Known(outcome);
-            }
-            _ => {}
-        }
-        let (pass, receiver) = oneshot::channel();
-        entry.pass = Some(pass);
-        Answer::Asked { receiver, is_new: !std::mem::replace(&mut entry.is_asked, true) }
-    }
-
-    /// Takes what a job came to; says whether its Topic has to be woken, because no pass waits.
-    fn settle(&mut self, registry: &str, job: &Job, end: End) -> bool {
-        if let Err(Refusal::NoAnswer(why)) = &end.result
-            && self.silence.is_none()
-        {
-            warn!(registry, why, "The schema registry does not answer");
-            self.silence = Some(why.clone());
-        }
-        let Some(entry) = self.entries.get_mut(&job.topic).filter(|entry| entry.fingerprint == job.fingerprint) else {
-            return false;
-        };
-        entry.is_asked = false;
-        match end.result {
-            // What was registered is still so, as far as anybody knows.
-            Err(Refusal::NoAnswer(_)) if entry.outcome.is_some() => entry.is_stale = true,
-            result => {
-                let failure = |refusal| failed(registry, &entry.subject, &refusal);
-                (entry.outcome, entry.state) = (Some(result.unwrap_or_else(failure)), end.state);
-                entry.is_stale = false;
-            }
-        }
-        entry.pass.take().is_none_or(|pass| pass.send(()).is_err())
-    }
-}
-
 /// Compares, makes the changes and compares again.
 async fn register(api: &Api, wanted: &WantedSchema) -> End {
     let mut state = None;
@@ -396,15 +276,4 @@ async fn apply(api: &Api, wanted: &WantedSchema, change: SchemaChange) -> Result
         }
     }
     Ok(())
-}
-
-fn failed(registry: &str, subject: &str, refusal: &Refusal) -> SchemaOutcome {
-    let message = format!("the schema registry {registry:?} {}", refusal.message());
-    SchemaOutcome::Failed { subject: subject.to_owned(), reason: refusal.reason(), message }
-}
-
-fn fingerprint(wanted: &WantedSchema) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    wanted.hash(&mut hasher);
-    hasher.finish()
 }
