@@ -5,7 +5,7 @@
 //! about are told so at once.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,16 +16,16 @@ use futures::{
 use sluice_crds::{NamespacedName, RegisteredSchema, SchemaReference};
 use sluice_model::topic::{SchemaChange, SchemaOutcome, SchemaVersion, SubjectState, WantedSchema, plan_schema};
 use tokio::{
-    sync::mpsc,
+    sync::Notify,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, info};
 
 use super::{
     api::{Api, Refusal},
-    book::{Answer, Book, End, Entry, Job, Look, fingerprint},
+    book::{Answer, Book, End, Entry, Job, Look},
 };
-use crate::context::Context;
+use crate::{context::Context, watch::Seen};
 
 /// How often a registry that does not answer is asked again, and its files are looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -41,28 +41,36 @@ pub struct Registrar {
     api: Api,
     drift_interval: Duration,
     book: Mutex<Book>,
-    jobs: mpsc::UnboundedSender<Job>,
-    /// Until somebody works.
-    waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
+    /// There may be a new job.
+    asked: Notify,
+}
+
+/// Why a job comes to no outcome.
+enum Stop {
+    /// Nobody wants it any more.
+    Overtaken,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl Registrar {
     pub fn new(api: Api, drift_interval: Duration) -> Self {
-        let (jobs, waiting) = mpsc::unbounded_channel();
-        Self { api, drift_interval, book: Mutex::default(), jobs, waiting: Mutex::new(Some(waiting)) }
+        Self { api, drift_interval, book: Mutex::default(), asked: Notify::new() }
     }
 
     /// What became of a Topic's schema. Where that takes longer than a moment, the Topic is woken when it is known.
     pub async fn outcome(&self, topic: &NamespacedName, wanted: WantedSchema) -> SchemaOutcome {
-        let fingerprint = fingerprint(&wanted);
-        let (receiver, is_new) = match self.book().ask(self.api.name(), topic, &wanted, fingerprint) {
+        let answer = self.book().ask(self.api.name(), topic, wanted);
+        let receiver = match answer {
             Answer::Known(outcome) => return outcome,
-            Answer::Asked { receiver, is_new } => (receiver, is_new),
+            Answer::Asked(receiver) => receiver,
         };
-        if is_new {
-            // Whoever works holds the other end as long as the process leads.
-            let _ = self.jobs.send(Job { topic: topic.clone(), wanted, fingerprint });
-        }
+        self.asked.notify_one();
         // Too late or not: the newest outcome is in the book.
         let _ = timeout(PATIENCE, receiver).await;
         let known = self.book().entries.get(topic).and_then(|entry| entry.outcome.clone());
@@ -71,17 +79,20 @@ impl Registrar {
 
     /// The Topic has no subject here.
     pub fn forget(&self, topic: &NamespacedName) {
-        self.book().entries.remove(topic);
+        self.book().forget(topic);
     }
 
     /// Works for ever.
     pub async fn run(&self, context: &Context) {
-        let Some(mut jobs) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let work = async {
             let mut under_way = FuturesUnordered::new();
             loop {
+                while under_way.len() < AT_ONCE {
+                    let Some(job) = self.begin() else { break };
+                    under_way.push(self.work(context, job));
+                }
                 tokio::select! {
-                    Some(job) = jobs.recv(), if under_way.len() < AT_ONCE => under_way.push(self.work(context, job)),
+                    () = self.asked.notified() => {}
                     Some(()) = under_way.next(), if !under_way.is_empty() => {}
                 }
             }
@@ -89,19 +100,76 @@ impl Registrar {
         futures::future::join(work, self.follow(context)).await;
     }
 
-    async fn work(&self, context: &Context, job: Job) {
+    fn begin(&self) -> Option<Arc<Job>> {
+        self.book().begin()
+    }
+
+    async fn work(&self, context: &Context, job: Arc<Job>) {
         let silence = self.book().silence.clone();
         let end = match silence {
-            Some(silence) => End { result: Err(Refusal::NoAnswer(silence)), state: None },
-            None => register(&self.api, &job.wanted).await,
+            Some(silence) => Some(End { result: Err(Refusal::NoAnswer(silence)), state: None }),
+            None => self.register(context, &job).await,
         };
-        let is_registered = matches!(end.result, Ok(SchemaOutcome::Compared { registered: Some(_), .. }));
+        let is_registered =
+            matches!(&end, Some(End { result: Ok(SchemaOutcome::Compared { registered: Some(_), .. }), .. }));
         if self.book().settle(self.api.name(), &job, end) {
             context.topics.queue.wake(&job.topic);
         }
         if is_registered {
             self.wake(context, |entry| entry.waits_for(&job.wanted.subject));
         }
+    }
+
+    /// What a job comes to; `None` where it was overtaken before it was done.
+    async fn register(&self, context: &Context, job: &Job) -> Option<End> {
+        let mut state = None;
+        let result = match self.carry_out(context, job, &mut state).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            Err(Stop::Overtaken) => return None,
+        };
+        Some(End { result, state })
+    }
+
+    /// Compares, makes the changes and compares again.
+    async fn carry_out(
+        &self,
+        context: &Context,
+        job: &Job,
+        seen: &mut Option<SubjectState>,
+    ) -> Result<SchemaOutcome, Stop> {
+        let (api, wanted) = (&self.api, &job.wanted);
+        for (index, reference) in wanted.references.iter().enumerate() {
+            self.goes_on(context, job)?;
+            if !api.has(reference).await? {
+                return Err(missing(index, reference).into());
+            }
+        }
+        self.goes_on(context, job)?;
+        let (mut state, mut ours) = observe(api, wanted, seen).await?;
+        let mut plan = plan_schema(wanted, &state, ours);
+        if !plan.changes.is_empty() {
+            for change in &plan.changes {
+                self.goes_on(context, job)?;
+                apply(api, wanted, *change).await?;
+            }
+            (state, ours) = observe(api, wanted, seen).await?;
+            plan = plan_schema(wanted, &state, ours);
+        }
+        if !plan.changes.is_empty() {
+            let message = format!("took the schema of {:?} and does not show it", wanted.subject);
+            return Err(Refusal::Other(message).into());
+        }
+        let registered =
+            ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
+        Ok(SchemaOutcome::Compared { registered, plan })
+    }
+
+    /// A job goes on while nothing overtook it, and its Topic exists and is not being deleted.
+    fn goes_on(&self, context: &Context, job: &Job) -> Result<(), Stop> {
+        let topic = context.topics.get(&job.topic);
+        let is_there = matches!(topic, Some(Seen::Resource(topic)) if topic.metadata.deletion_timestamp.is_none());
+        if is_there && self.book().wants(job) { Ok(()) } else { Err(Stop::Overtaken) }
     }
 
     async fn follow(&self, context: &Context) {
@@ -143,11 +211,11 @@ impl Registrar {
     async fn look(&self, context: &Context) {
         let subjects = {
             let mut book = self.book();
-            book.entries.retain(|topic, _| context.topics.get(topic).is_some());
+            book.keep(|topic| context.topics.get(topic).is_some());
             if book.silence.is_some() {
                 return;
             }
-            let settled = book.entries.iter().filter(|(_, entry)| !entry.is_asked);
+            let settled = book.entries.iter().filter(|(_, entry)| entry.job.is_none());
             let subject = |(topic, entry): (&NamespacedName, &Entry)| (topic.clone(), entry.look());
             settled.map(subject).collect::<Vec<_>>()
         };
@@ -200,41 +268,6 @@ impl Registrar {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Compares, makes the changes and compares again.
-async fn register(api: &Api, wanted: &WantedSchema) -> End {
-    let mut state = None;
-    let result = carry_out(api, wanted, &mut state).await;
-    End { result, state }
-}
-
-async fn carry_out(
-    api: &Api,
-    wanted: &WantedSchema,
-    seen: &mut Option<SubjectState>,
-) -> Result<SchemaOutcome, Refusal> {
-    for (index, reference) in wanted.references.iter().enumerate() {
-        if !api.has(reference).await? {
-            return Err(missing(index, reference));
-        }
-    }
-    let (mut state, mut ours) = observe(api, wanted, seen).await?;
-    let mut plan = plan_schema(wanted, &state, ours);
-    if !plan.changes.is_empty() {
-        for change in &plan.changes {
-            apply(api, wanted, *change).await?;
-        }
-        (state, ours) = observe(api, wanted, seen).await?;
-        plan = plan_schema(wanted, &state, ours);
-    }
-    if !plan.changes.is_empty() {
-        let message = format!("took the schema of {:?} and does not show it", wanted.subject);
-        return Err(Refusal::Other(message));
-    }
-    let registered =
-        ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
-    Ok(SchemaOutcome::Compared { registered, plan })
 }
 
 /// It may come: another Topic may have it.
