@@ -1,10 +1,12 @@
 //! The schema registries of the configuration.
 //!
 //! - `api`: the requests, one function each.
+//! - `book`: what is known of the subjects of one registry, and which schemas wait to be registered.
 //! - `registrar`: what becomes of the subjects of one registry. It works beside the passes, which only ask it: a registry that
 //!   does not answer keeps no pass, and no other registry, from going on.
 
 mod api;
+mod book;
 mod registrar;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -5,9 +5,7 @@
 //! about are told so at once.
 
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,16 +13,19 @@ use futures::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
-use sluice_crds::{NamespacedName, Reason, RegisteredSchema, SchemaReference};
+use sluice_crds::{NamespacedName, RegisteredSchema, SchemaReference};
 use sluice_model::topic::{SchemaChange, SchemaOutcome, SchemaVersion, SubjectState, WantedSchema, plan_schema};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::Notify,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::api::{Api, Refusal};
-use crate::context::Context;
+use super::{
+    api::{Api, Refusal},
+    book::{Answer, Book, End, Entry, Job, Look},
+};
+use crate::{context::Context, watch::Seen};
 
 /// How often a registry that does not answer is asked again, and its files are looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -40,72 +41,36 @@ pub struct Registrar {
     api: Api,
     drift_interval: Duration,
     book: Mutex<Book>,
-    jobs: mpsc::UnboundedSender<Job>,
-    /// Until somebody works.
-    waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
+    /// There may be a new job.
+    asked: Notify,
 }
 
-/// A schema to be compared and registered.
-struct Job {
-    topic: NamespacedName,
-    wanted: WantedSchema,
-    fingerprint: u64,
+/// Why a job comes to no outcome.
+enum Stop {
+    /// Nobody wants it any more.
+    Overtaken,
+    Refused(Refusal),
 }
 
-#[derive(Default)]
-struct Book {
-    entries: HashMap<NamespacedName, Entry>,
-    /// Why the registry does not answer, while it does not.
-    silence: Option<String>,
-}
-
-/// A Topic's subject.
-struct Entry {
-    /// Of the wanted schema, whose text is not kept.
-    fingerprint: u64,
-    subject: String,
-    has_compatibility: bool,
-    /// The subjects that the schema refers to.
-    refers_to: Vec<String>,
-    outcome: Option<SchemaOutcome>,
-    /// As the registry told it when the outcome came about.
-    state: Option<SubjectState>,
-    /// Whether the outcome may be another one by now.
-    is_stale: bool,
-    is_asked: bool,
-    /// The pass that waits.
-    pass: Option<oneshot::Sender<()>>,
-}
-
-/// What a job came to.
-struct End {
-    result: Result<SchemaOutcome, Refusal>,
-    state: Option<SubjectState>,
-}
-
-/// What a pass gets from the book.
-enum Answer {
-    Known(SchemaOutcome),
-    Asked { receiver: oneshot::Receiver<()>, is_new: bool },
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl Registrar {
     pub fn new(api: Api, drift_interval: Duration) -> Self {
-        let (jobs, waiting) = mpsc::unbounded_channel();
-        Self { api, drift_interval, book: Mutex::default(), jobs, waiting: Mutex::new(Some(waiting)) }
+        Self { api, drift_interval, book: Mutex::default(), asked: Notify::new() }
     }
 
     /// What became of a Topic's schema. Where that takes longer than a moment, the Topic is woken when it is known.
     pub async fn outcome(&self, topic: &NamespacedName, wanted: WantedSchema) -> SchemaOutcome {
-        let fingerprint = fingerprint(&wanted);
-        let (receiver, is_new) = match self.book().ask(self.api.name(), topic, &wanted, fingerprint) {
+        let answer = self.book().ask(self.api.name(), topic, wanted);
+        let receiver = match answer {
             Answer::Known(outcome) => return outcome,
-            Answer::Asked { receiver, is_new } => (receiver, is_new),
+            Answer::Asked(receiver) => receiver,
         };
-        if is_new {
-            // Whoever works holds the other end as long as the process leads.
-            let _ = self.jobs.send(Job { topic: topic.clone(), wanted, fingerprint });
-        }
+        self.asked.notify_one();
         // Too late or not: the newest outcome is in the book.
         let _ = timeout(PATIENCE, receiver).await;
         let known = self.book().entries.get(topic).and_then(|entry| entry.outcome.clone());
@@ -114,17 +79,20 @@ impl Registrar {
 
     /// The Topic has no subject here.
     pub fn forget(&self, topic: &NamespacedName) {
-        self.book().entries.remove(topic);
+        self.book().forget(topic);
     }
 
     /// Works for ever.
     pub async fn run(&self, context: &Context) {
-        let Some(mut jobs) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let work = async {
             let mut under_way = FuturesUnordered::new();
             loop {
+                while under_way.len() < AT_ONCE {
+                    let Some(job) = self.begin() else { break };
+                    under_way.push(self.work(context, job));
+                }
                 tokio::select! {
-                    Some(job) = jobs.recv(), if under_way.len() < AT_ONCE => under_way.push(self.work(context, job)),
+                    () = self.asked.notified() => {}
                     Some(()) = under_way.next(), if !under_way.is_empty() => {}
                 }
             }
@@ -132,19 +100,76 @@ impl Registrar {
         futures::future::join(work, self.follow(context)).await;
     }
 
-    async fn work(&self, context: &Context, job: Job) {
+    fn begin(&self) -> Option<Arc<Job>> {
+        self.book().begin()
+    }
+
+    async fn work(&self, context: &Context, job: Arc<Job>) {
         let silence = self.book().silence.clone();
         let end = match silence {
-            Some(silence) => End { result: Err(Refusal::NoAnswer(silence)), state: None },
-            None => register(&self.api, &job.wanted).await,
+            Some(silence) => Some(End { result: Err(Refusal::NoAnswer(silence)), state: None }),
+            None => self.register(context, &job).await,
         };
-        let is_registered = matches!(end.result, Ok(SchemaOutcome::Compared { registered: Some(_), .. }));
+        let is_registered =
+            matches!(&end, Some(End { result: Ok(SchemaOutcome::Compared { registered: Some(_), .. }), .. }));
         if self.book().settle(self.api.name(), &job, end) {
             context.topics.queue.wake(&job.topic);
         }
         if is_registered {
             self.wake(context, |entry| entry.waits_for(&job.wanted.subject));
         }
+    }
+
+    /// What a job comes to; `None` where it was overtaken before it was done.
+    async fn register(&self, context: &Context, job: &Job) -> Option<End> {
+        let mut state = None;
+        let result = match self.carry_out(context, job, &mut state).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            Err(Stop::Overtaken) => return None,
+        };
+        Some(End { result, state })
+    }
+
+    /// Compares, makes the changes and compares again.
+    async fn carry_out(
+        &self,
+        context: &Context,
+        job: &Job,
+        seen: &mut Option<SubjectState>,
+    ) -> Result<SchemaOutcome, Stop> {
+        let (api, wanted) = (&self.api, &job.wanted);
+        for (index, reference) in wanted.references.iter().enumerate() {
+            self.goes_on(context, job)?;
+            if !api.has(reference).await? {
+                return Err(missing(index, reference).into());
+            }
+        }
+        self.goes_on(context, job)?;
+        let (mut state, mut ours) = observe(api, wanted, seen).await?;
+        let mut plan = plan_schema(wanted, &state, ours);
+        if !plan.changes.is_empty() {
+            for change in &plan.changes {
+                self.goes_on(context, job)?;
+                apply(api, wanted, *change).await?;
+            }
+            (state, ours) = observe(api, wanted, seen).await?;
+            plan = plan_schema(wanted, &state, ours);
+        }
+        if !plan.changes.is_empty() {
+            let message = format!("took the schema of {:?} and does not show it", wanted.subject);
+            return Err(Refusal::Other(message).into());
+        }
+        let registered =
+            ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
+        Ok(SchemaOutcome::Compared { registered, plan })
+    }
+
+    /// A job goes on while nothing overtook it, and its Topic exists and is not being deleted.
+    fn goes_on(&self, context: &Context, job: &Job) -> Result<(), Stop> {
+        let topic = context.topics.get(&job.topic);
+        let is_there = matches!(topic, Some(Seen::Resource(topic)) if topic.metadata.deletion_timestamp.is_none());
+        if is_there && self.book().wants(job) { Ok(()) } else { Err(Stop::Overtaken) }
     }
 
     async fn follow(&self, context: &Context) {
@@ -186,11 +211,11 @@ impl Registrar {
     async fn look(&self, context: &Context) {
         let subjects = {
             let mut book = self.book();
-            book.entries.retain(|topic, _| context.topics.get(topic).is_some());
+            book.keep(|topic| context.topics.get(topic).is_some());
             if book.silence.is_some() {
                 return;
             }
-            let settled = book.entries.iter().filter(|(_, entry)| !entry.is_asked);
+            let settled = book.entries.iter().filter(|(_, entry)| entry.job.is_none());
             let subject = |(topic, entry): (&NamespacedName, &Entry)| (topic.clone(), entry.look());
             settled.map(subject).collect::<Vec<_>>()
         };
@@ -245,118 +270,6 @@ impl Registrar {
     }
 }
 
-/// What a look needs to know.
-struct Look {
-    subject: String,
-    has_compatibility: bool,
-    state: Option<SubjectState>,
-}
-
-impl Entry {
-    fn look(&self) -> Look {
-        let (subject, has_compatibility) = (self.subject.clone(), self.has_compatibility);
-        Look { subject, has_compatibility, state: self.state.clone() }
-    }
-
-    /// Whether it may be registered now that the subject has a version.
-    fn waits_for(&self, subject: &str) -> bool {
-        let is_missing = matches!(self.outcome, Some(SchemaOutcome::Failed { reason: Reason::NotFound, .. }));
-        is_missing && self.refers_to.iter().any(|other| other == subject)
-    }
-}
-
-impl Book {
-    fn ask(&mut self, registry: &str, topic: &NamespacedName, wanted: &WantedSchema, fingerprint: u64) -> Answer {
-        let new = || Entry {
-            fingerprint,
-            subject: wanted.subject.clone(),
-            has_compatibility: wanted.compatibility.is_some(),
-            refers_to: wanted.references.iter().map(|reference| reference.subject.clone()).collect(),
-            outcome: None,
-            state: None,
-            is_stale: false,
-            is_asked: false,
-            pass: None,
-        };
-        let entry = self.entries.entry(topic.clone()).or_insert_with(new);
-        if entry.fingerprint != fingerprint {
-            *entry = new();
-        }
-        match (&entry.outcome, &self.silence) {
-            (Some(outcome), _) if !entry.is_stale && !entry.is_asked => return Answer::Known(outcome.clone()),
-            (Some(outcome), Some(_)) => return Answer::Known(outcome.clone()),
-            (None, Some(silence)) => {
-                let outcome = failed(registry, &wanted.subject, &Refusal::NoAnswer(silence.clone()));
-                entry.outcome = Some(outcome.clone());
-                return Answer::Known(outcome);
-            }
-            _ => {}
-        }
-        let (pass, receiver) = oneshot::channel();
-        entry.pass = Some(pass);
-        Answer::Asked { receiver, is_new: !std::mem::replace(&mut entry.is_asked, true) }
-    }
-
-    /// Takes what a job came to; says whether its Topic has to be woken, because no pass waits.
-    fn settle(&mut self, registry: &str, job: &Job, end: End) -> bool {
-        if let Err(Refusal::NoAnswer(why)) = &end.result
-            && self.silence.is_none()
-        {
-            warn!(registry, why, "The schema registry does not answer");
-            self.silence = Some(why.clone());
-        }
-        let Some(entry) = self.entries.get_mut(&job.topic).filter(|entry| entry.fingerprint == job.fingerprint) else {
-            return false;
-        };
-        entry.is_asked = false;
-        match end.result {
-            // What was registered is still so, as far as anybody knows.
-            Err(Refusal::NoAnswer(_)) if entry.outcome.is_some() => entry.is_stale = true,
-            result => {
-                let failure = |refusal| failed(registry, &entry.subject, &refusal);
-                (entry.outcome, entry.state) = (Some(result.unwrap_or_else(failure)), end.state);
-                entry.is_stale = false;
-            }
-        }
-        entry.pass.take().is_none_or(|pass| pass.send(()).is_err())
-    }
-}
-
-/// Compares, makes the changes and compares again.
-async fn register(api: &Api, wanted: &WantedSchema) -> End {
-    let mut state = None;
-    let result = carry_out(api, wanted, &mut state).await;
-    End { result, state }
-}
-
-async fn carry_out(
-    api: &Api,
-    wanted: &WantedSchema,
-    seen: &mut Option<SubjectState>,
-) -> Result<SchemaOutcome, Refusal> {
-    for (index, reference) in wanted.references.iter().enumerate() {
-        if !api.has(reference).await? {
-            return Err(missing(index, reference));
-        }
-    }
-    let (mut state, mut ours) = observe(api, wanted, seen).await?;
-    let mut plan = plan_schema(wanted, &state, ours);
-    if !plan.changes.is_empty() {
-        for change in &plan.changes {
-            apply(api, wanted, *change).await?;
-        }
-        (state, ours) = observe(api, wanted, seen).await?;
-        plan = plan_schema(wanted, &state, ours);
-    }
-    if !plan.changes.is_empty() {
-        let message = format!("took the schema of {:?} and does not show it", wanted.subject);
-        return Err(Refusal::Other(message));
-    }
-    let registered =
-        ours.map(|SchemaVersion { id, version }| RegisteredSchema { subject: wanted.subject.clone(), id, version });
-    Ok(SchemaOutcome::Compared { registered, plan })
-}
-
 /// It may come: another Topic may have it.
 fn missing(index: usize, SchemaReference { subject, version, .. }: &SchemaReference) -> Refusal {
     Refusal::Missing(format!(
@@ -396,15 +309,4 @@ async fn apply(api: &Api, wanted: &WantedSchema, change: SchemaChange) -> Result
         }
     }
     Ok(())
-}
-
-fn failed(registry: &str, subject: &str, refusal: &Refusal) -> SchemaOutcome {
-    let message = format!("the schema registry {registry:?} {}", refusal.message());
-    SchemaOutcome::Failed { subject: subject.to_owned(), reason: refusal.reason(), message }
-}
-
-fn fingerprint(wanted: &WantedSchema) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    wanted.hash(&mut hasher);
-    hasher.finish()
 }

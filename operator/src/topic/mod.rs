@@ -94,6 +94,7 @@ impl Kind for Topic {
         let seen = observe(&kafka, &wanted, &known).await?;
         let existing = seen.topic.as_ref().map(|topic| topic.id.as_str());
         if let Some(winner) = winner(&Claim::of(self).1, &references.rivals, existing) {
+            context.schemas.forget(&name_of(self));
             return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
         }
         // The registry is asked meanwhile, so that nothing waits for it but its own part.
@@ -103,7 +104,11 @@ impl Kind for Topic {
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
-        let schema = schema?;
+        // Whatever became of the schema: the status has to know what was done in Kafka.
+        let (schema, next) = match schema {
+            Ok(schema) => (schema, next),
+            Err(error) => (schema::failed(self, &wanted, &error), next.at_latest(schema::RETRY)),
+        };
         said(&Outcome::Planned { wanted: &wanted, observed, plan: &plan, schema: schema.as_ref() }, next)
     }
 

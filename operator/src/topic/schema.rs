@@ -1,9 +1,15 @@
 //! What becomes of a Topic's schema.
 
+use std::time::Duration;
+
 use sluice_crds::Topic;
 use sluice_model::topic::{References, SchemaOutcome, Wanted, subject_of, wanted_schema};
+use tracing::warn;
 
 use crate::{config_maps::config_maps, context::Context, controller::name_of, error::Error};
+
+/// When a schema that could not be read is tried again: no watch tells that it can.
+pub const RETRY: Duration = Duration::from_secs(10);
 
 /// Asks the registrar; `None` where the Topic has no schema.
 pub async fn outcome(
@@ -31,4 +37,11 @@ pub async fn outcome(
             SchemaOutcome::Rejected(rejection)
         }
     }))
+}
+
+/// What is known of the schema after such an error.
+pub fn failed(topic: &Topic, wanted: &Wanted, error: &Error) -> Option<SchemaOutcome> {
+    warn!(%error, "The schema could not be read and will be tried again");
+    let subject = subject_of(topic.spec.schema.as_ref()?, &wanted.name);
+    Some(SchemaOutcome::Failed { subject, reason: error.reason(), message: error.to_string() })
 }

@@ -54,11 +54,15 @@ impl Desk {
 
     /// An operator that knows these registries.
     pub(crate) async fn with(name: &str, registries: &str) -> Self {
+        Self::behind(Stage::begin(name).await.unwrap(), registries, None).await
+    }
+
+    /// The same on that stage, with another way to the API server.
+    pub(crate) async fn behind(stage: Stage, registries: &str, server: Option<String>) -> Self {
         let registry = registry().await;
-        let stage = Stage::begin(name).await.unwrap();
-        let launch = stage.launch_apart(name).await.unwrap();
+        let launch = stage.launch_apart(&stage.namespace).await.unwrap();
         let registries = registries.to_owned();
-        let operator = stage.start(&Launch { registries, ..launch }).await.unwrap();
+        let operator = stage.start(&Launch { registries, server, ..launch }).await.unwrap();
         Self { stage, operator, registry }
     }
 
@@ -120,6 +124,11 @@ impl Desk {
         })
         .await
         .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
+    }
+
+    /// The text of a subject's newest version.
+    pub(crate) async fn newest(&self, subject: &str) -> Value {
+        self.ask(&format!("subjects/{subject}/versions/latest")).await["schema"].take()
     }
 
     /// The numbers of a subject's versions.

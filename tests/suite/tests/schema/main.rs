@@ -10,4 +10,5 @@ mod access;
 mod desk;
 mod drift;
 mod guard;
+mod overtaken;
 mod registration;

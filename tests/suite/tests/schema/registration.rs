@@ -1,8 +1,14 @@
 //! What is registered, what is withheld, and what is refused.
 
+use http::Method;
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use sluice_crds::Topic;
-use sluice_suite::world::condition;
+use sluice_suite::{
+    Stage,
+    proxy::{Fate, Proxy},
+    world::condition,
+};
 
 use crate::desk::{Desk, OPTIONAL, REQUIRED, order, registry};
 
@@ -133,7 +139,7 @@ async fn a_schema_in_a_config_map_follows_it() {
 
     let config_map = async |data: Value| {
         let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "schemas"}, "data": data});
-        desk.apply::<k8s_openapi::api::core::v1::ConfigMap>(&manifest.to_string()).await.unwrap();
+        desk.apply::<ConfigMap>(&manifest.to_string()).await.unwrap();
     };
     config_map(json!({"order.avsc": order("")})).await;
     desk.has_version("orders", 1).await;
@@ -143,6 +149,33 @@ async fn a_schema_in_a_config_map_follows_it() {
     let (status, message) = desk.says("orders", "False NotFound").await;
     assert!(message.contains("there is no key \"order.avsc\""), "{message}");
     assert_eq!(status.schema.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn a_config_map_that_cannot_be_read_holds_back_the_schema_and_nothing_else() {
+    let stage = Stage::begin("schema-unreadable").await.unwrap();
+    let api_server = Proxy::start(stage.kubeconfig()).await.unwrap();
+    api_server.judge(|asked| {
+        let is_read = asked.method == Method::GET && asked.path.ends_with("/configmaps/schemas");
+        if is_read { Fate::Answer(500) } else { Fate::Forward }
+    });
+    let registries = format!("default: {{url: '{}'}}", registry().await);
+    let desk = Desk::behind(stage, &registries, Some(api_server.url.clone())).await;
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "schemas"}, "data": {"order.avsc": order("")}
+    });
+    desk.apply::<ConfigMap>(&manifest.to_string()).await.unwrap();
+    let definition = json!({"configMapRef": {"name": "schemas", "key": "order.avsc"}});
+    let schema = json!({"format": "Avro", "definition": definition});
+    desk.topic("orders", json!({"config": {"retention.ms": "3600000"}, "schema": schema})).await;
+    let (status, message) = desk.says("orders", "False KubernetesError").await;
+    assert!(message.contains("could not read ConfigMap"), "{message}");
+    assert!(status.topic_id.is_some());
+    assert_eq!((status.partitions, status.config_keys), (Some(1), vec!["retention.ms".to_owned()]));
+
+    // Nothing changes that is watched.
+    api_server.judge(|_| Fate::Forward);
+    desk.has_version("orders", 1).await;
 }
 
 #[tokio::test]
