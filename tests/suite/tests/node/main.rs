@@ -9,6 +9,7 @@
 )]
 
 mod delivery;
+mod monitors;
 mod reception;
 mod redis;
 mod refused;
