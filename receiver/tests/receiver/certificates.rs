@@ -1,4 +1,4 @@
-//! The identity of a client's certificate, as a real Envoy verifies and forwards it.
+//! The identity of a client's certificate, as a real Envoy verifies and forwards it, and the certificates by which Kafka is reached.
 
 use std::{
     fs,
@@ -10,7 +10,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::{Value, json};
 use sluice_cluster::testing;
 use sluice_crds::{
-    CertificateFormat,
+    CertificateFormat, KafkaConnection, SecurityProtocol,
+    metrics::process::CERTIFICATE_EXPIRY,
     wire::{CertificateName, Verification},
 };
 use tempfile::TempDir;
@@ -193,4 +194,29 @@ async fn a_client_is_who_envoy_says_it_is_whatever_it_says_itself() {
     assert_eq!(written.len(), 2);
     let status = receiver.status().await;
     assert_eq!((status.accepted, status.rejected.values().sum::<u64>()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_receiver_shows_kafka_its_certificate_and_tells_when_that_and_the_authority_expire() {
+    let kafka = tokio::task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let (credentials, authority) = (kafka.credentials("admin").unwrap(), kafka.authority());
+    let connection = KafkaConnection {
+        bootstrap_servers: vec![kafka.certificate_bootstrap()],
+        security_protocol: SecurityProtocol::Ssl,
+        credentials: Some(credentials.clone()),
+        ca: Some(authority.clone()),
+        ..KafkaConnection::default()
+    };
+    let topic = topic(&connection, &[]).await;
+    let receiver = Setup::new(connection.clone(), &topic).ready().await;
+    assert_eq!(receiver.post("{}").await.status, 202);
+    assert_eq!(records(&connection, &topic).await.len(), 1);
+
+    // The cluster's certificates are valid for as long as rcgen makes them by default.
+    let expires = CertificateParams::default().not_after.unix_timestamp();
+    let metrics = receiver.metrics().await;
+    for file in [credentials.join("tls.crt"), authority] {
+        let sample = format!("{}{{file=\"{}\"}} {expires}", CERTIFICATE_EXPIRY.name, file.display());
+        assert!(metrics.lines().any(|line| line == sample), "{sample} is missing: {metrics}");
+    }
 }

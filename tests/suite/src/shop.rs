@@ -6,7 +6,7 @@ use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sluice_cluster::{Part, Target, testing};
+use sluice_cluster::{Cluster, Part, SecuredKafka, Target, testing};
 use sluice_crds::{Integration, KafkaConnection, Webhook};
 use sluice_kafka::{Producer, ProducerSettings};
 use tokio::sync::OnceCell;
@@ -186,9 +186,20 @@ pub async fn node() -> anyhow::Result<&'static Target> {
     NODE.get_or_try_init(installed_node).await
 }
 
+/// A broker that the pods of that cluster reach, and that lets nobody in without a login; an external cluster has none.
+pub async fn secured_kafka() -> anyhow::Result<Option<SecuredKafka>> {
+    let Target::Local(_) = node().await? else { return Ok(None) };
+    let cluster = tokio::task::spawn_blocking(|| Cluster::up(&node_name(), &[Part::KafkaSecured])).await??;
+    Ok(Some(cluster.kafka_secured()))
+}
+
+fn node_name() -> String {
+    format!("{}-node", testing::shared_name())
+}
+
 async fn installed_node() -> anyhow::Result<Target> {
     let target = tokio::task::spawn_blocking(|| -> anyhow::Result<Target> {
-        let target = Target::up(&format!("{}-node", testing::shared_name()), &Part::USUAL)?;
+        let target = Target::up(&node_name(), &Part::USUAL)?;
         install::load_images(&target)?;
         Ok(target)
     })

@@ -139,13 +139,24 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     stand.world.apply::<Integration>(INTEGRATION).await.unwrap();
     let status = stand.lag_is("-").await;
     assert_eq!((status.worst_partition, status.drained_in), (None, None));
+    let labels = format!("{{namespace=\"{}\",integration=\"to-api\"}}", stand.world.namespace);
+    let (metric, oldest) = (
+        format!("sluice_integration_lag_records{labels}"),
+        format!("sluice_integration_oldest_waiting_seconds{labels}"),
+    );
+    // By this an alert knows that records wait for a group that never came.
+    until("the oldest record waits", PATIENCE, || async {
+        let seconds = stand.world.operator.metric(&oldest).await.map_err(|error| error.to_string())?;
+        if seconds > 0.0 { Ok(()) } else { Err(seconds.to_string()) }
+    })
+    .await
+    .unwrap();
+    assert!(!stand.metrics().await.contains(&metric), "nobody can tell how many");
 
     stand.commit(&[(0, 1), (1, 0)]).await;
     let status = stand.lag_is("7").await;
     assert_eq!(status.worst_partition, Some(format!("{}-0: 4", stand.topic)));
     assert!(status.oldest_waiting.is_some(), "{status:?}");
-    let labels = format!("{{namespace=\"{}\",integration=\"to-api\"}}", stand.world.namespace);
-    let metric = format!("sluice_integration_lag_records{labels}");
     assert!((stand.world.operator.metric(&metric).await.unwrap() - 7.0).abs() < 0.1);
     stand.shows("nothing drains it", |status| status.drained_in.as_deref() == Some("never")).await;
 

@@ -2,7 +2,7 @@
 //! because the installed operator is put to rest: it would make the same workers with its own configuration.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::thread;
+use std::{fs, thread};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client, api::PostParams};
@@ -13,7 +13,7 @@ use sluice_suite::{
     install,
     install::ROLLOUT,
     operator::{SERVICE_ACCOUNT, allow_lease},
-    shop::node,
+    shop::{node, secured_kafka},
     until,
     world::{client, condition, leave_to_us},
 };
@@ -91,18 +91,33 @@ impl Place {
         install::rolled_out(&self.client, namespace, name).await.unwrap();
     }
 
-    /// Waits until the Integration's `Ready` begins like that; gives all of it.
-    async fn says(&self, beginning: &str) -> String {
+    /// Gives the Integration's workers this login and these authorities for Kafka, and makes them anew: what is mounted changes by itself
+    /// within a minute or two.
+    fn workers_have(&self, login: &Value, authorities: &str) {
+        let metadata = |name: &str| json!({"name": name, "namespace": self.namespace});
+        let (secret, config_map) = (metadata("kafka"), metadata("kafka-ca"));
+        self.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "stringData": login}));
+        let data = json!({"ca.crt": authorities});
+        self.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": config_map, "data": data}));
+        let workers = "app.kubernetes.io/name=sluice-worker";
+        self.target.kubectl(&["delete", "pods", "-n", &self.namespace, "-l", workers, "--wait=false"]).unwrap();
+    }
+
+    /// Waits until the Integration's `Ready` begins like that and holds these words; gives all of it.
+    async fn says(&self, beginning: &str, words: &str) -> String {
         let api = Api::<Integration>::namespaced(self.client.clone(), &self.namespace);
-        until(&format!("the Integration says {beginning}"), ROLLOUT, || async {
+        until(&format!("the Integration says {beginning} ... {words}"), ROLLOUT, || async {
             let integration = api.get("to-api").await.map_err(|error| error.to_string())?;
             let ready = condition(&integration.status.unwrap_or_default().conditions, "Ready");
-            if ready.starts_with(beginning) { Ok(ready) } else { Err(ready) }
+            if ready.starts_with(beginning) && ready.contains(words) { Ok(ready) } else { Err(ready) }
         })
         .await
         .unwrap()
     }
 }
+
+/// What a worker that runs and waits says.
+const BLOCKED: &str = "False Blocked: workers: 0 of 1 available: worker says: ";
 
 /// The one of that name in a list.
 fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
@@ -113,16 +128,43 @@ fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
 async fn workers_that_are_sent_to_a_kafka_that_nobody_knows_are_blocked_and_say_so() {
     let elsewhere = json!({"clients": {"bootstrapServers": ["kafka.invalid:9092"]}});
     let place = Place::open("unresolvable", &elsewhere, "sluice/worker:dev").await;
-    let says = place.says("False Blocked").await;
-    assert!(says.starts_with("False Blocked: workers: 0 of 1 available: worker says: "), "{says}");
+    let says = place.says("False Blocked", "").await;
+    assert!(says.starts_with(BLOCKED), "{says}");
     assert!(says.contains("Failed to resolve 'kafka.invalid:9092'"), "{says}");
+}
+
+#[tokio::test]
+async fn workers_that_kafka_does_not_let_in_are_blocked_and_say_what_to_check() {
+    let Some(kafka) = secured_kafka().await.unwrap() else {
+        println!("a cluster elsewhere has no such broker");
+        return;
+    };
+    let clients = json!({
+        "bootstrapServers": [kafka.login_bootstrap()],
+        "securityProtocol": "SASL_SSL",
+        "saslMechanism": "SCRAM-SHA-512",
+        "secretName": "kafka",
+        "caConfigMapName": "kafka-ca",
+    });
+    let place = Place::open("locked-out", &json!({"clients": clients}), "sluice/worker:dev").await;
+    let stranger = rcgen::generate_simple_self_signed(["stranger".to_owned()]).unwrap().cert.pem();
+    let genuine = fs::read_to_string(kafka.authority()).unwrap();
+    let login = json!({"username": "alice", "password": "outdated"});
+    for (authorities, words) in [
+        (stranger, "TLS with Kafka fails; check the authorities in `ca`"),
+        (genuine, "Kafka does not accept the login; check `username` and `password`"),
+    ] {
+        place.workers_have(&login, &authorities);
+        let says = place.says(BLOCKED, words).await;
+        assert!(!says.contains("outdated"), "the password is nobody's business: {says}");
+    }
 }
 
 #[tokio::test]
 async fn an_image_of_workers_that_is_nowhere_is_named() {
     let image = "127.0.0.1:9/sluice/worker:none";
     let place = Place::open("imageless", &json!({}), image).await;
-    let says = place.says("False ImageUnavailable").await;
+    let says = place.says("False ImageUnavailable", "").await;
     let expected = format!("image \"{image}\" cannot be pulled: the registry cannot be reached from the node");
     assert_eq!(says, format!("False ImageUnavailable: workers: 0 of 1 available: {expected}"));
 }

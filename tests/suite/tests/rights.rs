@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use kube::api::DeleteParams;
+use rcgen::CertificateParams;
 use sluice_cluster::{Acl, Component, Operation, Part, Resource, SecuredKafka, testing, testing::OwnCluster};
-use sluice_crds::{Integration, Topic};
+use sluice_crds::{Integration, Topic, metrics::process::CERTIFICATE_EXPIRY};
 use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
@@ -83,10 +84,19 @@ async fn each_right_that_is_missing_is_named_until_it_is_given() {
     apply(&stage, &spec(", partitions: 2, config: {retention.ms: '7200000'}")).await;
     lacks(&stage, &operator, &kafka, Operation::AlterConfigs).await;
     ready(&stage, &operator, 2).await;
+    tells_when_the_authority_expires(&operator, &kafka).await;
 
     stage.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
     lacks(&stage, &operator, &kafka, Operation::Delete).await;
     gone(&stage, &operator).await;
+}
+
+/// Fails where Prometheus is not told until when the authority of the broker is valid: for as long as rcgen has it by default.
+async fn tells_when_the_authority_expires(operator: &Operator, kafka: &SecuredKafka) {
+    let expires = CertificateParams::default().not_after.unix_timestamp();
+    let sample = format!("{}{{file=\"{}\"}} {expires}", CERTIFICATE_EXPIRY.name, kafka.authority().display());
+    let metrics = reqwest::get(format!("http://{}/metrics", operator.status)).await.unwrap().text().await.unwrap();
+    assert!(metrics.lines().any(|line| line == sample), "{sample} is missing: {metrics}");
 }
 
 /// Waits until the Topic is in sync with that many partitions, and makes passes meanwhile.

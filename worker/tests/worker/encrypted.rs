@@ -3,13 +3,18 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::serve::Listener;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use sluice_crds::wire::{HttpSinkConfig, SinkConfig, TlsConfig, WorkerConfig};
+use sluice_crds::{
+    metrics::process::CERTIFICATE_EXPIRY,
+    wire::{HttpSinkConfig, SinkConfig, TlsConfig, WorkerConfig},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -28,8 +33,14 @@ pub(crate) struct Pair {
     key: String,
 }
 
+/// When authorities expire, in seconds since 1970: with the year 2050.
+const AUTHORITIES_EXPIRE: i64 = 2_524_608_000;
+/// The same of what they issue: a day before.
+const ISSUED_EXPIRE: i64 = 2_524_521_600;
+
 pub(crate) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
+    params.not_after = date_time_ymd(2050, 1, 1);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -39,6 +50,7 @@ pub(crate) fn authority(name: &str) -> Authority {
 pub(crate) fn issue(authority: &Authority, name: &str) -> Pair {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_after = date_time_ymd(2049, 12, 31);
     params.distinguished_name.push(DnType::CommonName, name);
     let certificate = params.signed_by(&key, authority).unwrap();
     Pair { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -127,4 +139,11 @@ async fn certificates_are_checked_shown_and_rotated_without_a_restart() {
     place.until_no_lag().await;
     assert!(api.requests().iter().all(|request| request.version == http::Version::HTTP_2));
     assert_eq!(worker.status().await.dead_lettered, 0);
+
+    let metrics = worker.get("/metrics").await.1;
+    for (file, expires) in [("ca.crt", AUTHORITIES_EXPIRE), ("tls.crt", ISSUED_EXPIRE)] {
+        let file = mounted.file("ledger", file);
+        let sample = format!("{}{{file=\"{}\"}} {expires}", CERTIFICATE_EXPIRY.name, file.display());
+        assert!(metrics.lines().any(|line| line == sample), "{sample} is missing: {metrics}");
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
+use rcgen::CertificateParams;
 use sluice_cluster::{Acl, Operation, Resource, SecuredKafka, testing};
 use sluice_crds::{
     KafkaConnection, SaslMechanism, SecurityProtocol,
+    metrics::process::CERTIFICATE_EXPIRY,
     wire::{self, KafkaSinkConfig, SinkConfig, SourceConfig, StepConfig, WorkerConfig, WorkerStatus},
 };
 use sluice_kafka::OutgoingRecord;
@@ -84,6 +86,12 @@ async fn a_worker_says_what_it_may_not_and_works_with_the_least_rights() {
     place.until_no_lag().await;
     assert_eq!(api.numbers(), (0..20).map(|n| (n, 1)).collect());
     worker.until_status("all is well", |status| status.trouble.is_none()).await;
+
+    // The broker's authority is valid for as long as rcgen has it by default.
+    let expires = CertificateParams::default().not_after.unix_timestamp();
+    let sample = format!("{}{{file=\"{}\"}} {expires}", CERTIFICATE_EXPIRY.name, kafka.authority().display());
+    let metrics = worker.get("/metrics").await.1;
+    assert!(metrics.lines().any(|line| line == sample), "{sample} is missing: {metrics}");
 }
 
 #[tokio::test]

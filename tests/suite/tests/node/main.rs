@@ -9,6 +9,7 @@
 )]
 
 mod delivery;
+mod monitors;
 mod reception;
 mod redis;
 mod refused;
@@ -31,13 +32,15 @@ use kube::{
 use reqwest::StatusCode;
 use serde_json::json;
 use sluice_cluster::Target;
-use sluice_crds::Integration;
+use sluice_crds::{Integration, IntegrationStatus};
 use sluice_kafka::OutgoingRecord;
 use sluice_suite::{
     Shop, letters,
     shop::{payment, ready},
 };
 use tokio::sync::oneshot;
+
+use self::silent::{number, shows};
 
 fn lag(integration: &Integration) -> String {
     integration.status.as_ref().and_then(|status| status.lag.clone()).unwrap_or_else(|| "unknown".to_owned())
@@ -227,4 +230,22 @@ async fn what_the_api_refuses_becomes_a_dead_letter_and_is_counted() {
     })
     .await
     .unwrap();
+
+    // They come at a rate for as long as some came within the last minute.
+    let rate = |status: &IntegrationStatus| number(status.dead_letter_rate.as_ref());
+    let says = |status: &IntegrationStatus| Err(format!("{status:?}"));
+    let is_known = |status: &IntegrationStatus| rate(status).ok_or_else(|| format!("{status:?}"));
+    // What came before the workers were asked for the first time is no growth: then it takes another burst.
+    if shows(&shop, "the rate of dead letters is known", is_known).await <= 0.0 {
+        write(&shop, 50..100).await;
+    }
+    shows(&shop, "dead letters become more", |status| match rate(status) {
+        Some(rate) if rate > 0.0 => Ok(()),
+        _ => says(status),
+    })
+    .await;
+    shows(&shop, "dead letters become no more", |status| {
+        if status.dead_letter_rate.as_deref() == Some("0/s") { Ok(()) } else { says(status) }
+    })
+    .await;
 }

@@ -14,7 +14,7 @@ const AFTER: usize = 10;
 const AFTER_AT_ONCE: f64 = 10.0;
 
 /// Waits until the status is as `judge` wants it; `Err` says what it sees instead.
-async fn shows(shop: &Shop, what: &str, judge: impl Fn(&IntegrationStatus) -> Result<(), String>) {
+pub(crate) async fn shows<T>(shop: &Shop, what: &str, judge: impl Fn(&IntegrationStatus) -> Result<T, String>) -> T {
     let api = Api::<Integration>::namespaced(shop.client.clone(), &shop.namespace);
     until(what, 2 * ROLLOUT, || async {
         let integration = api.get("payments-to-ledger").await.map_err(|error| error.to_string())?;
@@ -25,7 +25,7 @@ async fn shows(shop: &Shop, what: &str, judge: impl Fn(&IntegrationStatus) -> Re
 }
 
 /// Records per second as a status says it; `None` where it says no number.
-fn number(rate: Option<&String>) -> Option<f64> {
+pub(crate) fn number(rate: Option<&String>) -> Option<f64> {
     let text = rate?.strip_suffix("/s")?.trim_start_matches('<');
     match text.strip_suffix('k') {
         Some(thousands) => Some(thousands.parse::<f64>().ok()? * 1_000.0),
