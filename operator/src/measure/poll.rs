@@ -374,6 +374,23 @@ mod tests {
     }
 
     #[test]
+    fn groups_whose_records_only_wait_hold_up_none_that_gets_more() {
+        let mut groups = groups(0..1_000);
+        let (pace, begin) = (Pace::new(Measuring::default()), Instant::now());
+        for asked in groups.values_mut() {
+            let partition = PartitionOffsets::new(String::new(), (0, 9), Some(2));
+            asked.ask(begin, 9);
+            asked.learn(Backlog::of(&[partition], None, Timestamp::now()));
+        }
+        for look in 1..20_u32 {
+            let ends = |subject: &Subject| Ok(if subject.group == "shop.i-7" { 9 + i64::from(look) } else { 9 });
+            let chosen = choose(&mut groups, pace, ends, begin + Duration::from_secs(5) * look);
+            assert!(chosen.asked.iter().any(|name| name.name == "i-7"), "in look {look}");
+            assert_eq!(chosen.asked.len(), 200, "there is place for those that wait");
+        }
+    }
+
+    #[test]
     fn a_group_moves_where_records_come_or_it_reads_on_and_not_where_they_only_wait() {
         let begin = Instant::now();
         let mut asked = groups(0..1).into_values().next().unwrap();
