@@ -163,8 +163,8 @@ impl Default for AdminRequests {
 pub struct Measuring {
     /// How often each Kafka cluster is asked where its topics end: one look for all of them. Default: `5s`.
     pub interval: Duration,
-    /// Consumer groups that are asked for their offsets in one interval at most: those whose records move, and of those at rest so many that
-    /// each is asked every 5 minutes. Who was asked longest ago comes first. Default: 200.
+    /// Consumer groups that are asked for their offsets in one interval at most: those where records come or are read, and of the others so
+    /// many that each is asked every 5 minutes, but half of all at most. Who was asked longest ago comes first. Default: 200.
     #[schemars(range(min = 1))]
     pub groups: u16,
     /// The numbers of one resource are written no more often, and only when a person would see a difference. Default: `30s`.

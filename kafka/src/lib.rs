@@ -39,4 +39,4 @@ pub use producer::{Compression, Header, OutgoingRecord, Position, Producer, Prod
 pub use rdkafka::ClientConfig;
 pub use renewed::Renewed;
 pub use sluice_crds::KafkaConnection;
-pub use visit::visit_group;
+pub use visit::{VISIT, visit_group};

@@ -17,7 +17,8 @@ use crate::{
     write_log_line,
 };
 
-const DOING: &str = "keep the offsets of a consumer group";
+/// What a visit does, as errors name it, and whoever counts visits.
+pub const VISIT: &str = "keep the offsets of a consumer group";
 /// How long one poll may take.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -66,7 +67,7 @@ pub fn visit_group(
         }
         if start.elapsed() > patience {
             let cause = KafkaError::local(ErrorCode::REQUEST_TIMED_OUT, said);
-            return Err(Error::Unreachable { doing: DOING, within: patience, cause });
+            return Err(Error::Unreachable { doing: VISIT, within: patience, cause });
         }
     }
     // Dropped, the consumer leaves the group and waits until that is done.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
-use sluice_kafka::visit_group;
+use sluice_kafka::{Error, visit_group};
 use tokio::{
     sync::oneshot,
     time::{Instant, MissedTickBehavior, interval},
@@ -57,10 +57,15 @@ async fn visit(context: &Context, group: IdleGroup) -> bool {
     thread::spawn(move || drop(tell.send(visit_group(&connection, &group.group, &group.topics, PATIENCE))));
     match told.await {
         Ok(Ok(())) => {
+            context.metrics.visit(&cluster, "Ok");
             info!(cluster, group = name, "Offsets of a group without workers kept");
             true
         }
         Ok(Err(error)) => {
+            // Without credentials nobody was asked.
+            if !matches!(error, Error::File { .. } | Error::Settings(_)) {
+                context.metrics.visit(&cluster, error.class());
+            }
             warn!(cluster, group = name, "Kafka may forget the offsets of a group without workers: {error}");
             false
         }

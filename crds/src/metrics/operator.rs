@@ -14,7 +14,7 @@ metrics! {
     QUEUE_DEPTH = Gauge "sluice_operator_queue_depth" [PASS_KIND] "Passes that are due and have not begun";
     API_REQUESTS = Counter "sluice_operator_api_requests_total" [VERB, CODE] "Requests to the API server";
     KAFKA_REQUESTS = Counter "sluice_operator_kafka_requests_total" [CLUSTER, REQUEST, REQUEST_OUTCOME]
-        "Admin requests to a Kafka cluster; one about many topics counts once";
+        "Admin requests to a Kafka cluster; one about many topics counts once, as does a visit to a group without workers";
     REGISTRY_REQUESTS = Counter "sluice_operator_registry_requests_total" [REGISTRY, CODE] "Requests to a schema registry";
     EVENTS_LOST = Counter "sluice_operator_events_lost_total" [] "Events that could not be written";
     TOPICS_RELEASED = Counter "sluice_operator_topics_released_total" [RELEASED_REASON]

@@ -73,6 +73,8 @@ struct Followed {
     /// When they were written last.
     written: Option<Instant>,
     workers: Workers,
+    /// Whether those that run have settled records, of which the poller does not know yet.
+    gets_on: bool,
 }
 
 /// How many workers there are to be, where that follows the lag.
@@ -135,6 +137,7 @@ impl Measurements {
             changed: false,
             written: None,
             workers: Workers::default(),
+            gets_on: false,
         };
         let known = followed.entry(name.clone()).or_insert_with(|| new(subject.clone()));
         if known.subject != subject {
@@ -204,10 +207,18 @@ impl Measurements {
     /// Takes what workers have done.
     pub fn take_work(&self, name: &NamespacedName, work: Shown) {
         if let Some(known) = self.followed().get_mut(name) {
+            known.gets_on |= known.numbers.work.as_ref().is_some_and(|before| get_on(before, &work));
             let work = Some(work);
             known.changed |= known.numbers.work != work;
             known.numbers.work = work;
         }
+    }
+
+    /// The Integrations of a cluster whose workers have got on since this was called last.
+    fn got_on(&self, cluster: &str) -> Vec<NamespacedName> {
+        let mut followed = self.followed();
+        let of_cluster = followed.iter_mut().filter(|(_, known)| known.subject.cluster == cluster);
+        of_cluster.filter_map(|(name, known)| std::mem::take(&mut known.gets_on).then(|| name.clone())).collect()
     }
 
     /// Nothing is known any more of what lies in a cluster.
@@ -237,6 +248,11 @@ impl Measurements {
     }
 }
 
+/// Whether workers have settled records in between. What only fails leaves offsets as they are.
+fn get_on(before: &Shown, now: &Shown) -> bool {
+    (before.last_delivery, before.dead_letters) != (now.last_delivery, now.dead_letters)
+}
+
 /// Measures and writes for ever.
 pub async fn run(context: Arc<Context>) {
     futures::future::join(poll::follow_clusters(Arc::clone(&context)), write::run(context)).await;
@@ -262,6 +278,11 @@ mod tests {
 
     fn backlog(lag: i64) -> Backlog {
         Backlog::of(&[PartitionOffsets::new("shop.orders-0".into(), (0, lag), Some(0))], None, at(0))
+    }
+
+    fn subject() -> Subject {
+        let [cluster, group, dead_letters] = ["default", "shop.to-api", "shop.dead"].map(str::to_owned);
+        Subject { cluster, group, topics: vec!["shop.orders".into()], dead_letters }
     }
 
     /// Looks once a second, and makes a pass where another number is needed. Gives what ran after each look.
@@ -330,14 +351,32 @@ mod tests {
     fn an_integration_whose_lag_was_never_told_gets_the_workers_that_run_in_any_case() {
         let measurements = Measurements::default();
         let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
-        let [cluster, group, dead_letters] = ["default", "shop.to-api", "shop.dead"].map(str::to_owned);
-        let subject = Subject { cluster, group, topics: vec!["shop.orders".into()], dead_letters };
-        let follow = || measurements.follow(&name, subject.clone(), Some(scaling(3, 9)), 1);
+        let follow = || measurements.follow(&name, subject(), Some(scaling(3, 9)), 1);
         assert_eq!(follow(), 1);
         assert!(measurements.needs_others(&name, 4, at(0)));
         assert_eq!(follow(), 3);
         measurements.lose_backlog(&name, Why { reason: Reason::NotAuthorized, message: String::new() });
         assert!(!measurements.needs_others(&name, 4, at(COOLDOWN * 2)));
         assert_eq!(follow(), 3);
+    }
+
+    #[test]
+    fn workers_that_deliver_get_on_and_those_whose_attempts_fail_do_not() {
+        let (measurements, cluster) = (Measurements::default(), "default");
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        measurements.follow(&name, subject(), None, 1);
+        let got_on = |work: &Shown| {
+            measurements.take_work(&name, work.clone());
+            (measurements.got_on("elsewhere").len(), measurements.got_on(cluster).len())
+        };
+        let minute = |minute: i64| Timestamp::from_second(60 * minute).ok();
+        let work = Shown { last_delivery: minute(1), ..Shown::default() };
+        assert_eq!(got_on(&work), (0, 0), "nobody knows since when");
+        let work = Shown { error_rate: Some("100%".into()), ..work };
+        assert_eq!(got_on(&work), (0, 0));
+        let work = Shown { last_delivery: minute(2), ..work };
+        assert_eq!(got_on(&work), (0, 1));
+        assert_eq!(got_on(&work), (0, 0), "it was told");
+        assert_eq!(got_on(&Shown { dead_letters: 1, ..work }), (0, 1));
     }
 }

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::{
     silence::{SILENCE, Silence},
     topics::{Topics, why},
-    turns::{Group, Pace, turns},
+    turns::{Group, Pace, State, turns},
 };
 use crate::{context::Context, error::Error, watch::Seen};
 
@@ -48,6 +48,12 @@ struct Asked {
     /// The ends together, when it was asked.
     ends: i64,
     backlog: Option<Backlog>,
+    /// How far it had read then, all partitions together; `None` before it has committed an offset.
+    position: Option<i64>,
+    /// Whether that was somewhere else than when it was asked before.
+    reads: bool,
+    /// Whether its workers have got on since it was asked.
+    works: bool,
     /// How long the oldest record had waited before this replica first asked.
     said: Option<Age>,
     /// The same of each partition, by its name, once the group's offsets were known. Of which partition it was said is not known, and taken for
@@ -125,6 +131,11 @@ impl<'a> Poller<'a> {
     }
 
     async fn look_at_groups(&mut self, kafka: &Admin, context: &Context) {
+        for name in context.measurements.got_on(self.cluster) {
+            if let Some(asked) = self.groups.get_mut(&name) {
+                asked.works = true;
+            }
+        }
         let pace = Pace::new(self.measuring);
         let topics = &self.topics;
         let Chosen { asked, mut untold } =
@@ -147,7 +158,7 @@ impl<'a> Poller<'a> {
                     if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
                         context.work.hurry(&name);
                     }
-                    asked.backlog = Some(backlog);
+                    asked.learn(backlog);
                 }
                 Err(why) => untold.push((name, why)),
             }
@@ -232,10 +243,10 @@ fn choose(
             Err(why) => chosen.untold.push((name.clone(), why)),
         }
     }
-    let states: Vec<Group> = known.iter().map(|(_, asked, ends)| asked.state(*ends)).collect();
+    let states: Vec<Group> = known.iter().map(|(_, asked, ends)| asked.group(*ends)).collect();
     for index in turns(&states, pace) {
         let (name, asked, ends) = &mut known[index];
-        (asked.at, asked.ends) = (Some(now), *ends);
+        asked.ask(now, *ends);
         chosen.asked.push((*name).clone());
     }
     chosen
@@ -248,6 +259,9 @@ impl Asked {
             at: None,
             ends: 0,
             backlog: None,
+            position: None,
+            reads: false,
+            works: false,
             said,
             earlier: HashMap::new(),
             silence: Silence::default(),
@@ -256,9 +270,28 @@ impl Asked {
     }
 
     /// With where its topics end now.
-    fn state(&self, ends: i64) -> Group {
-        let waits = self.backlog.as_ref().is_none_or(|backlog| backlog.lag != Some(0));
-        Group { asked: self.at, moves: waits || ends != self.ends || self.silence.is_on() }
+    fn group(&self, ends: i64) -> Group {
+        let state = match &self.backlog {
+            // Where nobody answers, records that come make no difference.
+            None => State::Waits,
+            Some(_) if ends != self.ends || self.works || self.silence.is_on() => State::Moves,
+            Some(Backlog { lag: Some(0), .. }) => State::Rests,
+            Some(_) if self.reads => State::Moves,
+            Some(_) => State::Waits,
+        };
+        Group { asked: self.at, state }
+    }
+
+    /// It has its turn, while its topics end there.
+    fn ask(&mut self, now: Instant, ends: i64) {
+        (self.at, self.ends, self.works) = (Some(now), ends, false);
+    }
+
+    /// Takes what was measured when it was asked.
+    fn learn(&mut self, backlog: Backlog) {
+        let position = backlog.lag.map(|lag| self.ends - i64::try_from(lag).unwrap_or_default());
+        self.reads = self.backlog.is_some() && position != self.position;
+        (self.position, self.backlog) = (position, Some(backlog));
     }
 
     fn measure(
@@ -338,5 +371,52 @@ mod tests {
         let chosen = choose(&mut groups, Pace::new(Measuring::default()), ends, Instant::now());
         let names: Vec<&str> = chosen.asked.iter().map(|name| name.name.as_str()).collect();
         assert_eq!((names, chosen.untold.len()), (vec!["i-7"], 299));
+    }
+
+    #[test]
+    fn groups_whose_records_only_wait_hold_up_none_that_gets_more() {
+        let mut groups = groups(0..1_000);
+        let (pace, begin) = (Pace::new(Measuring::default()), Instant::now());
+        for asked in groups.values_mut() {
+            let partition = PartitionOffsets::new(String::new(), (0, 9), Some(2));
+            asked.ask(begin, 9);
+            asked.learn(Backlog::of(&[partition], None, Timestamp::now()));
+        }
+        for look in 1..20_u32 {
+            let ends = |subject: &Subject| Ok(if subject.group == "shop.i-7" { 9 + i64::from(look) } else { 9 });
+            let chosen = choose(&mut groups, pace, ends, begin + Duration::from_secs(5) * look);
+            assert!(chosen.asked.iter().any(|name| name.name == "i-7"), "in look {look}");
+            assert_eq!(chosen.asked.len(), 200, "there is place for those that wait");
+        }
+    }
+
+    #[test]
+    fn a_group_moves_where_records_come_or_it_reads_on_and_not_where_they_only_wait() {
+        let begin = Instant::now();
+        let mut asked = groups(0..1).into_values().next().unwrap();
+        let state = |asked: &Asked, ends| asked.group(ends).state;
+        let ask = |asked: &mut Asked, end: i64, committed: Option<i64>| {
+            let partition = PartitionOffsets::new("shop.0-0".into(), (0, end), committed);
+            asked.ask(begin, end);
+            asked.learn(Backlog::of(&[partition], None, Timestamp::now()));
+            asked.group(end).state
+        };
+        assert_eq!(state(&asked, 0), State::Waits, "nothing is known");
+        assert_eq!(ask(&mut asked, 9, None), State::Waits);
+        assert_eq!(ask(&mut asked, 9, Some(2)), State::Moves, "it has committed for the first time");
+        assert_eq!(ask(&mut asked, 9, Some(2)), State::Waits);
+        assert_eq!(state(&asked, 10), State::Moves, "a record came");
+        assert_eq!(ask(&mut asked, 10, Some(2)), State::Waits, "nobody reads it");
+        assert_eq!(ask(&mut asked, 10, Some(4)), State::Moves);
+        assert_eq!(ask(&mut asked, 10, Some(3)), State::Moves, "it was set back");
+        assert_eq!(ask(&mut asked, 10, Some(10)), State::Rests);
+        assert_eq!(state(&asked, 11), State::Moves);
+        asked.works = true;
+        assert_eq!(state(&asked, 10), State::Moves, "its workers tell of records");
+        assert_eq!(ask(&mut asked, 10, Some(10)), State::Rests);
+        asked.silence.lasts(begin);
+        assert_eq!(state(&asked, 10), State::Moves, "it may only have lost its way");
+        asked.backlog = None;
+        assert_eq!(state(&asked, 11), State::Waits, "it is asked in vain");
     }
 }

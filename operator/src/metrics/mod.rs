@@ -19,7 +19,7 @@ use sluice_crds::metrics::{
     labels::{GROUP_RELEASED_REASON, RELEASED_REASON},
     operator as defined,
 };
-use sluice_kafka::Made;
+use sluice_kafka::{Made, VISIT};
 use sluice_telemetry::{
     Certificates,
     metrics::{self, Define as _},
@@ -107,6 +107,12 @@ struct KafkaLabels {
     cluster: String,
     request: &'static str,
     outcome: &'static str,
+}
+
+impl KafkaLabels {
+    fn of(cluster: &str, Made { doing, outcome }: Made) -> Self {
+        Self { cluster: cluster.to_owned(), request: doing, outcome }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -197,9 +203,14 @@ impl Metrics {
     /// Sets how many requests were made to a Kafka cluster.
     pub fn kafka_requests(&self, cluster: &str, made: &BTreeMap<Made, u64>) {
         for (made, count) in made {
-            let labels = KafkaLabels { cluster: cluster.to_owned(), request: made.doing, outcome: made.outcome };
+            let labels = KafkaLabels::of(cluster, *made);
             self.kafka_requests.get_or_create(&labels).inner().store(*count, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a visit to a consumer group, which no client for admin calls makes.
+    pub fn visit(&self, cluster: &str, outcome: &'static str) {
+        self.kafka_requests.get_or_create(&KafkaLabels::of(cluster, Made { doing: VISIT, outcome })).inc();
     }
 
     /// Begins the count of a schema registry with 0.

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::Context;
 use sluice_crds::metrics::{operator, process};
+use sluice_kafka::VISIT;
 use tokio::time::sleep;
 
 use crate::operator::Operator;
@@ -23,6 +24,8 @@ pub struct Meter {
     pub kafka: f64,
     /// Requests to Kafka for the offsets of one group.
     pub groups: f64,
+    /// Visits to consumer groups without workers, which count as requests to Kafka.
+    pub visits: f64,
     /// Seconds of CPU.
     pub cpu: f64,
     /// Bytes of memory.
@@ -37,7 +40,7 @@ impl Meter {
         let verb = |verb: &str| format!("{}{{verb=\"{verb}\"", operator::API_REQUESTS.name);
         let metric = async |name: String| operator.metric(&name).await;
         let kafka = operator::KAFKA_REQUESTS.name;
-        let of_groups = format!("{kafka}{{cluster=\"default\",request=\"read the offsets of a consumer group\"");
+        let of_kind = |request: &str| format!("{kafka}{{cluster=\"default\",request=\"{request}\"");
         Ok(Self {
             writes: metric(verb("patch")).await? + metric(verb("create")).await? + metric(verb("delete")).await?,
             reads: metric(verb("get")).await? + metric(verb("list")).await?,
@@ -45,7 +48,8 @@ impl Meter {
             renewals: metric(verb("update")).await?,
             watches: metric(verb("watch")).await?,
             kafka: metric(kafka.to_owned()).await?,
-            groups: metric(of_groups).await?,
+            groups: metric(of_kind("read the offsets of a consumer group")).await?,
+            visits: metric(of_kind(VISIT)).await?,
             cpu: metric(process::CPU.name.to_owned()).await?,
             memory: metric(process::MEMORY.name.to_owned()).await?,
             peak: peak(operator)?,
