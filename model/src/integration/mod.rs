@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
     Decode, Delivery, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic,
-    TopicTemplate, Webhook, wire,
+    TopicTemplate, UsedTopic, Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
@@ -66,6 +66,8 @@ pub struct Flow {
     pub topics: Vec<String>,
     /// The Topics of other namespaces that it uses.
     pub elsewhere: BTreeSet<NamespacedName>,
+    /// All that it reads and writes, as its status notes it.
+    pub uses: Vec<UsedTopic>,
     /// Kafka consumer group.
     pub group: String,
     /// Where the group begins.

@@ -11,6 +11,7 @@ use crate::{
     children::Owner,
     pods, references,
     tenancy::{self, Named},
+    topic::{named_by_integration, noted_uses},
 };
 
 /// What should run, or all that is wrong with the Integration.
@@ -41,6 +42,7 @@ pub fn validate(
     let elsewhere = references::elsewhere(&owner.name.namespace, named_topics(spec, references));
     Ok(Flow {
         group: group(integration),
+        uses: noted_uses(named_by_integration(integration), references.webhook.as_ref(), &source.cluster.name),
         owner,
         cluster: source.cluster,
         topics: source.topics,
@@ -224,7 +226,10 @@ pub(super) fn elsewhere(field: &str, topic: Option<&Topic>, source: Option<&Sour
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use sluice_crds::{Integration, NamespacedName, Reason, Settings, Topic, Webhook, wire};
+    use sluice_crds::{
+        Integration, KafkaTopic, NamespacedName, Reason, Settings, Topic, TopicReference, TopicRole, UsedTopic,
+        Webhook, wire,
+    };
 
     use super::{Flow, References, Rejection, validate};
 
@@ -268,6 +273,25 @@ mod tests {
     fn a_paused_integration_runs_no_worker() {
         let spec = format!("{{source: {{topic: {{name: orders}}}}, {SINK}, paused: true, replicas: 3}}");
         assert_eq!(judge(&spec, &orders(READY)).unwrap().replicas, 0);
+    }
+
+    #[test]
+    fn what_runs_uses_the_topic_of_its_webhook_and_the_kafka_cluster_of_its_source() {
+        let webhook = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe, namespace: shop}, spec: {route: \
+                       {parentRefs: []}, verify: {none: {}}, topicRef: {name: orders, namespace: hub}}}";
+        let webhook: Webhook = serde_saphyr::from_str(webhook).unwrap();
+        let references = References { webhook: Some(webhook), ..orders("{topicName: hub.orders, topicId: id}") };
+        let topic = |name: &str, namespace: Option<&str>| {
+            Some(TopicReference { name: name.into(), namespace: namespace.map(Into::into) })
+        };
+        let used = |role, by_key, topic| UsedTopic { role, by_key, topic, kafka: None };
+        let legacy = KafkaTopic { cluster: "default".into(), name: "legacy".into() };
+        let legacy = UsedTopic { kafka: Some(legacy), ..used(TopicRole::Sink, true, None) };
+        let dead_letters = used(TopicRole::DeadLetters, false, topic("to-ledger-dead-letters", None));
+        let mut uses =
+            judge("{source: {webhook: {name: stripe}}, sink: {kafka: {topicName: legacy}}}", &references).unwrap().uses;
+        uses.sort_by_key(|used| format!("{:?}", used.role));
+        assert_eq!(uses, [dead_letters, legacy, used(TopicRole::Source, true, topic("orders", Some("hub")))]);
     }
 
     #[test]
