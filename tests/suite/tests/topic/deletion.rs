@@ -130,6 +130,30 @@ async fn a_topic_that_workers_go_on_to_read_is_not_deleted_although_the_spec_nam
 }
 
 #[tokio::test]
+async fn a_topic_is_not_deleted_while_a_cluster_on_which_its_name_is_used_does_not_tell_which_one_it_is() {
+    let stage = Stage::begin("untold").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    let source = format!("{{kafka: {{cluster: away, topics: ['{kafka_name}']}}}}");
+    let spec = format!("{{source: {source}, sink: {{http: {{url: 'http://api.example/'}}}}}}");
+    let metadata = "{name: to-api}";
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+    stage.look_again::<Topic>("orders").await.unwrap();
+    stage.says("orders", "True InSync").await;
+
+    stage.delete::<Topic>("orders").await;
+    let waiting = stage.says("orders", "False KafkaUnreachable").await;
+    let why = condition(&waiting.conditions, "Ready");
+    assert!(why.contains("another name of its Kafka cluster") && why.contains("\"away\""), "{why}");
+    assert!(stage.kafka_topic(&kafka_name).await.is_some());
+    stage.delete::<Integration>("to-api").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&kafka_name, false).await;
+}
+
+#[tokio::test]
 async fn a_topic_that_is_used_is_let_go_once_it_shall_be_retained() {
     let stage = Stage::begin("changed-mind").await;
     stage.topic("orders", DELETE).await;
