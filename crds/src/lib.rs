@@ -27,7 +27,7 @@ pub use connection::{KafkaConnection, SaslMechanism, SecurityProtocol};
 pub use definition::definitions;
 pub use duration::{Duration, InvalidDuration};
 pub use integration::*;
-pub use last_good::LastGood;
+pub use last_good::{KafkaTopic, LastGood, TopicRole, UsedTopic};
 pub use outgoing::{InvalidNetwork, Network, OutgoingCalls, Refused};
 pub use pods::{PodSettings, Receiver, ReceiverMode, SecretName, Variable};
 pub use reference::{

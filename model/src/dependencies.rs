@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use sluice_crds::{HttpSink, Integration, PodSettings, SecretReference, SinkAuth, SinkTls, Verify, Webhook};
 
-use crate::topic::{Target, Use, uses_of_integration, uses_of_webhook};
+use crate::topic::{Target, Use, named_by_integration, named_by_webhook};
 
 /// What an Integration depends on, as `<kind>/<namespace>/<name>` and in order.
 pub(crate) fn of_integration(integration: &Integration) -> Vec<String> {
     let spec = &integration.spec;
     let mut all = Dependencies::beside(integration.metadata.namespace.as_deref());
-    all.topics(&uses_of_integration(integration).1);
+    all.topics(&named_by_integration(integration).1);
     all.extend("ConfigMap", spec.config_map_names());
     all.pods(&spec.pods);
     all.extend("Secret", spec.kafka_secret_name.as_deref());
@@ -23,7 +23,7 @@ pub(crate) fn of_integration(integration: &Integration) -> Vec<String> {
 pub(crate) fn of_webhook(webhook: &Webhook) -> Vec<String> {
     let spec = &webhook.spec;
     let mut all = Dependencies::beside(webhook.metadata.namespace.as_deref());
-    all.topics(&uses_of_webhook(webhook).1);
+    all.topics(&named_by_webhook(webhook).1);
     all.extend("ConfigMap", spec.config_map_name());
     all.pods(&spec.pods);
     all.extend("Secret", spec.kafka_secret_name.as_deref());

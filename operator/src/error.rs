@@ -25,6 +25,11 @@ pub enum Error {
         /// What came of it.
         source: sluice_kafka::Error,
     },
+    /// A Kafka cluster does not tell whether it is the one that holds the topic, under another name; what came of the question.
+    #[error(
+        "the Kafka topic is not deleted before it is known whether it is used under another name of its Kafka cluster: {0}"
+    )]
+    NotToldApart(String),
     /// Kafka answered, and refused.
     #[error("Kafka refused to {doing}: {source}")]
     Refused {
@@ -70,7 +75,7 @@ impl Error {
         match self {
             Self::Rejected(rejections) => rejection::reason(rejections),
             Self::Kube { .. } | Self::Stale | Self::Overtaken => Reason::KubernetesError,
-            Self::Kafka { .. } => Reason::KafkaUnreachable,
+            Self::Kafka { .. } | Self::NotToldApart(_) => Reason::KafkaUnreachable,
             Self::Refused { source, .. } => refusal(source.code),
             Self::TimedOut(_) => Reason::TimedOut,
         }
@@ -88,7 +93,11 @@ impl Error {
                 matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
             }
             Self::Stale | Self::Overtaken => false,
-            Self::Kafka { .. } | Self::Refused { .. } | Self::Rejected(_) | Self::TimedOut(_) => true,
+            Self::Kafka { .. }
+            | Self::NotToldApart(_)
+            | Self::Refused { .. }
+            | Self::Rejected(_)
+            | Self::TimedOut(_) => true,
         }
     }
 
@@ -105,6 +114,7 @@ impl Error {
             Self::Overtaken
             | Self::Kube { .. }
             | Self::Kafka { .. }
+            | Self::NotToldApart(_)
             | Self::Refused { .. }
             | Self::Rejected(_)
             | Self::TimedOut(_) => Retry::Later,

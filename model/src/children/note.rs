@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::{
-    LastGood, NamespacedName,
+    LastGood, NamespacedName, UsedTopic,
     wire::{CONFIG_KEY, CONTROLS_KEY},
 };
 
@@ -53,13 +53,13 @@ pub(crate) fn noted(children: Vec<Child>, more: &impl Serialize) -> Vec<Child> {
     children.into_iter().map(annotate).collect()
 }
 
-/// What a status has to say of children, so that they are found again, and of the Topics of other namespaces that they use. It says so also
-/// where the children are not noted: a use that is no longer permitted ends whatever else is known.
-pub fn last_good(children: &[Child], elsewhere: &BTreeSet<NamespacedName>) -> Option<LastGood> {
+/// What a status has to say of children, so that they are found again, and of what they use: the Topics of other namespaces, and all together. It
+/// says so also where the children are not noted: a use that is no longer permitted ends whatever else is known, and one that goes on counts.
+pub fn last_good(children: &[Child], elsewhere: &BTreeSet<NamespacedName>, uses: &[UsedTopic]) -> Option<LastGood> {
     let configuration = children.iter().find(|child| is_configuration(child))?;
     let note = configuration.manifest["metadata"]["annotations"][NOTE_ANNOTATION].as_str();
     let (config_map, elsewhere) = (configuration.name.clone(), elsewhere.iter().cloned().collect());
-    Some(LastGood { config_map, objects_hash: note.map(hash), elsewhere })
+    Some(LastGood { config_map, objects_hash: note.map(hash), elsewhere, uses: uses.to_vec() })
 }
 
 /// Whether this is the configuration that a status means, with the content that its name tells.
@@ -137,7 +137,8 @@ mod tests {
         let configuration = owner.child(ChildKind::ConfigMap, "receiver", &config_map, body);
         let object = configuration.annotated(NOTE_ANNOTATION, note).manifest;
         let found = Live { kind: ChildKind::ConfigMap, name: config_map.clone(), object };
-        let known = LastGood { config_map, objects_hash: Some(hash(note)), elsewhere: vec![name("hub", "refunds")] };
+        let elsewhere = vec![name("hub", "refunds")];
+        let known = LastGood { config_map, objects_hash: Some(hash(note)), elsewhere, uses: Vec::new() };
         let told: Recalled<()> = recalled(&owner, "receiver", &known, &found).unwrap();
         assert_eq!(told.elsewhere, [name("hub", "orders"), name("hub", "refunds")].into());
     }

@@ -108,7 +108,7 @@ mod tests {
     /// A spec that cannot be carried out, after one with these children.
     fn broken(spec: &str, children: &[Child]) -> (Integration, Live) {
         let mut broken = integration(&format!(", steps: [{{name: broken, map: '.a = upcase('}}]{spec}"));
-        broken.status.get_or_insert_default().last_good = last_good(children, &BTreeSet::new());
+        broken.status.get_or_insert_default().last_good = last_good(children, &BTreeSet::new(), &[]);
         let configuration = children.iter().find(|child| child.kind == ChildKind::ConfigMap).unwrap();
         (broken, live(configuration))
     }
@@ -154,7 +154,7 @@ mod tests {
         let before = desire(&flow, &settings());
         // The broken spec names none of them any more.
         let (mut broken, configuration) = broken(", replicas: 3", &before);
-        broken.status.get_or_insert_default().last_good = last_good(&before, &flow.elsewhere);
+        broken.status.get_or_insert_default().last_good = last_good(&before, &flow.elsewhere, &flow.uses);
         let held = Held::recall(&broken, &configuration).unwrap();
         assert_eq!(held.elsewhere, [NamespacedName { namespace: "hub".into(), name: "dead".into() }].into());
         assert_eq!(worker(&held.desire(&settings())).manifest["spec"]["replicas"], 3);
@@ -186,7 +186,7 @@ mod tests {
         let status = report(&broken, &outcome, Timestamp::from_second(1).unwrap());
         let told: Vec<_> = status.conditions.iter().map(|one| format!("{} {}", one.type_, one.status)).collect();
         assert_eq!(told, ["Ready False", "Stalled True", "ConfigValid False", "WorkersAvailable False", "Paused True"]);
-        assert_eq!(status.last_good, last_good(&before, &BTreeSet::new()));
+        assert_eq!(status.last_good, last_good(&before, &BTreeSet::new(), &[]));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    Decode, Delivery, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic,
-    TopicTemplate, Webhook, wire,
+    ConsumerGroup, Decode, Delivery, HeaderStyle, IntegrationStatus, LogLevel, NamespacedName, OutgoingCalls,
+    PodSettings, Scaling, StartFrom, Topic, TopicTemplate, UsedTopic, Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
@@ -66,6 +66,8 @@ pub struct Flow {
     pub topics: Vec<String>,
     /// The Topics of other namespaces that it uses.
     pub elsewhere: BTreeSet<NamespacedName>,
+    /// All that it reads and writes, as its status notes it.
+    pub uses: Vec<UsedTopic>,
     /// Kafka consumer group.
     pub group: String,
     /// Where the group begins.
@@ -117,6 +119,16 @@ impl Flow {
             DeadLetterTopic::Own(_) => format!("{}.{}", self.owner.name.namespace, desire::own_dead_letters(self)),
             DeadLetterTopic::Named(name) => name.clone(),
         }
+    }
+
+    /// The consumer group, as its status names it.
+    pub fn consumer_group(&self) -> ConsumerGroup {
+        ConsumerGroup { cluster: self.cluster.name.clone(), name: self.group.clone() }
+    }
+
+    /// Whether an earlier pass has carried out the same, as its status says: these topics are read in this group.
+    pub fn is_recorded(&self, status: &IntegrationStatus) -> bool {
+        status.consumer_group == Some(self.consumer_group()) && status.source == Some(self.source_title())
     }
 
     /// What records are read from, for people.

@@ -11,6 +11,7 @@ use crate::{
     children::Owner,
     pods, references,
     tenancy::{self, Named},
+    topic::{named_by_integration, noted_uses},
 };
 
 /// What should run, or all that is wrong with the Integration.
@@ -41,6 +42,7 @@ pub fn validate(
     let elsewhere = references::elsewhere(&owner.name.namespace, named_topics(spec, references));
     Ok(Flow {
         group: group(integration),
+        uses: noted_uses(named_by_integration(integration), references.webhook.as_ref(), &source.cluster.name),
         owner,
         cluster: source.cluster,
         topics: source.topics,
@@ -234,7 +236,10 @@ pub(super) fn elsewhere(field: &str, topic: Option<&Topic>, source: Option<&Sour
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use sluice_crds::{Integration, NamespacedName, Reason, Settings, Topic, Webhook, wire};
+    use sluice_crds::{
+        Integration, IntegrationStatus, KafkaTopic, NamespacedName, Reason, Settings, Topic, TopicReference, TopicRole,
+        UsedTopic, Webhook, wire,
+    };
 
     use super::{Flow, References, Rejection, validate};
 
@@ -307,6 +312,45 @@ mod tests {
         ] {
             assert_eq!(replicas(scaling, status), expected, "{scaling} after {status}");
         }
+    }
+
+    #[test]
+    fn what_was_carried_out_is_known_again_while_the_same_is_read_in_the_same_group() {
+        let flow = |source: &str| judge(&format!("{{source: {source}, {SINK}}}"), &References::default()).unwrap();
+        let before = flow("{kafka: {topics: [a, b]}}");
+        let status = IntegrationStatus {
+            consumer_group: Some(before.consumer_group()),
+            source: Some(before.source_title()),
+            ..IntegrationStatus::default()
+        };
+        for (source, expected) in [
+            ("{kafka: {topics: [a, b]}, startFrom: Latest}", true),
+            ("{kafka: {topics: [a]}}", false),
+            ("{kafka: {topics: [a, b, c]}}", false),
+            ("{kafka: {topics: [a, b]}, group: shop.other}", false),
+        ] {
+            assert_eq!(flow(source).is_recorded(&status), expected, "{source}");
+        }
+        assert!(!before.is_recorded(&IntegrationStatus::default()), "nothing was carried out yet");
+    }
+
+    #[test]
+    fn what_runs_uses_the_topic_of_its_webhook_and_the_kafka_cluster_of_its_source() {
+        let webhook = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe, namespace: shop}, spec: {route: \
+                       {parentRefs: []}, verify: {none: {}}, topicRef: {name: orders, namespace: hub}}}";
+        let webhook: Webhook = serde_saphyr::from_str(webhook).unwrap();
+        let references = References { webhook: Some(webhook), ..orders("{topicName: hub.orders, topicId: id}") };
+        let topic = |name: &str, namespace: Option<&str>| {
+            Some(TopicReference { name: name.into(), namespace: namespace.map(Into::into) })
+        };
+        let used = |role, by_key, topic| UsedTopic { role, by_key, topic, kafka: None };
+        let legacy = KafkaTopic { cluster: "default".into(), name: "legacy".into() };
+        let legacy = UsedTopic { kafka: Some(legacy), ..used(TopicRole::Sink, true, None) };
+        let dead_letters = used(TopicRole::DeadLetters, false, topic("to-ledger-dead-letters", None));
+        let mut uses =
+            judge("{source: {webhook: {name: stripe}}, sink: {kafka: {topicName: legacy}}}", &references).unwrap().uses;
+        uses.sort_by_key(|used| format!("{:?}", used.role));
+        assert_eq!(uses, [dead_letters, legacy, used(TopicRole::Source, true, topic("orders", Some("hub")))]);
     }
 
     #[test]

@@ -46,8 +46,13 @@ impl Claim {
 impl Place {
     /// The place of a Kafka topic.
     pub fn new(cluster: &str, kafka_name: &str) -> Self {
-        Self { cluster: cluster.to_owned(), name: kafka_name.replace('.', "_") }
+        Self { cluster: cluster.to_owned(), name: in_metrics(kafka_name) }
     }
+}
+
+/// The name of a Kafka topic as Kafka's metrics write it.
+pub(super) fn in_metrics(kafka_name: &str) -> String {
+    kafka_name.replace('.', "_")
 }
 
 /// The rival that has the Kafka topic instead of `own`: the one that has had it keeps it, then the oldest one has it, then

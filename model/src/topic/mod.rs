@@ -31,7 +31,7 @@ pub use schema::{
 pub use users::{Across, Role, Target, Usage, Use, User, UserKind, Users, uses_of_integration, uses_of_webhook};
 pub use validate::validate;
 
-pub(crate) use users::named;
+pub(crate) use users::{named, named_by_integration, named_by_webhook, noted_uses};
 
 use crate::Cluster;
 

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{NamespacedName, Tenancy, Topic};
 
 use super::{
-    claim::{Claim, Place},
+    claim::{Claim, Place, in_metrics},
     schema::{allows_subject, subject_of},
     users::{Across, Target, Usage, Use, User, Users},
 };
@@ -16,7 +16,8 @@ use crate::{grants::ReferenceGrant, tenancy::allows_topic};
 /// changed.
 #[derive(Debug, Default)]
 pub struct Relations {
-    places: HashMap<Place, Vec<Claim>>,
+    /// The claims by what Kafka's metrics call their topics, each with its cluster's name in the operator's configuration.
+    claims: HashMap<String, Vec<(String, Claim)>>,
     topics: HashMap<NamespacedName, Place>,
     /// The Topics that name a subject of a schema registry, by registry and subject, the oldest first.
     subjects: HashMap<Subject, BTreeSet<(Option<Timestamp>, NamespacedName)>>,
@@ -59,7 +60,7 @@ impl Relations {
             _ => BTreeSet::new(),
         };
         if self.claim_is(&place, &claim) {
-            concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()).filter(|rival| *rival != name));
+            concerned.extend(self.claims_to(&place).map(|claim| claim.topic.clone()).filter(|rival| *rival != name));
         }
         concerned.extend(self.subject_is(topic, &claim));
         self.topics.insert(name, place);
@@ -68,14 +69,11 @@ impl Relations {
 
     /// Takes a claim as it is now; says whether it was another one before.
     fn claim_is(&mut self, place: &Place, claim: &Claim) -> bool {
-        let Some(claims) = self.places.get_mut(place) else {
-            self.places.insert(place.clone(), vec![claim.clone()]);
-            return true;
-        };
-        if let Some(known) = claims.iter_mut().find(|known| known.topic == claim.topic) {
+        let claims = self.claims.entry(place.name.clone()).or_default();
+        if let Some((_, known)) = claims.iter_mut().find(|(_, known)| known.topic == claim.topic) {
             return std::mem::replace(known, claim.clone()) != *claim;
         }
-        claims.push(claim.clone());
+        claims.push((place.cluster.clone(), claim.clone()));
         true
     }
 
@@ -114,13 +112,13 @@ impl Relations {
     pub fn topic_is_gone(&mut self, name: &NamespacedName) -> BTreeSet<NamespacedName> {
         let Some(place) = self.topics.remove(name) else { return BTreeSet::new() };
         let mut concerned = self.subject_is_gone(name);
-        if let Some(claims) = self.places.get_mut(&place) {
-            claims.retain(|claim| claim.topic != *name);
+        if let Some(claims) = self.claims.get_mut(&place.name) {
+            claims.retain(|(_, claim)| claim.topic != *name);
             if claims.is_empty() {
-                self.places.remove(&place);
+                self.claims.remove(&place.name);
             }
         }
-        concerned.extend(self.claims(&place).map(|claim| claim.topic.clone()));
+        concerned.extend(self.claims_to(&place).map(|claim| claim.topic.clone()));
         concerned
     }
 
@@ -146,17 +144,41 @@ impl Relations {
         self.users.across(|_| true)
     }
 
-    /// These names of the operator's configuration mean one Kafka cluster. Gives the Topics that claim the same topic under
-    /// several of them.
+    /// These names of the operator's configuration mean one Kafka cluster. Gives the Topics whose Kafka topic others claim or use under
+    /// another one of them.
     pub fn are_one(&mut self, clusters: &[String]) -> BTreeSet<NamespacedName> {
         self.same.retain(|names| !names.iter().any(|name| clusters.contains(name)));
         self.same.push(clusters.to_vec());
-        let mut by_name: HashMap<&str, Vec<&Vec<Claim>>> = HashMap::new();
-        for (place, claims) in self.places.iter().filter(|(place, _)| clusters.contains(&place.cluster)) {
-            by_name.entry(&place.name).or_default().push(claims);
-        }
-        let contested = by_name.into_values().filter(|claims| claims.len() > 1);
-        contested.flatten().flatten().map(|claim| claim.topic.clone()).collect()
+        let is_named_twice = |own: &String, claim: &Claim| {
+            clusters.iter().any(|other| other != own && self.is_named(&self.users, other, &claim.kafka_name))
+        };
+        let claims = self.claims.values().flatten();
+        let concerned = claims.filter(|(own, claim)| clusters.contains(own) && is_named_twice(own, claim));
+        concerned.map(|(_, claim)| claim.topic.clone()).collect()
+    }
+
+    /// Those of these names of Kafka clusters, beside that of the Topic's own, under which somebody claims or uses its Kafka topic: who that
+    /// is has to do with it where they mean its cluster.
+    pub fn named_under<'a>(&self, topic: &Topic, clusters: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+        self.named_under_by(topic, &self.users, clusters)
+    }
+
+    /// The same, with these users instead of those that are known.
+    pub fn named_under_by<'a>(
+        &self,
+        topic: &Topic,
+        users: &Users,
+        clusters: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<String> {
+        let (place, own) = Claim::of(topic);
+        let others = clusters.into_iter().filter(|cluster| **cluster != place.cluster);
+        others.filter(|cluster| self.is_named(users, cluster, &own.kafka_name)).cloned().collect()
+    }
+
+    /// Whether somebody claims or uses a Kafka topic on the cluster of this name.
+    fn is_named(&self, users: &Users, cluster: &str, kafka_name: &str) -> bool {
+        let mut claims = self.claims.get(&in_metrics(kafka_name)).into_iter().flatten();
+        claims.any(|(claimed, _)| claimed == cluster) || users.name(cluster, kafka_name)
     }
 
     /// What a Topic has to do with others.
@@ -170,7 +192,7 @@ impl Relations {
         let clusters = self.names_of(&place.cluster);
         let users: BTreeSet<Usage> =
             clusters.iter().flat_map(|cluster| users.of(&own.topic, cluster, &own.kafka_name)).collect();
-        let rivals = self.claims(&place).filter(|rival| rival.topic != own.topic).cloned().collect();
+        let rivals = self.claims_to(&place).filter(|rival| rival.topic != own.topic).cloned().collect();
         References { users: users.into_iter().collect(), rivals, subject_winner: self.subject_winner(&own.topic) }
     }
 
@@ -192,10 +214,10 @@ impl Relations {
     }
 
     /// All claims to a place, under whatever name of its Kafka cluster.
-    fn claims<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Claim> {
-        let places = self.names_of(&place.cluster).into_iter();
-        let places = places.map(|cluster| Place { cluster: cluster.to_owned(), name: place.name.clone() });
-        places.filter_map(|place| self.places.get(&place)).flatten()
+    fn claims_to<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Claim> {
+        let names = self.names_of(&place.cluster);
+        let claims = self.claims.get(&place.name).into_iter().flatten();
+        claims.filter(move |(cluster, _)| names.contains(&cluster.as_str())).map(|(_, claim)| claim)
     }
 
     /// All names of a Kafka cluster that are known.
@@ -209,10 +231,11 @@ impl Relations {
     fn topics_of(&self, target: Target) -> Vec<NamespacedName> {
         match target {
             Target::Topic(name) => vec![name],
-            Target::Kafka { cluster, topic } => {
-                let place = Place::new(&cluster, &topic);
-                let claims = self.claims(&place).filter(|claim| claim.kafka_name == topic);
-                claims.map(|claim| claim.topic.clone()).collect()
+            // On whichever cluster: whether it is the one that is meant, under another name, the Topic's pass finds out.
+            Target::Kafka { topic, .. } => {
+                let claims = self.claims.get(&in_metrics(&topic)).into_iter().flatten();
+                let claims = claims.filter(|(_, claim)| claim.kafka_name == topic);
+                claims.map(|(_, claim)| claim.topic.clone()).collect()
             }
             Target::EventsOf(_) => Vec::new(),
         }
@@ -282,6 +305,46 @@ mod tests {
         assert_eq!(relations.are_one(&["default".into(), "east".into()]), names(&["a", "c"]));
         assert_eq!(relations.of(&elsewhere).rivals.len(), 1);
         assert_eq!(relations.topic_is_gone(&name("a")), names(&["c"]));
+    }
+
+    #[test]
+    fn who_reads_a_topic_under_another_name_of_its_kafka_cluster_is_told_apart_first() {
+        let mut relations = Relations::default();
+        let orders = topic("orders", "shop.orders", "{}");
+        relations.topic_is(&orders);
+        let reader = |cluster: &str| {
+            let source = format!("{{kafka: {{cluster: {cluster}, topics: [shop.orders]}}}}");
+            let spec = format!("{{source: {source}, sink: {{}}, deadLetters: {{topicRef: {{name: dead}}}}}}");
+            uses_of_integration(&object("Integration", "reader", &spec))
+        };
+        let (who, reads) = reader("east");
+        assert_eq!(relations.user_is(who, reads), names(&["dead", "orders"]), "it may be the same");
+        let clusters = ["default", "east", "west"].map(str::to_owned);
+        assert_eq!(relations.named_under(&orders, &clusters), ["east"]);
+        assert_eq!(relations.of(&orders).users, []);
+        assert_eq!(relations.are_one(&["default".into(), "east".into()]), names(&["orders"]));
+        assert_eq!(relations.of(&orders).users.len(), 1);
+
+        let users: Users = [reader("west")].into_iter().collect();
+        assert_eq!(relations.named_under_by(&orders, &users, &clusters), ["west"]);
+        let mut rival = topic("copy", "shop_orders", "{}");
+        rival.spec.cluster = "west".into();
+        relations.topic_is(&rival);
+        assert_eq!(relations.named_under(&orders, &clusters), ["east", "west"]);
+    }
+
+    #[test]
+    fn who_writes_to_a_topic_by_its_kafka_name_is_told_of_on_every_cluster() {
+        let mut relations = Relations::default();
+        let mut orders = topic("orders", "shop.orders", "{}");
+        orders.spec.cluster = "east".into();
+        relations.topic_is(&orders);
+        let sink = "{kafka: {topicName: shop.orders}}";
+        let spec =
+            format!("{{source: {{topic: {{name: raw}}}}, sink: {sink}, deadLetters: {{topicRef: {{name: raw}}}}}}");
+        let (writer, writes) = uses_of_integration(&object("Integration", "writer", &spec));
+        assert_eq!(relations.user_is(writer, writes), names(&["orders", "raw"]));
+        assert_eq!(relations.of(&orders).users.len(), 1);
     }
 
     #[test]

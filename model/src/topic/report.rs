@@ -171,7 +171,8 @@ fn kafka_verdict(topic: &Topic, outcome: &Outcome<'_>, pending: Option<&PendingC
         Outcome::InUse(users) => Verdict::Stuck(
             Reason::InUse,
             format!(
-                "the Kafka topic is not deleted while these use it: {}; delete them, or set spec.deletionPolicy to Retain",
+                "the Kafka topic is not deleted while these use it, by their spec or their status.lastGood: {}; delete them, \
+                 or set spec.deletionPolicy to Retain",
                 names(users)
             ),
         ),

@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use sluice_crds::{Integration, NamespacedName, OnInvalidEvent, Ordering, TopicReference, Webhook};
+use sluice_crds::{
+    Integration, KafkaTopic, LastGood, NamespacedName, OnInvalidEvent, Ordering, TopicReference, TopicRole, UsedTopic,
+    Webhook,
+};
 
 use crate::grants::{Grants, ReferenceGrant};
 
@@ -45,8 +48,8 @@ pub enum Target {
     EventsOf(NamespacedName),
     /// By the name in Kafka.
     Kafka {
-        /// The cluster's name in the operator's configuration.
-        cluster: String,
+        /// The cluster's name in the operator's configuration. `None` where the spec alone does not tell: it counts on each.
+        cluster: Option<String>,
         /// The topic's name.
         topic: String,
     },
@@ -72,6 +75,27 @@ pub enum Role {
     },
     /// Dead letters are written to it.
     DeadLetters,
+}
+
+impl Role {
+    /// As a status notes it, and whether records with the same key stay in order.
+    fn noted(self) -> (TopicRole, bool) {
+        match self {
+            Self::Source { by_key } => (TopicRole::Source, by_key),
+            Self::Events { by_key } => (TopicRole::Events, by_key),
+            Self::Sink { by_key } => (TopicRole::Sink, by_key),
+            Self::DeadLetters => (TopicRole::DeadLetters, false),
+        }
+    }
+
+    fn recalled(role: TopicRole, by_key: bool) -> Self {
+        match role {
+            TopicRole::Source => Self::Source { by_key },
+            TopicRole::Events => Self::Events { by_key },
+            TopicRole::Sink => Self::Sink { by_key },
+            TopicRole::DeadLetters => Self::DeadLetters,
+        }
+    }
 }
 
 /// Somebody who uses one certain Topic.
@@ -110,8 +134,22 @@ pub struct Across {
     pub users: BTreeSet<User>,
 }
 
-/// What an Integration uses.
+/// What an Integration uses: what its spec names, and what the last one that could be carried out does.
 pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
+    let (who, mut uses) = named_by_integration(integration);
+    uses.extend(kept(&who, integration.status.as_ref().and_then(|status| status.last_good.as_ref())));
+    (who, uses)
+}
+
+/// What a Webhook uses: what its spec names, and what the last one that could be carried out does.
+pub fn uses_of_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
+    let (who, mut uses) = named_by_webhook(webhook);
+    uses.extend(kept(&who, webhook.status.as_ref().and_then(|status| status.last_good.as_ref())));
+    (who, uses)
+}
+
+/// What the spec of an Integration names.
+pub(crate) fn named_by_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     let who = user(UserKind::Integration, &integration.metadata);
     let spec = &integration.spec;
     let by_key = spec.delivery.ordering == Ordering::Key;
@@ -123,12 +161,16 @@ pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     if let Some(webhook) = &spec.source.webhook {
         uses.insert(Use { target: Target::EventsOf(beside(&who, webhook.name.clone())), role: source });
     }
-    if let Some(kafka) = &spec.source.kafka {
-        let target = |topic: &String| Target::Kafka { cluster: kafka.cluster.clone(), topic: topic.clone() };
-        uses.extend(kafka.topics.iter().map(|topic| Use { target: target(topic), role: source }));
-    }
+    // All is on the source's cluster, which only a Topic knows where that is one.
+    let cluster = spec.source.kafka.as_ref().map(|kafka| &kafka.cluster);
+    let in_kafka = |topic: &String| Target::Kafka { cluster: cluster.cloned(), topic: topic.clone() };
+    let topics = spec.source.kafka.iter().flat_map(|kafka| &kafka.topics);
+    uses.extend(topics.map(|topic| Use { target: in_kafka(topic), role: source }));
     if let Some(topic) = spec.sink_topic() {
         uses.insert(Use { target: named_topic(&who, topic), role: sink });
+    }
+    if let Some(topic) = spec.sink.kafka.as_ref().and_then(|kafka| kafka.topic_name.as_ref()) {
+        uses.insert(Use { target: in_kafka(topic), role: sink });
     }
     let own = || own_topic(&who, format!("{}-dead-letters", who.name.name));
     let target = spec.dead_letters.topic_ref.as_ref().map_or_else(own, |topic| named_topic(&who, topic));
@@ -136,19 +178,67 @@ pub fn uses_of_integration(integration: &Integration) -> (User, BTreeSet<Use>) {
     (who, uses)
 }
 
-/// What a Webhook uses.
-pub fn uses_of_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
+/// What the spec of a Webhook names.
+pub(crate) fn named_by_webhook(webhook: &Webhook) -> (User, BTreeSet<Use>) {
     let who = user(UserKind::Webhook, &webhook.metadata);
-    let named = |topic: &TopicReference| named_topic(&who, topic);
-    let own = || own_topic(&who, who.name.name.clone());
-    let target = webhook.spec.topic_ref.as_ref().map_or_else(own, named);
-    let mut uses = BTreeSet::from([Use { target, role: Role::Events { by_key: webhook.spec.event.key.is_some() } }]);
+    let events = Role::Events { by_key: webhook.spec.event.key.is_some() };
+    let mut uses = BTreeSet::from([Use { target: Target::Topic(events_topic(webhook)), role: events }]);
     if webhook.spec.validate.as_ref().is_some_and(|validate| validate.on_invalid == OnInvalidEvent::DeadLetter) {
         let own = || own_topic(&who, format!("{}-webhook-dead-letters", who.name.name));
-        let target = webhook.spec.dead_letters_ref().map_or_else(own, named);
+        let target = webhook.spec.dead_letters_ref().map_or_else(own, |topic| named_topic(&who, topic));
         uses.insert(Use { target, role: Role::DeadLetters });
     }
     (who, uses)
+}
+
+/// The Topic that holds a Webhook's events: the one that it names, or its own, which is named like it.
+fn events_topic(webhook: &Webhook) -> NamespacedName {
+    let NamespacedName { namespace, name } = user(UserKind::Webhook, &webhook.metadata).name;
+    match &webhook.spec.topic_ref {
+        Some(topic) => topic.seen_from(&namespace),
+        None => NamespacedName { namespace, name },
+    }
+}
+
+/// What a spec names that can be carried out, as a status notes it: on this Kafka cluster, and through its Webhook the Topic that holds the
+/// events now, whichever the Webhook names later.
+pub(crate) fn noted_uses(
+    (who, named): (User, BTreeSet<Use>),
+    webhook: Option<&Webhook>,
+    cluster: &str,
+) -> Vec<UsedTopic> {
+    let reference = |NamespacedName { namespace, name }| {
+        let namespace = Some(namespace).filter(|namespace| *namespace != who.name.namespace);
+        TopicReference { name, namespace }
+    };
+    let used = |Use { target, role }| {
+        let (topic, kafka) = match target {
+            Target::Topic(name) => (Some(reference(name)), None),
+            Target::EventsOf(_) => (Some(reference(events_topic(webhook?))), None),
+            Target::Kafka { cluster: known, topic } => {
+                let cluster = known.unwrap_or_else(|| cluster.to_owned());
+                (None, Some(KafkaTopic { cluster, name: topic }))
+            }
+        };
+        let (role, by_key) = role.noted();
+        Some(UsedTopic { role, by_key, topic, kafka })
+    };
+    named.into_iter().filter_map(used).collect()
+}
+
+/// What goes on of the last spec that could be carried out, as the status notes it.
+fn kept(who: &User, last_good: Option<&LastGood>) -> BTreeSet<Use> {
+    let used = |UsedTopic { role, by_key, topic, kafka }: &UsedTopic| {
+        let target = match (topic, kafka) {
+            (Some(topic), _) => named_topic(who, topic),
+            (None, Some(KafkaTopic { cluster, name })) => {
+                Target::Kafka { cluster: Some(cluster.clone()), topic: name.clone() }
+            }
+            (None, None) => return None,
+        };
+        Some(Use { target, role: Role::recalled(*role, *by_key) })
+    };
+    last_good.into_iter().flat_map(|known| &known.uses).filter_map(used).collect()
 }
 
 fn user(kind: UserKind, metadata: &kube::core::ObjectMeta) -> User {
@@ -241,15 +331,22 @@ impl Users {
 
     /// Who uses a Topic, in order: by its own name, by that of its Kafka topic, or through a Webhook.
     pub fn of(&self, topic: &NamespacedName, cluster: &str, kafka_name: &str) -> Vec<Usage> {
-        let by_name = Target::Topic(topic.clone());
-        let by_kafka_name = Target::Kafka { cluster: cluster.to_owned(), topic: kafka_name.to_owned() };
-        let mut all: BTreeSet<Usage> = self.using(&by_name).into_iter().chain(self.using(&by_kafka_name)).collect();
+        let by_kafka_name =
+            [Some(cluster.to_owned()), None].map(|cluster| Target::Kafka { cluster, topic: kafka_name.to_owned() });
+        let targets = [Target::Topic(topic.clone())].into_iter().chain(by_kafka_name);
+        let mut all: BTreeSet<Usage> = targets.flat_map(|target| self.using(&target)).collect();
         let webhooks = all.iter().filter(|usage| matches!(usage.role, Role::Events { .. }));
         let events = webhooks.map(|usage| Target::EventsOf(usage.user.name.clone()));
         let through = events.flat_map(|events| self.using(&events));
         let through: Vec<Usage> = through.filter(|usage| self.grants.permit(&usage.user, topic)).collect();
         all.extend(through);
         all.into_iter().collect()
+    }
+
+    /// Whether somebody names a Kafka topic on the cluster of this name.
+    pub fn name(&self, cluster: &str, kafka_name: &str) -> bool {
+        let target = Target::Kafka { cluster: Some(cluster.to_owned()), topic: kafka_name.to_owned() };
+        self.by_target.contains_key(&target)
     }
 
     /// What a target means, without the way through a Webhook.
@@ -275,7 +372,9 @@ impl Users {
         let meant = self.meant(events.clone());
         let usages = meant.iter().chain([&events]).flat_map(|target| self.using(target));
         let readers = usages.filter(|usage| matches!(usage.role, Role::Source { .. })).map(|usage| usage.user);
-        readers.filter(|reader| meant.iter().all(|target| self.may_use(reader, target))).collect()
+        // A Webhook whose spec is held back may mean two.
+        let may_read = |reader: &User| meant.is_empty() || meant.iter().any(|target| self.may_use(reader, target));
+        readers.filter(may_read).collect()
     }
 
     fn using(&self, target: &Target) -> Vec<Usage> {
@@ -330,20 +429,28 @@ mod tests {
     }
 
     fn integration(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+        uses_of_integration(&parsed_integration(name, spec))
+    }
+
+    fn webhook(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+        uses_of_webhook(&parsed_webhook(name, spec))
+    }
+
+    fn parsed_integration(name: &str, spec: &str) -> Integration {
         let sink = if spec.contains("sink:") { "" } else { "sink: {}," };
         let yaml = format!(
             "{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: {name}, namespace: shop}}, \
              spec: {{{sink} {spec}}}}}"
         );
-        uses_of_integration(&serde_saphyr::from_str(&yaml).unwrap())
+        serde_saphyr::from_str(&yaml).unwrap()
     }
 
-    fn webhook(name: &str, spec: &str) -> (User, BTreeSet<Use>) {
+    fn parsed_webhook(name: &str, spec: &str) -> Webhook {
         let yaml = format!(
             "{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: {name}, namespace: shop}}, \
              spec: {{route: {{parentRefs: []}}, verify: {{none: {{}}}}, {spec}}}}}"
         );
-        uses_of_webhook(&serde_saphyr::from_str(&yaml).unwrap())
+        serde_saphyr::from_str(&yaml).unwrap()
     }
 
     fn known(all: impl IntoIterator<Item = (User, BTreeSet<Use>)>) -> Users {
@@ -369,6 +476,12 @@ mod tests {
             integration("by-kafka-name", "source: {kafka: {topics: [shop.orders, other]}}"),
             integration("through", "source: {webhook: {name: stripe}}"),
             integration("into", "source: {topic: {name: a}}, sink: {kafka: {topic: {name: orders}}}"),
+            integration("into-kafka-name", "source: {topic: {name: a}}, sink: {kafka: {topicName: shop.orders}}"),
+            integration("into-kafka", "source: {kafka: {topics: [a]}}, sink: {kafka: {topicName: shop.orders}}"),
+            integration(
+                "east",
+                "source: {kafka: {cluster: east, topics: [a]}}, sink: {kafka: {topicName: shop.orders}}",
+            ),
             integration("elsewhere", "source: {topic: {name: payments}}, deadLetters: {topicRef: {name: orders}}"),
             webhook("stripe", "topicRef: {name: orders}, event: {key: {jsonPointer: /id}}"),
             webhook("plain", "topicRef: {name: orders}"),
@@ -378,12 +491,42 @@ mod tests {
             "Integration/shop/by-name",
             "Integration/shop/elsewhere",
             "Integration/shop/into by key",
+            "Integration/shop/into-kafka by key",
+            "Integration/shop/into-kafka-name by key",
             "Integration/shop/through by key",
             "Webhook/shop/plain",
             "Webhook/shop/stripe by key",
         ];
         assert_eq!(users_of(&users, "orders"), expected);
         assert_eq!(users_of(&users, "payments"), ["Integration/shop/elsewhere by key"]);
+    }
+
+    #[test]
+    fn what_the_last_good_spec_uses_is_used_whatever_the_spec_names_now() {
+        let told = |uses| Some(LastGood { config_map: "to-api-1".into(), objects_hash: None, elsewhere: vec![], uses });
+        let stripe = parsed_webhook("stripe", "topicRef: {name: orders}, event: {key: {jsonPointer: /id}}");
+        let before = parsed_integration(
+            "to-api",
+            "source: {webhook: {name: stripe}}, sink: {kafka: {topicName: legacy}}, \
+             deadLetters: {topicRef: {name: orders, namespace: hub}}",
+        );
+        let mut held = parsed_integration("to-api", "source: {topic: {name: other}}, delivery: {ordering: None}");
+        let uses = noted_uses(named_by_integration(&before), Some(&stripe), "east");
+        held.status.get_or_insert_default().last_good = told(uses);
+        let mut held_webhook = parsed_webhook("stripe", "topicRef: {name: others}");
+        let uses = noted_uses(named_by_webhook(&stripe), None, "default");
+        held_webhook.status.get_or_insert_default().last_good = told(uses);
+        let mut users = known([uses_of_integration(&held), uses_of_webhook(&held_webhook)]);
+
+        assert_eq!(users_of(&users, "orders"), ["Integration/shop/to-api by key", "Webhook/shop/stripe by key"]);
+        assert_eq!(users_of(&users, "other"), ["Integration/shop/to-api"]);
+        assert_eq!(users_of(&users, "others"), ["Webhook/shop/stripe"]);
+        assert_eq!(users_of(&users, "to-api-dead-letters"), ["Integration/shop/to-api"]);
+        let legacy = |cluster: &str| users.of(&name("legacy"), cluster, "legacy").len();
+        assert_eq!((legacy("east"), legacy("default")), (1, 0), "it is known where its source is");
+        assert_eq!(users.of(&shared("orders"), "default", "hub.orders"), []);
+        users.grant_is(shared("readers"), Some(grant("Integration")));
+        assert_eq!(users.of(&shared("orders"), "default", "hub.orders").len(), 1, "where that is permitted");
     }
 
     #[test]

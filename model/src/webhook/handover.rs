@@ -139,7 +139,7 @@ mod tests {
     fn beside(before: &str, after: &str) -> Vec<Child> {
         let old = desire(&endpoint(before), &settings());
         let mut changed = webhook(after);
-        changed.status.get_or_insert_default().last_good = last_good(&old, &BTreeSet::new());
+        changed.status.get_or_insert_default().last_good = last_good(&old, &BTreeSet::new(), &[]);
         let configuration = old.iter().find(|child| child.manifest["immutable"] == true).unwrap();
         let mut held = Held::recall(&changed, &live(configuration)).unwrap();
         if let Some(own) = old.iter().find(|child| child.kind == ChildKind::Deployment) {

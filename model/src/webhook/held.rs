@@ -216,7 +216,7 @@ mod tests {
     fn broken_after(endpoint: &Endpoint) -> (Webhook, Vec<Child>) {
         let before = desire(endpoint, &settings());
         let mut broken = webhook("respond: {status: 203}");
-        broken.status.get_or_insert_default().last_good = last_good(&before, &endpoint.elsewhere);
+        broken.status.get_or_insert_default().last_good = last_good(&before, &endpoint.elsewhere, &endpoint.uses);
         (broken, before)
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let endpoint = validate(&webhook("receiver: {mode: Shared}"), &References::default(), &settings).unwrap();
         let before = desire(&endpoint, &settings);
         let mut broken = webhook("receiver: {mode: Dedicated}, respond: {status: 203}, paused: true");
-        broken.status.get_or_insert_default().last_good = last_good(&before, &BTreeSet::new());
+        broken.status.get_or_insert_default().last_good = last_good(&before, &BTreeSet::new(), &[]);
         let configuration = before.iter().find(|child| child.manifest["immutable"] == true).unwrap();
         let (kind, name, object) = (configuration.kind, configuration.name.clone(), configuration.manifest.clone());
         let held = Held::recall(&broken, &Live { kind, name, object }).unwrap();
@@ -286,7 +286,7 @@ mod tests {
         let before = desire(&judge(&webhook("openApi: {}, replicas: 2")).unwrap(), &settings);
         let mut broken = webhook("openApi: {}, respond: {status: 203}, replicas: 3, paused: true");
         assert!(judge(&broken).is_err());
-        broken.status.get_or_insert_default().last_good = last_good(&before, &BTreeSet::new());
+        broken.status.get_or_insert_default().last_good = last_good(&before, &BTreeSet::new(), &[]);
         let configuration = before.iter().find(|child| child.manifest["immutable"] == true).unwrap();
         let (kind, name, object) = (configuration.kind, configuration.name.clone(), configuration.manifest.clone());
         let after = Held::recall(&broken, &Live { kind, name, object }).unwrap().desire(&settings);

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
     Deprecation, Duration, Ingress, NamespacedName, OpenApi, OutgoingCalls, ParentReference, PodSettings, ReceiverMode,
-    Topic, TopicTemplate, wire,
+    Topic, TopicTemplate, UsedTopic, wire,
 };
 
 pub use aws::{HttpApi, leave_strange_api_alone};
@@ -76,6 +76,8 @@ pub struct Endpoint {
     pub topic: WrittenTopic,
     /// The Topics of other namespaces that it uses.
     pub elsewhere: BTreeSet<NamespacedName>,
+    /// All that it writes to, as its status notes it.
+    pub uses: Vec<UsedTopic>,
     /// What the body of an event must look like.
     pub contract: Option<Contract>,
     /// What brings requests to the receivers.

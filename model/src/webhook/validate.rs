@@ -16,7 +16,13 @@ use super::{
     kong::plugins,
     verify::verification,
 };
-use crate::{Cluster, Rejection, address, children::Owner, pods, references, secrets::file};
+use crate::{
+    Cluster, Rejection, address,
+    children::Owner,
+    pods, references,
+    secrets::file,
+    topic::{named_by_webhook, noted_uses},
+};
 
 /// What should be served, or all that is wrong with the Webhook.
 pub fn validate(webhook: &Webhook, references: &References, settings: &Settings) -> Result<Endpoint, Vec<Rejection>> {
@@ -45,6 +51,7 @@ pub fn validate(webhook: &Webhook, references: &References, settings: &Settings)
     };
     Ok(Endpoint {
         elsewhere: references::elsewhere(&owner.name.namespace, named_topics(spec)),
+        uses: noted_uses(named_by_webhook(webhook), None, &cluster.name),
         owner,
         cluster,
         topic,

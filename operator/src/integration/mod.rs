@@ -101,9 +101,9 @@ async fn carry_out(
     flow.replicas = context.measurements.follow(&owner.name, Subject::of(&flow), *scaling, *replicas);
     let desired = desire(&flow, &context.settings);
     let live = children::observe(context, &flow.owner, COMPONENT, &desired).await?;
-    begin(context, &flow, &live, now).await?;
+    begin(context, integration, &flow, &live, now).await?;
     let Kept { live, plan, pods } = keep(integration, context, &flow.owner, &desired, live).await?;
-    let last_good = last_good(&desired, &flow.elsewhere);
+    let last_good = last_good(&desired, &flow.elsewhere, &flow.uses);
     let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, last_good };
     Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
 }

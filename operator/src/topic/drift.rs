@@ -130,6 +130,10 @@ impl Follower<'_> {
             info!(cluster = self.cluster, "Kafka answers again");
             self.wake_those_that_wait();
         }
+        // Topics of other clusters may have gone on without knowing whether this one is theirs.
+        if let Err(error) = self.context.identities.learn(self.context, self.cluster).await {
+            debug!(cluster = self.cluster, %error, "It is not known which Kafka cluster this is");
+        }
         if self.last_look.elapsed() >= self.context.settings.admin_requests.drift_interval.get() {
             self.last_look = Instant::now();
             self.look(&kafka).await?;

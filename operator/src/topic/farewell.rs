@@ -74,12 +74,28 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
 
 async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<End, Error> {
     let users = context.farewells.users.at((), live_users(context)).await?;
-    let references = context.relations.of_users(topic, &users);
-    match farewell(topic, &references, namespace_goes) {
+    let judge = || farewell(topic, &context.relations.of_users(topic, &users), namespace_goes);
+    let mut verdict = judge();
+    if matches!(verdict, Farewell::Delete { .. }) {
+        tell_apart(topic, context, &users).await?;
+        verdict = judge();
+    }
+    match verdict {
         Farewell::Release(reason) => Ok(End::Released(reason)),
         Farewell::Wait(users) => Ok(End::InUse(users)),
         Farewell::Delete { id } => delete(topic, context, &id).await,
     }
+}
+
+/// Learns whether the names of Kafka clusters mean the Topic's own under which somebody claims or uses its Kafka topic too.
+async fn tell_apart(topic: &Topic, context: &Context, users: &Users) -> Result<(), Error> {
+    let mut clusters = context.relations.named_under_by(topic, users, context.clusters.names());
+    if clusters.is_empty() {
+        return Ok(());
+    }
+    clusters.push(topic.spec.cluster.clone());
+    let told = context.identities.learn_all(context, &clusters).await;
+    told.map_err(|error| Error::NotToldApart(error.to_string()))
 }
 
 /// Who uses Topics at this moment.

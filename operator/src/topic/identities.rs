@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use futures::future::try_join_all;
+
 use crate::{context::Context, error::Error, looks::Looks};
 
 /// The ids of the Kafka clusters that were asked for it, by the cluster's name in the configuration.
@@ -15,6 +17,11 @@ pub struct Identities {
 }
 
 impl Identities {
+    /// Asks clusters that were not asked yet.
+    pub async fn learn_all(&self, context: &Context, clusters: &[String]) -> Result<(), Error> {
+        try_join_all(clusters.iter().map(|cluster| self.learn(context, cluster))).await.map(drop)
+    }
+
     /// Asks a cluster once for its id, where it has to be told from others.
     pub async fn learn(&self, context: &Context, cluster: &str) -> Result<(), Error> {
         let is_told_from_others = context.settings.clusters.len() == 1 || self.ids().contains_key(cluster);
@@ -32,7 +39,7 @@ impl Identities {
         let description = context.clusters.client(cluster)?.describe_cluster().await;
         let id = description.map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?.id;
         let names = self.names_with(cluster, &id);
-        // Topics under the other names did not know of those under this one.
+        // Topics under the other names did not know of who names theirs under this one.
         for topic in context.relations.are_one(&names) {
             context.topics.queue.wake(&topic);
         }

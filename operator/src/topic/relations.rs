@@ -31,6 +31,21 @@ impl Relations {
         self.lock().of_users(topic, users)
     }
 
+    /// The names of Kafka clusters, of these, under which somebody claims or uses the Topic's Kafka topic too.
+    pub fn named_under<'a>(&self, topic: &Topic, clusters: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+        self.lock().named_under(topic, clusters)
+    }
+
+    /// The same, with these users instead of those that the watches have told.
+    pub fn named_under_by<'a>(
+        &self,
+        topic: &Topic,
+        users: &Users,
+        clusters: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<String> {
+        self.lock().named_under_by(topic, users, clusters)
+    }
+
     /// Whether others write too to the topic that holds an Integration's dead letters.
     pub fn shares_dead_letters(&self, integration: &NamespacedName) -> bool {
         self.lock().shares_dead_letters(&User { kind: UserKind::Integration, name: integration.clone() })
@@ -56,8 +71,8 @@ impl Relations {
         self.lock().grant_is(name.clone(), grant)
     }
 
-    /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics that claim the same Kafka topic
-    /// under several of them.
+    /// These names of the configuration turn out to mean one Kafka cluster. Gives the Topics whose Kafka topic others claim or use under
+    /// another one of them.
     pub fn are_one(&self, clusters: &[String]) -> BTreeSet<NamespacedName> {
         self.lock().are_one(clusters)
     }

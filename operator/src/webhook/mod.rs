@@ -93,7 +93,7 @@ async fn carry_out(
 ) -> Result<Pass<WebhookStatus>, Error> {
     let (owner, now) = (&endpoint.owner, Timestamp::now());
     let next = desire(endpoint, &context.settings);
-    let good = last_good(&next, &endpoint.elsewhere);
+    let good = last_good(&next, &endpoint.elsewhere, &endpoint.uses);
     let before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let served = endpoint.share().or_else(|| before.as_ref()?.held.share());

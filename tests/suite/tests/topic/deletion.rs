@@ -5,7 +5,7 @@ use serde_json::json;
 use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
 use sluice_suite::world::condition;
 
-use crate::stage::Stage;
+use crate::{stage::Stage, usage::used_by};
 
 const DELETE: &str = "deletionPolicy: Delete";
 
@@ -92,6 +92,90 @@ async fn a_topic_that_is_used_is_not_deleted_until_its_user_is_gone() {
     let kafka_name = stage.kafka_name("orders");
     assert!(stage.kafka_topic(&kafka_name).await.is_some());
 
+    stage.delete::<Integration>("to-api").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&kafka_name, false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_written_to_by_its_kafka_name_is_neither_deleted_nor_grown_under_its_writer() {
+    let stage = Stage::begin("written-by-name").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.topic("raw", "").await;
+    stage.topic("orders", &format!("partitions: 1, {DELETE}")).await;
+    stage.says("orders", "True InSync").await;
+    stage.writer("copy", "raw", &kafka_name).await;
+    used_by(&stage, "orders", &["Integration/copy"]).await;
+    let user = format!("Integration/{}/copy", stage.namespace);
+    stage.topic("orders", &format!("partitions: 2, {DELETE}")).await;
+    let (_, withheld) = stage.withheld("orders").await;
+    assert!(withheld.contains(&user), "{withheld}");
+
+    stage.delete::<Topic>("orders").await;
+    let waiting = stage.says("orders", "False InUse").await;
+    assert!(condition(&waiting.conditions, "Stalled").contains(&user), "{waiting:?}");
+    assert_eq!(stage.kafka_topic(&kafka_name).await.unwrap().partitions.len(), 1);
+    stage.delete::<Integration>("copy").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&kafka_name, false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_workers_go_on_to_read_is_not_deleted_although_the_spec_names_another_one() {
+    let stage = Stage::begin("held-back").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.topic("orders", DELETE).await;
+    stage.topic("others", "").await;
+    stage.says("orders", "True InSync").await;
+    stage.says("others", "True InSync").await;
+    stage.reader("to-api", "orders", "").await;
+    let is_noted = |integration: &Integration| {
+        let last_good = integration.status.clone().unwrap_or_default().last_good;
+        let uses = last_good.map(|known| known.uses).unwrap_or_default();
+        let reads = |name: &str| uses.iter().any(|used| used.topic.as_ref().is_some_and(|topic| topic.name == name));
+        if reads("orders") { Ok(()) } else { Err(format!("{uses:?}")) }
+    };
+    stage.until("to-api", "it is noted what it uses", is_noted).await.unwrap();
+    stage.reader("to-api", "others", "steps: [{name: broken, map: '.a = upcase('}]").await;
+    let is_held = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let is_current = status.observed_generation == integration.metadata.generation;
+        if is_current && ready.starts_with("False Invalid") { Ok(()) } else { Err(ready) }
+    };
+    stage.until("to-api", "its spec is held back", is_held).await.unwrap();
+
+    stage.delete::<Topic>("orders").await;
+    let waiting = stage.says("orders", "False InUse").await;
+    let user = format!("Integration/{}/to-api", stage.namespace);
+    assert!(condition(&waiting.conditions, "Stalled").contains(&user), "{waiting:?}");
+    assert!(stage.kafka_topic(&kafka_name).await.is_some());
+
+    // Once the new spec is carried out, nobody reads it any more.
+    stage.reader("to-api", "others", "").await;
+    stage.gone("orders").await;
+    stage.kafka_shows(&kafka_name, false).await;
+}
+
+#[tokio::test]
+async fn a_topic_is_not_deleted_while_a_cluster_on_which_its_name_is_used_does_not_tell_which_one_it_is() {
+    let stage = Stage::begin("untold").await;
+    let kafka_name = stage.kafka_name("orders");
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    let source = format!("{{kafka: {{cluster: away, topics: ['{kafka_name}']}}}}");
+    let spec = format!("{{source: {source}, sink: {{http: {{url: 'http://api.example/'}}}}}}");
+    let metadata = "{name: to-api}";
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+    stage.look_again::<Topic>("orders").await.unwrap();
+    stage.says("orders", "True InSync").await;
+
+    stage.delete::<Topic>("orders").await;
+    let waiting = stage.says("orders", "False KafkaUnreachable").await;
+    let why = condition(&waiting.conditions, "Ready");
+    assert!(why.contains("another name of its Kafka cluster") && why.contains("\"away\""), "{why}");
+    assert!(stage.kafka_topic(&kafka_name).await.is_some());
     stage.delete::<Integration>("to-api").await;
     stage.gone("orders").await;
     stage.kafka_shows(&kafka_name, false).await;

@@ -52,6 +52,15 @@ impl Stage {
         self.apply::<Integration>(&yaml).await.unwrap();
     }
 
+    /// An Integration that copies records of the Topic into a topic that it names by its name in Kafka.
+    pub(crate) async fn writer(&self, name: &str, topic: &str, kafka_name: &str) {
+        let spec = format!("{{source: {{topic: {{name: {topic}}}}}, sink: {{kafka: {{topicName: '{kafka_name}'}}}}}}");
+        let metadata = format!("{{name: {name}}}");
+        let yaml =
+            format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+        self.apply::<Integration>(&yaml).await.unwrap();
+    }
+
     /// Waits until the condition `Ready` of the newest spec begins with `what`, such as `False Withheld`.
     pub(crate) async fn says(&self, name: &str, what: &str) -> TopicStatus {
         let judge = |topic: &Topic| judge_topic(topic, what).map(|(status, _)| status);

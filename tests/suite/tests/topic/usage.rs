@@ -5,7 +5,8 @@ use sluice_crds::{Integration, Topic, Webhook};
 
 use crate::stage::Stage;
 
-async fn used_by(stage: &Stage, name: &str, expected: &[&str]) {
+/// Waits until the Topic's status names just these, as `<kind>/<name>`.
+pub(crate) async fn used_by(stage: &Stage, name: &str, expected: &[&str]) {
     let expected: Vec<String> =
         expected.iter().map(|user| user.replacen('/', &format!("/{}/", stage.namespace), 1)).collect();
     let judge = |topic: &Topic| {
@@ -36,8 +37,16 @@ async fn the_status_names_who_uses_the_topic_as_long_as_they_do() {
         );
         stage.apply::<Integration>(&yaml).await.unwrap();
     }
-    let all = ["Integration/by-kafka-name", "Integration/by-name", "Integration/through-webhook", "Webhook/stripe"];
+    stage.writer("into-kafka-name", "dead", &kafka_name).await;
+    let all = [
+        "Integration/by-kafka-name",
+        "Integration/by-name",
+        "Integration/into-kafka-name",
+        "Integration/through-webhook",
+        "Webhook/stripe",
+    ];
     used_by(&stage, "orders", &all).await;
+    stage.delete::<Integration>("into-kafka-name").await;
     stage.topic("dead", "").await;
     used_by(&stage, "dead", &["Integration/by-kafka-name", "Integration/through-webhook"]).await;
     used_by(&stage, "by-name-dead-letters", &["Integration/by-name"]).await;
