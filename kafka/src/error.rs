@@ -231,6 +231,7 @@ impl ErrorCode {
     pub const NON_EMPTY_GROUP: Self = Self(68);
     pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     pub const TOPIC_DELETION_DISABLED: Self = Self(73);
+    pub const INVALID_RECORD: Self = Self(87);
     pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);
 
     /// `_NOENT`: of none of the partitions that were asked for librdkafka knows a leader.

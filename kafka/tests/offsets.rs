@@ -3,14 +3,20 @@
 
 mod broker;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use broker::{admin, connection, created, fresh, plain_topic, producer, until};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sluice_kafka::{
-    Admin, CommittedOffset, Error, ErrorCode, GroupState, NewTopic, OffsetAt, OutgoingRecord, TopicPartition,
-    client_config,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerSettings, Offset, TopicPartitionList, consumer_config},
+    Admin, CommittedOffset, Error, ErrorCode, GroupState, NewTopic, OffsetAt, OutgoingRecord, PerPartition,
+    TopicPartition, client_config,
+    consumer::{
+        BaseConsumer, CommitMode, Consumer, ConsumerSettings, Membership, Offset, TopicPartitionList, committed,
+        consumer_config,
+    },
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -93,10 +99,14 @@ async fn committed_offsets_come_with_their_metadata_and_only_where_there_are_som
     let topic = created(&admin, NewTopic { partitions: Some(3), ..plain_topic("group") }).await;
     let group = fresh("group");
     commit(&group, &topic, &[(0, 41, ""), (2, 7, "settled 9-12, attempts 3")]);
-    let committed = |offset, metadata: &str| Ok(CommittedOffset { offset, metadata: metadata.into() });
-    let expected =
-        [(partition(&topic, 0), committed(41, "")), (partition(&topic, 2), committed(7, "settled 9-12, attempts 3"))];
-    assert_eq!(admin.group_offsets(&group).await.unwrap(), expected.into());
+    let at = |offset, metadata: &str| Ok(CommittedOffset { offset, metadata: metadata.into() });
+    let expected: PerPartition<_> =
+        [(partition(&topic, 0), at(41, "")), (partition(&topic, 2), at(7, "settled 9-12, attempts 3"))].into();
+    assert_eq!(admin.group_offsets(&group).await.unwrap(), expected);
+
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(&topic, 0, 2);
+    assert_eq!(committed(&consumer(&group).committed_offsets(asked, DEADLINE).unwrap()), expected);
 }
 
 #[tokio::test]
@@ -137,6 +147,28 @@ async fn a_member_is_described_with_its_partitions() {
     assert_eq!(described.state, GroupState::Stable);
     let [member] = described.members.as_slice() else { panic!("{described:?}") };
     assert_eq!((member.client_id.as_str(), &member.partitions), ("sluice", &vec![partition(&topic, 0)]));
+}
+
+#[tokio::test]
+async fn a_membership_is_of_one_generation_and_ends_when_the_member_leaves() {
+    let topic = created(&admin(), NewTopic { partitions: Some(2), ..plain_topic("membership") }).await;
+    let group = fresh("group");
+    let (first, second) = (consumer(&group), consumer(&group));
+    let both = [&first, &second];
+    assert_eq!(both.map(membership), [None::<String>, None]);
+
+    first.subscribe(&[&topic]).unwrap();
+    poll_until(&both, || both.map(partitions) == [2, 0]);
+    let [Some(alone), None] = both.map(membership) else { panic!("{:?}", both.map(membership)) };
+
+    second.subscribe(&[&topic]).unwrap();
+    poll_until(&both, || both.map(partitions) == [1, 1] && membership(&first) == membership(&second));
+    let together = membership(&first).unwrap();
+    assert_ne!(together, alone);
+
+    second.unsubscribe();
+    poll_until(&both, || both.map(partitions) == [2, 0] && membership(&second).is_none());
+    assert!(![alone, together].contains(&membership(&first).unwrap()));
 }
 
 #[tokio::test]
@@ -215,9 +247,27 @@ fn commit(group: &str, topic: &str, offsets: &[(i32, i64, &str)]) {
 }
 
 fn poll_until_assigned(consumer: &BaseConsumer) {
-    let deadline = std::time::Instant::now() + DEADLINE;
-    while consumer.assignment().unwrap().count() == 0 {
-        assert!(std::time::Instant::now() < deadline, "no partition assigned within {DEADLINE:?}");
-        drop(consumer.poll(Duration::from_millis(50)));
+    poll_until(&[consumer], || partitions(consumer) > 0);
+}
+
+fn poll_until(consumers: &[&BaseConsumer], wanted: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    let seen = |consumer: &&BaseConsumer| (partitions(consumer), membership(consumer));
+    while !wanted() {
+        let in_time = Instant::now() < deadline;
+        assert!(in_time, "not within {DEADLINE:?}; last seen: {:?}", consumers.iter().map(seen).collect::<Vec<_>>());
+        for consumer in consumers {
+            drop(consumer.poll(Duration::from_millis(50)));
+        }
     }
+}
+
+/// How many it has.
+fn partitions(consumer: &BaseConsumer) -> usize {
+    consumer.assignment().unwrap().count()
+}
+
+/// What it tells of itself: the generation.
+fn membership(consumer: &BaseConsumer) -> Option<String> {
+    Membership::of(consumer).map(|membership| format!("{membership:?}"))
 }

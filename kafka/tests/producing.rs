@@ -89,6 +89,20 @@ async fn a_record_that_is_too_large_for_the_topic_is_not_written() {
 }
 
 #[tokio::test]
+async fn a_record_without_a_key_is_not_written_to_a_compacted_topic_which_is_said() {
+    let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+    let topic = created(&admin(), NewTopic { config, ..plain_topic("compacted") }).await;
+    let producer = producer();
+    let bare = OutgoingRecord::new(topic.as_str(), "value");
+    let Err(SendError::NotWritten(error)) = producer.send(bare.clone()).await else { panic!("it was written") };
+    assert_eq!(error.code, ErrorCode::INVALID_RECORD);
+    let expected =
+        "the topic does not take the record as it is; a compacted topic takes none without a key (INVALID_RECORD)";
+    assert_eq!(error.to_string(), expected);
+    producer.send(OutgoingRecord { key: Some("key".into()), ..bare }).await.unwrap();
+}
+
+#[tokio::test]
 async fn records_are_refused_for_their_own_size_and_not_for_that_of_their_batch() {
     let config = [("max.message.bytes".to_owned(), "1000".to_owned())].into();
     let topic = created(&admin(), NewTopic { config, ..plain_topic("company") }).await;

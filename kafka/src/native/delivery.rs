@@ -5,7 +5,6 @@ use std::{ffi::c_int, time::Duration};
 use rdkafka::{ClientContext, client::Client, message::BorrowedMessage};
 use rdkafka_sys as sys;
 
-use super::read;
 use crate::{ErrorCode, KafkaError};
 
 // As a number and not as rdkafka-sys' enum: see `read`.
@@ -23,18 +22,23 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// The fate of a record whose delivery report is an error, and the error in the broker's own words.
+/// What is said of a record that a broker finds invalid.
+const INVALID: &str = "the topic does not take the record as it is; a compacted topic takes none without a key";
+
+/// The fate of a record whose delivery report is an error, and the error.
+///
+/// The broker's own words are not told. `rd_kafka_message_produce_errstr` gives a pointer into the broker's answer, which librdkafka 2.12.1
+/// has freed by then: the report has a copy of the answer, to which no record points.
 pub(crate) fn failure(message: &BorrowedMessage<'_>) -> (Fate, KafkaError) {
     const NOT_PERSISTED: c_int = 0;
     let pointer = message.ptr();
-    // SAFETY: the message and its text are alive as long as its borrow; `err` is read as the number that it is: see `read`.
-    let (fate, error) = unsafe {
-        let code = (&raw const (*pointer).err).cast::<c_int>().read();
-        let error = read::result(code, sys::rd_kafka_message_produce_errstr(pointer));
-        (rd_kafka_message_status(pointer), error)
-    };
-    let fate = if fate == NOT_PERSISTED { Fate::NotWritten } else { Fate::Unknown };
-    (fate, error.err().unwrap_or_else(|| KafkaError::local(ErrorCode::NONE, "")))
+    // SAFETY: the message is alive as long as its borrow; `err` is read as the number that it is: see `read`.
+    let (status, code) =
+        unsafe { (rd_kafka_message_status(pointer), (&raw const (*pointer).err).cast::<c_int>().read()) };
+    let fate = if status == NOT_PERSISTED { Fate::NotWritten } else { Fate::Unknown };
+    let code = ErrorCode::from_number(code);
+    let message = if code == ErrorCode::INVALID_RECORD { INVALID } else { "" };
+    (fate, KafkaError { code, message: message.to_owned() })
 }
 
 /// Waits until all records of a producer are reported, each to its end, and sends at once what lingers meanwhile; says whether they are.

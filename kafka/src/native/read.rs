@@ -49,18 +49,20 @@ pub(super) unsafe fn optional_text(pointer: *const c_char) -> Option<String> {
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
-/// The elements of a list that one of librdkafka's functions gives out together with its length.
+/// The elements of a list that one of librdkafka's functions gives out together with its length. None is null: where a broker answers about
+/// fewer things than it was asked about, librdkafka leaves holes in the list.
 ///
 /// # Safety
-/// `list` writes the length of the array that it returns, and the array lives as long as `'a`.
-pub(super) unsafe fn list<'a, T>(list: impl FnOnce(*mut usize) -> *mut *const T) -> &'a [*const T] {
+/// `list` writes the length of the array that it returns, and the array lives during the call.
+pub(super) unsafe fn list<T>(list: impl FnOnce(*mut usize) -> *mut *const T) -> Vec<*const T> {
     let mut length = 0;
     let elements = list(&raw mut length);
     if elements.is_null() {
-        return &[];
+        return Vec::new();
     }
     // SAFETY: the caller's promise.
-    unsafe { slice::from_raw_parts(elements, length) }
+    let elements = unsafe { slice::from_raw_parts(elements, length) };
+    elements.iter().copied().filter(|element| !element.is_null()).collect()
 }
 
 /// `Ok`, or the error with these parts; a message that only repeats the code's own description is kept, it reads better.
@@ -144,5 +146,27 @@ pub(super) unsafe fn partition(
         let name = TopicPartition { topic: text((*partition).topic), partition: (*partition).partition };
         let code = (&raw const (*partition).err).cast::<c_int>().read();
         (name, result(code, std::ptr::null()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use super::*;
+
+    #[test]
+    fn what_a_broker_did_not_answer_is_left_out_of_a_list() {
+        let answers = [ptr::null(), ptr::from_ref(&1), ptr::null(), ptr::from_ref(&2)];
+        let mut elements = answers;
+        let pointer = elements.as_mut_ptr();
+        // SAFETY: the array has as many elements as are written, and lives to the end of the test.
+        let found = unsafe {
+            list(|length| {
+                *length = answers.len();
+                pointer
+            })
+        };
+        assert_eq!(found, [answers[1], answers[3]]);
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn creations(event: &Event) -> PerTopic<()> {
     // SAFETY: the event is alive and an answer to CreateTopics.
     unsafe {
         let result = sys::rd_kafka_event_CreateTopics_result(event.pointer());
-        outcomes(read::list(|length| sys::rd_kafka_CreateTopics_result_topics(result, length)))
+        outcomes(&read::list(|length| sys::rd_kafka_CreateTopics_result_topics(result, length)))
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn growths(event: &Event) -> PerTopic<()> {
     // SAFETY: the event is alive and an answer to CreatePartitions.
     unsafe {
         let result = sys::rd_kafka_event_CreatePartitions_result(event.pointer());
-        outcomes(read::list(|length| sys::rd_kafka_CreatePartitions_result_topics(result, length)))
+        outcomes(&read::list(|length| sys::rd_kafka_CreatePartitions_result_topics(result, length)))
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn deletions(event: &Event) -> PerTopic<()> {
     // SAFETY: the event is alive and an answer to DeleteTopics.
     unsafe {
         let result = sys::rd_kafka_event_DeleteTopics_result(event.pointer());
-        outcomes(read::list(|length| sys::rd_kafka_DeleteTopics_result_topics(result, length)))
+        outcomes(&read::list(|length| sys::rd_kafka_DeleteTopics_result_topics(result, length)))
     }
 }
 
@@ -199,8 +199,8 @@ unsafe fn partition_description(partition: *const sys::rd_kafka_TopicPartitionIn
         PartitionDescription {
             partition: sys::rd_kafka_TopicPartitionInfo_partition(partition),
             leader,
-            replicas: ids(read::list(|length| sys::rd_kafka_TopicPartitionInfo_replicas(partition, length))),
-            in_sync: ids(read::list(|length| sys::rd_kafka_TopicPartitionInfo_isr(partition, length))),
+            replicas: ids(&read::list(|length| sys::rd_kafka_TopicPartitionInfo_replicas(partition, length))),
+            in_sync: ids(&read::list(|length| sys::rd_kafka_TopicPartitionInfo_isr(partition, length))),
         }
     }
 }

@@ -16,7 +16,7 @@ mod turns;
 mod write;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -152,7 +152,7 @@ impl Measurements {
     }
 
     /// The groups of those Integrations that run no worker.
-    pub fn idle_groups(&self) -> Vec<IdleGroup> {
+    pub fn idle_groups(&self) -> HashSet<IdleGroup> {
         let group = |Followed { subject, .. }: &Followed| {
             let Subject { cluster, group, topics, .. } = subject.clone();
             IdleGroup { cluster, group, topics }
