@@ -19,13 +19,19 @@ use sluice_suite::{
     world::{PATIENCE, judge_topic},
 };
 
-use crate::{
-    killed::When,
-    run::{AT_ONCE, Run, nothing, numbered, undisturbed},
-};
+use crate::run::{AT_ONCE, Run, nothing, numbered, undisturbed};
 
 /// One of the writes that a story takes: of that kind the one with this number, from 1.
 type Numbered = (Write, usize);
+
+/// When the operator is killed.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    /// Before the write arrives.
+    Before,
+    /// After it was carried out, before the operator hears of it.
+    After,
+}
 
 /// A moment at which the operator is killed.
 #[derive(Clone, Copy, Debug)]
