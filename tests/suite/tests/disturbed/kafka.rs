@@ -19,7 +19,7 @@ use sluice_suite::{
     world::{PATIENCE, judge_topic},
 };
 
-use crate::run::{AT_ONCE, Run, nothing, numbered, undisturbed};
+use crate::run::{AT_ONCE, Death, Run, nothing, numbered, undisturbed};
 
 /// One of the writes that a story takes: of that kind the one with this number, from 1.
 type Numbered = (Write, usize);
@@ -52,19 +52,18 @@ const fn least_of(story: Story) -> &'static [Write] {
             Write::DeleteTopics,
         ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
-        Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs],
-        Story::Shared => &[Write::CreateTopics, Write::CreateTopics],
+        Story::Webhook | Story::Replaced => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Shared | Story::Lost => &[Write::CreateTopics, Write::CreateTopics],
         Story::Integration | Story::Schema => &[Write::CreateTopics],
+        Story::Growth => &[Write::CreateTopics, Write::CreatePartitions],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
         Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
     }
 }
 
-/// Tells a story with an operator that is killed at that moment; says whether it came.
-async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
+/// Has the operator killed at that moment.
+fn kill_at(run: &Run, moment: Moment) -> Death {
     let Moment { write: (write, number), when } = moment;
-    let name = format!("kafka-{}-{}-{number}-{}", story as usize, write as usize, when as usize);
-    let mut run = Run::begin(place, &name, &[story], nothing()).await;
     let death = run.death();
     let (count, deed) = (AtomicUsize::new(0), death.deed.clone());
     run.ways.kafka.judge(move |asked| {
@@ -76,6 +75,15 @@ async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
             When::After => Fate::LoseAnswer(deed.clone()),
         }
     });
+    death
+}
+
+/// Tells a story with an operator that is killed at that moment; says whether it came.
+async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
+    let Moment { write: (write, number), when } = moment;
+    let name = format!("kafka-{}-{}-{number}-{}", story as usize, write as usize, when as usize);
+    let mut run = Run::begin(place, &name, &[story], nothing()).await;
+    let death = kill_at(&run, moment);
     run.tell(&[story], &format!("{story:?}, killed at {moment:?}"), None).await;
     let was_killed = run.was_ended_by(&death);
     run.end();
@@ -150,6 +158,21 @@ async fn a_consumer_group_comes_to_the_same_end_after_which_write_to_kafka_ever_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
     killed_at_each(Story::Shared).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_approved_growth_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Growth).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_lost_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_replaced_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Replaced).await;
 }
 
 /// A setting that an operator is killed at, and that the next one does not find in the spec any more.

@@ -101,3 +101,18 @@ async fn a_consumer_group_comes_to_the_same_end_after_which_write_ever_the_opera
 async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
     killed_at_each(Story::Shared).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_growth_that_waits_for_approval_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Growth).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_lost_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_replaced_comes_to_the_same_end_after_which_write_ever_the_operator_is_killed() {
+    killed_at_each(Story::Replaced).await;
+}
