@@ -50,11 +50,16 @@ fn has_said(object: &Value, reasons: &[&str]) -> bool {
     reasons.is_empty() || (object["status"]["isCurrent"] == true && reasons.contains(&reason))
 }
 
-/// Waits until everything is as it should be; says what differs.
-pub async fn comes_to(stage: &Stage, stories: &[Story], wanted: &State) -> anyhow::Result<()> {
+/// Waits until everything whose name matters is as it should be; says what differs.
+pub async fn comes_to(
+    stage: &Stage,
+    stories: &[Story],
+    wanted: &State,
+    matters: impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
     until("everything is as in a run that nothing disturbed", PATIENCE, || async {
         let now = what_exists(stage, stories).await.map_err(|error| format!("{error:#}"))?;
-        let mut names: Vec<&String> = wanted.keys().chain(now.keys()).collect();
+        let mut names: Vec<&String> = wanted.keys().chain(now.keys()).filter(|name| matters(name)).collect();
         names.sort_unstable();
         names.dedup();
         let differs = names.into_iter().filter(|name| wanted.get(*name) != now.get(*name));

@@ -26,7 +26,7 @@ type Numbered = (Write, usize);
 
 /// When the operator is killed.
 #[derive(Clone, Copy, Debug)]
-enum When {
+pub(crate) enum When {
     /// Before the write arrives.
     Before,
     /// After it was carried out, before the operator hears of it.
@@ -35,9 +35,9 @@ enum When {
 
 /// A moment at which the operator is killed.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    write: Numbered,
-    when: When,
+pub(crate) struct Moment {
+    pub(crate) write: Numbered,
+    pub(crate) when: When,
 }
 
 /// What stories write to Kafka at least. They may write more: topics are made in one request or in several, as it comes.
@@ -62,7 +62,7 @@ const fn least_of(story: Story) -> &'static [Write] {
 }
 
 /// Has the operator killed at that moment.
-fn kill_at(run: &Run, moment: Moment) -> Death {
+pub(crate) fn kill_at(run: &Run, moment: Moment) -> Death {
     let Moment { write: (write, number), when } = moment;
     let death = run.death();
     let (count, deed) = (AtomicUsize::new(0), death.deed.clone());
@@ -110,7 +110,7 @@ async fn killed_at_each(story: Story) {
 }
 
 /// Whether the broker is alone in its cluster, at the address that we know: a proxy stands before one broker.
-async fn is_alone(place: &Stage) -> bool {
+pub(crate) async fn is_alone(place: &Stage) -> bool {
     let brokers = place.kafka.describe_cluster().await.unwrap().brokers;
     let is_ours = |broker: &sluice_kafka::Broker| format!("{}:{}", broker.host, broker.port) == place.bootstrap;
     let is_alone = brokers.len() == 1 && brokers.iter().all(is_ours);

@@ -9,16 +9,16 @@ use sluice_suite::{Stage, proxy::Fate, story::Story};
 use crate::run::{AT_ONCE, Death, Run, nothing, numbered, undisturbed, written};
 
 /// A write, and its number among those of the same name, from 1.
-type Numbered = (String, usize);
+pub(crate) type Numbered = (String, usize);
 
 /// Whether it comes in every run. After the first write about an object a pass may find what would have been two writes to be one, and
 /// whether the operator or Kubernetes deletes what nobody owns any more is a matter of who sees it first.
-fn must_come((write, number): &Numbered) -> bool {
+pub(crate) fn must_come((write, number): &Numbered) -> bool {
     *number == 1 && !write.starts_with(Method::DELETE.as_str())
 }
 
 /// Has the operator killed after this write was carried out, before it hears of it.
-fn kill_after(run: &Run, (write, number): Numbered) -> Death {
+pub(crate) fn kill_after(run: &Run, (write, number): Numbered) -> Death {
     let death = run.death();
     let (deed, namespace) = (death.deed.clone(), run.stage.namespace.clone());
     let count = AtomicUsize::new(0);

@@ -144,16 +144,7 @@ impl Run {
                 end.extend(undisturbed(&self.stage, *story).await.ends[index].clone());
                 story.tell(chapter, &self.stage).await.unwrap();
             }
-            loop {
-                let operator = Arc::clone(&self.operator);
-                tokio::select! {
-                    come = story::comes_to(&self.stage, stories, &end) => {
-                        come.unwrap_or_else(|error| panic!("{what}, {chapter:?}: {error:#}\n{}", operator.log()));
-                        break;
-                    }
-                    () = operator.end() => self.restart().await,
-                }
-            }
+            self.comes_to(stories, &end, &format!("{what}, {chapter:?}"), &|_: &str| true).await;
             for story in stories {
                 for (name, id) in story::topic_ids(&self.stage, &[*story]).await.unwrap() {
                     let before = ids.insert(name.clone(), id.clone());
@@ -163,6 +154,26 @@ impl Run {
             }
         }
         story::clear(&self.stage, stories).await.unwrap();
+    }
+
+    /// Waits until everything whose name matters is as it should be; whenever the operator ends, another one comes.
+    pub(crate) async fn comes_to(
+        &mut self,
+        stories: &[Story],
+        end: &State,
+        what: &str,
+        matters: &impl Fn(&str) -> bool,
+    ) {
+        loop {
+            let operator = Arc::clone(&self.operator);
+            tokio::select! {
+                come = story::comes_to(&self.stage, stories, end, matters) => {
+                    come.unwrap_or_else(|error| panic!("{what}: {error:#}\n{}", operator.log()));
+                    break;
+                }
+                () = operator.end() => self.restart().await,
+            }
+        }
     }
 
     /// Ends the operator without ceremony.
@@ -183,9 +194,11 @@ async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
 /// A run that nothing disturbed.
 pub(crate) struct Undisturbed {
     /// How each chapter ends.
-    ends: Vec<State>,
+    pub(crate) ends: Vec<State>,
     /// The writes to the API server and to a registry that it took, in their order, by what they are about.
     pub(crate) writes: Vec<String>,
+    /// How many of them the first chapter took.
+    pub(crate) first_writes: usize,
     /// The writes to Kafka that it took, in their order.
     pub(crate) kafka_writes: Vec<Write>,
 }
@@ -210,7 +223,7 @@ impl Undisturbed {
             noted.lock().unwrap().push(write);
             kafka_proxy::Fate::Forward
         });
-        let mut ends = Vec::new();
+        let (mut ends, mut first_writes) = (Vec::new(), None);
         for chapter in Chapter::ALL {
             story.tell(chapter, &run.stage).await.unwrap();
             let end = loop {
@@ -224,12 +237,13 @@ impl Undisturbed {
                 }
             };
             ends.push(end);
+            first_writes.get_or_insert(writes.lock().unwrap().len());
         }
         story::clear(&run.stage, &[story]).await.unwrap();
         let (writes, kafka_writes) = (writes.lock().unwrap().clone(), kafka_writes.lock().unwrap().clone());
         println!("{story:?} takes {} writes, and to Kafka {kafka_writes:?}", writes.len());
         run.end();
-        Self { ends, writes, kafka_writes }
+        Self { ends, writes, first_writes: first_writes.unwrap(), kafka_writes }
     }
 }
 
