@@ -15,12 +15,12 @@ use kube::{
 use serde_json::json;
 use sluice_cluster::testing;
 use sluice_crds::{APPROVE_ANNOTATION, Integration, KafkaConnection, Topic, Webhook};
-use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
+use sluice_kafka::{NewTopic, OutgoingRecord, Producer, ProducerSettings};
 use tokio::sync::OnceCell;
 
 pub use state::{State, clear, comes_to, is_told, topic_ids};
 
-use crate::Stage;
+use crate::{Stage, until, world::PATIENCE};
 
 /// What a story is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,9 +29,9 @@ pub enum Story {
     Topic,
     /// A Webhook with all that it owns.
     Webhook,
-    /// An Integration with all that it owns, and the Topic that it reads.
+    /// An Integration with all that it owns, and the Topic that it reads. Once its spec is broken, and the former one goes on.
     Integration,
-    /// A Topic whose change waits for approval.
+    /// A Topic with a setting that waits for approval.
     Approval,
     /// A Topic with a schema, in a registry.
     Schema,
@@ -42,6 +42,12 @@ pub enum Story {
     Group,
     /// A Webhook with receivers that another one comes to share. Their configurations stand in different ConfigMaps.
     Shared,
+    /// A Topic whose partitions wait for approval, since somebody relies on the order of its records.
+    Growth,
+    /// A Topic whose Kafka topic somebody deletes.
+    Lost,
+    /// A Topic whose Kafka topic somebody deletes, to make another one in its place.
+    Replaced,
 }
 
 /// A part of a story; each ends at rest.
@@ -51,71 +57,122 @@ pub enum Chapter {
     Create,
     /// It is changed.
     Change,
-    /// What waits is approved.
-    Approve,
+    /// Something happens, or is asked for, that cannot be carried out, or not yet.
+    Hold,
+    /// What waits is approved, and what is broken is mended.
+    Release,
     /// It is deleted.
     Delete,
 }
 
 impl Story {
-    /// Those that can be told together in one namespace, with nothing but an API server and Kafka.
+    /// Those that are told together in one namespace, with nothing but an API server and Kafka.
     pub const TOGETHER: [Self; 5] = [Self::Topic, Self::Webhook, Self::Integration, Self::Approval, Self::Shared];
 
     /// Does what a user does in a chapter.
     pub async fn tell(self, chapter: Chapter, stage: &Stage) -> anyhow::Result<()> {
-        match (self, chapter) {
-            (Self::Approval, Chapter::Approve) => approve(stage, "kept").await,
-            (_, Chapter::Approve) => Ok(()),
-            (Self::Topic | Self::Namespace, Chapter::Create) => {
+        match chapter {
+            Chapter::Create => self.create(stage).await,
+            Chapter::Change => self.change(stage).await,
+            Chapter::Hold => self.hold(stage).await,
+            Chapter::Release => self.release(stage).await,
+            Chapter::Delete => self.delete(stage).await,
+        }
+    }
+
+    async fn create(self, stage: &Stage) -> anyhow::Result<()> {
+        match self {
+            Self::Topic | Self::Namespace => {
                 topic(stage, "held", "deletionPolicy: Delete, partitions: 2, config: {retention.ms: '1000000'}").await
             }
-            (Self::Topic | Self::Namespace, Chapter::Change) => {
-                let config = "config: {segment.bytes: '1048576'}";
-                topic(stage, "held", &format!("deletionPolicy: Delete, partitions: 3, replicas: 2, {config}")).await
-            }
-            (Self::Topic, Chapter::Delete) => delete::<Topic>(stage, "held").await,
-            (Self::Webhook, Chapter::Create) => webhook(stage, "stripe", "").await,
-            (Self::Webhook, Chapter::Change) => webhook(stage, "stripe", ", replicas: 3, limits: {body: 2Mi}").await,
-            (Self::Webhook, Chapter::Delete) => delete::<Webhook>(stage, "stripe").await,
-            (Self::Shared, Chapter::Create) => webhook(stage, "github", ", receiver: {mode: Shared}").await,
-            (Self::Shared, Chapter::Change) => webhook(stage, "gitlab", ", receiver: {mode: Shared}").await,
-            (Self::Shared, Chapter::Delete) => {
-                delete::<Webhook>(stage, "github").await?;
-                delete::<Webhook>(stage, "gitlab").await
-            }
-            (Self::Integration, Chapter::Create) => {
+            Self::Webhook => webhook(stage, "stripe", "").await,
+            Self::Shared => webhook(stage, "github", ", receiver: {mode: Shared}").await,
+            Self::Integration => {
                 topic(stage, "orders", "").await?;
                 integration(stage, "", "").await
             }
-            (Self::Integration, Chapter::Change) => {
-                integration(stage, "", ", replicas: 2, steps: [{name: all, filter: 'true'}]").await
-            }
-            (Self::Group, Chapter::Create) => {
+            Self::Group => {
                 topic(stage, "orders", "managementPolicy: CreateOnly, config: {retention.ms: '1000000'}").await?;
                 integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete").await
             }
-            (Self::Group, Chapter::Change) => {
+            Self::Growth => topic(stage, "orders", "").await,
+            Self::Approval => topic(stage, "kept", KEPT_FOR_EVER).await,
+            Self::Lost => topic(stage, "lost", KEPT_FOR_EVER).await,
+            Self::Replaced => topic(stage, "replaced", KEPT_FOR_EVER).await,
+            Self::Schema => typed(stage, "Backward", "").await,
+        }
+    }
+
+    async fn change(self, stage: &Stage) -> anyhow::Result<()> {
+        match self {
+            Self::Topic | Self::Namespace => topic(stage, "held", GROWN).await,
+            Self::Webhook => webhook(stage, "stripe", ", replicas: 3, limits: {body: 2Mi}").await,
+            Self::Shared => webhook(stage, "gitlab", ", receiver: {mode: Shared}").await,
+            Self::Integration => integration(stage, "", FILTERED).await,
+            Self::Group => {
                 write(stage, "orders", Duration::ZERO).await?;
                 topic(stage, "orders", "managementPolicy: CreateOnly, partitions: 2").await?;
                 integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete, replicas: 2").await
             }
-            (Self::Integration | Self::Group, Chapter::Delete) => {
-                delete::<Integration>(stage, "to-api").await?;
-                delete::<Topic>(stage, "orders").await
-            }
-            (Self::Approval, Chapter::Create) => topic(stage, "kept", "config: {retention.ms: '-1'}").await,
-            (Self::Approval, Chapter::Change) => {
+            // It uses the Topic, whether it can be carried out or not; so it owns nothing.
+            Self::Growth => integration(stage, "", BROKEN).await,
+            Self::Schema => typed(stage, "Full", r#", {"name": "amount", "type": "int", "default": 0}"#).await,
+            Self::Approval | Self::Lost | Self::Replaced => Ok(()),
+        }
+    }
+
+    async fn hold(self, stage: &Stage) -> anyhow::Result<()> {
+        match self {
+            // Sluice moves no partitions, so nothing approves more copies.
+            Self::Topic | Self::Namespace => topic(stage, "held", &format!("{GROWN}, replicas: 2")).await,
+            Self::Integration => integration(stage, "", BROKEN).await,
+            Self::Growth => topic(stage, "orders", "partitions: 2").await,
+            Self::Approval => {
                 // A shorter retention would delete it.
                 write(stage, "kept", Duration::from_hours(1)).await?;
                 topic(stage, "kept", "config: {retention.ms: '60000', segment.bytes: '1048576'}").await
             }
-            (Self::Approval, Chapter::Delete) => delete::<Topic>(stage, "kept").await,
-            (Self::Schema, Chapter::Create) => typed(stage, "Backward", "").await,
-            (Self::Schema, Chapter::Change) => {
-                typed(stage, "Full", r#", {"name": "amount", "type": "int", "default": 0}"#).await
+            Self::Lost => {
+                self.loses_topic(stage).await?;
+                stage.touch::<Topic>("lost").await.map(drop)
             }
-            (Self::Schema, Chapter::Delete) => delete::<Topic>(stage, "typed").await,
-            (Self::Namespace, Chapter::Delete) => {
+            Self::Replaced => {
+                self.loses_topic(stage).await?;
+                self.gets_topic(stage, "replaced").await?;
+                stage.touch::<Topic>("replaced").await.map(drop)
+            }
+            Self::Webhook | Self::Shared | Self::Group | Self::Schema => Ok(()),
+        }
+    }
+
+    async fn release(self, stage: &Stage) -> anyhow::Result<()> {
+        match self {
+            Self::Integration => integration(stage, "", FILTERED).await,
+            Self::Growth => approve(stage, "orders").await,
+            Self::Approval => approve(stage, "kept").await,
+            Self::Lost => approve(stage, "lost").await,
+            Self::Replaced => approve(stage, "replaced").await,
+            Self::Topic | Self::Namespace | Self::Webhook | Self::Shared | Self::Group | Self::Schema => Ok(()),
+        }
+    }
+
+    async fn delete(self, stage: &Stage) -> anyhow::Result<()> {
+        match self {
+            Self::Topic => delete::<Topic>(stage, "held").await,
+            Self::Webhook => delete::<Webhook>(stage, "stripe").await,
+            Self::Shared => {
+                delete::<Webhook>(stage, "github").await?;
+                delete::<Webhook>(stage, "gitlab").await
+            }
+            Self::Integration | Self::Group | Self::Growth => {
+                delete::<Integration>(stage, "to-api").await?;
+                delete::<Topic>(stage, "orders").await
+            }
+            Self::Approval => delete::<Topic>(stage, "kept").await,
+            Self::Lost => delete::<Topic>(stage, "lost").await,
+            Self::Replaced => delete::<Topic>(stage, "replaced").await,
+            Self::Schema => delete::<Topic>(stage, "typed").await,
+            Self::Namespace => {
                 let namespaces = Api::<Namespace>::all(stage.client.clone());
                 namespaces.delete(&stage.namespace, &DeleteParams::default()).await?;
                 Ok(())
@@ -123,14 +180,47 @@ impl Story {
         }
     }
 
-    /// The reason of a Topic's condition `Ready` at the end of a chapter.
-    fn topics_say(self, chapter: Chapter) -> &'static str {
-        match (self, chapter) {
-            // Sluice moves no partitions, so nothing approves more copies.
-            (Self::Topic | Self::Namespace, Chapter::Change | Chapter::Approve) | (Self::Approval, Chapter::Change) => {
-                "Withheld"
+    /// Somebody else deletes its Kafka topic.
+    async fn loses_topic(self, stage: &Stage) -> anyhow::Result<()> {
+        clear(stage, &[self]).await?;
+        self.has_topics(stage, 0).await
+    }
+
+    /// Somebody else makes its Kafka topic.
+    async fn gets_topic(self, stage: &Stage, name: &str) -> anyhow::Result<()> {
+        let name = format!("{}.{name}", stage.namespace);
+        let topic = NewTopic { name: name.clone(), partitions: Some(1), replicas: None, config: [].into() };
+        stage.kafka.create_topics(&[topic]).await?.remove(&name).context("Kafka says nothing of it")??;
+        self.has_topics(stage, 1).await
+    }
+
+    /// Waits until Kafka shows so many of its topics.
+    async fn has_topics(self, stage: &Stage, count: usize) -> anyhow::Result<()> {
+        until(&format!("{self:?} has {count} topics in Kafka"), PATIENCE, || async {
+            let ids = topic_ids(stage, &[self]).await.map_err(|error| format!("{error:#}"))?;
+            if ids.len() == count { Ok(()) } else { Err(format!("{ids:?}")) }
+        })
+        .await
+    }
+
+    /// Whether another Kafka topic comes into the place of the one before.
+    pub fn replaces_topic(self, chapter: Chapter) -> bool {
+        matches!((self, chapter), (Self::Lost, Chapter::Release) | (Self::Replaced, Chapter::Hold))
+    }
+
+    /// What a resource may say at the end of a chapter: reasons of its condition `Ready`; none where it has no such condition.
+    fn may_say(self, chapter: Chapter, name: &str) -> &'static [&'static str] {
+        match (self, chapter, name) {
+            (Self::Topic | Self::Namespace, Chapter::Hold | Chapter::Release, "Topic held")
+            | (Self::Growth, Chapter::Hold, "Topic orders")
+            | (_, Chapter::Hold, "Topic kept" | "Topic lost" | "Topic replaced") => &["Withheld"],
+            (Self::Integration, Chapter::Hold, "Integration to-api") | (Self::Growth, _, "Integration to-api") => {
+                &["Invalid"]
             }
-            _ => "InSync",
+            _ if name.starts_with("Topic ") => &["InSync"],
+            _ if name.starts_with("Webhook ") => &["RoutePending", "Unavailable"],
+            _ if name.starts_with("Integration ") => &["Unavailable"],
+            _ => &[],
         }
     }
 
@@ -142,6 +232,10 @@ impl Story {
             (Self::Webhook, _) => &["Topic stripe", "Deployment stripe-receiver", "HTTPRoute stripe-receiver"],
             (Self::Integration, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders"],
             (Self::Approval, _) => &["Topic kept", "Kafka topic kept"],
+            (Self::Growth, _) => &["Topic orders", "Kafka topic orders"],
+            (Self::Lost, Chapter::Hold) => &["Topic lost"],
+            (Self::Lost, _) => &["Topic lost", "Kafka topic lost"],
+            (Self::Replaced, _) => &["Topic replaced", "Kafka topic replaced"],
             (Self::Schema, _) => &["Topic typed", "Kafka topic typed", SUBJECT],
             (Self::Namespace, _) => &[NAMESPACE, "Topic held", "Kafka topic held"],
             (Self::Group, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders", GROUP],
@@ -168,14 +262,24 @@ impl Story {
             Self::Approval => &["kept"],
             Self::Schema => &["typed"],
             Self::Shared => &["github", "gitlab"],
+            Self::Growth => &["orders"],
+            Self::Lost => &["lost"],
+            Self::Replaced => &["replaced"],
         }
     }
 }
 
 impl Chapter {
     /// All of them, in their order.
-    pub const ALL: [Self; 4] = [Self::Create, Self::Change, Self::Approve, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Create, Self::Change, Self::Hold, Self::Release, Self::Delete];
 }
+
+/// Specs of Topics.
+const GROWN: &str = "deletionPolicy: Delete, partitions: 3, config: {segment.bytes: '1048576'}";
+const KEPT_FOR_EVER: &str = "config: {retention.ms: '-1'}";
+/// What Integrations have beside source and sink.
+const FILTERED: &str = ", replicas: 2, steps: [{name: all, filter: 'true'}]";
+const BROKEN: &str = ", replicas: 3, steps: [{name: all, map: '.a = upcase('}]";
 
 /// What a state calls the subject of a schema, the namespace, a consumer group, and receivers that are shared.
 const SUBJECT: &str = "Subject typed";

@@ -13,7 +13,7 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
 use serde_json::{Map, Value, json};
-use sluice_crds::{APPROVE_ANNOTATION, Topic, wire::SharedWebhook};
+use sluice_crds::{APPROVE_ANNOTATION, ChangeKind, PendingChange, Topic, wire::SharedWebhook};
 
 use super::{Chapter, GROUP, NAMESPACE, SUBJECT, Story, registry};
 use crate::{Stage, until};
@@ -28,8 +28,8 @@ pub type State = BTreeMap<String, Value>;
 pub async fn is_told(stage: &Stage, story: Story, chapter: Chapter) -> anyhow::Result<State> {
     until(&format!("{story:?}: {chapter:?} is told"), PATIENCE, || async {
         let now = what_exists(stage, &[story]).await.map_err(|error| format!("{error:#}"))?;
-        let topics_say = story.topics_say(chapter);
-        let unsettled: Vec<_> = now.iter().filter(|(name, object)| !is_settled(name, object, topics_say)).collect();
+        let is_settled = |name: &str, object: &Value| has_said(object, story.may_say(chapter, name));
+        let unsettled: Vec<_> = now.iter().filter(|(name, object)| !is_settled(name, object)).collect();
         let missing: Vec<_> = story.must_exist(chapter).iter().filter(|name| !now.contains_key(**name)).collect();
         let is_deleted = chapter != Chapter::Delete || now.keys().all(|name| story.outlives_deletion(name));
         if unsettled.is_empty() && missing.is_empty() && is_deleted {
@@ -41,25 +41,25 @@ pub async fn is_told(stage: &Stage, story: Story, chapter: Chapter) -> anyhow::R
     .await
 }
 
-/// Whether a resource has said what it can about its newest spec: a Topic this reason.
-fn is_settled(name: &str, object: &Value, topics_say: &str) -> bool {
+/// Whether a resource has said one of these about its newest spec: reasons of its condition `Ready`. None are asked for of what has no such
+/// condition.
+fn has_said(object: &Value, reasons: &[&str]) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
-    let is_current = object["status"]["isCurrent"] == true;
-    let reason = ready.map_or("", |ready| ready["reason"].as_str().unwrap_or_default());
-    match name.split_once(' ').map_or("", |(kind, _)| kind) {
-        "Topic" => is_current && reason == topics_say,
-        "Webhook" => is_current && (reason == "RoutePending" || reason == "Unavailable"),
-        "Integration" => is_current && reason == "Unavailable",
-        _ => true,
-    }
+    let reason = ready.and_then(|ready| ready["reason"].as_str()).unwrap_or_default();
+    reasons.is_empty() || (object["status"]["isCurrent"] == true && reasons.contains(&reason))
 }
 
-/// Waits until everything is as it should be; says what differs.
-pub async fn comes_to(stage: &Stage, stories: &[Story], wanted: &State) -> anyhow::Result<()> {
+/// Waits until everything whose name matters is as it should be; says what differs.
+pub async fn comes_to(
+    stage: &Stage,
+    stories: &[Story],
+    wanted: &State,
+    matters: impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
     until("everything is as in a run that nothing disturbed", PATIENCE, || async {
         let now = what_exists(stage, stories).await.map_err(|error| format!("{error:#}"))?;
-        let mut names: Vec<&String> = wanted.keys().chain(now.keys()).collect();
+        let mut names: Vec<&String> = wanted.keys().chain(now.keys()).filter(|name| matters(name)).collect();
         names.sort_unstable();
         names.dedup();
         let differs = names.into_iter().filter(|name| wanted.get(*name) != now.get(*name));
@@ -115,6 +115,9 @@ async fn what_exists(stage: &Stage, stories: &[Story]) -> anyhow::Result<State> 
     for hash in found.iter().flat_map(|(_, object)| hashes(object)) {
         text = text.replace(&hash, "HASH");
     }
+    for id in found.iter().flat_map(|(_, object)| lost_ids(object)) {
+        text = text.replace(&id, "ID");
+    }
     let found: Vec<(String, Value)> = serde_json::from_str(&text)?;
     for (name, object) in &found {
         if let Some(name) = name.strip_prefix("ConfigMap ").filter(|_| object["immutable"] == true) {
@@ -136,6 +139,18 @@ fn hashes(object: &Value) -> Vec<String> {
     let texts = object["data"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
     let told = texts.filter_map(|text| serde_json::from_str::<SharedWebhook>(text).ok());
     pending.into_iter().chain(told.map(|webhook| webhook.revision)).collect()
+}
+
+/// Kafka's ids in a change that waits: of a topic that is gone, and of the one that came into its place.
+fn lost_ids(object: &Value) -> Vec<String> {
+    let pending = object["status"]["pending"]["changes"].clone();
+    let changes: Vec<PendingChange> = serde_json::from_value(pending).unwrap_or_default();
+    let ids = |PendingChange { change, from, to, .. }| match change {
+        ChangeKind::Recreate => vec![from],
+        ChangeKind::Adopt => vec![from, to],
+        _ => vec![],
+    };
+    changes.into_iter().flat_map(ids).collect()
 }
 
 /// A configuration is named by a hash of its content, which says where the run takes place: the name by the hash of the rest.

@@ -19,19 +19,25 @@ use sluice_suite::{
     world::{PATIENCE, judge_topic},
 };
 
-use crate::{
-    killed::When,
-    run::{AT_ONCE, Run, nothing, numbered, undisturbed},
-};
+use crate::run::{AT_ONCE, Death, Run, nothing, numbered, undisturbed};
 
 /// One of the writes that a story takes: of that kind the one with this number, from 1.
 type Numbered = (Write, usize);
 
+/// When the operator is killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// Before the write arrives.
+    Before,
+    /// After it was carried out, before the operator hears of it.
+    After,
+}
+
 /// A moment at which the operator is killed.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    write: Numbered,
-    when: When,
+pub(crate) struct Moment {
+    pub(crate) write: Numbered,
+    pub(crate) when: When,
 }
 
 /// What stories write to Kafka at least. They may write more: topics are made in one request or in several, as it comes.
@@ -46,19 +52,18 @@ const fn least_of(story: Story) -> &'static [Write] {
             Write::DeleteTopics,
         ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
-        Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs],
-        Story::Shared => &[Write::CreateTopics, Write::CreateTopics],
+        Story::Webhook | Story::Replaced => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Shared | Story::Lost => &[Write::CreateTopics, Write::CreateTopics],
         Story::Integration | Story::Schema => &[Write::CreateTopics],
+        Story::Growth => &[Write::CreateTopics, Write::CreatePartitions],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
         Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
     }
 }
 
-/// Tells a story with an operator that is killed at that moment; says whether it came.
-async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
+/// Has the operator killed at that moment.
+pub(crate) fn kill_at(run: &Run, moment: Moment) -> Death {
     let Moment { write: (write, number), when } = moment;
-    let name = format!("kafka-{}-{}-{number}-{}", story as usize, write as usize, when as usize);
-    let mut run = Run::begin(place, &name, &[story], nothing()).await;
     let death = run.death();
     let (count, deed) = (AtomicUsize::new(0), death.deed.clone());
     run.ways.kafka.judge(move |asked| {
@@ -70,6 +75,15 @@ async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
             When::After => Fate::LoseAnswer(deed.clone()),
         }
     });
+    death
+}
+
+/// Tells a story with an operator that is killed at that moment; says whether it came.
+async fn killed(place: &Stage, story: Story, moment: Moment) -> bool {
+    let Moment { write: (write, number), when } = moment;
+    let name = format!("kafka-{}-{}-{number}-{}", story as usize, write as usize, when as usize);
+    let mut run = Run::begin(place, &name, &[story], nothing()).await;
+    let death = kill_at(&run, moment);
     run.tell(&[story], &format!("{story:?}, killed at {moment:?}"), None).await;
     let was_killed = run.was_ended_by(&death);
     run.end();
@@ -96,7 +110,7 @@ async fn killed_at_each(story: Story) {
 }
 
 /// Whether the broker is alone in its cluster, at the address that we know: a proxy stands before one broker.
-async fn is_alone(place: &Stage) -> bool {
+pub(crate) async fn is_alone(place: &Stage) -> bool {
     let brokers = place.kafka.describe_cluster().await.unwrap().brokers;
     let is_ours = |broker: &sluice_kafka::Broker| format!("{}:{}", broker.host, broker.port) == place.bootstrap;
     let is_alone = brokers.len() == 1 && brokers.iter().all(is_ours);
@@ -144,6 +158,21 @@ async fn a_consumer_group_comes_to_the_same_end_after_which_write_to_kafka_ever_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn webhooks_that_share_receivers_come_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
     killed_at_each(Story::Shared).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_approved_growth_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Growth).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_lost_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_that_was_replaced_comes_to_the_same_end_after_which_write_to_kafka_ever_the_operator_is_killed() {
+    killed_at_each(Story::Replaced).await;
 }
 
 /// A setting that an operator is killed at, and that the next one does not find in the spec any more.

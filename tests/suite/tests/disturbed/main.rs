@@ -9,4 +9,5 @@
 mod faults;
 mod kafka;
 mod killed;
+mod overtaken;
 mod run;

@@ -144,22 +144,36 @@ impl Run {
                 end.extend(undisturbed(&self.stage, *story).await.ends[index].clone());
                 story.tell(chapter, &self.stage).await.unwrap();
             }
-            loop {
-                let operator = Arc::clone(&self.operator);
-                tokio::select! {
-                    come = story::comes_to(&self.stage, stories, &end) => {
-                        come.unwrap_or_else(|error| panic!("{what}, {chapter:?}: {error:#}\n{}", operator.log()));
-                        break;
-                    }
-                    () = operator.end() => self.restart().await,
+            self.comes_to(stories, &end, &format!("{what}, {chapter:?}"), &|_: &str| true).await;
+            for story in stories {
+                for (name, id) in story::topic_ids(&self.stage, &[*story]).await.unwrap() {
+                    let before = ids.insert(name.clone(), id.clone());
+                    let is_same = before.is_none_or(|before| before == id);
+                    assert!(is_same || story.replaces_topic(chapter), "{what}, {chapter:?}: another topic {name:?}");
                 }
-            }
-            for (name, id) in story::topic_ids(&self.stage, stories).await.unwrap() {
-                let first = ids.entry(name.clone()).or_insert_with(|| id.clone());
-                assert_eq!(*first, id, "{what}, {chapter:?}: another topic {name:?}");
             }
         }
         story::clear(&self.stage, stories).await.unwrap();
+    }
+
+    /// Waits until everything whose name matters is as it should be; whenever the operator ends, another one comes.
+    pub(crate) async fn comes_to(
+        &mut self,
+        stories: &[Story],
+        end: &State,
+        what: &str,
+        matters: &impl Fn(&str) -> bool,
+    ) {
+        loop {
+            let operator = Arc::clone(&self.operator);
+            tokio::select! {
+                come = story::comes_to(&self.stage, stories, end, matters) => {
+                    come.unwrap_or_else(|error| panic!("{what}: {error:#}\n{}", operator.log()));
+                    break;
+                }
+                () = operator.end() => self.restart().await,
+            }
+        }
     }
 
     /// Ends the operator without ceremony.
@@ -180,15 +194,17 @@ async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
 /// A run that nothing disturbed.
 pub(crate) struct Undisturbed {
     /// How each chapter ends.
-    ends: Vec<State>,
+    pub(crate) ends: Vec<State>,
     /// The writes to the API server and to a registry that it took, in their order, by what they are about.
     pub(crate) writes: Vec<String>,
+    /// How many of them the first chapter took.
+    pub(crate) first_writes: usize,
     /// The writes to Kafka that it took, in their order.
     pub(crate) kafka_writes: Vec<Write>,
 }
 
 pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
-    static KNOWN: [OnceCell<Undisturbed>; 8] = [const { OnceCell::const_new() }; 8];
+    static KNOWN: [OnceCell<Undisturbed>; 11] = [const { OnceCell::const_new() }; 11];
     KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
 }
 
@@ -207,7 +223,7 @@ impl Undisturbed {
             noted.lock().unwrap().push(write);
             kafka_proxy::Fate::Forward
         });
-        let mut ends = Vec::new();
+        let (mut ends, mut first_writes) = (Vec::new(), None);
         for chapter in Chapter::ALL {
             story.tell(chapter, &run.stage).await.unwrap();
             let end = loop {
@@ -221,12 +237,13 @@ impl Undisturbed {
                 }
             };
             ends.push(end);
+            first_writes.get_or_insert(writes.lock().unwrap().len());
         }
         story::clear(&run.stage, &[story]).await.unwrap();
         let (writes, kafka_writes) = (writes.lock().unwrap().clone(), kafka_writes.lock().unwrap().clone());
         println!("{story:?} takes {} writes, and to Kafka {kafka_writes:?}", writes.len());
         run.end();
-        Self { ends, writes, kafka_writes }
+        Self { ends, writes, first_writes: first_writes.unwrap(), kafka_writes }
     }
 }
 
@@ -240,6 +257,9 @@ async fn look_again(run: &Run, story: Story, chapter: Chapter) {
         Story::Integration | Story::Group => operator.looks_again::<Integration>(stage, "to-api").await.map(drop),
         Story::Approval => operator.looks_again::<Topic>(stage, "kept").await.map(drop),
         Story::Schema => operator.looks_again::<Topic>(stage, "typed").await.map(drop),
+        Story::Growth => operator.looks_again::<Topic>(stage, "orders").await.map(drop),
+        Story::Lost => operator.looks_again::<Topic>(stage, "lost").await.map(drop),
+        Story::Replaced => operator.looks_again::<Topic>(stage, "replaced").await.map(drop),
         Story::Shared => {
             operator.looks_again_at_shared_receivers(stage).await.unwrap();
             let newest = if chapter == Chapter::Create { "github" } else { "gitlab" };
