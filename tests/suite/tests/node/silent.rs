@@ -21,7 +21,7 @@ pub(crate) async fn shows<T>(shop: &Shop, what: &str, judge: impl Fn(&Integratio
         judge(&integration.status.unwrap_or_default())
     })
     .await
-    .unwrap();
+    .unwrap()
 }
 
 /// Records per second as a status says it; `None` where it says no number.

@@ -45,9 +45,10 @@ async fn a_topic_that_is_deleted_while_it_is_made_leaves_nothing_in_kafka() {
     let stage = Stage::begin("while-made").await;
     let names: Vec<String> = (0..TOPICS).map(|number| format!("brief-{number}")).collect();
     // Half of them at once, half when their pass has begun: by its first write it holds on.
-    let brief = |(number, name)| {
-        let stage = &stage;
+    let brief = |(number, name): (usize, &String)| {
+        let (stage, name) = (&stage, name.clone());
         async move {
+            let name = name.as_str();
             stage.topic(name, DELETE).await;
             let holds_on = |topic: &Topic| match topic.metadata.finalizers.as_deref() {
                 Some([_, ..]) => Ok(()),
