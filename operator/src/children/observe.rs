@@ -3,7 +3,7 @@
 use futures::future::try_join_all;
 use kube::{
     Client, ResourceExt,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, TypeMeta},
 };
 use sluice_crds::NamespacedName;
 use sluice_model::children::{Child, ChildKind, Live, Owner};
@@ -79,7 +79,9 @@ pub async fn list(client: &Client, kind: ChildKind, namespace: &str, selector: S
     Ok(list.items.into_iter().map(|object| live(kind, object)).collect())
 }
 
-fn live(kind: ChildKind, object: DynamicObject) -> Live {
-    let name = object.name_any();
+/// Objects of a list come without what they are; compared with what is wanted they would differ in it.
+fn live(kind: ChildKind, mut object: DynamicObject) -> Live {
+    let (name, (api_version, title)) = (object.name_any(), kind.api());
+    object.types = Some(TypeMeta { api_version: api_version.to_owned(), kind: title.to_owned() });
     Live { kind, name, object: serde_json::to_value(object).expect("an object that was read can be written") }
 }

@@ -363,9 +363,7 @@ mod tests {
         for headers in ["a=b", "Authorization=Bearer abc\n", "authorization = Basic%20YTpi==, tenant=shop,", "a=100%"] {
             assert_eq!(told(headers), Ok(()), "{headers:?}");
         }
-        for (headers, place) in
-            [("a", 1), ("=b", 1), ("a=", 1), ("a=b,,c=d", 2), ("a=b,c d=e", 2), ("a=b%0Ac", 1), ("a=gr\u{fc}n", 1)]
-        {
+        for (headers, place) in [("a", 1), ("=b", 1), ("a=", 1), ("a=b,,c=d", 2), ("a=b,c d=e", 2), ("a=b%0Ac", 1)] {
             let told = told(headers).unwrap_err();
             let expected =
                 format!("OTEL_EXPORTER_OTLP_HEADERS is no list as in key=value,key=value: its entry {place} is");
