@@ -213,7 +213,7 @@ async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservat
 
 fn fingerprint(id: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
-    hex::encode(&digest(&SHA256, id.as_bytes()).as_ref()[..16])
+    hex::encode(&digest(&SHA256, format!("0 {id}").as_bytes()).as_ref()[..16])
 }
 
 #[tokio::test]
