@@ -98,7 +98,7 @@ impl Stores {
     /// The Redis of an endpoint, where it has one. From now on it is tried every few seconds.
     pub(crate) fn join(&self, endpoint: &Endpoint) -> Option<Shared> {
         let file = endpoint.redis.as_ref()?;
-        let prefix = format!("sluice:{}:", endpoint.webhook);
+        let prefix = format!("sluice:{}:{}:", endpoint.webhook, endpoint.uid);
         Some(Shared(Arc::new(Inner {
             store: self.store(file, &prefix),
             prefix,

@@ -15,6 +15,10 @@ use crate::{
 pub struct ReceiverConfig {
     /// The Webhook that the receiver works for.
     pub webhook: NamespacedName,
+    /// The Webhook's uid. It tells its ids from those of others of the same name: of other clusters, and of before. Operators before it was
+    /// there did not write it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Path of the endpoint, matched exactly.
     pub path: String,
     /// The Kafka cluster that holds the events.

@@ -66,10 +66,15 @@ fn free_port() -> u16 {
 
 async fn receiver(topic: &str, url: &str) -> Running {
     let mut setup = Setup::new(connection(), topic);
+    share(&mut setup, url);
+    setup.ready().await
+}
+
+/// Has it remember ids in a Redis.
+fn share(setup: &mut Setup, url: &str) {
     let file = setup.secret("redis");
     fs::write(&file, url).unwrap();
     setup.config.deduplication_redis = Some(file);
-    setup.ready().await
 }
 
 async fn send(receiver: &Running, id: &str) -> u16 {
@@ -172,9 +177,7 @@ async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
     let redis = Redis::start(free_port()).await;
     let receiver = async || {
         let mut setup = Setup::new(connection(), &topic);
-        let file = setup.secret("redis");
-        fs::write(&file, redis.url()).unwrap();
-        setup.config.deduplication_redis = Some(file);
+        share(&mut setup, &redis.url());
         setup.config.verification = Verification::None;
         setup.config.event.cloud_events = CloudEvents::AcceptBatches;
         setup.ready().await
@@ -214,6 +217,22 @@ async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservat
 fn fingerprint(id: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
     hex::encode(&digest(&SHA256, format!("0 {id}").as_bytes()).as_ref()[..16])
+}
+
+#[tokio::test]
+async fn a_webhook_of_the_same_name_is_another_one() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = async |uid: &str| {
+        let mut setup = Setup::new(connection(), &topic);
+        share(&mut setup, &redis.url());
+        setup.config.uid = uid.to_owned();
+        setup.ready().await
+    };
+    for uid in ["here", "elsewhere", "here"] {
+        assert_eq!(send(&receiver(uid).await, "e-1").await, 202);
+    }
+    assert_eq!(written(&topic).await, ["e-1", "e-1"]);
 }
 
 #[tokio::test]
