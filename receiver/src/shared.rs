@@ -68,18 +68,18 @@ pub(crate) struct Claim {
     key: String,
     /// What stands in Redis while the right is held.
     owner: String,
+    /// Whether Redis said so. Where it did not answer, nobody knows what stands there.
+    is_checked: bool,
 }
 
 /// What Redis says about an event.
 pub(crate) enum Answer {
-    /// Write it.
-    Reserved(Claim),
+    /// Write it. Also where Redis does not answer.
+    Write(Claim),
     /// Another receiver is writing it.
     InProgress,
     /// It was written.
     Duplicate,
-    /// It does not answer.
-    Nothing,
 }
 
 /// Redis next door answers within a millisecond; a sender is not kept waiting for one that does not.
@@ -145,23 +145,23 @@ async fn keep_trying(store: Weak<Store>) {
 impl Shared {
     /// Asks for the right to write an event.
     pub(crate) async fn reserve(&self, fingerprint: Fingerprint) -> Answer {
-        let claim = Claim {
-            key: format!("{}{}", self.0.prefix, fingerprint.to_hex()),
-            owner: format!("reserved-{:032x}", fastrand::u128(..)),
-        };
-        let arguments = [claim.owner.clone(), millis(self.0.reservation)];
-        match self.0.store.run::<String>(RESERVE, &claim.key, &arguments).await {
-            None => Answer::Nothing,
-            Some(found) if found == claim.owner => Answer::Reserved(claim),
+        let key = format!("{}{}", self.0.prefix, fingerprint.to_hex());
+        let owner = format!("reserved-{:032x}", fastrand::u128(..));
+        let arguments = [owner.clone(), millis(self.0.reservation)];
+        match self.0.store.run::<String>(RESERVE, &key, &arguments).await {
+            None => Answer::Write(Claim { key, owner, is_checked: false }),
+            Some(found) if found == owner => Answer::Write(Claim { key, owner, is_checked: true }),
             Some(found) if found == CONFIRMED => Answer::Duplicate,
             Some(_) => Answer::InProgress,
         }
     }
 
-    /// The event was written.
-    pub(crate) async fn confirm(&self, claim: &Claim) {
+    /// The event was written. Says whether Redis had reserved it and knows of it now; otherwise it may be there twice, or come to be. An
+    /// event that was written without Redis's advice is noted too, where it answers by now.
+    pub(crate) async fn confirm(&self, claim: &Claim) -> bool {
         let arguments = [claim.owner.clone(), CONFIRMED.to_owned(), millis(self.0.window)];
-        self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await;
+        let is_noted = self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await == Some(1);
+        claim.is_checked && is_noted
     }
 
     /// The event was certainly not written.

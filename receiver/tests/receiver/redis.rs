@@ -15,12 +15,14 @@ use std::{
 use futures::future::{join_all, pending};
 use http::Method;
 use serde_json::json;
-use sluice_crds::{CloudEvents, wire::Verification};
+use sluice_cluster::{Part, testing::OwnCluster};
+use sluice_crds::{CloudEvents, Duration, wire::Verification};
 use tempfile::TempDir;
 use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 
 use crate::{
-    kafka::{connection, records, topic},
+    faults::Paused,
+    kafka::{connection, connection_to, records, topic},
     running::{PATH, Running, SECRET, Setup},
     sender::{Sender, fresh_id, full},
     until,
@@ -287,6 +289,11 @@ fn fingerprint(id: &str) -> String {
     hex::encode(&digest(&SHA256, format!("0 {id}").as_bytes()).as_ref()[..16])
 }
 
+/// Where it stands in Redis that an event was written.
+fn key(id: &str) -> String {
+    format!("sluice:shop/github:uid:{}", fingerprint(id))
+}
+
 #[tokio::test]
 async fn a_webhook_of_the_same_name_is_another_one() {
     let topic = topic(&connection(), &[]).await;
@@ -366,6 +373,51 @@ async fn a_redis_that_is_a_replica_now_is_left_for_the_one_that_its_address_lead
     told(Option::is_none).await;
     judge_together(&receivers, &topic).await;
     assert_ne!(other.ask(&["DBSIZE"]), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_redis_misses_is_counted_and_noted_where_it_is_back_before_the_write_ends() {
+    let cluster = OwnCluster::up("receiver-redis", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let receiver = async || {
+        let mut setup = Setup::new(kafka.clone(), &topic);
+        share(&mut setup, &url(port));
+        setup.config.patience = Duration::from_secs(25);
+        setup.ready().await
+    };
+    let one = receiver().await;
+    assert_eq!(send(&one, "e-1").await, 202);
+    assert_eq!(one.status().await.unchecked, 0);
+
+    // It goes between reservation and confirmation.
+    let paused = Paused::broker(&cluster);
+    let goes = async {
+        until(async || redis.ask(&["EXISTS", &key("e-2")]), |answer| answer == "1").await;
+        drop(redis);
+        drop(paused);
+    };
+    assert_eq!(futures::join!(send(&one, "e-2"), goes).0, 202);
+    assert_eq!(one.status().await.unchecked, 1);
+
+    // It comes after the reservation.
+    let paused = Paused::broker(&cluster);
+    let comes = async {
+        let begun = "events_remembered{namespace=\"shop\",webhook=\"github\"} 3";
+        until(async || one.metrics().await, |metrics| metrics.contains(begun)).await;
+        let redis = Redis::start(port).await;
+        until(async || one.status().await.redis_trouble, Option::is_none).await;
+        drop(paused);
+        redis
+    };
+    let (status, redis) = futures::join!(send(&one, "e-3"), comes);
+    assert_eq!((status, redis.ask(&["GET", &key("e-3")]).as_str()), (202, "confirmed"));
+    assert_eq!(one.status().await.unchecked, 2, "each is counted once");
+    assert_eq!(send(&receiver().await, "e-3").await, 202);
+    let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert_eq!(written, ["e-1", "e-2", "e-3"]);
 }
 
 #[tokio::test]
