@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     /// The generation of the Webhook that it was made for.
     pub(crate) generation: i64,
     pub(crate) webhook: NamespacedName,
+    /// The Webhook's.
+    pub(crate) uid: String,
     pub(crate) path: String,
     pub(crate) connection: KafkaConnection,
     pub(crate) topic: String,
@@ -142,6 +144,7 @@ pub(crate) fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoi
         envelope: Envelope::new(&config.webhook, &config.topic, kept_headers(&scheme, &config.event.headers)),
         contract,
         webhook: config.webhook,
+        uid: config.uid,
         path: config.path,
         connection: config.connection,
         topic: config.topic,

@@ -3,6 +3,9 @@
 //! An id is reserved by a receiver for as long as a write can take, then confirmed for the window, or released. Each step is one
 //! script, and only the owner of a reservation can change it. A receiver that dies between two steps leaves a reservation that
 //! ends by itself, so that the sender's next attempt is written. While Redis is away, events are written without its advice.
+//!
+//! A connection that has failed once is not used again, whatever the failure: its Redis may have vanished without a word, or be a replica
+//! now, while the address leads to another one. `ConnectionManager` by itself makes a new connection for neither.
 
 use std::{
     fs,
@@ -12,9 +15,10 @@ use std::{
 };
 
 use redis::{
-    Client, FromRedisValue,
+    Client, ConnectionInfo, FromRedisValue, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cmd,
+    io::tcp::TcpSettings,
 };
 use sluice_outgoing::Stamp;
 use tokio::time::{MissedTickBehavior, interval};
@@ -49,6 +53,9 @@ struct Store {
 
 struct State {
     stamp: Option<Stamp>,
+    /// None where the file holds no address.
+    client: Option<Client>,
+    /// None before the first connection, and after each failure.
     manager: Option<ConnectionManager>,
     looked: Option<Instant>,
     trouble: Option<String>,
@@ -61,23 +68,25 @@ pub(crate) struct Claim {
     key: String,
     /// What stands in Redis while the right is held.
     owner: String,
+    /// Whether Redis said so. Where it did not answer, nobody knows what stands there.
+    is_checked: bool,
 }
 
 /// What Redis says about an event.
 pub(crate) enum Answer {
-    /// Write it.
-    Reserved(Claim),
+    /// Write it. Also where Redis does not answer.
+    Write(Claim),
     /// Another receiver is writing it.
     InProgress,
     /// It was written.
     Duplicate,
-    /// It does not answer.
-    Nothing,
 }
 
 /// Redis next door answers within a millisecond; a sender is not kept waiting for one that does not.
 const TIME: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_secs(1);
+/// After so long the kernel gives up what nobody acknowledges, so that no connections to a lost Redis pile up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 /// How often the file with the address is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is tried, whether anybody sends or not: often enough for a status that people read.
@@ -98,7 +107,7 @@ impl Stores {
     /// The Redis of an endpoint, where it has one. From now on it is tried every few seconds.
     pub(crate) fn join(&self, endpoint: &Endpoint) -> Option<Shared> {
         let file = endpoint.redis.as_ref()?;
-        let prefix = format!("sluice:{}:", endpoint.webhook);
+        let prefix = format!("sluice:{}:{}:", endpoint.webhook, endpoint.uid);
         Some(Shared(Arc::new(Inner {
             store: self.store(file, &prefix),
             prefix,
@@ -113,7 +122,7 @@ impl Stores {
         if let Some(store) = known.iter().filter_map(Weak::upgrade).find(|store| store.file == file) {
             return store;
         }
-        let state = State { stamp: None, manager: None, looked: None, trouble: None, away_until: None };
+        let state = State { stamp: None, client: None, manager: None, looked: None, trouble: None, away_until: None };
         let store =
             Arc::new(Store { file: file.to_owned(), try_key: format!("{prefix}try"), state: Mutex::new(state) });
         tokio::spawn(keep_trying(Arc::downgrade(&store)));
@@ -136,23 +145,23 @@ async fn keep_trying(store: Weak<Store>) {
 impl Shared {
     /// Asks for the right to write an event.
     pub(crate) async fn reserve(&self, fingerprint: Fingerprint) -> Answer {
-        let claim = Claim {
-            key: format!("{}{}", self.0.prefix, fingerprint.to_hex()),
-            owner: format!("reserved-{:032x}", fastrand::u128(..)),
-        };
-        let arguments = [claim.owner.clone(), millis(self.0.reservation)];
-        match self.0.store.run::<String>(RESERVE, &claim.key, &arguments).await {
-            None => Answer::Nothing,
-            Some(found) if found == claim.owner => Answer::Reserved(claim),
+        let key = format!("{}{}", self.0.prefix, fingerprint.to_hex());
+        let owner = format!("reserved-{:032x}", fastrand::u128(..));
+        let arguments = [owner.clone(), millis(self.0.reservation)];
+        match self.0.store.run::<String>(RESERVE, &key, &arguments).await {
+            None => Answer::Write(Claim { key, owner, is_checked: false }),
+            Some(found) if found == owner => Answer::Write(Claim { key, owner, is_checked: true }),
             Some(found) if found == CONFIRMED => Answer::Duplicate,
             Some(_) => Answer::InProgress,
         }
     }
 
-    /// The event was written.
-    pub(crate) async fn confirm(&self, claim: &Claim) {
+    /// The event was written. Says whether Redis had reserved it and knows of it now; otherwise it may be there twice, or come to be. An
+    /// event that was written without Redis's advice is noted too, where it answers by now.
+    pub(crate) async fn confirm(&self, claim: &Claim) -> bool {
         let arguments = [claim.owner.clone(), CONFIRMED.to_owned(), millis(self.0.window)];
-        self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await;
+        let is_noted = self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await == Some(1);
+        claim.is_checked && is_noted
     }
 
     /// The event was certainly not written.
@@ -168,7 +177,7 @@ impl Shared {
     /// The file with the address, where it is none.
     pub(crate) fn unusable_file(&self) -> Option<PathBuf> {
         let store = &self.0.store;
-        store.looked_at(Instant::now()).manager.is_none().then(|| store.file.clone())
+        store.looked_at(Instant::now()).client.is_none().then(|| store.file.clone())
     }
 }
 
@@ -186,16 +195,24 @@ impl Store {
             }
             Err(error) => {
                 state.away_until = Some(Instant::now() + PAUSE);
+                state.manager = None;
                 state.note(format!("Redis does not answer, so that events may be written twice: {error}"));
                 None
             }
         }
     }
 
-    /// A connection, made again when the address changes; none while Redis is away.
+    /// A connection, made again when the address changes and after a failure; none while Redis is away.
     fn manager(&self, now: Instant) -> Option<ConnectionManager> {
-        let state = self.looked_at(now);
-        state.away_until.is_none_or(|until| until <= now).then(|| state.manager.clone()).flatten()
+        let mut state = self.looked_at(now);
+        if state.away_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        if state.manager.is_none() {
+            // It refuses settings only that these are not.
+            state.manager = state.client.clone().and_then(|client| connection(client).ok());
+        }
+        state.manager.clone()
     }
 
     fn looked_at(&self, now: Instant) -> MutexGuard<'_, State> {
@@ -220,13 +237,14 @@ impl State {
             return;
         }
         self.stamp = stamp;
-        match connect(file) {
-            Ok(manager) => {
-                self.manager = Some(manager);
+        self.manager = None;
+        match client(file) {
+            Ok(client) => {
+                self.client = Some(client);
                 self.away_until = None;
             }
             Err(reason) => {
-                self.manager = None;
+                self.client = None;
                 self.note(reason);
             }
         }
@@ -240,19 +258,25 @@ impl State {
     }
 }
 
-/// Nothing is connected yet. The address holds a password and is told to nobody.
-fn connect(file: &Path) -> Result<ConnectionManager, String> {
+/// The address holds a password and is told to nobody.
+fn client(file: &Path) -> Result<Client, String> {
     let name = file.display();
     let address =
         fs::read_to_string(file).map_err(|error| format!("the address of Redis, {name}, cannot be read: {error}"))?;
+    // Commands of several events at a time do not wait for each other. That a connection lives is tried often enough without keepalive.
+    let settings = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED);
+    let address = address.trim().parse::<ConnectionInfo>();
+    let client = address.and_then(|address| Client::open(address.set_tcp_settings(settings)));
+    client.map_err(|_| format!("{name} is no address of Redis, as in redis://user:password@host:6379/0"))
+}
+
+/// A connection, made when it is first used: then the name in the address is looked up. The next try follows the pause, in another one.
+fn connection(client: Client) -> RedisResult<ConnectionManager> {
     let settings = ConnectionManagerConfig::new()
-        .set_number_of_retries(1)
-        .set_max_delay(TIME)
+        .set_number_of_retries(0)
         .set_connection_timeout(Some(TIME))
         .set_response_timeout(Some(TIME));
-    let client = Client::open(address.trim());
-    let manager = client.and_then(|client| ConnectionManager::new_lazy_with_config(client, settings));
-    manager.map_err(|_| format!("{name} is no address of Redis, as in redis://user:password@host:6379/0"))
+    ConnectionManager::new_lazy_with_config(client, settings)
 }
 
 fn millis(duration: Duration) -> String {

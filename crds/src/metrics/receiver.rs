@@ -7,7 +7,7 @@ metrics! {
     EVENTS_DUPLICATE = Counter "sluice_receiver_events_duplicate_total" [NAMESPACE, WEBHOOK]
         "Events that had been received before: acknowledged, and not written again";
     EVENTS_UNCHECKED = Counter "sluice_receiver_events_unchecked_total" [NAMESPACE, WEBHOOK]
-        "Accepted events that Redis was not asked about, because it did not answer";
+        "Accepted events for which Redis did not answer, before they were written or after: they may be there twice";
     EVENTS_REMEMBERED = Gauge "sluice_receiver_events_remembered" [NAMESPACE, WEBHOOK] "Events whose ids are known";
     DEAD_LETTERS = Counter "sluice_receiver_dead_letters_total" [NAMESPACE, WEBHOOK]
         "Events whose bodies are not as they must be, and that Kafka confirmed as dead letters";

@@ -15,6 +15,10 @@ use crate::{
 pub struct ReceiverConfig {
     /// The Webhook that the receiver works for.
     pub webhook: NamespacedName,
+    /// The Webhook's uid. It tells its ids from those of others of the same name: of other clusters, and of before. Operators before it was
+    /// there did not write it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Path of the endpoint, matched exactly.
     pub path: String,
     /// The Kafka cluster that holds the events.
@@ -329,7 +333,8 @@ pub struct ReceiverStatus {
     /// Events whose bodies are not as they must be, and that Kafka confirmed as dead letters.
     #[serde(default)]
     pub dead_letters: u64,
-    /// Accepted events that Redis was not asked about, because it did not answer: they may have been received before.
+    /// Accepted events for which Redis did not answer, before they were written or after: they may have been received before, or be
+    /// written again when they are sent again.
     pub unchecked: u64,
     /// Requests that were refused for what they are, or because there are too many, by cause. A cause that never occurred is absent.
     pub rejected: BTreeMap<RejectedBecause, u64>,

@@ -95,6 +95,7 @@ fn large_enough(template: &TopicTemplate, body: Size) -> TopicTemplate {
 pub(super) fn configuration(endpoint: &Endpoint) -> wire::ReceiverConfig {
     wire::ReceiverConfig {
         webhook: endpoint.owner.name.clone(),
+        uid: endpoint.owner.uid.clone(),
         path: endpoint.path.clone(),
         connection: endpoint.cluster.connection.clone(),
         topic: endpoint.kafka_topic(),

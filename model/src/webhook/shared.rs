@@ -386,6 +386,11 @@ mod tests {
     }
 
     #[test]
+    fn receivers_know_a_webhook_by_its_uid() {
+        assert_eq!(endpoint("a", PLAIN).share().unwrap().config.uid, "uid-a");
+    }
+
+    #[test]
     fn a_pause_is_no_other_revision_and_a_host_name_is() {
         let shared = |more: &str| endpoint("a", more).share().unwrap();
         let [plain, paused] = [shared(PLAIN), shared(&format!("{PLAIN}, paused: true"))];

@@ -109,12 +109,11 @@ fn body_hash(body: &[u8]) -> String {
 }
 
 impl Event {
-    /// What tells it from every other event: a cloud event's id is unique within its source.
-    pub fn identity(&self) -> Cow<'_, str> {
-        match &self.cloud {
-            Some(event) => format!("{} {}", event.attributes["source"], self.names.id).into(),
-            None => self.names.id.as_str().into(),
-        }
+    /// What tells it from every other event: a cloud event's id is unique within its source, which others do not have. How long the source is
+    /// stands before it, for both may hold any character.
+    pub fn identity(&self) -> String {
+        let source = self.cloud.as_ref().map_or("", |event| event.attributes["source"].as_str());
+        format!("{} {source}{}", source.len(), self.names.id)
     }
 }
 
@@ -146,7 +145,10 @@ mod anything;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use http::HeaderMap;
+    use serde_json::json;
     use sluice_crds::wire::{EventSources, FieldSource, IdSource};
 
     use super::*;
@@ -236,6 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn no_two_events_have_the_same_identity() {
+        let sources = EventSources { cloud_events: sluice_crds::CloudEvents::Accept, ..id_at("/id") };
+        let sources = Sources::of(&sources, &Defaults::default()).unwrap();
+        let identity = |content_type: &'static str, body: serde_json::Value| {
+            let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, content_type.parse().unwrap())]);
+            sources.events(&headers, &body.to_string().into()).unwrap()[0].identity()
+        };
+        let cloud = |source: &str, id: &str| {
+            let event = json!({"specversion": "1.0", "type": "t", "source": source, "id": id});
+            identity("application/cloudevents+json", event)
+        };
+        let plain = |id: &str| identity("application/json", json!({ "id": id }));
+        let all = [
+            cloud("a b", "c"),
+            cloud("a", "b c"),
+            cloud("a", "bc"),
+            cloud("ab", "c"),
+            cloud("1", " bc"),
+            plain("a b c"),
+            plain("abc"),
+            plain(&cloud("a", "bc")),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(cloud("a", "bc"), cloud("a", "bc"));
+    }
+
+    #[test]
     fn a_cloud_event_names_itself_and_its_data_may_hold_the_key() {
         let sources = EventSources {
             id: Some(IdSource::BodyHash),
@@ -252,7 +281,7 @@ mod tests {
             sources.events(&headers, &format!("{{{attributes}, \"data\": {data}}}").into()).unwrap()
         };
         let [event] = events(r#"{"customer": "c"}"#).try_into().unwrap();
-        assert_eq!((event.identity().as_ref(), event.names.key.as_deref()), ("/a 1", Some("c")));
+        assert_eq!((event.identity().as_str(), event.names.key.as_deref()), ("2 /a1", Some("c")));
         assert_eq!((event.names.event_type.as_deref(), event.names.sequence.as_deref()), (Some("t"), Some("7")));
         assert_eq!(events("{}")[0].names.key.as_deref(), Some("p"));
     }

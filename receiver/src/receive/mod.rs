@@ -85,7 +85,7 @@ impl Receiver {
     }
 
     /// Serves another endpoint of the same Webhook in the place of this one. What was counted goes on; ids are remembered unless their
-    /// limits are others now; published keys stay, for they come from far, and their issuer may be away.
+    /// limits are others now, or the Webhook was made anew; published keys stay, for they come from far, and their issuer may be away.
     pub(crate) fn replaced(&self, process: &Process, endpoint: Arc<Endpoint>, controls: Controls) -> Self {
         let keys = if publish_the_same(&self.endpoint, &endpoint) {
             self.keys.clone()
@@ -93,7 +93,7 @@ impl Receiver {
             process.secrets.watch(&endpoint)
         };
         let mut new = Self::with(Arc::clone(&self.counters), keys, process, endpoint, controls);
-        if self.remembered.limits() == limits(&new.endpoint) {
+        if self.endpoint.uid == new.endpoint.uid && self.remembered.limits() == limits(&new.endpoint) {
             new.remembered = Arc::clone(&self.remembered);
         }
         new

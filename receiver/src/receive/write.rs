@@ -51,7 +51,7 @@ enum Turn {
 struct Admitted {
     record: OutgoingRecord,
     reservation: Reservation,
-    /// The right among all receivers; they are not asked where they share nothing, or it does not answer.
+    /// The right among all receivers, where they share anything.
     claim: Option<Claim>,
     /// What the event is when it is written.
     written: Once,
@@ -125,11 +125,7 @@ impl Receiver {
         };
         let claim = match answer {
             None => None,
-            Some(Answer::Reserved(claim)) => Some(claim),
-            Some(Answer::Nothing) => {
-                self.counters.unchecked();
-                None
-            }
+            Some(Answer::Write(claim)) => Some(claim),
             Some(Answer::Duplicate) => {
                 self.remembered.confirm(&reservation, Instant::now());
                 return Turn::Over(Ok(Once::Duplicate));
@@ -152,7 +148,12 @@ impl Receiver {
         let fate = self.write(record).await;
         if let (Some(shared), Some(claim)) = (&self.shared, &claim) {
             match &fate {
-                Fate::Written => shared.confirm(claim).await,
+                Fate::Written => {
+                    let is_known = shared.confirm(claim).await;
+                    if !is_known {
+                        self.counters.unchecked();
+                    }
+                }
                 Fate::Failed(_) => shared.release(claim).await,
                 Fate::Unknown => {}
             }

@@ -262,7 +262,7 @@ impl Counters {
         }
     }
 
-    /// Counts an event that Redis was not asked about.
+    /// Counts an event that was written, and that Redis did not judge before or does not know of after.
     pub(crate) fn unchecked(&self) {
         self.unchecked.inc();
     }

@@ -231,10 +231,10 @@ async fn send_until(is_over: &AtomicBool, sender: Sender) -> Sent {
 }
 
 /// A broker that does nothing until this is dropped, and does not know it.
-struct Paused(Pid);
+pub(crate) struct Paused(Pid);
 
 impl Paused {
-    fn broker(cluster: &Cluster) -> Self {
+    pub(crate) fn broker(cluster: &Cluster) -> Self {
         let State::Running { pid, .. } = cluster.component(Component::Kafka).state() else { panic!("no broker") };
         let pid = Pid::from_raw(pid).unwrap();
         kill_process(pid, Signal::STOP).unwrap();

@@ -6,17 +6,23 @@ use std::{
     env, fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
+    },
 };
 
-use futures::future::join_all;
+use futures::future::{join_all, pending};
 use http::Method;
 use serde_json::json;
-use sluice_crds::{CloudEvents, wire::Verification};
+use sluice_cluster::{Part, testing::OwnCluster};
+use sluice_crds::{CloudEvents, Duration, wire::Verification};
 use tempfile::TempDir;
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 
 use crate::{
-    kafka::{connection, records, topic},
+    faults::Paused,
+    kafka::{connection, connection_to, records, topic},
     running::{PATH, Running, SECRET, Setup},
     sender::{Sender, fresh_id, full},
     until,
@@ -49,8 +55,17 @@ impl Redis {
     }
 
     fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0\n", self.port)
+        url(self.port)
     }
+
+    /// Makes it a replica of another one. Its connections stay.
+    fn follow(&self, leader: &Self) {
+        assert_eq!(self.ask(&["REPLICAOF", "127.0.0.1", &leader.port.to_string()]), "OK");
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}/0\n")
 }
 
 impl Drop for Redis {
@@ -60,16 +75,76 @@ impl Drop for Redis {
     }
 }
 
+/// An address that leads to one Redis and later to another one, as a Service does.
+struct Way {
+    port: u16,
+    course: Arc<Course>,
+}
+
+struct Course {
+    /// Where new connections lead.
+    to: AtomicU16,
+    connections: AtomicUsize,
+    lost: watch::Sender<()>,
+}
+
+impl Way {
+    async fn to(redis: &Redis) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (to, connections, lost) = (redis.port.into(), AtomicUsize::default(), watch::Sender::default());
+        let course = Arc::new(Course { to, connections, lost });
+        tokio::spawn(Arc::clone(&course).serve(listener));
+        Self { port, course }
+    }
+
+    fn lead_to(&self, redis: &Redis) {
+        self.course.to.store(redis.port, Ordering::Relaxed);
+    }
+
+    /// What is connected hears nothing any more, not even that it is over, as when a node loses its power.
+    fn lose(&self) {
+        self.course.lost.send_replace(());
+    }
+
+    fn connections(&self) -> usize {
+        self.course.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Course {
+    async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener) {
+        loop {
+            let (near, _) = listener.accept().await.unwrap();
+            tokio::spawn(carry(near, self.to.load(Ordering::Relaxed), self.lost.subscribe()));
+            self.connections.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn carry(mut near: TcpStream, to: u16, mut lost: watch::Receiver<()>) {
+    let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await else { return };
+    tokio::select! {
+        _ = copy_bidirectional(&mut near, &mut far) => {}
+        _ = lost.changed() => pending().await,
+    }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn receiver(topic: &str, url: &str) -> Running {
     let mut setup = Setup::new(connection(), topic);
+    share(&mut setup, url);
+    setup.ready().await
+}
+
+/// Has it remember ids in a Redis.
+fn share(setup: &mut Setup, url: &str) {
     let file = setup.secret("redis");
     fs::write(&file, url).unwrap();
     setup.config.deduplication_redis = Some(file);
-    setup.ready().await
 }
 
 async fn send(receiver: &Running, id: &str) -> u16 {
@@ -172,9 +247,7 @@ async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
     let redis = Redis::start(free_port()).await;
     let receiver = async || {
         let mut setup = Setup::new(connection(), &topic);
-        let file = setup.secret("redis");
-        fs::write(&file, redis.url()).unwrap();
-        setup.config.deduplication_redis = Some(file);
+        share(&mut setup, &redis.url());
         setup.config.verification = Verification::None;
         setup.config.event.cloud_events = CloudEvents::AcceptBatches;
         setup.ready().await
@@ -213,7 +286,138 @@ async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservat
 
 fn fingerprint(id: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
-    hex::encode(&digest(&SHA256, id.as_bytes()).as_ref()[..16])
+    hex::encode(&digest(&SHA256, format!("0 {id}").as_bytes()).as_ref()[..16])
+}
+
+/// Where it stands in Redis that an event was written.
+fn key(id: &str) -> String {
+    format!("sluice:shop/github:uid:{}", fingerprint(id))
+}
+
+#[tokio::test]
+async fn a_webhook_of_the_same_name_is_another_one() {
+    let topic = topic(&connection(), &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = async |uid: &str| {
+        let mut setup = Setup::new(connection(), &topic);
+        share(&mut setup, &redis.url());
+        setup.config.uid = uid.to_owned();
+        setup.ready().await
+    };
+    for uid in ["here", "elsewhere", "here"] {
+        assert_eq!(send(&receiver(uid).await, "e-1").await, 202);
+    }
+    assert_eq!(written(&topic).await, ["e-1", "e-1"]);
+}
+
+/// Whether what is sent to each of them is written once.
+async fn judge_together(receivers: &[Running], topic: &str) {
+    let id = fresh_id();
+    for receiver in receivers {
+        assert_eq!(send(receiver, &id).await, 202);
+    }
+    assert_eq!(written(topic).await.into_iter().filter(|written| *written == id).count(), 1);
+}
+
+/// Two receivers with ways of their own to the same Redis.
+async fn receivers_by(ways: &[Way; 2], topic: &str) -> Vec<Running> {
+    let receivers = join_all(ways.iter().map(|way| async move { receiver(topic, &url(way.port)).await })).await;
+    judge_together(&receivers, topic).await;
+    receivers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_vanishes_without_a_word_is_looked_for_where_its_address_leads_now() {
+    let topic = topic(&connection(), &[]).await;
+    let [redis, other] = [Redis::start(free_port()).await, Redis::start(free_port()).await];
+    let ways = [Way::to(&redis).await, Way::to(&redis).await];
+    let receivers = receivers_by(&ways, &topic).await;
+    for (way, receiver) in ways.iter().zip(&receivers) {
+        let before = way.connections();
+        way.lead_to(&other);
+        way.lose();
+        assert_eq!(send(receiver, &fresh_id()).await, 202);
+        let met = async || (way.connections(), receiver.status().await.redis_trouble);
+        until(met, |(connections, trouble)| *connections > before && trouble.is_none()).await;
+    }
+    judge_together(&receivers, &topic).await;
+    assert_ne!(other.ask(&["DBSIZE"]), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_a_replica_now_is_left_for_the_one_that_its_address_leads_to() {
+    let topic = topic(&connection(), &[]).await;
+    let [redis, other] = [Redis::start(free_port()).await, Redis::start(free_port()).await];
+    let ways = [Way::to(&redis).await, Way::to(&redis).await];
+    let receivers = receivers_by(&ways, &topic).await;
+    let told = async |wanted: fn(&Option<String>) -> bool| {
+        let each = receivers.iter().map(|receiver| async move {
+            until(async || receiver.status().await.redis_trouble, wanted).await;
+        });
+        join_all(each).await;
+    };
+
+    // It takes no writes for a while.
+    redis.follow(&other);
+    told(Option::is_some).await;
+    assert_eq!(redis.ask(&["REPLICAOF", "NO", "ONE"]), "OK");
+    told(Option::is_none).await;
+    judge_together(&receivers, &topic).await;
+
+    // The other one takes its place, and nobody closes a connection.
+    for way in &ways {
+        way.lead_to(&other);
+    }
+    redis.follow(&other);
+    told(Option::is_some).await;
+    told(Option::is_none).await;
+    judge_together(&receivers, &topic).await;
+    assert_ne!(other.ask(&["DBSIZE"]), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_redis_misses_is_counted_and_noted_where_it_is_back_before_the_write_ends() {
+    let cluster = OwnCluster::up("receiver-redis", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let receiver = async || {
+        let mut setup = Setup::new(kafka.clone(), &topic);
+        share(&mut setup, &url(port));
+        setup.config.patience = Duration::from_secs(25);
+        setup.ready().await
+    };
+    let one = receiver().await;
+    assert_eq!(send(&one, "e-1").await, 202);
+    assert_eq!(one.status().await.unchecked, 0);
+
+    // It goes between reservation and confirmation.
+    let paused = Paused::broker(&cluster);
+    let goes = async {
+        until(async || redis.ask(&["EXISTS", &key("e-2")]), |answer| answer == "1").await;
+        drop(redis);
+        drop(paused);
+    };
+    assert_eq!(futures::join!(send(&one, "e-2"), goes).0, 202);
+    assert_eq!(one.status().await.unchecked, 1);
+
+    // It comes after the reservation.
+    let paused = Paused::broker(&cluster);
+    let comes = async {
+        let begun = "events_remembered{namespace=\"shop\",webhook=\"github\"} 3";
+        until(async || one.metrics().await, |metrics| metrics.contains(begun)).await;
+        let redis = Redis::start(port).await;
+        until(async || one.status().await.redis_trouble, Option::is_none).await;
+        drop(paused);
+        redis
+    };
+    let (status, redis) = futures::join!(send(&one, "e-3"), comes);
+    assert_eq!((status, redis.ask(&["GET", &key("e-3")]).as_str()), (202, "confirmed"));
+    assert_eq!(one.status().await.unchecked, 2, "each is counted once");
+    assert_eq!(send(&receiver().await, "e-3").await, 202);
+    let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert_eq!(written, ["e-1", "e-2", "e-3"]);
 }
 
 #[tokio::test]

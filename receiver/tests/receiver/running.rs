@@ -44,6 +44,7 @@ impl Setup {
         fs::write(&secret, SECRET).unwrap();
         let config = ReceiverConfig {
             webhook: NamespacedName { namespace: "shop".into(), name: "github".into() },
+            uid: "uid".into(),
             path: PATH.into(),
             connection,
             topic: topic.into(),
