@@ -1,7 +1,8 @@
 //! What is written next, and what becomes of it. Pure.
 //!
 //! A partition's state runs ahead of what is written by two batches at most: the one that is being written, or is stuck and written
-//! again, and the one that is prepared meanwhile. While it is stuck no more is read of it, and the other partitions go on.
+//! again, and the one that is prepared meanwhile. While it is stuck no more is read of it, and the other partitions go on, until too much
+//! is stuck.
 //!
 //! - `fill`: the next batch of what waits.
 
@@ -113,6 +114,10 @@ pub(crate) enum Fate {
 /// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
 /// again. They are resumed at half of it.
 const BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of records that are stuck or wait behind those, before nothing more is read of any partition: while nothing can be written, each
+/// that is read gets stuck too, with what was prepared behind it. More than one partition brings along by itself, which shall hold up no
+/// other.
+const HELD_UP: usize = 32 * 1024 * 1024;
 
 impl Batches {
     pub(crate) fn new(delivery: Delivery, sink: &'static str) -> Self {
@@ -265,10 +270,16 @@ impl Batches {
         }
     }
 
-    /// Whether there is something to write again, of so many partitions at most.
+    /// Whether there is something to write again: of so many partitions at most, and no more of several than a batch holds.
     pub(crate) fn next_stuck(&mut self, partitions: usize) -> bool {
         self.forget_what_is_gone();
-        self.parts.extend(self.stuck.drain(..partitions.min(self.stuck.len())));
+        let mut bytes = 0;
+        let fits = |part: &&Part| {
+            bytes += part.bytes;
+            bytes <= BYTES
+        };
+        let number = self.stuck.iter().take(partitions).take_while(fits).count().max(1);
+        self.parts.extend(self.stuck.drain(..number.min(self.stuck.len())));
         !self.parts.is_empty()
     }
 
@@ -374,6 +385,8 @@ impl Batches {
         if let Some(behind) = self.prepared.iter().position(|prepared| prepared.hold == part.hold) {
             part.append(self.prepared.remove(behind));
         }
+        // Some of it may be written, or given back.
+        part.bytes = part.outputs.iter().map(|output| output.record.memory()).sum();
         let held = self.holds.get_mut(&part.commit.partition).filter(|held| held.number == part.hold);
         let pause = |held: &mut Hold| !std::mem::replace(&mut held.stuck, true) && held.partition.halted.is_none();
         if held.is_some_and(pause) {
@@ -469,19 +482,20 @@ impl Batches {
         None
     }
 
-    /// The memory of the records that wait behind what is stuck. No more of them is read, so they need not hold up others.
-    fn bytes_held_back(&self) -> usize {
+    /// The memory of what is stuck, also while it is written again, and of what waits behind it. No more of that is read, so what waits
+    /// need not hold up others.
+    fn bytes_held_up(&self) -> (usize, usize) {
         if !self.holds.values().any(|hold| hold.stuck) {
-            return 0;
+            return (0, 0);
         }
-        let held_back = |waiting: &Waiting| match waiting {
-            Waiting::Records(number, batch) => {
-                let held = self.holds.get(&batch.partition).filter(|held| held.number == *number && held.stuck);
-                held.map_or(0, |_| memory(batch))
-            }
-            Waiting::Reached(..) => 0,
+        let is_stuck =
+            |id: &PartitionId, number: u64| self.holds.get(id).is_some_and(|held| held.number == number && held.stuck);
+        let stuck = self.parts.iter().chain(&self.stuck).filter(|part| is_stuck(&part.commit.partition, part.hold));
+        let behind = |waiting: &Waiting| match waiting {
+            Waiting::Records(number, batch) if is_stuck(&batch.partition, *number) => memory(batch),
+            Waiting::Records(..) | Waiting::Reached(..) => 0,
         };
-        self.waiting.iter().map(held_back).sum()
+        (stuck.map(|part| part.bytes).sum(), self.waiting.iter().map(behind).sum())
     }
 
     /// Whether more records may be received.
@@ -496,8 +510,9 @@ impl Batches {
 
     /// Looks whether there is room.
     pub(crate) fn pause_or_resume(&mut self, now: Instant) {
-        let bytes = self.bytes - self.bytes_held_back();
-        let full = if self.paused { bytes > BYTES / 2 } else { bytes > BYTES };
+        let (stuck, behind) = self.bytes_held_up();
+        let room = if self.paused { BYTES / 2 } else { BYTES };
+        let full = self.bytes - behind > room || stuck + behind > HELD_UP;
         let pauses = self.wait.is_over(full && !self.paused, now);
         if !pauses && (full || !self.paused) {
             return;

@@ -12,6 +12,8 @@
 
 mod batches;
 mod record;
+#[cfg(test)]
+mod tests;
 mod traced;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -25,7 +27,7 @@ use sluice_kafka::{
 use sluice_pipeline::{Pipeline, Record};
 use sluice_telemetry::traces::Exemplar;
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,7 +44,7 @@ use crate::{
     dead_letters::Letters,
     retry::{Failure, patience},
     sink::DeliveryError,
-    source::{Command, CommandSender, Commit, Event, PartitionId, Source},
+    source::{Command, CommandSender, Commit, DRAIN, Event, PartitionId, Source},
     spans::Spans,
     status::{Area, Status},
     usage,
@@ -92,14 +94,20 @@ enum End {
     Transaction(Result<(), TransactionError>),
 }
 
+/// Partitions that go once nothing is being written, or their time is over.
+struct Leaving {
+    partitions: Vec<PartitionId>,
+    deadline: Instant,
+    settled: oneshot::Sender<Vec<Commit>>,
+}
+
 struct Engine {
     delivering: Delivering,
     batches: Batches,
     commands: CommandSender,
     member: Option<Membership>,
     writing: Option<Writing>,
-    /// Partitions that go once nothing is being written.
-    leaving: Option<(Vec<PartitionId>, oneshot::Sender<Vec<Commit>>)>,
+    leaving: Option<Leaving>,
     /// Failures since all was written.
     failures: u32,
     /// When that is written again which was not.
@@ -112,29 +120,8 @@ struct Engine {
 
 /// Runs until the source has ended, which it does after `shutdown`.
 pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutdown: CancellationToken) {
-    let Source { mut events, commands } = source;
-    let mut engine = Engine::new(job, delivering, commands);
-    let mut commits = interval(COMMIT_INTERVAL);
-    commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut again, mut pause, mut stopping) = (Alarm::new(), Alarm::new(), false);
-    loop {
-        engine.go_on();
-        tokio::select! {
-            event = events.recv(), if stopping || engine.batches.has_room() => match event {
-                Some(event) => engine.handle(event),
-                None => return,
-            },
-            (attempt, end) = ended(&mut engine.writing) => engine.finish(&attempt, end),
-            () = again.at(engine.again_at) => engine.again_at = None,
-            () = pause.at(engine.batches.pauses_at().map(Instant::from_std)) => {}
-            _ = commits.tick() => engine.commit(),
-            () = shutdown.cancelled(), if !stopping => {
-                info!("Stopping: the batch under way comes to its end");
-                stopping = true;
-                engine.command(Command::Stop);
-            }
-        }
-    }
+    let Source { events, commands } = source;
+    Engine::new(job, delivering, commands).run(events, shutdown).await;
 }
 
 /// The end of what is being written; never without it.
@@ -170,13 +157,40 @@ impl Engine {
         }
     }
 
+    async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+        let mut commits = interval(COMMIT_INTERVAL);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut again, mut pause, mut drain, mut stopping) = (Alarm::new(), Alarm::new(), Alarm::new(), false);
+        loop {
+            self.go_on();
+            tokio::select! {
+                event = events.recv(), if stopping || self.batches.has_room() => match event {
+                    Some(event) => self.handle(event),
+                    None => return,
+                },
+                (attempt, end) = ended(&mut self.writing) => self.finish(&attempt, end),
+                () = again.at(self.again_at) => self.again_at = None,
+                () = pause.at(self.batches.pauses_at().map(Instant::from_std)) => {}
+                () = drain.at(self.leaving.as_ref().map(|leaving| leaving.deadline)) => {}
+                _ = commits.tick() => self.commit(),
+                () = shutdown.cancelled(), if !stopping => {
+                    info!("Stopping: the batch under way gets up to {DRAIN:?}");
+                    stopping = true;
+                    self.command(Command::Stop);
+                }
+            }
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         match event {
             Event::Joined(member) => self.member = Some(member),
             Event::Assigned(starts) => starts.into_iter().for_each(|start| self.batches.assign(start)),
             Event::Records(batch) => self.batches.receive(batch),
             Event::Reached(positions) => self.batches.reach(positions),
-            Event::Revoked(partitions, settled) => self.leaving = Some((partitions, settled)),
+            Event::Revoked(partitions, settled) => {
+                self.leaving = Some(Leaving { partitions, deadline: Instant::now() + DRAIN, settled });
+            }
             Event::Lost(partitions) => drop(self.batches.release(&partitions)),
             // A source that no longer listens is gone, and its partitions with it.
             Event::Misplaced(extent, place) => drop(place.send(self.batches.place(&extent))),
@@ -185,13 +199,8 @@ impl Engine {
 
     /// Lets partitions go, or begins the next transaction, where it can; and tells what there is to tell.
     fn go_on(&mut self) {
+        self.let_go();
         if self.writing.is_none() {
-            if let Some((partitions, settled)) = self.leaving.take() {
-                let commits = self.batches.release(&partitions);
-                let committed = matches!(self.delivering.writer, Writer::ExactlyOnce(_));
-                // A source that no longer listens is gone, and its partitions with it.
-                drop(settled.send(if committed { Vec::new() } else { commits }));
-            }
             self.begin();
         } else if self.leaving.is_none() {
             self.prepare();
@@ -205,6 +214,21 @@ impl Engine {
         if let Some(halted) = self.batches.halts() {
             self.delivering.status.halted(halted);
         }
+    }
+
+    /// Lets partitions go once nothing is being written, or their time is over. What becomes of the batch under way then counts for no
+    /// later hold on them, and in a transaction Kafka takes no offsets from a member of an earlier generation.
+    fn let_go(&mut self) {
+        let is_writing = self.writing.is_some();
+        let may_go = |leaving: &mut Leaving| !is_writing || Instant::now() >= leaving.deadline;
+        let Some(Leaving { partitions, settled, .. }) = self.leaving.take_if(may_go) else { return };
+        if is_writing {
+            warn!(partitions = partitions.len(), "Partitions given back while a batch is being written: Kafka is slow");
+        }
+        let commits = self.batches.release(&partitions);
+        let committed = matches!(self.delivering.writer, Writer::ExactlyOnce(_));
+        // A source that no longer listens is gone, and its partitions with it.
+        drop(settled.send(if committed { Vec::new() } else { commits }));
     }
 
     fn begin(&mut self) {

@@ -91,6 +91,12 @@ impl Place {
         assert!(created.values().all(Result::is_ok), "{created:?}");
     }
 
+    /// Deletes topics, with all that is in them.
+    pub(crate) async fn delete(&self, topics: &[&str]) {
+        let deleted = self.admin.delete_topics(topics).await.unwrap();
+        assert!(deleted.values().all(Result::is_ok), "{deleted:?}");
+    }
+
     /// Writes records, each with its key, in order.
     pub(crate) async fn write(&self, records: impl IntoIterator<Item = (String, String)>) {
         let records = records.into_iter().map(|(key, value)| OutgoingRecord {

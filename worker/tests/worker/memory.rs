@@ -1,4 +1,4 @@
-//! What a worker takes of memory is bounded, whatever its API does.
+//! What a worker takes of memory is bounded, whatever its API or its topic does.
 
 use std::{
     collections::HashSet,
@@ -19,13 +19,16 @@ use axum::{
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use serde::Deserialize;
+use sluice_cluster::{Operation, Resource};
 use sluice_crds::{Delivery, Duration as Text, wire::WorkerConfig};
 use sluice_kafka::OutgoingRecord;
 use tokio::net::TcpListener;
 
 use crate::{
+    into_kafka::into,
     kafka::Place,
     running::{Worker, config},
+    secured::{USER, administrator, allow, secured, worker_of},
 };
 
 /// What a worker's container may take by default.
@@ -33,6 +36,8 @@ const CONTAINER: u64 = 256 * 1024 * 1024;
 const PARTITIONS: i32 = 8;
 /// All together they are more than the container may take.
 const RECORDS: usize = 320;
+/// As many as there are records: however little a worker holds of each partition, it must not hold that of all of them.
+const MANY: i32 = 320;
 /// Kafka takes 1 MiB with all that is around it, as the headers of a dead letter.
 const SIZE: usize = 1_000_000;
 /// An answer has so many parts: 256 MiB.
@@ -92,18 +97,23 @@ async fn serve(api: Arc<Excessive>) -> String {
     url
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_of_a_megabyte_for_an_api_that_stalls_and_then_answers_without_end_fit_in_its_memory() {
-    let (place, api) = (Place::new("memory", PARTITIONS).await, Arc::<Excessive>::default());
+/// All records, spread over the partitions.
+async fn write_records(place: &Place) {
     // lz4 makes nothing of noise.
     let noise: String = iter::repeat_with(fastrand::alphanumeric).take(SIZE).collect();
     let record = |n: usize| OutgoingRecord {
-        partition: Some(i32::try_from(n).unwrap() % PARTITIONS),
+        partition: Some(i32::try_from(n).unwrap() % place.partitions),
         ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {n}, "noise": "{noise}"}}"#))
     };
     for first in (0..RECORDS).step_by(32) {
         place.write_records((first..first + 32).map(record)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_a_megabyte_for_an_api_that_stalls_and_then_answers_without_end_fit_in_its_memory() {
+    let (place, api) = (Place::new("memory", PARTITIONS).await, Arc::<Excessive>::default());
+    write_records(&place).await;
     let usual = config(&place, &serve(Arc::clone(&api)).await);
     let delivery = Delivery { timeout: Text::from_secs(2), ..usual.delivery.clone() };
     let worker = Worker::start(&WorkerConfig { delivery, ..usual });
@@ -126,4 +136,39 @@ async fn records_of_a_megabyte_for_an_api_that_stalls_and_then_answers_without_e
         place.delete_before(partition, end).await;
     }
     place.following(&place.dead_letters).delete_before(0, i64::try_from(refused).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backlogs_of_many_partitions_for_a_topic_that_cannot_be_written_fit_in_its_memory() {
+    let kafka = secured().await;
+    let place = Place::at(administrator(&kafka), "memory-stuck", MANY).await;
+    let target = place.another("entries", 1, &[]).await;
+    write_records(&place).await;
+    allow(
+        &kafka,
+        &[
+            (Operation::Read, Resource::Topics(&place.topic)),
+            (Operation::Read, Resource::Groups(&place.group)),
+            (Operation::Write, Resource::Topics(&place.dead_letters)),
+        ],
+    );
+    let config = worker_of(&kafka, kafka.credentials(USER).unwrap(), into(&place, &target).1);
+    let worker = Worker::start(&config);
+    let told = worker.until_status("attempts in vain", |told| told.failed >= 80).await;
+    assert!(told.received < 160, "the rest stays in Kafka: {told:?}");
+    assert_eq!((told.delivered, told.dead_lettered), (0, 0), "{told:?}");
+    let stalled = worker.peak_memory();
+
+    allow(&kafka, &[(Operation::Write, Resource::Topics(&target))]);
+    place.until_no_lag().await;
+    let settled = |told: &sluice_crds::wire::WorkerStatus| told.unsettled == 0 && told.received == RECORDS as u64;
+    let told = worker.until_status("all is settled", settled).await;
+    assert_eq!((told.delivered, told.dead_lettered), (RECORDS as u64, 0), "{told:?}");
+    let peak = worker.peak_memory();
+    eprintln!("at most {} MiB while nothing could be written, {} MiB in all", stalled >> 20, peak >> 20);
+    assert!(peak < CONTAINER, "{peak} bytes");
+
+    // The broker is there for other tests too, and for the next run.
+    drop(worker);
+    place.delete(&[&place.topic, &target]).await;
 }

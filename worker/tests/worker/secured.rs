@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Who may do what he is allowed.
-const USER: &str = "alice";
+pub(crate) const USER: &str = "alice";
 
-async fn secured() -> SecuredKafka {
+pub(crate) async fn secured() -> SecuredKafka {
     tokio::task::spawn_blocking(testing::shared_secured_kafka).await.unwrap()
 }
 
@@ -37,13 +37,18 @@ fn login(kafka: &SecuredKafka, credentials: PathBuf) -> KafkaConnection {
     }
 }
 
+/// The connection of who may do everything.
+pub(crate) fn administrator(kafka: &SecuredKafka) -> KafkaConnection {
+    login(kafka, kafka.credentials("admin").unwrap())
+}
+
 /// A place that the administrator looks after.
 async fn place(kafka: &SecuredKafka, purpose: &str) -> Place {
-    Place::at(login(kafka, kafka.credentials("admin").unwrap()), purpose, 2).await
+    Place::at(administrator(kafka), purpose, 2).await
 }
 
 /// The same work, done by who logs in with these credentials.
-fn worker_of(kafka: &SecuredKafka, credentials: PathBuf, mut config: WorkerConfig) -> WorkerConfig {
+pub(crate) fn worker_of(kafka: &SecuredKafka, credentials: PathBuf, mut config: WorkerConfig) -> WorkerConfig {
     let login = login(kafka, credentials);
     let SourceConfig::Kafka { connection, .. } = &mut config.source;
     connection.clone_from(&login);
@@ -53,7 +58,8 @@ fn worker_of(kafka: &SecuredKafka, credentials: PathBuf, mut config: WorkerConfi
     config
 }
 
-fn allow(kafka: &SecuredKafka, rights: &[(Operation, Resource<'_>)]) {
+/// Gives the user rights.
+pub(crate) fn allow(kafka: &SecuredKafka, rights: &[(Operation, Resource<'_>)]) {
     for (operation, resource) in rights {
         kafka.allow(USER, Acl { operation: *operation, resource: *resource }).unwrap();
     }

@@ -359,6 +359,106 @@ fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
     assert!(commands.contains(&Command::Resume(id(1))) && !commands.contains(&Command::Resume(id(0))), "{commands:?}");
 }
 
+/// So many bytes of records, about.
+fn records_of(bytes: usize) -> i64 {
+    i64::try_from(bytes / 512).unwrap()
+}
+
+#[test]
+fn while_nothing_can_be_written_only_so_much_is_read() {
+    let mut batches = batches(Delivery::default());
+    (1..100).for_each(|partition| batches.assign(start(partition, 0)));
+    let mut now = Instant::now();
+    let (mut read, mut paused) = (0, BTreeSet::new());
+    // Each is read until it is paused, and nothing of it is ever written.
+    for partition in 0..100 {
+        if !paused.contains(&id(partition)) {
+            batches.receive(batch(partition, 0..records_of(BYTES / 2)));
+            read += BYTES / 2;
+        }
+        if batches.next_stuck(usize::MAX) {
+            batches.fail();
+        }
+        if next(&mut batches, || false) {
+            batches.fail();
+        }
+        for _ in 0..2 {
+            batches.pause_or_resume(now);
+            now += GRACE;
+        }
+        for command in batches.commands() {
+            match command {
+                Command::Pause(partition) => paused.insert(partition),
+                Command::Resume(partition) => paused.remove(&partition),
+                other => panic!("{other:?}"),
+            };
+        }
+    }
+    assert!((HELD_UP..HELD_UP + 2 * BYTES).contains(&read) && paused.len() == 100, "{read}");
+
+    while batches.next_stuck(usize::MAX) {
+        batches.succeed();
+        batches.pause_or_resume(now);
+    }
+    let resumed: BTreeSet<_> = batches.commands().map(|command| match command {
+        Command::Resume(partition) => partition,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(resumed, paused);
+}
+
+#[test]
+fn what_waits_behind_stuck_partitions_is_no_more_than_what_is_stuck_may_be() {
+    let mut batches = batches(Delivery::default());
+    (1..3).for_each(|partition| batches.assign(start(partition, 0)));
+    (0..2).for_each(|partition| batches.receive(batch(partition, 0..3)));
+    assert!(next(&mut batches, || false));
+    batches.fail();
+    batches.commands().for_each(drop);
+    let mut now = Instant::now();
+    let mut pauses = |batches: &mut Batches| {
+        for _ in 0..2 {
+            batches.pause_or_resume(now);
+            now += GRACE;
+        }
+        batches.commands().collect::<Vec<_>>()
+    };
+    batches.receive(batch(0, 3..records_of(HELD_UP / 3 * 2)));
+    assert!(pauses(&mut batches).is_empty(), "one alone holds up no other");
+    batches.receive(batch(1, 3..records_of(HELD_UP / 3 * 2)));
+    assert_eq!(pauses(&mut batches), [Command::Pause(id(2))]);
+    assert!(batches.next_stuck(usize::MAX));
+    batches.succeed();
+    while next(&mut batches, || false) {
+        batches.succeed();
+    }
+    let resumed = pauses(&mut batches);
+    assert_eq!(resumed.len(), 3, "{resumed:?}");
+}
+
+#[test]
+fn what_is_stuck_is_written_again_as_much_at_once_as_a_batch_holds() {
+    let mut batches = batches(Delivery::default());
+    let half = records_of(BYTES / 2);
+    for partition in 0..5 {
+        batches.assign(start(partition, 0));
+        batches.receive(batch(partition, 0..half));
+        assert!(next(&mut batches, || false));
+        batches.fail();
+    }
+    let mut turns = Vec::new();
+    while batches.next_stuck(usize::MAX) {
+        turns.push(outputs(&batches).into_iter().map(|(partition, _)| partition).collect::<BTreeSet<_>>());
+        batches.succeed();
+    }
+    assert_eq!(turns, [BTreeSet::from([0, 1]), BTreeSet::from([2, 3]), BTreeSet::from([4])]);
+
+    batches.receive(batch(0, half..half + records_of(2 * BYTES)));
+    assert!(next(&mut batches, || false));
+    batches.fail();
+    assert!(batches.next_stuck(usize::MAX), "one that is larger is written all the same");
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Read(u8),
