@@ -195,6 +195,12 @@ impl KafkaError {
     pub fn is_about_the_record(&self) -> bool {
         ErrorCode::ABOUT_THE_RECORD.contains(&self.code.number())
     }
+
+    /// Whether a record may be without fault that shared a request with others: Kafka refuses it as a whole, because all of it is too large or
+    /// one record in it is invalid.
+    pub(crate) fn may_be_about_others(&self) -> bool {
+        ErrorCode::PERHAPS_ABOUT_OTHERS.contains(&self.code)
+    }
 }
 
 impl fmt::Display for KafkaError {
@@ -220,6 +226,7 @@ impl ErrorCode {
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
+    pub const INVALID_TIMESTAMP: Self = Self(32);
     pub const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
     pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
     pub const INVALID_PARTITIONS: Self = Self(37);
@@ -244,6 +251,8 @@ impl ErrorCode {
     pub(crate) const DESTROYED: Self = Self(-197);
     pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
     pub(crate) const FATAL: Self = Self(-150);
+    /// `_INVALID_DIFFERENT_RECORD`: another record of its request is invalid.
+    pub(crate) const INVALID_DIFFERENT_RECORD: Self = Self(-138);
 
     /// librdkafka could get no answer: `_TRANSPORT`, `_RESOLVE`, `_MSG_TIMED_OUT`, `_ALL_BROKERS_DOWN`, `_TIMED_OUT`,
     /// `_WAIT_COORD`, `_TIMED_OUT_QUEUE`.
@@ -252,6 +261,8 @@ impl ErrorCode {
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
     /// `_UNKNOWN_PARTITION`, then `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, `INVALID_RECORD`.
     const ABOUT_THE_RECORD: [i32; 4] = [-190, 10, 32, 87];
+    const PERHAPS_ABOUT_OTHERS: [Self; 4] =
+        [Self::MESSAGE_TOO_LARGE, Self::INVALID_TIMESTAMP, Self::INVALID_RECORD, Self::INVALID_DIFFERENT_RECORD];
     /// `_TRANSPORT`, `_NOENT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
     const ANOTHER_LEADER: [i32; 6] = [-195, -156, 5, 6, 74, 75];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,

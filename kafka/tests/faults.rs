@@ -16,8 +16,8 @@ use broker::{connection_to, created, plain_topic, until};
 use futures::future::join_all;
 use sluice_cluster::{Cluster, Component, ComponentHandle, Part, testing::OwnCluster};
 use sluice_kafka::{
-    Admin, Error, KafkaConnection, OffsetAt, OutgoingRecord, PerPartition, Producer, ProducerSettings, SendError,
-    TopicPartition,
+    Admin, BatchProducer, Compression, Error, ErrorCode, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord,
+    PerPartition, Producer, ProducerSettings, SendError, TopicPartition, Unwritten,
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
 };
 use tokio::task;
@@ -82,6 +82,34 @@ async fn offsets_are_listed_again_once_a_killed_broker_is_back() {
         blocking(&cluster, |kafka| kafka.start().unwrap()).await;
         until(ends, is_known).await.unwrap();
     }
+    task::spawn_blocking(|| drop(cluster)).await.unwrap();
+}
+
+/// A batch of records that are all invalid: Kafka names none of them, so each is tried alone, and there are enough of them for many seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_dies_while_records_are_tried_alone_fails_all_that_are_left_together() {
+    const RECORDS: usize = 5_000;
+    let cluster = task::spawn_blocking(|| OwnCluster::up("kafka-alone", &[Part::Kafka]).unwrap()).await.unwrap();
+    let connection = connection_to(&cluster.kafka_bootstrap());
+    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(20));
+    let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+    let compacted = created(&admin, NewTopic { config, ..plain_topic("compacted") }).await;
+    let other = created(&admin, plain_topic("other")).await;
+    let producer = BatchProducer::connect(&connection, Compression::None).unwrap();
+    // Once the last one, which is for the other topic, is written, the others have had their first answer or are about to.
+    let topics = std::iter::repeat_n(&compacted, RECORDS).chain([&other]);
+    let records: Vec<_> = topics.map(|topic| OutgoingRecord::new(topic.as_str(), "without a key")).collect();
+    let writing = tokio::spawn(async move { producer.write(records).await });
+    let partition = TopicPartition { topic: other, partition: 0 };
+    let end = async || admin.list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await;
+    until(end, |end| end.as_ref().is_ok_and(|end| end[&partition] == Ok(1))).await.unwrap();
+    let death = Instant::now();
+    blocking(&cluster, |kafka| kafka.kill().unwrap()).await;
+    let Unwritten { refused, failed } = writing.await.unwrap();
+    assert!(death.elapsed() < Duration::from_secs(25), "it took {:?}", death.elapsed());
+    let kept: BTreeSet<_> = refused.iter().chain(&failed).map(|(place, _)| *place).filter(|p| *p < RECORDS).collect();
+    assert!(!failed.is_empty() && kept.len() == RECORDS, "{} refused, {} failed", refused.len(), failed.len());
+    assert!(refused.iter().all(|(_, error)| error.code == ErrorCode::INVALID_RECORD), "{refused:?}");
     task::spawn_blocking(|| drop(cluster)).await.unwrap();
 }
 

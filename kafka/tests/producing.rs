@@ -103,6 +103,23 @@ async fn a_record_without_a_key_is_not_written_to_a_compacted_topic_which_is_sai
 }
 
 #[tokio::test]
+async fn a_record_that_shares_a_batch_with_an_invalid_one_is_written() {
+    let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+    let topic = created(&admin(), NewTopic { config, ..plain_topic("compacted") }).await;
+    let producer = producer();
+    // They wait together for the producer's first answer from Kafka, so that they share a batch.
+    let keys = (0..50).map(|number| (number != 7).then(|| Bytes::from(format!("key-{number}"))));
+    let sends = keys.map(|key| producer.send(OutgoingRecord { key, ..OutgoingRecord::new(topic.as_str(), "value") }));
+    let outcomes = join_all(sends).await;
+    let refused: Vec<_> = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
+    let [(7, Err(SendError::NotWritten(error)))] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!(error.code, ErrorCode::INVALID_RECORD);
+    let mut offsets: Vec<_> = outcomes.into_iter().flatten().map(|position| position.offset).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (0..49).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn records_are_refused_for_their_own_size_and_not_for_that_of_their_batch() {
     let config = [("max.message.bytes".to_owned(), "1000".to_owned())].into();
     let topic = created(&admin(), NewTopic { config, ..plain_topic("company") }).await;

@@ -1,4 +1,4 @@
-//! Three brokers, and a broker that deletes nothing.
+//! Three brokers, a broker that deletes nothing, and one that makes topics by itself.
 #![allow(clippy::unwrap_used, reason = "test code, also outside the functions that clippy knows as tests")]
 
 mod broker;
@@ -10,7 +10,10 @@ use sluice_cluster::{
     Component, Part,
     testing::{self, OwnCluster},
 };
-use sluice_kafka::{Admin, ErrorCode, KafkaConnection, NewTopic};
+use sluice_kafka::{
+    Admin, BatchProducer, Compression, ErrorCode, KafkaConnection, NewTopic, OutgoingRecord, Producer,
+    ProducerSettings, SendError, Unwritten,
+};
 use tokio::task;
 
 #[tokio::test]
@@ -37,18 +40,48 @@ async fn a_topic_has_its_copies_on_three_brokers_and_cannot_have_a_fourth() {
 
 #[tokio::test]
 async fn a_broker_that_deletes_nothing_says_so_of_each_topic() {
-    let cluster = task::spawn_blocking(|| {
-        let cluster = OwnCluster::up("kafka-keeps", &[Part::Kafka]).unwrap();
-        let kafka = cluster.component(Component::Kafka);
-        kafka.add_settings("delete.topic.enable=false").unwrap();
-        kafka.stop().unwrap();
-        kafka.start().unwrap();
-        cluster
-    });
-    let cluster = cluster.await.unwrap();
+    let cluster = with_settings("kafka-keeps", "delete.topic.enable=false").await;
     let admin = Admin::connect(&connection_to(&cluster.kafka_bootstrap())).unwrap();
     let topic = created(&admin, plain_topic("kept")).await;
     let deleted = admin.delete_topics(&[&topic]).await.unwrap();
     assert_eq!(deleted[&topic].as_ref().unwrap_err().code, ErrorCode::TOPIC_DELETION_DISABLED);
     task::spawn_blocking(|| drop(cluster)).await.unwrap();
+}
+
+/// `auto.create.topics.enable` is true in Kafka unless it is told otherwise: who asks for a topic gets one, if he does not say that he wants
+/// none.
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_its_producers_does_not_come_back() {
+    let cluster = with_settings("kafka-makes", "auto.create.topics.enable=true").await;
+    let connection = connection_to(&cluster.kafka_bootstrap());
+    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(20));
+    let topic = created(&admin, plain_topic("deleted")).await;
+    let settings = ProducerSettings { patience: Duration::from_secs(10), ..ProducerSettings::default() };
+    let producer = Producer::connect(&connection, &settings).unwrap();
+    let batches = BatchProducer::connect(&connection, Compression::None).unwrap();
+    let record = OutgoingRecord::new(topic.as_str(), "value");
+    until(async || producer.send(record.clone()).await, Result::is_ok).await.unwrap();
+    until(async || batches.write(vec![record.clone()]).await, |unwritten| *unwritten == Unwritten::default()).await;
+
+    let deleted = admin.delete_topics(&[&topic]).await.unwrap();
+    assert!(deleted.values().all(Result::is_ok), "{deleted:?}");
+    let error = until(async || producer.send(record.clone()).await, Result::is_err).await.unwrap_err();
+    assert!(matches!(error, SendError::NotWritten(_)) && error.is_retriable(), "{error:?}");
+    let unwritten = batches.write(vec![record]).await;
+    assert!(unwritten.refused.is_empty() && unwritten.failed.len() == 1, "{unwritten:?}");
+    assert!(described(&admin, &topic).await.is_none());
+    task::spawn_blocking(|| drop(cluster)).await.unwrap();
+}
+
+/// A cluster of the test's own whose broker has this setting.
+async fn with_settings(purpose: &'static str, lines: &'static str) -> OwnCluster {
+    let up = move || {
+        let cluster = OwnCluster::up(purpose, &[Part::Kafka]).unwrap();
+        let kafka = cluster.component(Component::Kafka);
+        kafka.add_settings(lines).unwrap();
+        kafka.stop().unwrap();
+        kafka.start().unwrap();
+        cluster
+    };
+    task::spawn_blocking(up).await.unwrap()
 }

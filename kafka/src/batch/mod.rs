@@ -2,10 +2,12 @@
 //!
 //! - `plain`: says which records of a batch are not written.
 //! - `transactional`: writes a batch and commits offsets together, or neither.
+//! - `sharing`: how many records share a request, and what a refusal says of each.
 //! - `queue`: librdkafka's producer, as both use it.
 
 mod plain;
 mod queue;
+mod sharing;
 mod transactional;
 
 use std::time::Duration;

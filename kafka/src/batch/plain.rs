@@ -1,7 +1,6 @@
 //! Writes batches of records, and says which of them are not written.
 
 use std::{
-    ops::Range,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -9,10 +8,12 @@ use std::{
 use rdkafka::ClientConfig;
 use sluice_crds::KafkaConnection;
 use tokio::task;
+use tracing::info;
 
 use super::{
     PATIENCE,
     queue::{Failure, NotQueued, Queue, lock},
+    sharing::{Outcome, Sharing},
 };
 use crate::{Compression, Error, ErrorCode, KafkaError, OutgoingRecord, trouble::Trouble};
 
@@ -34,9 +35,19 @@ pub struct Unwritten {
 struct Shared {
     config: ClientConfig,
     trouble: Arc<Trouble>,
-    /// `None` after an error that a producer does not survive.
-    queue: Mutex<Option<Queue>>,
+    next: Mutex<Next>,
 }
+
+/// What the next batch is written with.
+struct Next {
+    /// `None` where the last one is of no use any more.
+    queue: Option<Queue>,
+    /// How large its requests are. They become smaller where a topic takes none of their size, and stay so.
+    bytes: usize,
+}
+
+/// librdkafka's own `batch.size`, which is a little less than what Kafka takes unless it is told otherwise.
+const LARGEST_REQUEST: usize = 1_000_000;
 
 impl BatchProducer {
     /// Makes a producer. It connects in the background.
@@ -45,12 +56,16 @@ impl BatchProducer {
     pub fn connect(connection: &KafkaConnection, compression: Compression) -> Result<Self, Error> {
         let config = super::config(connection, compression)?;
         let trouble = Arc::default();
-        let queue = Mutex::new(Some(Queue::start(&config, &trouble)?));
-        Ok(Self { shared: Arc::new(Shared { config, trouble, queue }) })
+        let queue = Queue::start(&Sharing::UpTo(LARGEST_REQUEST).configure(&config), &trouble)?;
+        let next = Mutex::new(Next { queue: Some(queue), bytes: LARGEST_REQUEST });
+        Ok(Self { shared: Arc::new(Shared { config, trouble, next }) })
     }
 
     /// Writes records in order and waits for all of them. A record that fails for a while may come behind the next ones of its
     /// partition: who wants the order writes again from the first that failed.
+    ///
+    /// What is refused in a request with others is written again with all that comes behind it in its topic, so that some of these are there
+    /// twice, but the last of each key is the last.
     pub async fn write(&self, records: Vec<OutgoingRecord>) -> Unwritten {
         let shared = Arc::clone(&self.shared);
         let number = records.len();
@@ -65,68 +80,87 @@ impl BatchProducer {
 impl Shared {
     /// Takes its time: librdkafka's calls wait.
     fn write(&self, records: &[OutgoingRecord]) -> Unwritten {
-        let mut kept = lock(&self.queue);
-        let queue = match kept.take().map_or_else(|| Queue::start(&self.config, &self.trouble), Ok) {
+        let mut next = lock(&self.next);
+        let deadline = Instant::now() + PATIENCE;
+        let mut places: Vec<_> = (0..records.len()).collect();
+        let mut sharing = Sharing::UpTo(next.bytes);
+        let mut unwritten = Unwritten::default();
+        loop {
+            let outcome = self.attempt(&mut next, records, &places, sharing);
+            places = outcome.again(&places, records);
+            sharing = sharing.after(&outcome.in_company);
+            if let Sharing::UpTo(bytes) = sharing
+                && bytes < next.bytes
+            {
+                info!(bytes, "Requests to Kafka become smaller: a topic takes none of their size");
+                *next = Next { queue: None, bytes };
+            }
+            unwritten.refused.extend(outcome.refused);
+            unwritten.failed = outcome.failed;
+            if places.is_empty() {
+                break;
+            }
+            if !unwritten.failed.is_empty() || Instant::now() >= deadline {
+                // Who writes again from there on gets to know more.
+                unwritten.failed.extend(outcome.in_company);
+                break;
+            }
+        }
+        unwritten.refused.sort_unstable_by_key(|(place, _)| *place);
+        unwritten.failed.sort_unstable_by_key(|(place, _)| *place);
+        unwritten
+    }
+
+    /// Sends the records at these places once.
+    fn attempt(&self, next: &mut Next, records: &[OutgoingRecord], places: &[usize], sharing: Sharing) -> Outcome {
+        let kept = match sharing {
+            Sharing::UpTo(_) => next.queue.take(),
+            Sharing::Alone => None,
+        };
+        let start = || Queue::start(&sharing.configure(&self.config), &self.trouble);
+        let queue = match kept.map_or_else(start, Ok) {
             Ok(queue) => queue,
             Err(error) => {
-                let failed = all(0..records.len(), &KafkaError::of_client(&error));
-                return Unwritten { failed, ..Unwritten::default() };
+                let failed = all(places.iter().copied(), &KafkaError::of_client(&error));
+                return Outcome { failed, ..Outcome::default() };
             }
         };
-        let (failures, dead) = together(&queue, records);
-        let (mut refused, mut failed): (Vec<_>, Vec<_>) =
-            failures.into_iter().partition(|(_, error)| error.is_about_the_record());
-        if !dead && !refused.is_empty() {
-            // Kafka refuses a request as a whole, for one record in it or for all of them together: alone each has its own answer.
-            let again = one_by_one(&queue, records, &refused);
-            let (still, later): (Vec<_>, Vec<_>) =
-                again.into_iter().partition(|(_, error)| error.is_about_the_record());
-            refused = still;
-            failed.extend(later);
-        }
-        refused.sort_unstable_by_key(|(place, _)| *place);
-        failed.sort_unstable_by_key(|(place, _)| *place);
+        let outcome = Outcome::of(send(&queue, records, places), records, sharing);
         // What is still in the queue must not come behind what is written next.
-        *kept = (!dead && failed.is_empty()).then_some(queue);
-        Unwritten { refused, failed }
+        if let Sharing::UpTo(_) = sharing
+            && outcome.failed.is_empty()
+        {
+            next.queue = Some(queue);
+        }
+        outcome
     }
 }
 
 /// These records, by their places, each with this error.
-fn all(places: Range<usize>, error: &KafkaError) -> Vec<Failure> {
-    places.map(|place| (place, error.clone())).collect()
+fn all(places: impl IntoIterator<Item = usize>, error: &KafkaError) -> Vec<Failure> {
+    places.into_iter().map(|place| (place, error.clone())).collect()
 }
 
-/// Sends all records, and waits for their reports. Gives what is not written, and whether the producer can do nothing more.
-fn together(queue: &Queue, records: &[OutgoingRecord]) -> (Vec<Failure>, bool) {
+/// Sends these records, and waits for their reports. Gives what is not written.
+fn send(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Failure> {
     let deadline = Instant::now() + PATIENCE;
-    for (place, record) in records.iter().enumerate() {
-        if let Err(NotQueued { error, dead }) = queue.send(place, record, deadline)
-            && (dead || !error.is_about_the_record())
+    for (before, place) in places.iter().enumerate() {
+        if let Err(NotQueued { error, .. }) = queue.send(*place, &records[*place], deadline)
+            && !error.is_about_the_record()
         {
-            let mut failures = ended(queue, deadline, 0..place);
-            failures.extend(all(place + 1..records.len(), &error));
-            return (failures, dead);
+            let (tried, others) = places.split_at(before + 1);
+            let mut failures = ended(queue, deadline, tried);
+            failures.extend(all(others.iter().copied(), &error));
+            return failures;
         }
     }
-    (ended(queue, deadline, 0..records.len()), false)
+    ended(queue, deadline, places)
 }
 
 /// What is not written of the records that were sent, once all of them are reported.
-fn ended(queue: &Queue, deadline: Instant, sent: Range<usize>) -> Vec<Failure> {
+fn ended(queue: &Queue, deadline: Instant, sent: &[usize]) -> Vec<Failure> {
     match queue.flush(deadline + PATIENCE) {
         Ok(()) => queue.take_failures(),
-        Err(error) => all(sent, &error),
+        Err(error) => all(sent.iter().copied(), &error),
     }
-}
-
-fn one_by_one(queue: &Queue, records: &[OutgoingRecord], refused: &[Failure]) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    for (place, _) in refused {
-        let deadline = Instant::now() + PATIENCE;
-        // Its failure is among those that are taken.
-        drop(queue.send(*place, &records[*place], deadline));
-        failures.extend(ended(queue, deadline, *place..place + 1));
-    }
-    failures
 }

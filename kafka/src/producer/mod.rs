@@ -29,8 +29,9 @@ use crate::{Error, ErrorCode, KafkaError};
 /// Clones share connections and buffer. When librdkafka gives up for good (a fatal error of the idempotent producer), the
 /// next record is given to a new one; what was on its way is reported as it ended.
 ///
-/// Records that are sent at the same time share batches, and a topic's `max.message.bytes` is about batches: a record that is
-/// refused as too large is sent once more, alone, so that it is refused only for its own size.
+/// Records that are sent at the same time share batches, and Kafka refuses a batch as a whole: a topic's `max.message.bytes` is about
+/// batches, and one record that is invalid has the others refused with it. A record that is refused so is sent once more, alone, so that
+/// it is refused only for what it is itself.
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
@@ -91,7 +92,7 @@ impl Producer {
     pub async fn send(&self, record: OutgoingRecord) -> Result<Position, SendError> {
         let deadline = Instant::now() + self.shared.patience;
         let outcome = self.send_by(&self.shared.together, &record, deadline).await;
-        if matches!(&outcome, Err(SendError::NotWritten(error)) if error.code == ErrorCode::MESSAGE_TOO_LARGE) {
+        if matches!(&outcome, Err(SendError::NotWritten(error)) if error.may_be_about_others()) {
             return self.send_by(self.shared.alone().await?, &record, deadline).await;
         }
         outcome

@@ -63,6 +63,13 @@ impl OutgoingRecord {
         named.filter_map(|header| header.value.as_deref())
     }
 
+    /// How many bytes it has itself. A request has some more for each record.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
+        length(self.key.as_ref()) + length(self.value.as_ref()) + headers.sum::<usize>()
+    }
+
     /// The record as rdkafka takes it.
     pub(crate) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
         let mut base = BaseRecord::with_opaque_to(&self.topic, opaque);

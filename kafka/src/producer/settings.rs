@@ -58,6 +58,8 @@ impl ProducerSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // By default a producer has brokers make what it misses, also a topic that was deleted a moment ago.
+            .set("allow.auto.create.topics", "false")
             .set("partitioner", "murmur2_random")
             .set("sticky.partitioning.linger.ms", STICKY_MILLIS.to_string())
             .set("message.timeout.ms", self.timeout().as_millis().to_string())

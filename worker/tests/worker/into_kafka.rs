@@ -119,6 +119,28 @@ async fn a_record_that_the_topic_does_not_take_is_a_dead_letter_and_its_neighbou
 }
 
 #[tokio::test]
+async fn records_that_are_too_large_together_end_in_order_per_key() {
+    const RECORDS: usize = 1_100;
+    let place = Place::new("together", 1).await;
+    let target = place.another("small", 1, &[("max.message.bytes", "200000")]).await;
+    // lz4 makes nothing of noise.
+    let noise = || std::iter::repeat_with(fastrand::alphanumeric).take(1_024).collect::<String>();
+    let record = |n: usize| (format!("key-{}", n % 10), format!(r#"{{"n": {n}, "noise": "{}"}}"#, noise()));
+    // Before the worker is there, so that it has many of them at once.
+    place.write((0..RECORDS).map(record)).await;
+    let worker = Worker::start(&into(&place, &target).1);
+    place.until_no_lag().await;
+    let written = place.read_all(&target, "last-of-together").await;
+    let all: BTreeSet<_> = written.iter().map(number).collect();
+    assert_eq!(all.len(), RECORDS);
+    let last: BTreeMap<_, _> = written.iter().map(|one| (one.key.clone(), number(one))).collect();
+    let expected: BTreeSet<_> = (RECORDS - 10..RECORDS).map(|n| i64::try_from(n).unwrap()).collect();
+    assert_eq!(last.into_values().collect::<BTreeSet<_>>(), expected);
+    let told = worker.until_status("all settled", |told| told.received == 1_100 && told.unsettled == 0).await;
+    assert_eq!((told.delivered, told.dead_lettered), (1_100, 0));
+}
+
+#[tokio::test]
 async fn a_record_says_its_partition_and_one_that_there_is_not_makes_it_a_dead_letter() {
     for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
         let place = Place::new("partitioned", 2).await;
