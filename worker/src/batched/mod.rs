@@ -42,7 +42,7 @@ use crate::{
     dead_letters::Letters,
     retry::{Failure, patience},
     sink::DeliveryError,
-    source::{Command, CommandSender, Commit, Event, PartitionId, Source},
+    source::{Command, CommandSender, Commit, Died, Event, PartitionId, Source},
     spans::Spans,
     status::{Area, Status},
     usage,
@@ -65,8 +65,8 @@ pub(crate) enum Writer {
     ExactlyOnce(Arc<Renewed<TransactionalProducer>>),
 }
 
-/// How often it is written down how far partitions are written, as far as no transaction does it. A crash writes again at most what
-/// was written since.
+/// How often it is written down how far partitions are written, as far as no transaction does it, and where not so many records are
+/// written before that it is done at once. A crash writes again at most what was written since, and the batch that was being written.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long records are judged for one batch, about: each may take its share of time, and events wait meanwhile.
 const JUDGING: Duration = Duration::from_millis(200);
@@ -110,8 +110,13 @@ struct Engine {
     outdated: Option<Instant>,
 }
 
-/// Runs until the source has ended, which it does after `shutdown`.
-pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutdown: CancellationToken) {
+/// Runs until the source has ended, which it does after `shutdown`. Errors: it ended by itself.
+pub(crate) async fn run(
+    job: &Job,
+    delivering: Delivering,
+    source: Source,
+    shutdown: CancellationToken,
+) -> Result<(), Died> {
     let Source { mut events, commands } = source;
     let mut engine = Engine::new(job, delivering, commands);
     let mut commits = interval(COMMIT_INTERVAL);
@@ -122,7 +127,7 @@ pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutd
         tokio::select! {
             event = events.recv(), if stopping || engine.batches.has_room() => match event {
                 Some(event) => engine.handle(event),
-                None => return,
+                None => return if stopping { Ok(()) } else { Err(Died) },
             },
             (attempt, end) = ended(&mut engine.writing) => engine.finish(&attempt, end),
             () = again.at(engine.again_at) => engine.again_at = None,
@@ -253,6 +258,10 @@ impl Engine {
 
     fn commit(&mut self) {
         self.batches.look_at_positions();
+        self.write_down();
+    }
+
+    fn write_down(&mut self) {
         if let Writer::AtLeastOnce(_) = self.delivering.writer {
             let commits = self.batches.commits(Instant::now().into_std());
             if !commits.is_empty() {
@@ -297,6 +306,9 @@ impl Engine {
             self.batches.outputs().enumerate().filter(|(_, output)| matches!(output.fate, Fate::Deliver(_)));
         status.succeeded(attempt.took, delivered.map(|(place, _)| attempt.exemplar(place)));
         self.batches.succeed();
+        if self.batches.owes_commits() {
+            self.write_down();
+        }
         self.outdated = None;
         if !self.batches.has_stuck() {
             status.well(Area::Writing);

@@ -216,6 +216,21 @@ fn when_it_is_enough_the_rest_waits_for_the_next_batch() {
 }
 
 #[test]
+fn commits_do_not_wait_for_their_time_once_many_are_written() {
+    let mut batches = batches(Delivery::default());
+    for (offsets, owes) in [(0..9_990, false), (9_990..10_000, true)] {
+        batches.receive(batch(0, offsets));
+        while next(&mut batches, || false) {
+            batches.succeed();
+        }
+        assert_eq!(batches.owes_commits(), owes);
+    }
+    let commits = batches.commits(Instant::now());
+    assert_eq!(commits.iter().map(|commit| commit.offset).collect::<Vec<_>>(), [10_000]);
+    assert!(!batches.owes_commits());
+}
+
+#[test]
 fn too_much_that_waits_is_read_later() {
     let mut batches = batches(Delivery::default());
     let thousand = i64::try_from(BYTES / 512 / 10).unwrap();
