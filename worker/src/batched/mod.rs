@@ -306,14 +306,14 @@ impl Engine {
             self.batches.outputs().enumerate().filter(|(_, output)| matches!(output.fate, Fate::Deliver(_)));
         status.succeeded(attempt.took, delivered.map(|(place, _)| attempt.exemplar(place)));
         self.batches.succeed();
-        if self.batches.owes_commits() {
-            self.write_down();
-        }
         self.outdated = None;
         if !self.batches.has_stuck() {
             status.well(Area::Writing);
             status.well(Area::DeadLetters);
             (self.failures, self.apart) = (0, false);
+        }
+        if self.batches.owes_commits() {
+            self.write_down();
         }
     }
 
