@@ -144,7 +144,7 @@ async fn in_batches(
     let topic = kafka.topic.as_str().into();
     let (letters, spans) = (Letters::new(job), Spans::new(job, tracer.clone()));
     let delivering = Delivering { pipeline, topic, letters, writer, status: Arc::clone(status), spans };
-    batched::run(job, delivering, source, shutdown.clone()).await;
+    batched::run(job, delivering, source, shutdown.clone()).await?;
     Ok(())
 }
 

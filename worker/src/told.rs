@@ -23,6 +23,26 @@ const REPEAT: Duration = Duration::from_secs(5);
 /// The longest of these times: Kafka forgets offsets that are not committed for 7 days.
 const REFRESH: Duration = Duration::from_hours(6);
 
+/// How many records had been settled, over all partitions, when commits were told last.
+#[derive(Debug, Default)]
+pub(crate) struct Committed(u64);
+
+/// So many records that were settled since do not wait until it is time for commits: at 100,000 a second a crash would repeat tens of
+/// thousands, and a commit costs next to nothing beside so many.
+const MANY: u64 = 10_000;
+
+impl Committed {
+    /// Commits are told now that so many are settled.
+    pub(crate) fn at(&mut self, settled: u64) {
+        self.0 = settled;
+    }
+
+    /// Whether commits are worth telling at once, now that so many are settled.
+    pub(crate) fn is_far_behind(&self, settled: u64) -> bool {
+        settled.saturating_sub(self.0) >= MANY
+    }
+}
+
 impl Told {
     /// Whether the commit is news, or worth a repetition; then it counts as told.
     pub(crate) fn is_due(&mut self, commit: &Commit, now: Instant) -> bool {

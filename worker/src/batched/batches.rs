@@ -28,7 +28,7 @@ use crate::{
     sink::DeliveryError,
     source::{Batch, Command, Commit, Extent, PartitionId, Place, Position, Start},
     status::Counts,
-    told::Told,
+    told::{Committed, Told},
 };
 
 /// What was read and is not written, partition by partition.
@@ -54,6 +54,7 @@ pub(crate) struct Batches {
     paused: bool,
     commands: Vec<Command>,
     counts: Counts,
+    committed: Committed,
     halts_changed: bool,
 }
 
@@ -136,6 +137,7 @@ impl Batches {
             paused: false,
             commands: Vec::new(),
             counts: Counts::default(),
+            committed: Committed::default(),
             halts_changed: false,
         }
     }
@@ -237,11 +239,17 @@ impl Batches {
 
     /// What is to be written down of how far partitions are written.
     pub(crate) fn commits(&mut self, now: Instant) -> Vec<Commit> {
+        self.committed.at(self.counts.settled());
         let due = |hold: &mut Hold| {
             let Hold { written, told, .. } = hold;
             written.as_ref().filter(|commit| told.is_due(commit, now)).cloned()
         };
         self.holds.values_mut().filter_map(due).collect()
+    }
+
+    /// Whether so many are written since that commits do not wait for their time.
+    pub(crate) fn owes_commits(&self) -> bool {
+        self.committed.is_far_behind(self.counts.settled())
     }
 
     /// No partition is ours any more, and nothing is being written.

@@ -44,7 +44,7 @@ use crate::{
     dead_letters::Letters,
     retry::{Failure, patience},
     sink::DeliveryError,
-    source::{Command, CommandSender, Commit, DRAIN, Event, PartitionId, Source},
+    source::{Command, CommandSender, Commit, DRAIN, Died, Event, PartitionId, Source},
     spans::Spans,
     status::{Area, Status},
     usage,
@@ -67,8 +67,8 @@ pub(crate) enum Writer {
     ExactlyOnce(Arc<Renewed<TransactionalProducer>>),
 }
 
-/// How often it is written down how far partitions are written, as far as no transaction does it. A crash writes again at most what
-/// was written since.
+/// How often it is written down how far partitions are written, as far as no transaction does it, and where not so many records are
+/// written before that it is done at once. A crash writes again at most what was written since, and the batch that was being written.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long records are judged for one batch, about: each may take its share of time, and events wait meanwhile.
 const JUDGING: Duration = Duration::from_millis(200);
@@ -118,10 +118,15 @@ struct Engine {
     outdated: Option<Instant>,
 }
 
-/// Runs until the source has ended, which it does after `shutdown`.
-pub(crate) async fn run(job: &Job, delivering: Delivering, source: Source, shutdown: CancellationToken) {
+/// Runs until the source has ended, which it does after `shutdown`. Errors: it ended by itself.
+pub(crate) async fn run(
+    job: &Job,
+    delivering: Delivering,
+    source: Source,
+    shutdown: CancellationToken,
+) -> Result<(), Died> {
     let Source { events, commands } = source;
-    Engine::new(job, delivering, commands).run(events, shutdown).await;
+    Engine::new(job, delivering, commands).run(events, shutdown).await
 }
 
 /// The end of what is being written; never without it.
@@ -157,7 +162,7 @@ impl Engine {
         }
     }
 
-    async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+    async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) -> Result<(), Died> {
         let mut commits = interval(COMMIT_INTERVAL);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut again, mut pause, mut drain, mut stopping) = (Alarm::new(), Alarm::new(), Alarm::new(), false);
@@ -166,7 +171,7 @@ impl Engine {
             tokio::select! {
                 event = events.recv(), if stopping || self.batches.has_room() => match event {
                     Some(event) => self.handle(event),
-                    None => return,
+                    None => return if stopping { Ok(()) } else { Err(Died) },
                 },
                 (attempt, end) = ended(&mut self.writing) => self.finish(&attempt, end),
                 () = again.at(self.again_at) => self.again_at = None,
@@ -277,6 +282,10 @@ impl Engine {
 
     fn commit(&mut self) {
         self.batches.look_at_positions();
+        self.write_down();
+    }
+
+    fn write_down(&mut self) {
         if let Writer::AtLeastOnce(_) = self.delivering.writer {
             let commits = self.batches.commits(Instant::now().into_std());
             if !commits.is_empty() {
@@ -326,6 +335,9 @@ impl Engine {
             status.well(Area::Writing);
             status.well(Area::DeadLetters);
             (self.failures, self.apart) = (0, false);
+        }
+        if self.batches.owes_commits() {
+            self.write_down();
         }
     }
 

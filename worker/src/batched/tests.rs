@@ -133,7 +133,8 @@ async fn a_batch_that_ends_in_time_is_waited_for() {
             assert!(took >= DRAIN / 2 && took < DRAIN, "{guarantee:?}: {took:?}");
             drop(source);
         };
-        tokio::join!(engine.run(events, CancellationToken::new()), told);
+        let (ended, ()) = tokio::join!(engine.run(events, CancellationToken::new()), told);
+        assert!(ended.is_err(), "nobody has asked it to end");
     }
 }
 
@@ -155,7 +156,8 @@ async fn a_batch_that_takes_too_long_is_not_waited_for_and_its_end_is_nobody_els
             assert!(took < DRAIN, "{guarantee:?}: {took:?}");
             drop(source);
         };
-        tokio::join!(engine.run(events, CancellationToken::new()), told);
+        let (ended, ()) = tokio::join!(engine.run(events, CancellationToken::new()), told);
+        assert!(ended.is_err(), "nobody has asked it to end");
         let told = status.report();
         assert_eq!((told.received, told.delivered, told.unsettled), (3, 3, 0), "{guarantee:?}");
     }

@@ -25,7 +25,7 @@ use std::{
     pin::pin,
     sync::{Arc, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant as StdInstant},
     vec,
 };
 
@@ -52,10 +52,11 @@ use self::{
 use crate::{
     alarm::Alarm,
     flow::Flow,
-    source::{Batch, Command, CommandSender, Commit, DRAIN, Event, Extent, PartitionId, Place, Source, Start},
+    source::{Batch, Command, CommandSender, Commit, DRAIN, Died, Event, Extent, PartitionId, Place, Source, Start},
 };
 
-/// How often it is written down how far records are settled. A crash delivers again at most what was settled since.
+/// How often it is written down how far records are settled, where not so many are settled before that it is done at once. A crash
+/// delivers again at most what was settled since.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long records are judged in one turn, about, and how many between two looks at the clock: each may take its share of time,
 /// and all else waits meanwhile.
@@ -124,7 +125,8 @@ struct Drain {
     settled: oneshot::Sender<Vec<Commit>>,
 }
 
-/// Runs until the source has ended, which it does after `shutdown`. Errors: a task panicked; what it worked on is unsettled.
+/// Runs until the source has ended, which it does after `shutdown`. Errors: a task panicked, and what it worked on is unsettled; or the
+/// source ended by itself.
 pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Source { mut events, commands } = source;
     let (panics, mut panicked) = mpsc::unbounded_channel();
@@ -138,21 +140,25 @@ pub(crate) async fn run(flow: Arc<Flow>, source: Source, shutdown: CancellationT
     loop {
         let (Awaited { records, time }, judges) = shared.engine.lock().await.turn(&shared);
         tokio::select! {
-            event = events.recv(), if !judges && (stopping || records) => match event {
-                Some(event) => shared.engine.lock().await.handle(event),
-                None => return Ok(()),
-            },
-            // What was begun goes on before more is judged.
-            () = yield_now(), if judges => shared.engine.lock().await.judge(),
+            // What is seldom comes first, so that a source that always has more hides none of it. What only brings the next turn comes
+            // last: whatever happens brings it.
+            biased;
             Some(panic) = panicked.recv() => return Err(panic.into()),
-            () = shared.news.notified() => {}
-            () = alarm.at(time) => {}
-            _ = commits.tick() => shared.engine.lock().await.commit(),
             () = end.as_mut(), if !stopping => {
                 info!("Stopping: records under way get up to {DRAIN:?}");
                 stopping = true;
                 shared.engine.lock().await.command(Command::Stop);
             }
+            _ = commits.tick() => shared.engine.lock().await.commit(),
+            event = events.recv(), if !judges && (stopping || records) => match event {
+                Some(event) => shared.engine.lock().await.handle(event),
+                None if stopping => return Ok(()),
+                None => return Err(Died.into()),
+            },
+            // What was begun goes on before more is judged.
+            () = yield_now(), if judges => shared.engine.lock().await.judge(),
+            () = alarm.at(time) => {}
+            () = shared.news.notified() => {}
         }
     }
 }
@@ -194,13 +200,15 @@ impl Engine {
 
     /// One turn of the loop: what it waits for then, and whether there is something to judge.
     fn turn(&mut self, shared: &Arc<Shared>) -> (Awaited, bool) {
-        self.go_on(shared);
-        self.awaited = self.awaits();
+        let now = Instant::now().into_std();
+        self.go_on(shared, now);
+        self.awaited = self.awaits(now);
         (self.awaited, self.unjudged.is_some())
     }
 
-    fn awaits(&self) -> Awaited {
-        Awaited { records: self.schedule.has_room(), time: self.wakes_at() }
+    /// `now` is when it went on last: a time that has come since is still to be waited for.
+    fn awaits(&self, now: StdInstant) -> Awaited {
+        Awaited { records: self.schedule.has_room(), time: self.wakes_at(now) }
     }
 
     fn handle(&mut self, event: Event) {
@@ -251,10 +259,12 @@ impl Engine {
     }
 
     /// Begins whatever can begin now, and tells what there is to tell.
-    fn go_on(&mut self, shared: &Arc<Shared>) {
-        let now = Instant::now().into_std();
+    fn go_on(&mut self, shared: &Arc<Shared>, now: StdInstant) {
         while let Some(work) = self.schedule.next(now) {
             self.begin(work, shared);
+        }
+        if self.schedule.owes_commits() {
+            self.commit();
         }
         self.schedule.mind_room(now);
         let commands: Vec<_> = self.schedule.commands().collect();
@@ -288,8 +298,8 @@ impl Engine {
         if let Some(Work { key, hold, .. }) = &next {
             self.under_way.insert(*key, (*hold, task));
         }
-        self.go_on(shared);
-        if self.awaits() != self.awaited {
+        self.go_on(shared, now.at);
+        if self.awaits(now.at) != self.awaited {
             shared.news.notify_one();
         }
         // A partition that went just now took it along.
@@ -308,9 +318,9 @@ impl Engine {
     }
 
     /// When there may be something to do although nothing happens.
-    fn wakes_at(&self) -> Option<Instant> {
+    fn wakes_at(&self, now: StdInstant) -> Option<Instant> {
         let drained = self.drain.as_ref().map(|drain| drain.deadline);
-        self.schedule.wakes_at(Instant::now().into_std()).map(Instant::from_std).into_iter().chain(drained).min()
+        self.schedule.wakes_at(now).map(Instant::from_std).into_iter().chain(drained).min()
     }
 
     fn commit(&mut self) {

@@ -37,6 +37,7 @@ use crate::{
     source::{Batch, Command, Commit, Extent, PartitionId, Position, Start},
     status::Counts,
     stopwatch::Stopwatch,
+    told::Committed,
 };
 
 /// All records that are not settled, and what is next for each.
@@ -63,6 +64,7 @@ pub(crate) struct Schedule {
     room: Room,
     commands: Vec<Command>,
     counts: Counts,
+    committed: Committed,
     /// Whether there is something new to tell about halted partitions.
     halts_changed: bool,
 }
@@ -94,6 +96,7 @@ impl Schedule {
             room: Room::default(),
             commands: Vec::new(),
             counts: Counts::default(),
+            committed: Committed::default(),
             halts_changed: false,
         }
     }
@@ -163,7 +166,8 @@ impl Schedule {
         self.next_letter().or_else(|| self.next_delivery(now))
     }
 
-    /// When there may be something to do although nothing happens.
+    /// When there may be something to do although nothing happens. `now` is that of the last [`Schedule::next`], which has seen what comes
+    /// until then.
     pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let later = self.later.peek().map(|Reverse((at, _))| *at);
         later.into_iter().chain(self.gate.wakes_at(now)).chain(self.room.ends_at()).min()
@@ -251,6 +255,7 @@ impl Schedule {
 
     /// What is to be written down of how far partitions are settled.
     pub(crate) fn commits(&mut self, now: Instant) -> Vec<Commit> {
+        self.committed.at(self.counts.settled());
         let (records, clock) = (&self.records, self.clock.read(now));
         let spent = |key| records.get(key)?.spent(clock);
         let commits = self.partitions.values_mut().filter_map(|partition| partition.next_commit(now, spent)).collect();
@@ -258,6 +263,11 @@ impl Schedule {
             self.pause_or_resume(hold);
         }
         commits
+    }
+
+    /// Whether so many are settled since that commits do not wait for their time.
+    pub(crate) fn owes_commits(&self) -> bool {
+        self.committed.is_far_behind(self.counts.settled())
     }
 
     /// What the source is to be told.

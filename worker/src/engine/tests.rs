@@ -25,7 +25,7 @@ use crate::{
     flow::Flow,
     retry::Failure,
     sink::{DeliveryError, Sink, scripted::ScriptedSink},
-    source::{Batch, Command, Commit, Event, PartitionId, SourceEnd, Start, channels},
+    source::{Batch, Command, Commit, Died, Event, PartitionId, SourceEnd, Start, channels},
     status::Status,
 };
 
@@ -55,6 +55,7 @@ enum Fate {
     Refused,
     Malformed,
     Filtered,
+    Panics,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -114,10 +115,70 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
+    #[test]
+    fn several_threads_lose_nothing_while_partitions_come_and_go(
+        records in records(), ordering in ordering(), in_flight in 1..8_u32,
+        goings in proptest::collection::vec((0..3_i32, going(), 0..5_u64), 0..12),
+    ) {
+        let usual = delivery(ordering, in_flight);
+        let backoff = Backoff { initial: Text::from_millis(1), max: Text::from_millis(3), ..Backoff::default() };
+        let delivery = Delivery { retry: Retry { backoff, ..usual.retry.clone() }, ..usual };
+        on_threads(Story::new(&records, delivery).play_again_and_again(&goings));
+    }
+}
+
+#[test]
+fn a_delivery_that_panics_ends_the_worker_and_no_commit_passes_its_record() {
+    let script: Vec<_> = (0..30).map(|n| (0, n % 4, if n == 25 { Fate::Panics } else { Fate::Delivered })).collect();
+    virtually(Story::new(&script, delivery(Ordering::Key, 30)).play_to_the_panic(22));
+}
+
+#[tokio::test]
+async fn a_source_that_ends_by_itself_is_an_error() {
+    for is_told in [true, false] {
+        let (source, end) = channels();
+        let shutdown = CancellationToken::new();
+        if is_told {
+            shutdown.cancel();
+        }
+        drop(end);
+        let flow = flow(BTreeMap::new(), delivery(Ordering::Key, 1), ScriptedWriter::default());
+        let ended = engine::run(flow, source, shutdown).await.map_err(|error| error.is::<Died>());
+        assert_eq!(ended, if is_told { Ok(()) } else { Err(true) });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_are_settled_are_committed_before_it_is_time() {
+    let story = Story::new(&vec![(0, 0, Fate::Filtered); 10_000], delivery(Ordering::Key, 1));
+    let (source, end) = channels();
+    let _engine = tokio::spawn(engine::run(Arc::clone(&story.flow), source, CancellationToken::new()));
+    story.hand_out(&end, 0, &BTreeMap::new()).await;
+    // The clock stands still as long as somebody has something to do.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        if let Ok(Command::Commit(commits)) = end.commands.try_recv() {
+            assert_eq!(commits.iter().map(|commit| commit.offset).collect::<Vec<_>>(), [10_010]);
+            return;
+        }
+    }
+    panic!("not committed: {:?}", story.flow.status.report());
+}
+
 /// Time passes while everybody waits.
 fn virtually(story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(story);
+}
+
+/// Several tasks go on at once, in real time.
+fn on_threads(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let told = runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), story).await });
+    told.expect("a story takes less than a minute");
 }
 
 struct Story {
@@ -133,6 +194,7 @@ struct Story {
 /// An engine that has been told all records.
 struct Running {
     engine: JoinHandle<anyhow::Result<()>>,
+    shutdown: CancellationToken,
     end: SourceEnd,
     /// What was committed of the partition that was taken away.
     kept: Vec<Commit>,
@@ -158,7 +220,8 @@ impl Story {
     /// Starts an engine, tells the records, and takes partition 0 away in between.
     async fn begin(&self, revoke_after: usize, going: Going) -> Running {
         let (source, end) = channels();
-        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
+        let shutdown = CancellationToken::new();
+        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, shutdown.clone()));
         let mut all: Vec<_> = (0..3).map(partition).collect();
         let starts = all.iter().map(|id| Start { partition: id.clone(), committed: None });
         end.events.send(Event::Assigned(starts.collect())).await.unwrap();
@@ -173,12 +236,12 @@ impl Story {
             }
         };
         tell(&end, after).await;
-        Running { engine, end, kept, left }
+        Running { engine, shutdown, end, kept, left }
     }
 
     /// Tells the records, takes partition 0 away in between, and waits for the others to come to their halts or ends.
     async fn play_to_the_halts(self, revoke_after: usize) {
-        let Running { engine, mut end, kept, left } = self.begin(revoke_after, Going::Revoked).await;
+        let Running { engine, shutdown, mut end, kept, left } = self.begin(revoke_after, Going::Revoked).await;
         let lasting = self.records.iter().filter(|record| record.partition != 0);
         let halts: BTreeMap<i32, i64> = lasting
             .clone()
@@ -203,6 +266,7 @@ impl Story {
             let last = self.records.iter().filter(|r| r.partition == id.partition).map(|r| r.offset + 1).max();
             assert_eq!(Some(*offset), halts.get(&id.partition).copied().or(last), "{id}");
         }
+        shutdown.cancel();
         drop(end);
         engine.await.unwrap().unwrap();
     }
@@ -214,15 +278,101 @@ impl Story {
 
     /// Tells the records, takes partition 0 away in between, ends, and checks what came of it.
     async fn play(self, revoke_after: usize, going: Going) {
-        let Running { engine, mut end, kept, left } = self.begin(revoke_after, going).await;
+        let Running { engine, shutdown, mut end, kept, left } = self.begin(revoke_after, going).await;
         let lasting: Vec<_> = self.records.iter().filter(|r| r.partition != 0).cloned().collect();
         self.until_settled(lasting.len()).await;
         let settled = revoke(&end, &left).await;
         self.check_counts();
         self.check_order();
         self.check_commits(&commits(&mut end, &kept), &settled);
+        shutdown.cancel();
         drop(end);
         engine.await.unwrap().unwrap();
+    }
+
+    /// Tells so many records and waits until they are settled; then tells the others, of which one panics, and takes the partition away
+    /// while they are under way.
+    async fn play_to_the_panic(self, before: usize) {
+        let (source, mut end) = channels();
+        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, CancellationToken::new()));
+        let start = Start { partition: partition(0), committed: None };
+        end.events.send(Event::Assigned(vec![start])).await.unwrap();
+        let (before, after) = self.records.split_at(before);
+        tell(&end, before).await;
+        self.until(|| self.ends().count() == before.len()).await;
+        // They are committed meanwhile.
+        drop(tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await);
+        tell(&end, after).await;
+        let (settled, settlement) = oneshot::channel();
+        end.events.send(Event::Revoked(vec![partition(0)], settled)).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_hours(1), engine).await.expect("it ends").unwrap();
+        assert!(ended.is_err_and(|error| error.is::<engine::Panicked>()));
+        assert!(settlement.await.is_err(), "nobody says how far a partition is settled in which a record is in limbo");
+        let commits = commits(&mut end, &[]);
+        assert!(!commits.is_empty());
+        self.check_walls(&commits);
+    }
+
+    /// Takes partitions away, each after so many milliseconds, and gives them back with what is committed of them, until everything is.
+    async fn play_again_and_again(self, goings: &[(i32, Going, u64)]) {
+        let (source, mut end) = channels();
+        let shutdown = CancellationToken::new();
+        let engine = tokio::spawn(engine::run(Arc::clone(&self.flow), source, shutdown.clone()));
+        let (mut committed, mut told) = (BTreeMap::new(), Vec::new());
+        let mut keep = |commits: Vec<Commit>, committed: &mut BTreeMap<i32, Commit>| {
+            committed.extend(commits.iter().map(|commit| (commit.partition.partition, commit.clone())));
+            told.extend(commits);
+        };
+        for number in 0..3 {
+            self.hand_out(&end, number, &committed).await;
+        }
+        for (number, going, milliseconds) in goings {
+            drop(tokio::time::timeout(Duration::from_millis(*milliseconds), std::future::pending::<()>()).await);
+            let settled = match going {
+                Going::Revoked => revoke(&end, &[partition(*number)]).await,
+                Going::Lost => {
+                    end.events.send(Event::Lost(vec![partition(*number)])).await.unwrap();
+                    Vec::new()
+                }
+            };
+            // What was told before comes before.
+            keep(commits(&mut end, &[]), &mut committed);
+            keep(settled, &mut committed);
+            self.hand_out(&end, *number, &committed).await;
+        }
+        let is_left = |record: &Record, committed: &BTreeMap<i32, Commit>| {
+            committed.get(&record.partition).is_none_or(|commit| commit.offset <= record.offset)
+        };
+        loop {
+            let settled = revoke(&end, &[0, 1, 2].map(partition)).await;
+            keep(commits(&mut end, &[]), &mut committed);
+            keep(settled, &mut committed);
+            if !self.records.iter().any(|record| is_left(record, &committed)) {
+                break;
+            }
+            for number in 0..3 {
+                self.hand_out(&end, number, &committed).await;
+            }
+        }
+        shutdown.cancel();
+        drop(end);
+        engine.await.unwrap().unwrap();
+        self.check_walls(&told);
+        self.check_first_order();
+        let report = self.flow.status.report();
+        assert_eq!(report.unsettled, 0, "{report:?}");
+        assert_eq!(report.received, report.delivered + report.skipped + report.dead_lettered, "{report:?}");
+    }
+
+    /// Gives a partition out, and tells what is not committed of it.
+    async fn hand_out(&self, end: &SourceEnd, number: i32, committed: &BTreeMap<i32, Commit>) {
+        let committed = committed.get(&number).cloned();
+        let from = committed.as_ref().map_or(0, |commit| commit.offset);
+        let start = Start { partition: partition(number), committed };
+        end.events.send(Event::Assigned(vec![start])).await.unwrap();
+        let is_due = |record: &&Record| record.partition == number && record.offset >= from;
+        let records: Vec<_> = self.records.iter().filter(is_due).cloned().collect();
+        tell(end, &records).await;
     }
 
     /// Waits until the partitions that stay are settled. Time is virtual: it passes while everybody waits.
@@ -274,16 +424,29 @@ impl Story {
 
     fn check_order(&self) {
         let Sink::Scripted(sink) = &self.flow.sink else { unreachable!() };
+        self.check_order_of(sink.attempts.lock().unwrap().iter().map(|attempt| (attempt.0, attempt.1)));
+    }
+
+    /// The same where records may be delivered again: by when they were taken first.
+    fn check_first_order(&self) {
+        let Sink::Scripted(sink) = &self.flow.sink else { unreachable!() };
+        let attempts = sink.attempts.lock().unwrap();
+        let mut seen = BTreeSet::new();
+        let taken = attempts.iter().filter(|attempt| attempt.2).map(|attempt| (attempt.0, attempt.1));
+        self.check_order_of(taken.filter(|place| seen.insert(*place)));
+    }
+
+    fn check_order_of(&self, places: impl Iterator<Item = (i32, i64)>) {
         let mut last = BTreeMap::new();
-        for (partition, offset, _) in sink.attempts.lock().unwrap().iter() {
-            let record = self.records.iter().find(|r| (r.partition, r.offset) == (*partition, *offset)).unwrap();
+        for (partition, offset) in places {
+            let record = self.records.iter().find(|r| (r.partition, r.offset) == (partition, offset)).unwrap();
             let lane = match self.ordering {
-                Ordering::Key if record.key.is_some() => (*partition, record.key.clone()),
-                Ordering::Partition => (*partition, None),
+                Ordering::Key if record.key.is_some() => (partition, record.key.clone()),
+                Ordering::Partition => (partition, None),
                 Ordering::Key | Ordering::None => continue,
             };
-            let before = last.insert(lane, *offset).unwrap_or(i64::MIN);
-            assert!(before <= *offset, "{offset} was attempted after {before}");
+            let before = last.insert(lane, offset).unwrap_or(i64::MIN);
+            assert!(before <= offset, "{offset} came after {before}");
         }
     }
 
@@ -376,6 +539,7 @@ fn flow(fates: BTreeMap<(i32, i64), Fate>, delivery: Delivery, writer: ScriptedW
         let failure = match fates[&(outgoing.record.partition, outgoing.record.offset)] {
             Fate::Fails(times) if before < times => Failure::Passing { retry_after: None },
             Fate::Refused => Failure::Refusal,
+            Fate::Panics => panic!("scripted"),
             _ => return Ok(()),
         };
         Err(DeliveryError { failure, code: "503".into(), message: "scripted".into() })

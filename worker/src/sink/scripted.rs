@@ -17,10 +17,11 @@ impl ScriptedSink {
         // Others get their turn, as with a real connection.
         tokio::task::yield_now().await;
         let (partition, offset) = (outgoing.record.partition, outgoing.record.offset);
-        let mut attempts = self.attempts.lock().unwrap();
-        let before = attempts.iter().filter(|(p, o, _)| (*p, *o) == (partition, offset)).count();
+        let is_same = |(p, o, _): &&(i32, i64, bool)| (*p, *o) == (partition, offset);
+        let before = self.attempts.lock().unwrap().iter().filter(is_same).count();
+        // A script that panics leaves the lock to others.
         let result = (self.script)(outgoing, u32::try_from(before).unwrap());
-        attempts.push((partition, offset, result.is_ok()));
+        self.attempts.lock().unwrap().push((partition, offset, result.is_ok()));
         result
     }
 }

@@ -115,6 +115,11 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// The source ended although nobody told it to.
+#[derive(Debug, thiserror::Error)]
+#[error("the source ended by itself, as after a panic of its thread; what is not settled is read again")]
+pub(crate) struct Died;
+
 /// How long records under way may take to be settled when their partition is revoked.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 

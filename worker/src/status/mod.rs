@@ -75,6 +75,13 @@ pub(crate) struct Counts {
     pub(crate) circuit: Circuit,
 }
 
+impl Counts {
+    /// Records that came to their end here.
+    pub(crate) fn settled(&self) -> u64 {
+        self.delivered + self.skipped + self.dead_lettered
+    }
+}
+
 /// Where something can keep the worker from working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {

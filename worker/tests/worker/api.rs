@@ -24,6 +24,8 @@ pub(crate) struct Request {
     /// Whether it has a body at all.
     pub(crate) is_empty: bool,
     pub(crate) body: serde_json::Value,
+    /// The same as it came, whatever it is.
+    pub(crate) bytes: Bytes,
     /// Requests with the same idempotency key that came before.
     pub(crate) before: usize,
     /// Whether it was answered with success.
@@ -120,16 +122,16 @@ async fn answer(State(shared): State<Arc<Shared>>, parts: Parts, body: Bytes) ->
 }
 
 impl Shared {
-    fn take(&self, parts: Parts, body: &[u8]) -> Answer {
+    fn take(&self, parts: Parts, bytes: &Bytes) -> Answer {
         let Parts { method, uri, version, headers, .. } = parts;
         let line = format!("{method} {}", uri.path_and_query().unwrap());
         let mut seen = self.seen.lock().unwrap();
         let attempts = seen.attempts.entry(headers["idempotency-key"].clone()).or_default();
         let before = *attempts;
         *attempts += 1;
-        let is_empty = body.is_empty();
-        let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let mut request = Request { at: Instant::now(), line, version, headers, is_empty, body, before, taken: false };
+        let (at, is_empty, bytes) = (Instant::now(), bytes.is_empty(), bytes.clone());
+        let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let mut request = Request { at, line, version, headers, is_empty, body, bytes, before, taken: false };
         let answer = (self.script)(&request);
         request.taken = answer.status.is_success();
         if let (true, Some(number)) = (request.taken, request.body["n"].as_i64()) {

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse};
@@ -16,7 +16,7 @@ use serde_json::json;
 use sluice_cluster::{Component, Part, testing::OwnCluster};
 use sluice_crds::{
     Backoff, Delivery, Duration as Text, Retry,
-    wire::{SinkConfig, WorkerConfig},
+    wire::{KafkaSinkConfig, SinkConfig, WorkerConfig},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
@@ -27,7 +27,8 @@ use tokio::{
 use crate::{
     disturbing::{Crowd, History, records},
     exactly_once::{assert_once, exactly_once},
-    kafka::{Place, connection_to},
+    into_kafka::into,
+    kafka::{self, Place, connection_to},
     running::{config, numbered},
     until,
     wiremock::{Exchange, WireMock},
@@ -36,8 +37,10 @@ use crate::{
 const PARTITIONS: i32 = 6;
 /// Progress of the longest pause: a killed member is missed after 10 s, and a broker takes its time to come back.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// The header that says which worker makes a request.
+/// The header that says which worker makes a request or writes a record.
 const WORKER: &str = "x-worker";
+/// Records that a worker writes to Kafka in one batch, at most: 5,000, and the rest of what was read with the last of them.
+const WRITTEN_AT_ONCE: usize = 5_256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_of_keys() {
@@ -89,7 +92,7 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
 fn assert_few_repeats(seen: &Seen, history: &History, in_flight: usize) -> usize {
     let again: Vec<_> = seen.again.iter().filter(|delivery| !history.was_away(delivery.at)).collect();
     let mut most = 0;
-    for (dead, uncommitted_since) in history.deaths() {
+    for (dead, uncommitted_since) in history.uncommitted_since() {
         let repeats = again.iter().filter(|delivery| delivery.worker == dead).count();
         let delivered = seen.deliveries.get(&dead).into_iter().flatten();
         let uncommitted = delivered.filter(|at| **at >= uncommitted_since).count();
@@ -116,21 +119,82 @@ async fn kills_rebalances_and_outages_lose_nothing_and_write_nothing_twice() {
     let target = place.another("entries", 1, &[]).await;
     let config = exactly_once(&place, &target);
     let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), move |_| config.clone());
+    write_and_disturb(&place, &target, records, &mut crowd).await;
+    assert_once(&place.read_all(&target, "last-of-conserved").await, 0..i64::try_from(records).unwrap());
+    assert_eq!(place.dead_letter_count().await, 0);
+}
+
+/// What the topic holds in the end, by when the broker took it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_rebalances_and_outages_of_a_kafka_sink_lose_nothing_and_repeat_only_what_was_not_committed() {
+    let records = records(60_000);
+    let cluster = OwnCluster::up("worker-soak-into", &[Part::Kafka]).unwrap();
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "conserved-into", PARTITIONS).await;
+    let target = place.another("entries", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let clock = Clock::now();
+    let (sink, usual) = into(&place, &target);
+    let named = move |number: usize| {
+        let headers = [(WORKER.to_owned(), number.to_string())].into();
+        WorkerConfig { sink: SinkConfig::Kafka(KafkaSinkConfig { headers, ..sink.clone() }), ..usual.clone() }
+    };
+    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), named);
+    write_and_disturb(&place, &target, records, &mut crowd).await;
+
+    let written = place.read_all(&target, "last-of-conserved-into").await;
+    let (mut seen, mut last) = (Seen::default(), BTreeMap::new());
+    for record in &written {
+        let n = number(record.value.as_ref().unwrap());
+        seen.take(n, clock.taken(record));
+        last.insert(n % 10, n);
+    }
+    assert_eq!(seen.taken.len(), records, "none is lost");
+    let end = i64::try_from(records).unwrap();
+    let expected: BTreeMap<_, _> = (end - 10..end).map(|n| (n % 10, n)).collect();
+    assert_eq!(last, expected, "the last of each key is the last");
+    assert_eq!(place.dead_letter_count().await, 0);
+    let most = assert_few_repeats(&seen, crowd.history(), WRITTEN_AT_ONCE);
+    assert_repeats_were_not_committed(&written, &place, crowd.history(), &clock).await;
+    eprintln!(
+        "{records} records: {} written, {} again by another worker, at most {most} of them after one death",
+        written.len(),
+        seen.again.len()
+    );
+}
+
+/// What was committed before a worker was killed is written by nobody any more.
+async fn assert_repeats_were_not_committed(written: &[kafka::Seen], place: &Place, history: &History, clock: &Clock) {
+    let mut source = HashMap::<i64, (i32, i64)>::new();
+    for (partition, end) in place.ends().await {
+        let held = place.read_partition(&place.topic, partition, usize::try_from(end).unwrap()).await;
+        let numbers = held.iter().map(|record| number(record.value.as_ref().unwrap()));
+        source.extend(numbers.zip((0..).map(|offset| (partition, offset))));
+    }
+    for record in written {
+        let n = number(record.value.as_ref().unwrap());
+        let (partition, offset) = source[&n];
+        let Taken { worker, at } = clock.taken(record);
+        for death in history.deaths().iter().filter(|death| death.at < at) {
+            let committed = death.committed.get(&partition).copied().unwrap_or_default();
+            assert!(offset >= committed, "worker {worker} wrote {n} again, which was committed before {death:?}");
+        }
+    }
+}
+
+/// Writes records part by part, and disturbs the workers in the midst of each.
+async fn write_and_disturb(place: &Place, target: &str, records: usize, crowd: &mut Crowd<'_>) {
     let steps = (records / 10_000).max(6);
     let end_of = |step: usize| step * records / steps;
     for step in 1..=steps {
-        // It is disturbed in the midst of a part, and at most that part is left over from before.
+        // At most the part before is left over.
         let finished = end_of(step.saturating_sub(2));
-        until("progress", async || committed(&place).await, |committed| *committed >= finished).await;
-        let before = place.written(&target).await;
+        until("progress", async || committed(place).await, |committed| *committed >= finished).await;
+        let before = place.written(target).await;
         place.write(numbered(end_of(step - 1)..end_of(step))).await;
         let wanted = before + (end_of(step) - end_of(step - 1)) / 3;
-        until("records", async || place.written(&target).await, |written| *written >= wanted).await;
+        until("records", async || place.written(target).await, |written| *written >= wanted).await;
         crowd.disturb(step).await;
     }
     place.until_no_lag().await;
-    assert_once(&place.read_all(&target, "last-of-conserved").await, 0..i64::try_from(records).unwrap());
-    assert_eq!(place.dead_letter_count().await, 0);
 }
 
 /// The journal of an API that is not ours against what the topic holds. WireMock keeps all requests in its memory, so it is never asked
@@ -253,19 +317,42 @@ impl Ledger {
             _ if is_refused(usize::try_from(n).unwrap()) => return StatusCode::UNPROCESSABLE_ENTITY,
             _ => {}
         }
-        let now = Taken { worker, at: Instant::now() };
-        match seen.taken.entry(n) {
+        seen.take(n, Taken { worker, at: Instant::now() });
+        StatusCode::OK
+    }
+}
+
+impl Seen {
+    /// A number is delivered.
+    fn take(&mut self, n: i64, now: Taken) {
+        match self.taken.entry(n) {
             Entry::Vacant(free) => {
                 free.insert(now);
-                if seen.last.insert(n % 10, n).is_some_and(|last| last > n) {
-                    seen.disorder.push(n);
+                if self.last.insert(n % 10, n).is_some_and(|last| last > n) {
+                    self.disorder.push(n);
                 }
             }
-            Entry::Occupied(before) if before.get().worker == worker => return StatusCode::OK,
-            Entry::Occupied(mut before) => seen.again.push(before.insert(now)),
+            Entry::Occupied(before) if before.get().worker == now.worker => return,
+            Entry::Occupied(mut before) => self.again.push(before.insert(now)),
         }
-        seen.deliveries.entry(worker).or_default().push(now.at);
-        StatusCode::OK
+        self.deliveries.entry(now.worker).or_default().push(now.at);
+    }
+}
+
+/// The same moment by both clocks: the broker writes down when it took a record, by the clock of the machine that this runs on too.
+struct Clock(Instant, SystemTime);
+
+impl Clock {
+    fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    /// When a record was written, and by whom.
+    fn taken(&self, record: &kafka::Seen) -> Taken {
+        let (_, worker) = record.headers.iter().find(|(name, _)| name == WORKER).unwrap();
+        let worker = std::str::from_utf8(worker.as_ref().unwrap()).unwrap().parse().unwrap();
+        let at = UNIX_EPOCH + Duration::from_millis(record.timestamp.unwrap().try_into().unwrap());
+        Taken { worker, at: self.0 + at.duration_since(self.1).unwrap() }
     }
 }
 

@@ -1,12 +1,16 @@
 //! What an API gets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use sluice_crds::wire::{HttpSinkConfig, SinkConfig, WorkerConfig};
+use serde_json::json;
+use sluice_crds::{
+    Decode, Delivery, Format, Ordering,
+    wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig, WorkerConfig},
+};
 use sluice_kafka::OutgoingRecord;
 
 use crate::{
-    api::{Api, status},
+    api::{Answer, Api, Request, status},
     kafka::Place,
     running::{Worker, config, filter, map, numbered},
 };
@@ -65,6 +69,76 @@ async fn a_request_carries_its_headers_and_the_untouched_body() {
     assert_eq!(header("traceparent"), [trace]);
     let key = format!("shop/payments-to-ledger/{}/0/0/1795478400000", place.topic);
     assert_eq!(header("idempotency-key"), [key]);
+}
+
+#[tokio::test]
+async fn texts_and_bytes_arrive_as_they_were_written() {
+    for (format, content_type, body) in [
+        (Format::Text, "text/plain; charset=utf-8", "no { JSON: ä\r\n".as_bytes()),
+        (Format::Bytes, "application/octet-stream", &b"\xff\x00{\xfe"[..]),
+    ] {
+        let (place, api) = (Place::new("format", 1).await, Api::willing().await);
+        let (decode, steps) = (Decode { format, ..Decode::default() }, vec![filter("wanted", r#". != "unwanted""#)]);
+        let _worker = Worker::start(&WorkerConfig { decode, steps, ..config(&place, &api.url) });
+        let written = [&b"unwanted"[..], body].map(|body| OutgoingRecord::new(place.topic.as_str(), body.to_vec()));
+        place.write_records(written).await;
+        place.until_no_lag().await;
+        let requests = api.requests();
+        let kind = |request: &Request| request.headers["content-type"].to_str().unwrap().to_owned();
+        let seen: Vec<_> = requests.iter().map(|request| (kind(request), &request.bytes[..])).collect();
+        assert_eq!(seen, [(content_type.to_owned(), body)], "{format:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_not_as_the_schema_says_is_a_dead_letter_and_its_neighbours_are_delivered() {
+    let (place, api) = (Place::new("schema", 1).await, Api::willing().await);
+    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 5}}});
+    let steps = vec![StepConfig { name: "small".to_owned(), operation: Operation::Validate(schema) }];
+    let worker = Worker::start(&WorkerConfig { steps, ..config(&place, &api.url) });
+    place.write(numbered(4..7)).await;
+    api.until_numbers(2).await;
+    let letters = place.dead_letters(1).await;
+    place.until_no_lag().await;
+    assert_eq!(api.numbers(), [(4, 1), (5, 1)].into());
+    assert_eq!(letters[0].value.as_deref(), Some(&br#"{"n": 6}"#[..]));
+    let header = |name: &str| {
+        let found = letters[0].headers.iter().find(|(found, _)| found == name).unwrap();
+        String::from_utf8(found.1.clone().unwrap()).unwrap()
+    };
+    let reasons = ["class", "stage", "code"].map(|reason| header(&format!("sluice-error-{reason}")));
+    assert_eq!(reasons, ["DataError", "small", "SchemaMismatch"]);
+    let told = worker.until_status("all settled", |status| status.unsettled == 0 && status.received == 3).await;
+    assert_eq!((told.delivered, told.skipped, told.dead_lettered), (2, 0, 1));
+}
+
+#[tokio::test]
+async fn a_partition_arrives_in_order_across_its_keys_however_much_may_be_in_flight() {
+    let place = Place::new("whole", 3).await;
+    let api = Api::scripted(|request| {
+        let n = request.body["n"].as_u64().unwrap();
+        let answer = status(if n % 20 == 7 && request.before == 0 { 503 } else { 200 });
+        Answer { after: Duration::from_millis(n * 7 % 5), ..answer }
+    })
+    .await;
+    let usual = config(&place, &api.url);
+    let delivery = Delivery { ordering: Ordering::Partition, max_in_flight: 64, ..usual.delivery.clone() };
+    let _worker = Worker::start(&WorkerConfig { delivery, ..usual });
+    let record = |n: i32| OutgoingRecord {
+        partition: Some(n % 3),
+        key: Some(format!("key-{}", n % 10).into()),
+        ..OutgoingRecord::new(place.topic.as_str(), format!(r#"{{"n": {n}}}"#))
+    };
+    place.write_records((0..300).map(record)).await;
+    api.until_numbers(300).await;
+    place.until_no_lag().await;
+    let mut last = BTreeMap::new();
+    for request in api.requests() {
+        let n = request.body["n"].as_i64().unwrap();
+        let before = last.insert(n % 3, n).unwrap_or(-1);
+        assert!(before <= n, "{n} came after {before}");
+    }
+    assert!(api.numbers().values().all(|times| *times == 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Workers that are disturbed again and again: members come, go and are killed, and so is their broker.
 
 use std::{
+    collections::BTreeMap,
     env,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use sluice_crds::wire::WorkerConfig;
 
 use crate::{kafka::Place, running::Worker};
 
-/// How often a worker commits.
+/// How often a worker commits, at least.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long Kafka may take none: from when another member comes or goes until all have heard of it, which they do with their heartbeats, each
 /// second, and while what is under way in partitions that go is waited for; as much once more on a machine that is busy.
@@ -47,10 +48,19 @@ struct Member {
 pub(crate) struct History {
     /// How often partitions may have changed hands.
     pub(crate) changes: usize,
-    /// Workers that were killed, and when.
-    deaths: Vec<(usize, Instant)>,
+    /// Workers that were killed.
+    deaths: Vec<Death>,
     /// From when until when the broker was away, and nothing was committed.
     outages: Vec<(Instant, Instant)>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) worker: usize,
+    pub(crate) at: Instant,
+    /// How far each partition was committed a moment before.
+    pub(crate) committed: BTreeMap<i32, i64>,
 }
 
 impl<'a> Crowd<'a> {
@@ -72,7 +82,7 @@ impl<'a> Crowd<'a> {
         self.history.changes += 1;
         match step % 4 {
             1 => self.join(),
-            2 => self.kill(),
+            2 => self.kill().await,
             3 => self.interrupt().await,
             _ => self.leave().await,
         }
@@ -94,10 +104,11 @@ impl<'a> Crowd<'a> {
     }
 
     /// SIGKILL to the oldest one, which is started again.
-    fn kill(&mut self) {
+    async fn kill(&mut self) {
         let Member { number, name, worker } = self.members.remove(0);
+        let committed = self.place.committed().await;
         worker.kill();
-        self.history.deaths.push((number, Instant::now()));
+        self.history.deaths.push(Death { worker: number, at: Instant::now(), committed });
         self.run(name);
     }
 
@@ -121,15 +132,18 @@ impl<'a> Crowd<'a> {
 
 impl History {
     /// Workers that were killed, each with the time after which it may have delivered what was not committed yet.
-    pub(crate) fn deaths(&self) -> impl Iterator<Item = (usize, Instant)> {
-        self.deaths
-            .iter()
-            .map(|(worker, at)| (*worker, at.checked_sub(COMMITTED_WITHIN).expect("it lived for so long")))
+    pub(crate) fn uncommitted_since(&self) -> impl Iterator<Item = (usize, Instant)> {
+        let since = |at: Instant| at.checked_sub(COMMITTED_WITHIN).expect("it lived for so long");
+        self.deaths.iter().map(move |death| (death.worker, since(death.at)))
+    }
+
+    pub(crate) fn deaths(&self) -> &[Death] {
+        &self.deaths
     }
 
     /// Whether this worker was killed.
     pub(crate) fn is_dead(&self, worker: usize) -> bool {
-        self.deaths.iter().any(|(dead, _)| *dead == worker)
+        self.deaths.iter().any(|death| death.worker == worker)
     }
 
     /// Whether the broker was away before what was delivered then was committed.

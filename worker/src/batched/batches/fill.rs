@@ -27,6 +27,8 @@ struct Judged {
 const RECORDS: usize = 5_000;
 /// Bytes of them, about.
 const BYTES: usize = 8 * 1024 * 1024;
+/// Records that are judged between two looks whether it is enough: each may take its share of time.
+const JUDGED: usize = 16;
 
 impl Batches {
     /// Judges what waits, and takes it into the next batch: partition by partition, without those that are stuck.
@@ -59,7 +61,13 @@ impl Batches {
                     records += batch.records.len();
                     if held.is_some_and(|held| held.partition.halted.is_none()) {
                         let judged = read.entry(batch.partition.clone()).or_default();
-                        self.judge(batch, now, judge, judged);
+                        if let Some(rest) = self.judge(batch, now, (judge, &is_enough), judged) {
+                            let given_back = memory(&rest);
+                            self.bytes += given_back;
+                            bytes -= given_back;
+                            records -= rest.records.len();
+                            self.waiting.push_front(Waiting::Records(number, rest));
+                        }
                     }
                 }
                 Waiting::Reached(number, position) => left.extend(self.reached(number, position)),
@@ -95,17 +103,22 @@ impl Batches {
         None
     }
 
-    /// Adds what is made of a batch to what was made of those before it in its partition.
+    /// Adds what is made of a batch to what was made of those before it in its partition. Gives what is left of it once it is enough.
     fn judge(
         &mut self,
         Batch { partition: id, records }: Batch,
         now: DateTime<Utc>,
-        judge: &impl Fn(&Record) -> Verdict,
+        (judge, is_enough): (&impl Fn(&Record) -> Verdict, &impl Fn() -> bool),
         judged: &mut Judged,
-    ) {
-        let Some(Hold { partition, .. }) = self.holds.get_mut(&id) else { return };
+    ) -> Option<Batch> {
+        let Hold { partition, .. } = self.holds.get_mut(&id)?;
         judged.outputs.reserve(records.len());
-        for record in records {
+        let mut records = records.into_iter();
+        for number in 0_usize.. {
+            if number > 0 && number.is_multiple_of(JUDGED) && !records.as_slice().is_empty() && is_enough() {
+                return Some(Batch { partition: id, records: records.collect() });
+            }
+            let record = records.next()?;
             let offset = record.offset;
             match partition.meet(offset) {
                 // What earlier workers attempted without transactions counts for nothing here.
@@ -129,7 +142,7 @@ impl Batches {
                         partition.halt(offset, &Failed::to_process(rejection, now));
                         self.halts_changed = true;
                         self.commands.push(Command::Pause(id));
-                        return;
+                        return None;
                     }
                 },
             };
@@ -143,6 +156,7 @@ impl Batches {
                 None => judged.skipped += 1,
             }
         }
+        None
     }
 }
 

@@ -216,6 +216,37 @@ fn when_it_is_enough_the_rest_waits_for_the_next_batch() {
 }
 
 #[test]
+fn what_is_left_of_records_that_were_read_together_waits_too() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..40));
+    batches.reach(vec![Position { partition: id(0), offset: 50 }]);
+    for offset in [16, 32, 40, 50] {
+        batches.look_at_positions();
+        assert!(next(&mut batches, || true));
+        assert_eq!(written(&batches).1, Some(offset));
+        batches.succeed();
+    }
+    let Counts { received, delivered, skipped, dead_lettered, .. } = batches.counts();
+    assert_eq!((received, delivered, skipped, dead_lettered), (40, 32, 4, 4));
+    assert_eq!(batches.bytes, 0);
+}
+
+#[test]
+fn commits_do_not_wait_for_their_time_once_many_are_written() {
+    let mut batches = batches(Delivery::default());
+    for (offsets, owes) in [(0..9_990, false), (9_990..10_000, true)] {
+        batches.receive(batch(0, offsets));
+        while next(&mut batches, || false) {
+            batches.succeed();
+        }
+        assert_eq!(batches.owes_commits(), owes);
+    }
+    let commits = batches.commits(Instant::now());
+    assert_eq!(commits.iter().map(|commit| commit.offset).collect::<Vec<_>>(), [10_000]);
+    assert!(!batches.owes_commits());
+}
+
+#[test]
 fn too_much_that_waits_is_read_later() {
     let mut batches = batches(Delivery::default());
     let thousand = i64::try_from(BYTES / 512 / 10).unwrap();

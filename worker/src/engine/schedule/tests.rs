@@ -224,6 +224,20 @@ fn a_partition_is_paused_where_it_has_no_room_for_longer_than_a_moment() {
 }
 
 #[test]
+fn commits_do_not_wait_for_their_time_once_many_are_settled() {
+    let mut stage = Stage::new(Delivery { ordering: Ordering::None, ..Delivery::default() });
+    stage.receive(0..10_001);
+    for settled in 1..=10_000 {
+        let work = stage.begin().unwrap();
+        stage.end(work, End::Delivered);
+        assert_eq!(stage.schedule.owes_commits(), settled == 10_000, "{settled}");
+    }
+    let commits = stage.schedule.commits(stage.now.at);
+    assert_eq!(commits.iter().map(|commit| commit.offset).collect::<Vec<_>>(), [10_000]);
+    assert!(!stage.schedule.owes_commits());
+}
+
+#[test]
 fn a_partition_that_comes_while_the_circuit_is_open_is_paused() {
     let mut stage = Stage::new(guarded());
     stage.receive(0..1);
