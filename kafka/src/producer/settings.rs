@@ -53,7 +53,8 @@ impl Default for ProducerSettings {
 }
 
 impl ProducerSettings {
-    pub(crate) fn config(&self, connection: &KafkaConnection) -> Result<ClientConfig, Error> {
+    /// What [`Producer::connect`](crate::Producer::connect) tells librdkafka, for whoever measures beside it. Errors: as [`client_config`].
+    pub fn config(&self, connection: &KafkaConnection) -> Result<ClientConfig, Error> {
         let mut config = client_config(connection)?;
         config
             .set("acks", "all")

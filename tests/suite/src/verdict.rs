@@ -19,6 +19,13 @@ pub fn tell(what: &str, seen: f64, bound: At) {
     println!("{} {what}: {seen:.2}, {bound}", if kept { "kept  " } else { "MISSED" });
 }
 
+/// Tells the median of a figure's measurements as [`tell`] does, and nothing where there are none: what was not measured is not judged.
+pub fn tell_median(what: &str, measured: Vec<f64>, bound: At) {
+    if !measured.is_empty() {
+        tell(what, median(measured), bound);
+    }
+}
+
 /// The value in the middle; the upper one of two.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);

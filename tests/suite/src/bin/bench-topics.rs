@@ -345,11 +345,17 @@ impl Table<'_> {
         self.line(title, value, "", "");
     }
 
-    /// A row with a target, which `most` gives for each number of Topics; `bound` says it.
+    /// A row with a target, which `most` gives for each number of Topics, infinity where there is none; `bound` says it.
     fn target(&self, title: &str, value: impl Fn(&Figures) -> f64, bound: &str, most: impl Fn(&Figures) -> f64) {
-        let missed: Vec<String> =
-            self.0.iter().filter(|size| value(size) > most(size)).map(|size| size.topics.to_string()).collect();
-        let kept = if missed.is_empty() { "yes".to_owned() } else { format!("no, for {}", missed.join(", ")) };
+        let judged: Vec<_> = self.0.iter().filter(|size| most(size).is_finite()).collect();
+        let missed = judged.iter().filter(|size| value(size) > most(size));
+        let missed: Vec<_> = missed.map(|size| size.topics.to_string()).collect();
+        let kept = match missed.as_slice() {
+            // What was not measured is not judged.
+            [] if judged.is_empty() => String::new(),
+            [] => "yes".to_owned(),
+            missed => format!("no, for {}", missed.join(", ")),
+        };
         self.line(title, |size| format!("{:.2}", value(size)), bound, &kept);
     }
 

@@ -1,6 +1,6 @@
 //! The least that turns a request into a confirmed record: hyper and rdkafka, without a check.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -12,29 +12,52 @@ use rdkafka::{
     ClientConfig,
     producer::{FutureProducer, FutureRecord},
 };
+use sluice_kafka::{KafkaConnection, ProducerSettings};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The first argument of this program where it is to be the handler.
 pub(crate) const ARGUMENT: &str = "bare";
+/// How its producer is set up: by librdkafka's defaults, or as the receiver's.
+pub(crate) const PLAIN: &str = "plain";
+pub(crate) const TUNED: &str = "tuned";
 
-/// `arguments` are the address to listen at, the broker, the topic, the linger in milliseconds and whether the producer is idempotent.
+/// `arguments` are the address to listen at, the broker, the topic, how the producer is set up, and its linger in milliseconds.
 pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
-    let [address, kafka, topic, linger, idempotent] = arguments else {
-        bail!("bare ADDRESS BROKER TOPIC LINGER IDEMPOTENT");
+    let [address, kafka, topic, settings, linger] = arguments else {
+        bail!("bare ADDRESS BROKER TOPIC SETTINGS LINGER");
     };
     let address: SocketAddr = address.parse().context("an address")?;
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("acks", "all")
-        .set("linger.ms", linger)
-        .set("enable.idempotence", idempotent)
-        .create()?;
+    let linger: u64 = linger.parse().context("milliseconds")?;
+    let producer: FutureProducer = match settings.as_str() {
+        PLAIN => plain(kafka, linger),
+        TUNED => tuned(kafka, linger)?,
+        other => bail!("settings are {PLAIN} or {TUNED}, not {other:?}"),
+    }
+    .create()?;
     let listener = TcpListener::bind(address).await?;
     let topic: Arc<str> = topic.as_str().into();
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(connection(stream, producer.clone(), Arc::clone(&topic)));
     }
+}
+
+/// Without Nagle's algorithm, as all of them: it would hold back what is small.
+fn plain(kafka: &str, linger: u64) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka)
+        .set("socket.nagle.disable", "true")
+        .set("acks", "all")
+        .set("linger.ms", linger.to_string());
+    config
+}
+
+/// Idempotent, with records that stay with one partition for a while, and all else that the receiver has.
+fn tuned(kafka: &str, linger: u64) -> anyhow::Result<ClientConfig> {
+    let connection = KafkaConnection { bootstrap_servers: vec![kafka.to_owned()], ..KafkaConnection::default() };
+    let settings = ProducerSettings { linger: Duration::from_millis(linger), ..ProducerSettings::default() };
+    Ok(settings.config(&connection)?)
 }
 
 async fn connection(stream: TcpStream, producer: FutureProducer, topic: Arc<str>) -> anyhow::Result<()> {

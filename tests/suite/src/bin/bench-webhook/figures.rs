@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sluice_suite::verdict::{At, median, tell};
+use sluice_suite::verdict::{At, median, tell, tell_median};
 
 use crate::{
     CONNECTIONS,
@@ -88,8 +88,11 @@ impl Figures {
         for connections in CONNECTIONS {
             self.print_verdicts(connections);
         }
-        for (kind, bound) in [(Kind::Receiver, MEMORY), (Kind::Shared, SHARED_MEMORY)] {
-            tell(&format!("MiB of memory of {}, at most", kind.name()), self.peak_memory(kind), At::Most(bound));
+        let bounds = [(Kind::Receiver, MEMORY), (Kind::Shared, SHARED_MEMORY), (Kind::SharedTopics, SHARED_MEMORY)];
+        for (kind, bound) in bounds {
+            if let Some(peak) = self.peak_memory(kind) {
+                tell(&format!("MiB of memory of {}, at most", kind.name()), peak, At::Most(bound));
+            }
         }
         for (kind, acknowledged, records) in &self.written {
             let missing = acknowledged.saturating_sub(*records);
@@ -102,10 +105,10 @@ impl Figures {
         }
     }
 
-    /// Under any load.
-    fn peak_memory(&self, kind: Kind) -> f64 {
+    /// Under any load; `None` where it was not measured.
+    fn peak_memory(&self, kind: Kind) -> Option<f64> {
         let all = self.fast.iter().chain(&self.steady).filter(|((_, of), _)| *of == kind);
-        all.flat_map(|(_, samples)| samples).map(|one| one.memory).fold(0.0, f64::max)
+        all.flat_map(|(_, samples)| samples).map(|one| one.memory).reduce(f64::max)
     }
 
     /// The bare handler counts with the settings that are best in that round.
@@ -117,22 +120,21 @@ impl Figures {
                 let each = with(samples, kind).into_iter().enumerate().map(|(round, own)| {
                     value(&own) / others.iter().map(|other| value(&other[round])).reduce(better).unwrap_or(f64::NAN)
                 });
-                median(each.collect())
+                each.collect::<Vec<_>>()
             };
         let ratios = |samples: &Samples, value: fn(&Sample) -> f64, better: fn(f64, f64) -> f64, others: &[Kind]| {
             ratios_of(Kind::Receiver, samples, value, better, others)
         };
-        let bare = [Kind::Bare, Kind::BareLingering, Kind::BareIdempotent];
         verdict(
             connections,
             "rate, times the bare handler's",
-            ratios(&self.fast, |one| one.rate, f64::max, &bare),
+            ratios(&self.fast, |one| one.rate, f64::max, &Kind::BARE),
             At::Least(0.9),
         );
         verdict(
             connections,
             "p99 at 60 %, times the bare handler's",
-            ratios(&self.steady, p99, f64::min, &bare),
+            ratios(&self.steady, p99, f64::min, &Kind::BARE),
             At::Most(1.25),
         );
         verdict(
@@ -151,8 +153,9 @@ impl Figures {
     }
 }
 
-fn verdict(connections: usize, what: &str, seen: f64, bound: At) {
-    tell(&format!("{connections} connections: {what}"), seen, bound);
+/// Of the ratios of all rounds.
+fn verdict(connections: usize, what: &str, ratios: Vec<f64>, bound: At) {
+    tell_median(&format!("{connections} connections: {what}"), ratios, bound);
 }
 
 fn p50(sample: &Sample) -> f64 {

@@ -20,7 +20,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::subject::{Kind, Subject};
+use crate::subject::Subject;
 
 pub(crate) const PATH: &str = "/shop/github";
 /// Name of the Webhook that has a receiver of its own; its path ends with it.
@@ -150,7 +150,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (request, id) = request();
         let end = "POST ".len() + PATH.len();
-        let webhook = (subject.kind == Kind::Shared).then_some(end - WEBHOOK.len()..end);
+        let webhook = subject.kind.is_shared().then_some(end - WEBHOOK.len()..end);
         let acknowledged = Arc::clone(&subject.acknowledged);
         Ok(Self { stream, request, id, webhook, answer: Vec::with_capacity(1024), acknowledged })
     }

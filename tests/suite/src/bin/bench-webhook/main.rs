@@ -22,11 +22,16 @@ use std::{
 use anyhow::{Context, ensure};
 use sluice_cluster::{Cluster, Component, Part, exit};
 use sluice_kafka::{Admin, KafkaConnection, NewTopic, OffsetAt, TopicPartition};
+use tikv_jemallocator::Jemalloc;
 
 use self::{
     figures::{Figures, Sample},
     subject::{Kind, Subject},
 };
+
+/// The receiver's, for the bare handler: it is this program too.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const CLUSTER: &str = "bench-webhook";
 const CONNECTIONS: [usize; 2] = [64, 256];
@@ -94,7 +99,7 @@ fn admin(kafka: &str) -> anyhow::Result<Admin> {
 
 /// All together they keep about as much, however many they are.
 async fn make_topics(kafka: &str, kind: Kind) -> anyhow::Result<()> {
-    let size = if kind == Kind::Shared { "4194304" } else { "67108864" };
+    let size = if kind == Kind::SharedTopics { "4194304" } else { "67108864" };
     let config = [("segment.bytes", size), ("retention.bytes", size), ("file.delete.delay.ms", "1000")];
     let config = config.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let topic =
@@ -106,7 +111,7 @@ async fn make_topics(kafka: &str, kind: Kind) -> anyhow::Result<()> {
 }
 
 fn partitions(kind: Kind) -> i32 {
-    if kind == Kind::Shared { 1 } else { PARTITIONS }
+    if kind == Kind::SharedTopics { 1 } else { PARTITIONS }
 }
 
 /// How many records Kafka has got in a subject's topics, also those that it has let go.
@@ -136,7 +141,7 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
         }
         figures.fast(connections, subject.kind, sample);
     }
-    for subject in subjects.iter().filter(|subject| !subject.kind.is_peer()) {
+    for subject in subjects.iter().filter(|subject| subject.kind.is_paced()) {
         load::at_rate(subject, connections, limit * LOAD, WARM_UP).await?;
         let cpu = subject.program.cpu()?;
         let traffic = load::at_rate(subject, connections, limit * LOAD, MEASURED).await?;

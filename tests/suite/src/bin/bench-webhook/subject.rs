@@ -32,14 +32,18 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Receiver,
-    /// A receiver that many Webhooks share.
+    /// A receiver that many Webhooks share, which write to one topic as that of the receiver: what differs is that they share.
     Shared,
+    /// The same with many topics, each of which needs requests of its own.
+    SharedTopics,
     /// The handler that checks nothing, with librdkafka's linger at 0.
     Bare,
     /// The same with 1 ms.
     BareLingering,
-    /// The same with 0 and an idempotent producer, as the receiver's is.
-    BareIdempotent,
+    /// The same with the receiver's producer.
+    BareTuned,
+    /// The same with a linger of 0.
+    BareTunedAtOnce,
     Benthos,
     ArgoEvents,
 }
@@ -52,29 +56,37 @@ pub(crate) struct Subject {
     pub(crate) acknowledged: Arc<AtomicU64>,
 }
 
-/// The Webhooks that share a receiver write to so many topics.
+/// The Webhooks that share a receiver and have many topics write to so many.
 const TOPICS: u64 = 100;
+/// In milliseconds: what `sluice_receiver` has its events wait.
+const RECEIVERS_LINGER: &str = "1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Receiver,
         Self::Shared,
+        Self::SharedTopics,
         Self::Bare,
         Self::BareLingering,
-        Self::BareIdempotent,
+        Self::BareTuned,
+        Self::BareTunedAtOnce,
         Self::Benthos,
         Self::ArgoEvents,
     ];
+
+    pub(crate) const BARE: [Self; 4] = [Self::Bare, Self::BareLingering, Self::BareTuned, Self::BareTunedAtOnce];
 
     /// For people, and in the names of its topics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Receiver => "receiver",
             Self::Shared => "receiver-shared",
+            Self::SharedTopics => "receiver-shared-100-topics",
             Self::Bare => "bare",
             Self::BareLingering => "bare-linger-1ms",
-            Self::BareIdempotent => "bare-idempotent",
+            Self::BareTuned => "bare-tuned",
+            Self::BareTunedAtOnce => "bare-tuned-linger-0",
             Self::Benthos => "benthos",
             Self::ArgoEvents => "argo-events",
         }
@@ -83,40 +95,41 @@ impl Kind {
     /// The topics that it writes to.
     pub(crate) fn topics(self) -> Vec<String> {
         match self {
-            Self::Shared => (0..TOPICS).map(shared_topic).collect(),
+            Self::SharedTopics => (0..TOPICS).map(|number| format!("{}-{number}", self.name())).collect(),
             _ => vec![self.name().to_owned()],
         }
     }
 
     /// Whether it is ours, and nothing that is acknowledged may be missing.
     pub(crate) fn is_receiver(self) -> bool {
-        matches!(self, Self::Receiver | Self::Shared)
+        self == Self::Receiver || self.is_shared()
+    }
+
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::Shared | Self::SharedTopics)
     }
 
     pub(crate) fn is_bare(self) -> bool {
-        matches!(self, Self::Bare | Self::BareLingering | Self::BareIdempotent)
+        Self::BARE.contains(&self)
     }
 
-    pub(crate) fn is_peer(self) -> bool {
-        matches!(self, Self::Benthos | Self::ArgoEvents)
+    /// Whether requests come to it at a steady rate as well. With many topics it would not keep up, and nothing is judged by its time.
+    pub(crate) fn is_paced(self) -> bool {
+        !matches!(self, Self::SharedTopics | Self::Benthos | Self::ArgoEvents)
     }
 
     fn command(self, endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
         match self {
             Self::Receiver => of_one(endpoint, kafka, folder),
-            Self::Shared => of_many(endpoint, kafka, folder),
-            Self::Bare => handler(endpoint, [kafka, self.name(), "0", "false"]),
-            Self::BareLingering => handler(endpoint, [kafka, self.name(), "1", "false"]),
-            Self::BareIdempotent => handler(endpoint, [kafka, self.name(), "0", "true"]),
+            Self::Shared | Self::SharedTopics => of_many(endpoint, &self.topics(), kafka, folder),
+            Self::Bare => handler(endpoint, [kafka, self.name(), bare::PLAIN, "0"]),
+            Self::BareLingering => handler(endpoint, [kafka, self.name(), bare::PLAIN, "1"]),
+            Self::BareTuned => handler(endpoint, [kafka, self.name(), bare::TUNED, RECEIVERS_LINGER]),
+            Self::BareTunedAtOnce => handler(endpoint, [kafka, self.name(), bare::TUNED, "0"]),
             Self::Benthos => peers::benthos(endpoint, kafka, self.name(), folder),
             Self::ArgoEvents => peers::argo_events(endpoint, kafka, self.name()),
         }
     }
-}
-
-/// The topic of one of the Webhooks that share a receiver.
-fn shared_topic(webhook: u64) -> String {
-    format!("{}-{}", Kind::Shared.name(), webhook % TOPICS)
 }
 
 fn handler(endpoint: SocketAddr, rest: [&str; 4]) -> anyhow::Result<Command> {
@@ -136,18 +149,18 @@ fn of_one(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Co
     Ok(command)
 }
 
-/// As it sets it up for many such Webhooks, whose keys are in one Secret.
-fn of_many(endpoint: SocketAddr, kafka: &str, folder: &Path) -> anyhow::Result<Command> {
+/// As it sets it up for many such Webhooks, whose keys are in one Secret, and which write to these topics in turn.
+fn of_many(endpoint: SocketAddr, topics: &[String], kafka: &str, folder: &Path) -> anyhow::Result<Command> {
     let [webhooks, secrets] = ["webhooks", "secrets"].map(|name| folder.join(name));
     mount(&secrets, iter::once(("key".to_owned(), SECRET.to_owned())))?;
     let secret = secrets.join("key");
-    let file = |number| {
+    let file = |(number, topic): (u64, &String)| {
         let name = sharing(number);
-        let config = config(&name, &shared_topic(number), kafka, &secret);
+        let config = config(&name, topic, kafka, &secret);
         let webhook = json!({"revision": "1", "generation": 1, "paused": false, "config": config});
         (name + SharedWebhook::FILE_SUFFIX, webhook.to_string())
     };
-    mount(&webhooks, (0..SHARING).map(file))?;
+    mount(&webhooks, (0..SHARING).zip(topics.iter().cycle()).map(file))?;
     let mut command = receiver(endpoint, folder)?;
     command.arg("--webhooks").arg(webhooks);
     Ok(command)

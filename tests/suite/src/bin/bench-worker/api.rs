@@ -27,6 +27,8 @@ pub(crate) const ARGUMENT: &str = "api";
 pub(crate) struct Told {
     /// Different records that came.
     pub(crate) records: usize,
+    /// Requests with a record that had come before.
+    pub(crate) repeats: usize,
     /// From when they were written until they came, of all but the first; where it was asked for.
     pub(crate) latency: Option<Latency>,
 }
@@ -38,6 +40,7 @@ pub(crate) const LATENCY: &str = "/latency";
 #[derive(Default)]
 struct Seen {
     ids: HashSet<u64>,
+    repeats: usize,
     ages: Vec<Duration>,
 }
 
@@ -85,14 +88,31 @@ fn refusal() -> Response<Full<Bytes>> {
 
 impl Seen {
     fn take(&mut self, stamp: Stamp) {
-        if self.ids.insert(stamp.id) && stamp.id > 0 {
+        if !self.ids.insert(stamp.id) {
+            self.repeats += 1;
+        } else if stamp.id > 0 {
             self.ages.push(stamp.age());
         }
     }
 
     fn tell(&mut self, with_latency: bool) -> Vec<u8> {
         let latency = with_latency.then(|| Latency::of(&mut self.ages));
-        let told = Told { records: self.ids.len(), latency };
+        let told = Told { records: self.ids.len(), repeats: self.repeats, latency };
         serde_json::to_vec(&told).expect("numbers can be written down")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_comes_again_is_a_repeat_and_no_other_record() {
+        let mut seen = Seen::default();
+        for id in [0, 1, 1] {
+            seen.take(Stamp { id, at: 0 });
+        }
+        let told: Told = serde_json::from_slice(&seen.tell(false)).unwrap();
+        assert_eq!((told.records, told.repeats, told.latency.is_some()), (2, 1, false));
     }
 }

@@ -1,7 +1,7 @@
 //! The least that does the same: rdkafka's consumer and producer, or hyper, in one loop, without promises. Filter and map are done
 //! with serde_json, as one would by hand.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -18,20 +18,24 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, mpsc},
+};
 
 use crate::job::Job;
 
 /// The first argument of this program where it is to be the loop.
 pub(crate) const ARGUMENT: &str = "bare";
 const CONNECTIONS: usize = 64;
-/// Records that wait for each connection.
-const WAITING: usize = 16;
+/// Records that wait for a connection.
+const WAITING: usize = 16 * CONNECTIONS;
 
 /// What is left of a record.
 #[derive(Deserialize, Serialize)]
 struct Purchase<'a> {
     id: u64,
+    at: u64,
     #[serde(skip_serializing)]
     action: &'a str,
     customer: &'a str,
@@ -44,6 +48,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let [kafka, source, target, group, job] = arguments else { bail!("bare BROKER SOURCE TARGET GROUP JOB") };
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
+        .set("socket.nagle.disable", "true")
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
@@ -62,6 +67,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
 fn copy(consumer: &BaseConsumer, kafka: &str, target: &str, job: Job) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
+        .set("socket.nagle.disable", "true")
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
@@ -96,34 +102,36 @@ fn send(producer: &BaseProducer, target: &str, key: &[u8], value: &[u8]) -> anyh
     }
 }
 
-/// Each connection has a queue of its own, and one request at a time.
+/// Each connection has one request at a time, and takes the next record when it has the answer: one that is slow holds up no other.
 async fn request(consumer: BaseConsumer, api: &str) -> anyhow::Result<()> {
-    let (queues, connections): (Vec<_>, Vec<_>) = (0..CONNECTIONS).map(|_| mpsc::channel::<Bytes>(WAITING)).unzip();
+    let (queue, records) = mpsc::channel::<Bytes>(WAITING);
     thread::spawn(move || {
-        for queue in queues.iter().cycle() {
-            let message = consumer.iter().next().context("it waits for the next")??;
+        for message in &consumer {
+            let message = message?;
             let value = message.payload().context("records have a value")?;
             queue.blocking_send(Bytes::copy_from_slice(value))?;
         }
         anyhow::Ok(())
     });
-    let connections = connections.into_iter().map(|queue| tokio::spawn(post(api.to_owned(), queue)));
+    let records = Arc::new(Mutex::new(records));
+    let connections = (0..CONNECTIONS).map(|_| tokio::spawn(post(api.to_owned(), Arc::clone(&records))));
     for ended in try_join_all(connections).await? {
         ended?;
     }
     bail!("the consumer has ended")
 }
 
-async fn post(api: String, mut queue: mpsc::Receiver<Bytes>) -> anyhow::Result<()> {
+async fn post(api: String, records: Arc<Mutex<mpsc::Receiver<Bytes>>>) -> anyhow::Result<()> {
     let stream = TcpStream::connect(&api).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    while let Some(body) = queue.recv().await {
+    loop {
+        // Nobody holds the queue any more when the request is sent.
+        let Some(body) = records.lock().await.recv().await else { return Ok(()) };
         let request = Request::post("/").header(header::HOST, &api).header(header::CONTENT_TYPE, "application/json");
         let answer = sender.send_request(request.body(Full::new(body))?).await?;
         ensure!(answer.status().is_success(), "{}", answer.status());
         answer.into_body().collect().await?;
     }
-    Ok(())
 }

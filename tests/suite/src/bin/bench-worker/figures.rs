@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use sluice_suite::verdict::{At, median, tell};
+use sluice_suite::verdict::{At, median, tell_median};
 
 use crate::{
     job::Job,
@@ -19,6 +19,8 @@ pub(crate) struct Sample {
     pub(crate) cpu: f64,
     /// MiB, at most.
     pub(crate) memory: f64,
+    /// Records that came again.
+    pub(crate) repeats: usize,
 }
 
 #[derive(Default)]
@@ -55,7 +57,23 @@ impl Figures {
             println!("| {} | {} | {middle:.1} ms | {p99:.1} ms |", job.name(), kind.name());
         }
         println!();
+        self.print_repeats();
         self.judge();
+    }
+
+    /// Of all rounds. They may come, for delivery to an API is at least once; in a topic each record is there once.
+    fn print_repeats(&self) {
+        let requests: Vec<_> = self.samples.iter().filter(|((job, _), _)| job.delay().is_some()).collect();
+        if requests.is_empty() {
+            return;
+        }
+        println!("| job | program | requests with a record that had come before |");
+        println!("|---|---|---:|");
+        for ((job, kind), samples) in requests {
+            let repeats: usize = samples.iter().map(|one| one.repeats).sum();
+            println!("| {} | {} | {repeats} |", job.name(), kind.name());
+        }
+        println!();
     }
 
     fn judge(&self) {
@@ -79,14 +97,14 @@ impl Figures {
     /// The median of the ratios within each round.
     fn verdict(&self, (job, other): (Job, Kind), what: &str, value: Value, bound: At) {
         let of = |kind| self.samples.get(&(job, kind)).into_iter().flatten();
-        let seen = median(of(Kind::Worker).zip(of(other)).map(|(own, other)| value(own) / value(other)).collect());
-        tell(&format!("{}: {what}, times that of {}", job.name(), other.name()), seen, bound);
+        let ratios = of(Kind::Worker).zip(of(other)).map(|(own, other)| value(own) / value(other)).collect();
+        tell_median(&format!("{}: {what}, times that of {}", job.name(), other.name()), ratios, bound);
     }
 }
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, cpu, memory } = self;
+        let Self { rate, cpu, memory, repeats: _ } = self;
         write!(f, "{rate:.0} records/s, {cpu:.2} s of CPU per million, {memory:.0} MiB")
     }
 }

@@ -20,8 +20,6 @@ pub(crate) enum Job {
 
 impl Job {
     pub(crate) const ALL: [Self; 4] = [Self::Copy, Self::Transform, Self::Quick, Self::Slow];
-    /// Those whose latency is measured.
-    pub(crate) const PACED: [Self; 2] = [Self::Copy, Self::Quick];
 
     pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
         Self::ALL.into_iter().find(|job| job.name() == name).with_context(|| format!("there is no job {name:?}"))

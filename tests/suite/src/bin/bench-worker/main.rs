@@ -99,11 +99,9 @@ impl Bench {
                 let sample = bench.measure_one(job, kind, &name).await?;
                 println!("{name}: {sample}");
                 figures.take(job, kind, sample);
-                if Job::PACED.contains(&job) {
-                    let latency = bench.measure_latency(job, kind, &format!("paced-{name}")).await?;
-                    println!("{name}: p50 {:.1} ms, p99 {:.1} ms", latency.median, latency.p99);
-                    figures.take_latency(job, kind, latency);
-                }
+                let latency = bench.measure_latency(job, kind, &format!("paced-{name}")).await?;
+                println!("{name}: p50 {:.1} ms, p99 {:.1} ms", latency.median, latency.p99);
+                figures.take_latency(job, kind, latency);
             }
             // Each comes first once.
             subjects.rotate_left(1);
@@ -137,16 +135,13 @@ impl Bench {
         let expected = job.is_left_of(records);
         let watched = watch(&target, expected).await;
         let rate = watched.with_context(|| format!("{name}:\n{}", program.log()))?;
-        let sample = Sample {
-            // Of records that are read, whatever is left of them.
-            rate: rate / float(expected) * float(records),
-            cpu: program.cpu()? / (float(records) / 1e6),
-            memory: program.peak_memory()?,
-        };
-        target.check(&self.kafka, expected).await.with_context(|| format!("{name}:\n{}", program.log()))?;
+        let (cpu, memory) = (program.cpu()? / (float(records) / 1e6), program.peak_memory()?);
+        let checked = target.check(&self.kafka, expected).await;
+        let repeats = checked.with_context(|| format!("{name}:\n{}", program.log()))?;
         drop(program);
         target.close().await?;
-        Ok(sample)
+        // Of records that are read, whatever is left of them.
+        Ok(Sample { rate: rate / float(expected) * float(records), cpu, memory, repeats })
     }
 
     /// One program alone, which waits for records.
@@ -157,7 +152,9 @@ impl Bench {
         let program = self.start(kind, (job, &source), &target, name)?;
         let pace = Pace::new(&self.kafka, &source)?;
         pace.send(0)?;
-        let latency = latency(&self.kafka, &target, &pace).await.with_context(|| format!("{name}:\n{}", program.log()));
+        let expected = job.is_left_of(paced::RECORDS);
+        let latency = latency(&self.kafka, &target, &pace, expected).await;
+        let latency = latency.with_context(|| format!("{name}:\n{}", program.log()));
         drop(program);
         target.close().await?;
         self.admin.delete_topics(&[&source]).await?;
@@ -165,13 +162,13 @@ impl Bench {
     }
 }
 
-/// Sends all records once the first has arrived.
-async fn latency(kafka: &str, target: &Target, pace: &Pace) -> anyhow::Result<Latency> {
+/// Sends all records once the first has arrived, and waits until so many are there.
+async fn latency(kafka: &str, target: &Target, pace: &Pace, expected: usize) -> anyhow::Result<Latency> {
     match target {
         Target::Topic(_, name) => {
             let (listening, heard) = oneshot::channel();
             let (kafka, name) = (kafka.to_owned(), name.clone());
-            let listener = task::spawn_blocking(move || paced::listen(&kafka, &name, listening));
+            let listener = task::spawn_blocking(move || paced::listen(&kafka, &name, expected, listening));
             if heard.await.is_ok() {
                 pace.send_all().await?;
             }
@@ -180,7 +177,7 @@ async fn latency(kafka: &str, target: &Target, pace: &Pace) -> anyhow::Result<La
         Target::Api { address, .. } => {
             arrived(target, 1).await?;
             pace.send_all().await?;
-            arrived(target, paced::RECORDS).await?;
+            arrived(target, expected).await?;
             tell(*address, api::LATENCY).await?.latency.context("it was asked for")
         }
     }

@@ -17,7 +17,8 @@ use crate::{
     records::{Records, Stamp},
 };
 
-/// Records that come in a second, and for how long. The broker gets each alone, and is far from being busy with that.
+/// Records that come in a second, and for how long. The broker gets each alone, and is far from being busy with that; 64 requests at a
+/// time to an API that takes 100 ms are 640 in a second.
 pub(crate) const RATE: usize = 500;
 const SECONDS: usize = 6;
 /// Records in all, the first included, which is sent ahead.
@@ -48,8 +49,12 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(kafka: &str, topic: &str) -> anyhow::Result<Self> {
-        let producer =
-            ClientConfig::new().set("bootstrap.servers", kafka).set("acks", "all").set("linger.ms", "0").create()?;
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .set("socket.nagle.disable", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .create()?;
         Ok(Self { producer, topic: topic.to_owned(), records: Records::new() })
     }
 
@@ -76,17 +81,23 @@ impl Pace {
     }
 }
 
-/// Reads a topic to which records are written meanwhile, until all are there. `listening` is told when it is where the topic ends.
-pub(crate) fn listen(kafka: &str, topic: &str, listening: oneshot::Sender<()>) -> anyhow::Result<Latency> {
+/// Reads a topic to which records are written meanwhile, until so many are there. `listening` is told when the first is.
+pub(crate) fn listen(
+    kafka: &str,
+    topic: &str,
+    expected: usize,
+    listening: oneshot::Sender<()>,
+) -> anyhow::Result<Latency> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
+        .set("socket.nagle.disable", "true")
         .set("group.id", "latency")
         .set("enable.auto.commit", "false")
         .create()?;
     assign(&consumer, topic)?;
     let mut listening = Some(listening);
-    let mut ages = Vec::with_capacity(RECORDS);
-    while ages.len() + 1 < RECORDS {
+    let mut ages = Vec::with_capacity(expected);
+    while ages.len() + 1 < expected {
         let message = consumer.poll(PATIENCE).with_context(|| format!("{topic}: {} records came", ages.len()))??;
         let stamp = Stamp::read(message.payload().context("records have a value")?)?;
         match listening.take() {

@@ -71,7 +71,7 @@ impl Kind {
 fn worker(task: &Task, guarantee: Guarantee, folder: &Path) -> anyhow::Result<Command> {
     let connection = KafkaConnection { bootstrap_servers: vec![task.kafka.clone()], ..KafkaConnection::default() };
     let step = |name: &str, operation| StepConfig { name: name.to_owned(), operation };
-    let map = r#". = {"id": .id, "customer": .customer, "amount": .amount, "note": .note}"#;
+    let map = r#". = {"id": .id, "at": .at, "customer": .customer, "amount": .amount, "note": .note}"#;
     let steps = match task.job {
         Job::Transform => vec![
             step("only-purchases", Operation::Filter(r#".action == "purchase""#.to_owned())),
@@ -120,7 +120,7 @@ fn benthos(task: &Task, folder: &Path) -> anyhow::Result<Command> {
     let Task { job, kafka, source, target, group } = task;
     let processors: Vec<Value> = match job {
         Job::Transform => {
-            let left = r#"{"id": this.id, "customer": this.customer, "amount": this.amount, "note": this.note}"#;
+            let left = r#"{"id": this.id, "at": this.at, "customer": this.customer, "amount": this.amount, "note": this.note}"#;
             let mapping = format!(r#"root = if this.action == "purchase" {{ {left} }} else {{ deleted() }}"#);
             vec![json!({"mapping": mapping})]
         }
