@@ -78,7 +78,8 @@ fn sources() -> impl Strategy<Value = Sources> {
         Some(IdSource::JsonPointer("/id".into())),
         Some(IdSource::JsonPointer("/0/~1".into())),
     ]);
-    let modes = vec![CloudEvents::Ignore, CloudEvents::Accept, CloudEvents::AcceptBatches];
+    let modes =
+        vec![CloudEvents::Ignore, CloudEvents::AcceptStructured, CloudEvents::Accept, CloudEvents::AcceptBatches];
     (id, select(modes)).prop_map(|(id, cloud_events)| {
         let key = Some(FieldSource::JsonPointer("/data/id".into()));
         let sources = EventSources { id, key, cloud_events, ..EventSources::default() };

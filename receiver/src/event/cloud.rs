@@ -61,9 +61,11 @@ pub fn events(accept: CloudEvents, headers: &HeaderMap, body: &Bytes) -> Result<
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match essence(content_type).as_str() {
         STRUCTURED => Ok(Some(vec![structured(parse(body)?, body)?])),
-        BATCHED if accept == CloudEvents::Accept => Err(Malformed::Batch),
-        BATCHED => batch(body).map(Some),
-        _ if headers.contains_key("ce-specversion") => Ok(Some(vec![binary(headers, content_type, body)?])),
+        BATCHED if accept == CloudEvents::AcceptBatches => batch(body).map(Some),
+        BATCHED => Err(Malformed::Batch),
+        _ if accept.in_headers() && headers.contains_key("ce-specversion") => {
+            Ok(Some(vec![binary(headers, content_type, body)?]))
+        }
         _ => Ok(None),
     }
 }
@@ -245,7 +247,9 @@ mod tests {
     fn a_batch_is_taken_only_where_it_is_switched_on() {
         let content_type = [("content-type", "application/cloudevents-batch+json")];
         let body = format!("[{JSON}, {}]", JSON.replace("e 1", "e 2"));
-        assert_eq!(read(CloudEvents::Accept, &content_type, &body), Err(Malformed::Batch));
+        for accept in [CloudEvents::Accept, CloudEvents::AcceptStructured] {
+            assert_eq!(read(accept, &content_type, &body), Err(Malformed::Batch));
+        }
         let events = read(CloudEvents::AcceptBatches, &content_type, &body).unwrap().unwrap();
         assert_eq!(events.iter().map(|event| event.attributes["id"].as_str()).collect::<Vec<_>>(), ["e 1", "e 2"]);
         assert_eq!(read(CloudEvents::AcceptBatches, &content_type, "[]"), Ok(Some(vec![])));
@@ -256,6 +260,7 @@ mod tests {
     #[test]
     fn what_is_no_cloud_event_or_is_not_to_be_is_left_alone() {
         assert_eq!(read(CloudEvents::Ignore, &BINARY, "text"), Ok(None));
+        assert_eq!(read(CloudEvents::AcceptStructured, &BINARY, "text"), Ok(None));
         assert_eq!(read(CloudEvents::Accept, &[("ce-id", "1"), ("content-type", "application/json")], "{}"), Ok(None));
     }
 

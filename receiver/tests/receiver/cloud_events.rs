@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::json;
 use sluice_crds::{
-    CloudEvents,
+    CloudEvents, Encoding, HmacAlgorithm,
     wire::{FieldSource, RejectedBecause, Verification},
 };
 
 use crate::{
     kafka::{Record, connection, records, topic},
-    running::{PATH, Running, Setup},
-    sender::{Answer, Sender, full},
+    running::{PATH, Running, SECRET, Setup},
+    sender::{Answer, Sender, full, sign},
 };
 
 async fn receiver(accept: CloudEvents) -> (String, Running) {
@@ -79,6 +79,48 @@ async fn an_event_is_the_same_record_in_binary_and_in_structured_mode() {
         assert_eq!(headers(record), expected.into());
     }
     assert_eq!((receiver.status().await.accepted, receiver.status().await.duplicates), (3, 1));
+}
+
+/// The operator's default with `hmac`.
+#[tokio::test]
+async fn who_replays_a_signed_request_cannot_give_it_another_id() {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    let secrets = vec![setup.secret("current")];
+    setup.config.event.cloud_events = CloudEvents::AcceptStructured;
+    setup.config.verification = Verification::Hmac {
+        header: "X-Signature".into(),
+        algorithm: HmacAlgorithm::Sha256,
+        encoding: Encoding::Hex,
+        prefix: "sha256=".into(),
+        separator: None,
+        signed_content: "{body}".into(),
+        timestamp_header: None,
+        secrets,
+    };
+    let receiver = setup.ready().await;
+    let signed = sign(SECRET, b"{}");
+    for id in ["e-1", "e-2"] {
+        let binary = [
+            ("x-signature", signed.as_str()),
+            ("ce-specversion", "1.0"),
+            ("ce-id", id),
+            ("ce-source", "/partner"),
+            ("ce-type", "order.paid"),
+        ];
+        assert_eq!(send(&receiver, &binary, "{}").await.status, 202);
+    }
+    let structured = r#"{"specversion": "1.0", "id": "e-3", "source": "/partner", "type": "order.paid"}"#;
+    let signed = sign(SECRET, structured.as_bytes());
+    for id in ["e-3", "e-4"] {
+        let headers =
+            [("x-signature", signed.as_str()), ("content-type", "application/cloudevents+json"), ("ce-id", id)];
+        assert_eq!(send(&receiver, &headers, structured).await.status, 202);
+    }
+    let written = records(&connection(), &topic).await;
+    let sources: Vec<_> = written.iter().map(|record| record.header("ce_source").unwrap()).collect();
+    assert_eq!(sources, ["/shop/webhooks/github", "/partner"]);
+    assert_eq!(written[1].header("ce_id"), Some("e-3"));
 }
 
 #[tokio::test]
