@@ -110,7 +110,7 @@ async fn who_replays_a_signed_request_cannot_give_it_another_id() {
         ];
         assert_eq!(send(&receiver, &binary, "{}").await.status, 202);
     }
-    let structured = r#"{"specversion": "1.0", "id": "e-3", "source": "/partner", "type": "order.paid"}"#;
+    let structured = r#"{"specversion": "1.0", "id": "e-3", "source": "/partner", "type": "order.paid", "data": {}}"#;
     let signed = sign(SECRET, structured.as_bytes());
     for id in ["e-3", "e-4"] {
         let headers =
