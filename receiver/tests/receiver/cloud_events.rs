@@ -1,17 +1,22 @@
 //! CloudEvents are taken in each of their modes and become the same records.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use futures::future::join_all;
 use http::Method;
 use serde_json::json;
 use sluice_crds::{
     CloudEvents, Encoding, HmacAlgorithm,
-    wire::{FieldSource, RejectedBecause, Verification},
+    wire::{DeferredBecause, FieldSource, RejectedBecause, Verification},
 };
+use tokio::time::interval;
 
 use crate::{
     kafka::{Record, connection, records, topic},
-    running::{PATH, Running, SECRET, Setup},
+    running::{CONTAINER, PATH, Running, SECRET, Setup},
     sender::{Answer, Sender, full, sign},
 };
 
@@ -144,6 +149,57 @@ async fn each_event_of_a_batch_is_a_record_and_is_written_once_in_order() {
     let status = receiver.status().await;
     assert_eq!((status.accepted, status.duplicates), (150, 150));
     assert_eq!(status.rejected, [(RejectedBecause::CloudEvent, 1)].into());
+}
+
+const BATCH: &str = "application/cloudevents-batch+json";
+
+/// A thousand events in 80 KiB take some fifty times that on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_find_no_memory_come_again_and_none_of_their_events_is_lost() {
+    const BATCHES: usize = 64;
+    const EVENTS: usize = 1000;
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.verification = Verification::None;
+    setup.config.event.cloud_events = CloudEvents::AcceptBatches;
+    setup.config.event.headers = vec!["x-kept".into()];
+    let receiver = setup.ready().await;
+    let batch = |number: usize| {
+        let event = |event: usize| {
+            let id = format!("{number}-{event}");
+            json!({"specversion": "1.0", "id": id, "source": "a", "type": "t", "data": 1})
+        };
+        json!((0..EVENTS).map(event).collect::<Vec<_>>()).to_string()
+    };
+    let batches: Vec<String> = (0..BATCHES).map(batch).collect();
+    join_all(batches.iter().map(|batch| send_until_taken(&receiver, batch))).await;
+    let memory = receiver.peak_memory();
+    assert!(memory < CONTAINER, "{memory} bytes");
+    let status = receiver.status().await;
+    assert!(status.deferred.get(&DeferredBecause::Busy).is_some_and(|times| *times > 0), "{:?}", status.deferred);
+    let written = records(&connection(), &topic).await;
+    let written: BTreeSet<_> = written.iter().map(|record| record.header("ce_id").unwrap()).collect();
+    assert_eq!(written.len(), BATCHES * EVENTS);
+
+    // There would never be as much memory as that: its sender is to make smaller batches.
+    let long = "x".repeat(10 * 1024);
+    let refused = send(&receiver, &[("content-type", BATCH), ("x-kept", long.as_str())], &batch(BATCHES)).await;
+    assert_eq!(refused.status, 413);
+    assert_eq!(receiver.status().await.accepted, status.accepted);
+}
+
+async fn send_until_taken(receiver: &Running, batch: &str) {
+    let kept = "x".repeat(1024);
+    // Nobody comes again at once.
+    let mut pace = interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        let answer = send(receiver, &[("content-type", BATCH), ("x-kept", kept.as_str())], batch).await;
+        if answer.status == 202 {
+            return;
+        }
+        assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+    }
 }
 
 #[tokio::test]
