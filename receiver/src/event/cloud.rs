@@ -108,7 +108,7 @@ fn batch(body: &Bytes) -> Result<Vec<CloudEvent>, Malformed> {
     events.into_iter().map(|members| structured(members, body)).collect()
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     serde_json::from_slice(body).map_err(|error| Malformed::Json(error.to_string()))
 }
 
