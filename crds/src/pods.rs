@@ -95,7 +95,7 @@ pub struct Receiver {
     /// say so. A shared one costs no pod and comes or changes without a restart, and a pod that is busy or down is so for all.
     #[serde(default)]
     pub mode: ReceiverMode,
-    /// CPU and memory of the receiver. Default: requests 50m and 32Mi, memory limit 128Mi.
+    /// CPU and memory of the receiver. Default: requests 50m and 32Mi, memory limit 128Mi and, for each MiB of `limits.body` above one, 24Mi more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
 }

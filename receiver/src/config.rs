@@ -130,7 +130,9 @@ pub(crate) fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoi
     let defaults = scheme.as_ref().map(Scheme::defaults).unwrap_or_default();
     let sources =
         Sources::of(&config.event, &defaults).map_err(|error| complaints.push(format!("event: {error}"))).ok();
-    let contract = config.contract.as_ref().map(|contract| Contract::of(contract, &config.webhook, generation));
+    let body_limit = usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX);
+    let contract =
+        config.contract.as_ref().map(|contract| Contract::of(contract, &config.webhook, generation, body_limit));
     let contract = contract.transpose().map_err(|error| complaints.push(format!("contract.jsonSchema: {error}"))).ok();
     let notices = config.deprecation.as_ref().map(notices).transpose().map(Option::unwrap_or_default);
     let notices = notices.map_err(|error| complaints.push(format!("deprecation: {error}"))).ok();
@@ -156,7 +158,7 @@ pub(crate) fn validate(config: ReceiverConfig, generation: i64) -> Result<Endpoi
         window: config.deduplication_window.get(),
         redis: config.deduplication_redis,
         rate_limits: config.rate_limits,
-        body_limit: usize::try_from(config.body_limit.bytes()).unwrap_or(usize::MAX),
+        body_limit,
         respond,
         patience: config.patience.get(),
         notices,

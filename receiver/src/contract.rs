@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use sluice_crds::{NamespacedName, wire::EventContract};
 use sluice_kafka::{Header, OutgoingRecord};
-use sluice_pipeline::{Rejection, printable};
+use sluice_pipeline::{Code, Rejection, printable};
 
-use crate::event::Event;
+use crate::{event::Event, json};
 
 /// What the body of an event must look like.
 #[derive(Debug)]
@@ -17,7 +17,14 @@ pub(crate) struct Contract {
     schema: sluice_pipeline::Contract,
     /// Where events go that are not; where it is absent, they are refused.
     dead_letters: Option<DeadLetters>,
+    /// What a body may take as a value, in bytes.
+    most: usize,
 }
+
+/// What each may take, in bytes, and how many times the largest body more: the operator gives receivers as much (`memory` in
+/// `model/src/webhook/desire.rs`).
+const LEAST: usize = 32 * 1024 * 1024;
+const TIMES: usize = 16;
 
 /// Makes dead letters of events.
 #[derive(Debug)]
@@ -28,14 +35,20 @@ pub(crate) struct DeadLetters {
 }
 
 impl Contract {
-    /// What the configuration says. The error says what is wrong with the schema.
-    pub(crate) fn of(config: &EventContract, webhook: &NamespacedName, generation: i64) -> Result<Self, String> {
+    /// What the configuration says, for bodies up to a limit in bytes. The error says what is wrong with the schema.
+    pub(crate) fn of(
+        config: &EventContract,
+        webhook: &NamespacedName,
+        generation: i64,
+        body_limit: usize,
+    ) -> Result<Self, String> {
         let dead_letters = config.dead_letters.as_deref().map(|topic| DeadLetters {
             topic: topic.into(),
             webhook: webhook.to_string(),
             generation: generation.to_string(),
         });
-        Ok(Self { schema: sluice_pipeline::Contract::compile(&config.json_schema)?, dead_letters })
+        let schema = sluice_pipeline::Contract::compile(&config.json_schema)?;
+        Ok(Self { schema, dead_letters, most: LEAST.saturating_add(body_limit.saturating_mul(TIMES)) })
     }
 
     pub(crate) fn dead_letters(&self) -> Option<&DeadLetters> {
@@ -45,7 +58,17 @@ impl Contract {
     /// Whether an event is as it must be. Of a cloud event the data is looked at; none is `null`.
     pub(crate) fn judge(&self, event: &Event, body: &[u8]) -> Result<(), Rejection> {
         let body = event.cloud.as_ref().map_or(body, |cloud| cloud.data.as_deref().unwrap_or(b"null"));
+        // Most bodies are too small to be too much, whatever they are.
+        if body.len() > self.most / json::WORST && json::weight(body) > self.most {
+            return Err(self.too_large());
+        }
         self.schema.judge(body, thread_time)
+    }
+
+    fn too_large(&self) -> Rejection {
+        let most = self.most / (1024 * 1024);
+        let message = format!("the value would take more than {most} MiB of memory; send fewer values in an event");
+        Rejection { stage: "decode".to_owned(), code: Code::TooLarge, message }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A request goes through `server` (connections), `receive` (the order of the checks), `verify` (who sent it), `event` (what
 //! it is called), `contract` (whether it is as it must be), `deduplicate` (whether it was there before) and `record` (what is written) to `link` (Kafka).
 //! `limit` counts requests before and after `verify`.
-//! `limit`, `verify`, `event`, `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
+//! `limit`, `verify`, `event`, `json` (what stands in a body), `deduplicate` and `record` do no I/O. `shared` asks the Redis that several receivers share, `secrets` keeps the keys current, `status` tells how
 //! it goes, `config` says what to do, `controls` what may change meanwhile, `process` is what endpoints have in common, `many` serves
 //! those of many Webhooks, and `run` puts it all together.
 
@@ -15,6 +15,7 @@ mod controls;
 mod deduplicate;
 mod deprecation;
 mod event;
+mod json;
 mod limit;
 mod link;
 mod many;

@@ -32,6 +32,8 @@ pub struct Received {
 
 /// The type of events where the Webhook names none, or an event has none.
 const DEFAULT_TYPE: &str = "dev.sluice.webhook";
+/// What a header takes in bytes, beside its text.
+const HEADER: usize = 64;
 /// The CloudEvents extension "sequence".
 const SEQUENCE: &str = "ce_sequence";
 
@@ -50,12 +52,7 @@ impl Envelope {
             Some(event) => of_cloud_event(event, at),
             None => (self.of_event(id, event_type, &given, at), Some(body)),
         };
-        for name in TRACE_HEADERS {
-            headers.extend(as_given(&given, name));
-        }
-        for name in &self.kept {
-            headers.extend(as_given(&given, name.as_str()));
-        }
+        headers.extend(self.names_of_carried().flat_map(|name| as_given(&given, name)));
         if let Some(sequence) = sequence {
             headers.retain(|header| header.name != SEQUENCE);
             headers.push(Header::new(SEQUENCE, sequence));
@@ -68,6 +65,17 @@ impl Envelope {
             value,
             timestamp: Some(at.as_millisecond()),
         }
+    }
+
+    /// What the headers that stay with each event of a request take, in bytes.
+    pub fn carried(&self, given: &HeaderMap) -> usize {
+        let values =
+            self.names_of_carried().flat_map(|name| given.get_all(name).iter().map(move |value| (name, value)));
+        values.map(|(name, value)| HEADER + name.len() + value.len()).sum()
+    }
+
+    fn names_of_carried(&self) -> impl Iterator<Item = &str> {
+        TRACE_HEADERS.into_iter().chain(self.kept.iter().map(HeaderName::as_str))
     }
 
     fn of_event(&self, id: String, event_type: Option<String>, given: &HeaderMap, at: Timestamp) -> Vec<Header> {
@@ -131,6 +139,18 @@ mod tests {
             ("ce_sequence", "7"),
         ];
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn what_stays_with_an_event_is_weighed() {
+        let webhook = NamespacedName { namespace: "shop".into(), name: "github".into() };
+        let envelope = Envelope::new(&webhook, "shop.github", vec![HeaderName::from_static("x-tenant")]);
+        let given = [("traceparent", "00-1"), ("x-tenant", "acme"), ("x-other", "long")];
+        let mut headers: HeaderMap =
+            given.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        assert_eq!(envelope.carried(&headers), 2 * HEADER + "traceparent00-1x-tenantacme".len());
+        headers.append("x-tenant", "other".parse().unwrap());
+        assert_eq!(envelope.carried(&headers), 3 * HEADER + "traceparent00-1x-tenantacmex-tenantother".len());
     }
 
     fn event(headers: &[(&'static str, &str)]) -> Received {

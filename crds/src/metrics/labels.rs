@@ -116,6 +116,7 @@ pub const REFUSED_REASON: Label = Label {
         "SignatureMalformed",
         "SignatureWrong",
         "BodyUnsigned",
+        "FormTooLarge",
         "TimestampMalformed",
         "TimestampTooOld",
         "TimestampTooNew",

@@ -24,11 +24,12 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<EventField>,
     /// Whether requests that are CloudEvents 1.0 are taken as such: id, type and source are then the event's own, and places
-    /// in the body are places in its data. Default: `Accept`, and `Ignore` with a preset, whose provider has its own format.
+    /// in the body are places in its data. Default: `Accept`; `AcceptStructured` with `hmac`, which signs the body and not the
+    /// headers; `Ignore` with a preset, whose provider has its own format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_events: Option<CloudEvents>,
     /// More headers of the request that stay with the event, as Kafka headers in lower case. Those that carry credentials or
-    /// signatures are not allowed.
+    /// signatures are not allowed, nor those whose name says so (`token`, `secret`, `password` and the like).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 128), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9a-zA-Z]+$")))]
     pub headers: Vec<String>,
@@ -39,10 +40,22 @@ pub struct Event {
 pub enum CloudEvents {
     /// No: the body is the event, whatever it is.
     Ignore,
-    /// In binary and in structured mode.
+    /// In structured mode, where the attributes stand in the body. Who replays a signed request cannot give it another id.
+    AcceptStructured,
+    /// In binary and in structured mode. In binary mode the attributes are headers, `ce-id` among them.
     Accept,
     /// In batches as well: each event becomes a record, and the sender is answered when all of them are safe.
     AcceptBatches,
+}
+
+impl CloudEvents {
+    /// Whether headers that begin with `ce-` are taken for attributes.
+    pub const fn in_headers(self) -> bool {
+        match self {
+            Self::Ignore | Self::AcceptStructured => false,
+            Self::Accept | Self::AcceptBatches => true,
+        }
+    }
 }
 
 /// What the event's id is taken from. Exactly one.

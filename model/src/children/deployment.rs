@@ -53,7 +53,7 @@ pub struct DataPlane<'a> {
     /// CPU and memory, where the user said something about them.
     pub resources: Option<&'a ResourceRequirements>,
     /// `cpu` and `memory` to request, and `memory` as limit, where the user said nothing.
-    pub default_resources: (&'static str, &'static str, &'static str),
+    pub default_resources: (&'a str, &'a str, &'a str),
 }
 
 /// Where a data plane finds its configuration, and how it reaches Kafka.

@@ -30,6 +30,7 @@ pub fn desire(endpoint: &Endpoint, settings: &Settings) -> Vec<Child> {
 fn receivers(endpoint: &Endpoint, settings: &Settings, config_map: &str) -> [Vec<Child>; 2] {
     let owner = &endpoint.owner;
     let controls = controls(owner, endpoint.replicas, endpoint.paused);
+    let memory = memory(endpoint.body_limit);
     let receiver = DataPlane {
         component: COMPONENT,
         image: &settings.images.receiver,
@@ -42,10 +43,18 @@ fn receivers(endpoint: &Endpoint, settings: &Settings, config_map: &str) -> [Vec
         port: Some(wire::RECEIVER_PORT),
         pods: &endpoint.pods,
         resources: endpoint.resources.as_ref(),
-        default_resources: ("50m", "32Mi", "128Mi"),
+        default_resources: ("50m", "32Mi", memory.as_str()),
     };
     let receiver = receiver.deployment(owner);
     [vec![controls, receiver, service(owner)], around(owner, endpoint.replicas, settings)]
+}
+
+/// What a receiver may take. Of bodies above 1 MiB there is room for four on their way, here and in the producer, and for one as a
+/// value of 16 times its size, to be held against a schema (`receiver/src/contract.rs`).
+fn memory(body: Size) -> String {
+    const MEBIBYTE: u64 = 1024 * 1024;
+    let above = body.bytes().div_ceil(MEBIBYTE).saturating_sub(1);
+    format!("{}Mi", 128 + (4 * 2 + 16) * above)
 }
 
 /// How many receivers may be put out at a time, and who may call them.
@@ -145,6 +154,13 @@ mod tests {
 
     use super::*;
     use crate::webhook::{References, validate};
+
+    #[test]
+    fn a_receiver_has_memory_for_its_largest_bodies() {
+        for (body, expected) in [("1Ki", "128Mi"), ("1Mi", "128Mi"), ("1025Ki", "152Mi"), ("8Mi", "296Mi")] {
+            assert_eq!(memory(body.parse().unwrap()), expected, "{body}");
+        }
+    }
 
     #[test]
     fn a_receiver_has_the_time_to_end_that_its_longest_request_takes() {

@@ -1,6 +1,6 @@
 //! What an event is called and which headers stay with it: nothing of that may prove who its sender is.
 
-use sluice_crds::{CloudEvents, EventField, EventId, WebhookSpec, wire};
+use sluice_crds::{CloudEvents, EventField, EventId, PresetName, Verify, WebhookSpec, wire};
 
 use super::verify::certificate_header;
 use crate::Rejection;
@@ -12,7 +12,9 @@ const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "proxy-authorization"
 /// `Ssl-Client-Subject-Dn` (NGINX), `X-Amzn-Mtls-Clientcert-Leaf` (AWS).
 const CERTIFICATES: [&str; 3] = ["client-cert", "clientcert", "ssl-client"];
 /// Beside those, what a header is likely to prove that has such a word in its name.
-const PROOFS: [&str; 4] = ["signature", "token", "secret", "hmac"];
+const PROOFS: [&str; 8] = ["signature", "token", "secret", "hmac", "password", "credential", "api-key", "apikey"];
+/// Before the attributes of a cloud event that are headers: all of them get into the topic.
+const ATTRIBUTE: &str = "ce-";
 
 /// What the names of an event are taken from, and what stays with it; or all that is wrong with that.
 pub(super) fn event_sources(spec: &WebhookSpec) -> Result<wire::EventSources, Vec<Rejection>> {
@@ -22,19 +24,33 @@ pub(super) fn event_sources(spec: &WebhookSpec) -> Result<wire::EventSources, Ve
     let mut field = |path: &str, field: &Option<EventField>| {
         field.as_ref().and_then(|field| field_source(path, field).map_err(|found| rejections.push(found)).ok())
     };
-    let default = if spec.verify.preset.is_some() { CloudEvents::Ignore } else { CloudEvents::Accept };
     let sources = wire::EventSources {
         id,
         event_type: field("spec.event.type", &event.event_type),
         key: field("spec.event.key", &event.key),
         sequence: field("spec.event.sequence", &event.sequence),
-        cloud_events: event.cloud_events.unwrap_or(default),
+        cloud_events: event.cloud_events.unwrap_or_else(|| default_mode(&spec.verify)),
         headers: event.headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
     };
     rejections.extend(bad_names(spec, &sources));
     let kept = sources.headers.iter().filter(|name| is_credential(spec, name) || has_one_of(name, &PROOFS));
     rejections.extend(kept.map(|name| proves("spec.event.headers", name)));
+    if sources.cloud_events.in_headers() {
+        rejections.extend(credentials_as_attributes(&spec.verify));
+    }
     if rejections.is_empty() { Ok(sources) } else { Err(rejections) }
+}
+
+/// Signatures cover the body, not the headers in which a cloud event's attributes stand: who replays a genuine request could give it
+/// another id, and have it written again.
+fn default_mode(verify: &Verify) -> CloudEvents {
+    if verify.preset.is_some() {
+        CloudEvents::Ignore
+    } else if verify.hmac.is_some() {
+        CloudEvents::AcceptStructured
+    } else {
+        CloudEvents::Accept
+    }
 }
 
 /// Names get into the topic as well. Some providers call an event's id a token, so that only what surely is a credential
@@ -60,15 +76,45 @@ fn bad_names(spec: &WebhookSpec, sources: &wire::EventSources) -> Vec<Rejection>
 
 /// Whether a header, in lower case, proves by itself who its sender is.
 fn is_credential(spec: &WebhookSpec, name: &str) -> bool {
-    let verify = &spec.verify;
-    let of_scheme = [
-        verify.hmac.as_ref().map(|hmac| hmac.header.as_str()),
-        verify.api_key.as_ref().map(|key| key.header.as_str()),
-        verify.client_certificate.as_ref().map(certificate_header),
-    ];
+    let preset = spec.verify.preset.as_ref();
     CREDENTIALS.contains(&name)
         || has_one_of(name, &CERTIFICATES)
-        || of_scheme.into_iter().flatten().any(|header| header.eq_ignore_ascii_case(name))
+        || preset.is_some_and(|preset| proofs_of(preset.name).contains(&name))
+        || chosen_headers(&spec.verify).any(|(_, header)| header.eq_ignore_ascii_case(name))
+}
+
+/// The headers in which the sender proves who it is, where the Webhook says which, each with its field.
+fn chosen_headers(verify: &Verify) -> impl Iterator<Item = (&'static str, &str)> {
+    let hmac = verify.hmac.as_ref().map(|hmac| ("spec.verify.hmac.header", hmac.header.as_str()));
+    let key = verify.api_key.as_ref().map(|key| ("spec.verify.apiKey.header", key.header.as_str()));
+    let certificate = verify.client_certificate.as_ref();
+    let certificate = certificate.map(|found| ("spec.verify.clientCertificate.header", certificate_header(found)));
+    [hmac, key, certificate].into_iter().flatten()
+}
+
+/// The headers in which a provider proves that it is the sender, in lower case. Who sends through Svix has them under both names.
+fn proofs_of(preset: PresetName) -> &'static [&'static str] {
+    match preset {
+        PresetName::GitHub => &["x-hub-signature-256", "x-hub-signature"],
+        PresetName::GitLab => &["x-gitlab-token", "webhook-signature"],
+        PresetName::Shopify => &["x-shopify-hmac-sha256"],
+        PresetName::Slack => &["x-slack-signature"],
+        PresetName::StandardWebhooks | PresetName::Svix => &["webhook-signature", "svix-signature"],
+        PresetName::Stripe => &["stripe-signature"],
+        PresetName::Twilio => &["x-twilio-signature"],
+    }
+}
+
+/// The headers with credentials that would be taken for attributes of a cloud event.
+fn credentials_as_attributes(verify: &Verify) -> impl Iterator<Item = Rejection> {
+    let attributes = chosen_headers(verify).filter(|(_, header)| header.to_ascii_lowercase().starts_with(ATTRIBUTE));
+    attributes.map(|(field, header)| {
+        let message = format!(
+            "headers that begin with {ATTRIBUTE} are attributes of cloud events and get into the topic, and {header} proves \
+             who the sender is; name another header, or write event.cloudEvents: Ignore"
+        );
+        Rejection::invalid(field, message)
+    })
 }
 
 fn has_one_of(name: &str, words: &[&str]) -> bool {
@@ -134,6 +180,55 @@ mod tests {
             ["{headers: [X-Tenant]}", "{id: {header: I-Twilio-Idempotency-Token}}", "{key: {header: X-Client}}"]
         {
             assert_eq!(refused("{none: {}}", harmless), [""; 0], "{harmless}");
+        }
+    }
+
+    #[test]
+    fn no_header_by_which_a_provider_proves_itself_gets_into_a_topic() {
+        for (preset, header) in [
+            ("GitHub", "X-Hub-Signature-256"),
+            ("GitHub", "X-Hub-Signature"),
+            ("GitLab", "X-Gitlab-Token"),
+            ("GitLab", "webhook-signature"),
+            ("Shopify", "X-Shopify-Hmac-Sha256"),
+            ("Slack", "X-Slack-Signature"),
+            ("StandardWebhooks", "Webhook-Signature"),
+            ("Svix", "Svix-Signature"),
+            ("Stripe", "Stripe-Signature"),
+            ("Twilio", "X-Twilio-Signature"),
+        ] {
+            let verify = format!("{{preset: {{name: {preset}, secretRefs: [{{name: a, key: b}}]}}}}");
+            assert_eq!(refused(&verify, &format!("{{headers: [{header}]}}")), ["spec.event.headers"], "{header}");
+            for name in ["id", "type", "key", "sequence"] {
+                let named = refused(&verify, &format!("{{{name}: {{header: {header}}}}}"));
+                assert_eq!(named, [format!("spec.event.{name}.header")], "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_header_stays_whose_name_says_that_it_proves_something() {
+        for header in ["X-Password", "X-Partner-Api-Key", "X-ApiKey", "X-Credentials", "X-Session-Token", "X-Sig-Hmac"]
+        {
+            assert_eq!(refused("{none: {}}", &format!("{{headers: [{header}]}}")), ["spec.event.headers"], "{header}");
+        }
+    }
+
+    #[test]
+    fn a_header_with_a_credential_is_no_attribute_of_a_cloud_event() {
+        const SECRETS: &str = "secretRefs: [{name: a, key: b}]";
+        let key = format!("{{apiKey: {{header: Ce-Key, {SECRETS}}}}}");
+        let hmac = format!("{{hmac: {{header: ce-signature, {SECRETS}}}}}");
+        let certificate = "{clientCertificate: {allowed: [{subject: CN=a}], format: Text, header: CE-Subject}}";
+        for (verify, event, expected) in [
+            (key.as_str(), "{}", Some("spec.verify.apiKey.header")),
+            (key.as_str(), "{cloudEvents: AcceptBatches}", Some("spec.verify.apiKey.header")),
+            (key.as_str(), "{cloudEvents: Ignore}", None),
+            (hmac.as_str(), "{}", None),
+            (hmac.as_str(), "{cloudEvents: Accept}", Some("spec.verify.hmac.header")),
+            (certificate, "{}", Some("spec.verify.clientCertificate.header")),
+        ] {
+            assert_eq!(refused(verify, event), expected.into_iter().collect::<Vec<_>>(), "{verify} {event}");
         }
     }
 

@@ -224,12 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn cloud_events_are_taken_as_such_unless_a_provider_has_its_own_format() {
+    fn cloud_events_are_taken_as_such_as_far_as_they_are_signed_unless_a_provider_has_its_own_format() {
         let accepted = |verify: &str, event: &str| {
             judge(&format!("{{{ROUTE}, verify: {verify}, event: {event}}}")).unwrap().event.cloud_events
         };
         let preset = "{preset: {name: GitHub, secretRefs: [{name: github, key: current}]}}";
+        let hmac = "{hmac: {header: X-Signature, secretRefs: [{name: partner, key: current}]}}";
         assert_eq!(accepted("{none: {}}", "{}"), CloudEvents::Accept);
+        // Headers are not signed: who replays a request could give it another id.
+        assert_eq!(accepted(hmac, "{}"), CloudEvents::AcceptStructured);
+        assert_eq!(accepted(hmac, "{cloudEvents: Accept}"), CloudEvents::Accept);
         assert_eq!(accepted(preset, "{}"), CloudEvents::Ignore);
         assert_eq!(accepted(preset, "{cloudEvents: AcceptBatches}"), CloudEvents::AcceptBatches);
     }

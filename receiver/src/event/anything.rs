@@ -1,6 +1,6 @@
 //! Whatever a sender writes has its events, or is told what is wrong with it.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -11,8 +11,8 @@ use sluice_crds::{
     wire::{EventSources, FieldSource, IdSource},
 };
 
-use super::{Sources, body::LazyJson};
-use crate::{cases::cases, verify::Defaults};
+use super::Sources;
+use crate::{cases::cases, json::text_at, verify::Defaults};
 
 /// Pieces of what senders write, in any order.
 fn body() -> impl Strategy<Value = Vec<u8>> {
@@ -78,7 +78,8 @@ fn sources() -> impl Strategy<Value = Sources> {
         Some(IdSource::JsonPointer("/id".into())),
         Some(IdSource::JsonPointer("/0/~1".into())),
     ]);
-    let modes = vec![CloudEvents::Ignore, CloudEvents::Accept, CloudEvents::AcceptBatches];
+    let modes =
+        vec![CloudEvents::Ignore, CloudEvents::AcceptStructured, CloudEvents::Accept, CloudEvents::AcceptBatches];
     (id, select(modes)).prop_map(|(id, cloud_events)| {
         let key = Some(FieldSource::JsonPointer("/data/id".into()));
         let sources = EventSources { id, key, cloud_events, ..EventSources::default() };
@@ -130,7 +131,7 @@ proptest! {
     fn a_place_in_a_body_is_found_where_it_is(document in document(), path in vec("[a-z~/]{0,2}|[0-3]", 0..4)) {
         let pointer: String = path.iter().flat_map(|step| ["/".to_owned(), step.replace('~', "~0").replace('/', "~1")]).collect();
         let body = document.to_string();
-        let found = LazyJson::new(body.as_bytes()).text_at(&pointer).map(Cow::into_owned);
+        let found = text_at(body.as_bytes(), &pointer);
         let expected = document.pointer(&pointer).and_then(|value| match value {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),

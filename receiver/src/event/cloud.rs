@@ -4,11 +4,16 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    fmt,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use sluice_crds::CloudEvents;
 
@@ -50,8 +55,11 @@ const BATCH: usize = 1000;
 /// The specification asks for at most 20 characters; it does not forbid more.
 const LONGEST_NAME: usize = 64;
 
+/// As many as a request has headers, for binary mode.
+const MEMBERS: usize = 100;
+
 /// An event in the JSON format, its members not yet looked at.
-type Members<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+struct Members<'a>(HashMap<String, &'a RawValue>);
 
 /// The cloud events of a request; `None` where it is none.
 pub fn events(accept: CloudEvents, headers: &HeaderMap, body: &Bytes) -> Result<Option<Vec<CloudEvent>>, Malformed> {
@@ -61,9 +69,11 @@ pub fn events(accept: CloudEvents, headers: &HeaderMap, body: &Bytes) -> Result<
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match essence(content_type).as_str() {
         STRUCTURED => Ok(Some(vec![structured(parse(body)?, body)?])),
-        BATCHED if accept == CloudEvents::Accept => Err(Malformed::Batch),
-        BATCHED => batch(body).map(Some),
-        _ if headers.contains_key("ce-specversion") => Ok(Some(vec![binary(headers, content_type, body)?])),
+        BATCHED if accept == CloudEvents::AcceptBatches => batch(body).map(Some),
+        BATCHED => Err(Malformed::Batch),
+        _ if accept.in_headers() && headers.contains_key("ce-specversion") => {
+            Ok(Some(vec![binary(headers, content_type, body)?]))
+        }
         _ => Ok(None),
     }
 }
@@ -88,18 +98,21 @@ fn binary(headers: &HeaderMap, content_type: &str, body: &Bytes) -> Result<Cloud
 }
 
 fn batch(body: &Bytes) -> Result<Vec<CloudEvent>, Malformed> {
-    let events: Vec<Members<'_>> = parse(body)?;
+    let mut events = Vec::new();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = Batch(&mut events).deserialize(&mut json).and_then(|()| json.end());
     if events.len() > BATCH {
         return Err(Malformed::LargeBatch);
     }
+    read.map_err(|error| Malformed::Json(error.to_string()))?;
     events.into_iter().map(|members| structured(members, body)).collect()
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     serde_json::from_slice(body).map_err(|error| Malformed::Json(error.to_string()))
 }
 
-fn structured(mut members: Members<'_>, body: &Bytes) -> Result<CloudEvent, Malformed> {
+fn structured(Members(mut members): Members<'_>, body: &Bytes) -> Result<CloudEvent, Malformed> {
     let (data, base64) = (members.remove("data"), members.remove("data_base64"));
     let content_type = members.remove("datacontenttype").map(|raw| text("datacontenttype", raw)).transpose()?.flatten();
     let data = match (data, base64) {
@@ -111,9 +124,9 @@ fn structured(mut members: Members<'_>, body: &Bytes) -> Result<CloudEvent, Malf
     let mut attributes = BTreeMap::new();
     for (name, raw) in members {
         if !is_name(&name) {
-            return Err(Malformed::Attribute(name.into_owned()));
+            return Err(Malformed::Attribute(name));
         }
-        attributes.extend(text(&name, raw)?.map(|value| (name.into_owned(), value)));
+        attributes.extend(text(&name, raw)?.map(|value| (name, value)));
     }
     // Without a type, data in JSON is JSON.
     let content_type = content_type.or_else(|| data.is_some().then(|| "application/json".to_owned()));
@@ -137,6 +150,10 @@ fn base64_data(data: &RawValue) -> Result<Bytes, Malformed> {
 
 /// An attribute's value as text (CloudEvents, "Type system"); `null` means that it is absent.
 fn text(name: &str, raw: &RawValue) -> Result<Option<String>, Malformed> {
+    // Not even to be read: it may take many times its size.
+    if raw.get().starts_with(['[', '{']) {
+        return Err(Malformed::Attribute(name.to_owned()));
+    }
     match parse(raw.get().as_bytes())? {
         serde_json::Value::String(text) => Ok(Some(text)),
         serde_json::Value::Bool(value) => Ok(Some(value.to_string())),
@@ -161,6 +178,62 @@ fn complete(event: CloudEvent) -> Result<CloudEvent, Malformed> {
     match event.attributes["specversion"].as_str() {
         "1.0" => Ok(event),
         version => Err(Malformed::Version(version.to_owned())),
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = HashMap::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            members.insert(name, value);
+            if members.len() > MEMBERS {
+                return Err(A::Error::custom(format_args!("an event has more than {MEMBERS} members")));
+            }
+        }
+        Ok(Members(members))
+    }
+}
+
+/// Reads events up to the first one that is too many.
+struct Batch<'v, 'a>(&'v mut Vec<Members<'a>>);
+
+impl<'de> DeserializeSeed<'de> for Batch<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Batch<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(event) = list.next_element()? {
+            self.0.push(event);
+            if self.0.len() > BATCH {
+                return Err(A::Error::custom("too many events"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -245,17 +318,39 @@ mod tests {
     fn a_batch_is_taken_only_where_it_is_switched_on() {
         let content_type = [("content-type", "application/cloudevents-batch+json")];
         let body = format!("[{JSON}, {}]", JSON.replace("e 1", "e 2"));
-        assert_eq!(read(CloudEvents::Accept, &content_type, &body), Err(Malformed::Batch));
+        for accept in [CloudEvents::Accept, CloudEvents::AcceptStructured] {
+            assert_eq!(read(accept, &content_type, &body), Err(Malformed::Batch));
+        }
         let events = read(CloudEvents::AcceptBatches, &content_type, &body).unwrap().unwrap();
         assert_eq!(events.iter().map(|event| event.attributes["id"].as_str()).collect::<Vec<_>>(), ["e 1", "e 2"]);
         assert_eq!(read(CloudEvents::AcceptBatches, &content_type, "[]"), Ok(Some(vec![])));
         let large = format!("[{}]", vec![JSON; BATCH + 1].join(","));
         assert_eq!(read(CloudEvents::AcceptBatches, &content_type, &large), Err(Malformed::LargeBatch));
+        // What comes behind the first one that is too many is not read.
+        let endless = format!("{}, {{", large.trim_end_matches(']'));
+        assert_eq!(read(CloudEvents::AcceptBatches, &content_type, &endless), Err(Malformed::LargeBatch));
+        for broken in ["[", "{}", "[1]", "[] []"] {
+            let refused = read(CloudEvents::AcceptBatches, &content_type, broken);
+            assert!(matches!(refused, Err(Malformed::Json(_))), "{broken}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_has_as_many_members_as_a_request_has_headers() {
+        let with = |more: usize| {
+            let more: String = (0..more).map(|number| format!("\"a{number}\": 1, ")).collect();
+            read_json(&JSON.replace("\"seq\": 7, ", &more))
+        };
+        // Beside specversion, id, source, type, data, and one that is null.
+        assert_eq!(with(94).unwrap().attributes.len(), 98);
+        let Err(Malformed::Json(reason)) = with(95) else { panic!("taken") };
+        assert!(reason.contains("more than 100 members"), "{reason}");
     }
 
     #[test]
     fn what_is_no_cloud_event_or_is_not_to_be_is_left_alone() {
         assert_eq!(read(CloudEvents::Ignore, &BINARY, "text"), Ok(None));
+        assert_eq!(read(CloudEvents::AcceptStructured, &BINARY, "text"), Ok(None));
         assert_eq!(read(CloudEvents::Accept, &[("ce-id", "1"), ("content-type", "application/json")], "{}"), Ok(None));
     }
 

@@ -1,10 +1,8 @@
 //! What an event is called: its id, type, key and sequence, taken from where the Webhook says, or from a cloud event's attributes.
 //!
 //! - `sources`: where to look, in a form that cannot be wrong.
-//! - `body`: the body, parsed at most once, and only when something is to be found in it.
 //! - `cloud`: CloudEvents in their three modes.
 
-mod body;
 mod cloud;
 mod sources;
 
@@ -14,12 +12,12 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use self::body::LazyJson;
 use self::sources::{Field, Id};
 pub use self::{
     cloud::{CloudEvent, Malformed},
     sources::Sources,
 };
+use crate::json;
 
 /// What an event is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,20 +69,18 @@ impl Sources {
     }
 
     fn names(&self, request: Request<'_>) -> Result<Names, Unusable> {
-        let mut json = LazyJson::new(request.body);
         Ok(Names {
-            id: self.id(request, &mut json)?,
-            event_type: self.event_type.as_ref().and_then(|field| field.find(request, &mut json)),
-            key: self.key.as_ref().and_then(|field| field.find(request, &mut json)),
-            sequence: self.sequence.as_ref().and_then(|field| field.find(request, &mut json)),
+            id: self.id(request)?,
+            event_type: self.event_type.as_ref().and_then(|field| field.find(request)),
+            key: self.key.as_ref().and_then(|field| field.find(request)),
+            sequence: self.sequence.as_ref().and_then(|field| field.find(request)),
         })
     }
 
     /// A cloud event names itself; key and sequence may stand in its data.
     fn of_cloud_event(&self, headers: &HeaderMap, event: CloudEvent) -> Event {
         let request = Request { headers, body: event.data.as_deref().unwrap_or_default() };
-        let mut json = LazyJson::new(request.body);
-        let mut find = |field: &Option<Field>| field.as_ref().and_then(|field| field.find(request, &mut json));
+        let find = |field: &Option<Field>| field.as_ref().and_then(|field| field.find(request));
         let attribute = |name: &str| event.attributes.get(name).cloned();
         let names = Names {
             id: event.attributes["id"].clone(),
@@ -95,11 +91,11 @@ impl Sources {
         Event { names, cloud: Some(event) }
     }
 
-    fn id(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Result<String, Unusable> {
+    fn id(&self, request: Request<'_>) -> Result<String, Unusable> {
         match &self.id {
             Id::BodyHash => Ok(body_hash(request.body)),
-            Id::Field(field) => field.id(request, json),
-            Id::FieldOrBodyHash(field) => Ok(field.id(request, json).unwrap_or_else(|_| body_hash(request.body))),
+            Id::Field(field) => field.id(request),
+            Id::FieldOrBodyHash(field) => Ok(field.id(request).unwrap_or_else(|_| body_hash(request.body))),
         }
     }
 }
@@ -118,9 +114,9 @@ impl Event {
 }
 
 impl Field {
-    fn id(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Result<String, Unusable> {
+    fn id(&self, request: Request<'_>) -> Result<String, Unusable> {
         let missing = |complaint| Unusable::MissingId { place: self.to_string(), complaint };
-        match self.find(request, json) {
+        match self.find(request) {
             None => Err(missing("is missing, repeated, or neither text nor a whole number")),
             Some(id) if id.is_empty() => Err(missing("is empty")),
             Some(id) if id.len() > LONGEST_ID => Err(missing("is longer than 1,024 bytes")),
@@ -128,14 +124,14 @@ impl Field {
         }
     }
 
-    fn find(&self, request: Request<'_>, json: &mut LazyJson<'_>) -> Option<String> {
+    fn find(&self, request: Request<'_>) -> Option<String> {
         match self {
             Self::Header(name) => {
                 let mut values = request.headers.get_all(name).iter();
                 let value = values.next()?.to_str().ok()?;
                 values.next().is_none().then(|| value.to_owned())
             }
-            Self::JsonPointer(pointer) => json.text_at(pointer).map(Cow::into_owned),
+            Self::JsonPointer(pointer) => json::text_at(request.body, pointer),
         }
     }
 }

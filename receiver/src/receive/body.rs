@@ -1,6 +1,6 @@
 //! Reads a body into bounded memory, in bounded time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -11,13 +11,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::answer::Refused;
+use super::{MEMORY, answer::Refused};
 
 /// A body, and the memory that it takes until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     taken: Taken,
+    /// What its events take.
+    events: OnceLock<Taken>,
 }
 
 /// What bodies may take, in bytes. Clones are the same.
@@ -59,8 +61,27 @@ impl Taken {
     }
 }
 
+impl Held {
+    /// Takes what the events of the body need beside it, in bytes, once. `Size`: it is more than there is for a request.
+    pub(super) fn take_for_events(&self, bytes: usize, memory: &Memory) -> Result<(), Refused> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if bytes > LARGEST {
+            return Err(Refused::Size);
+        }
+        let taken = memory.take(u32::try_from(bytes).map_err(|_| Refused::Size)?)?;
+        self.events.set(taken).expect("the events of a request are counted once");
+        Ok(())
+    }
+}
+
+/// What an event takes in bytes, here and in the producer, besides body and attributes.
+pub(super) const EACH: usize = 4096;
 /// What a request takes besides its body.
 const OVERHEAD: u32 = 4096;
+/// What the events of a request may take besides its body: 1,000 have 4 KiB each for their headers. It fits beside any body.
+const LARGEST: usize = MEMORY / 2;
 
 /// Reads a body of at most `limit` bytes. What it takes of `memory` it takes as it comes in: a length that is only announced
 /// takes nothing.
@@ -77,7 +98,7 @@ pub(super) async fn read(
 }
 
 async fn collect(mut body: impl Body<Data = Bytes> + Unpin, limit: usize, memory: &Memory) -> Result<Held, Refused> {
-    let mut held = Held { bytes: Bytes::new(), taken: memory.take(OVERHEAD)? };
+    let mut held = Held { bytes: Bytes::new(), taken: memory.take(OVERHEAD)?, events: OnceLock::new() };
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers are no part of the body.
@@ -151,6 +172,21 @@ mod tests {
         let refused = chunked(&[b"01234", b"5"], &memory).await.unwrap_err();
         assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)));
         assert_eq!(memory.own.available_permits(), 4096 + 5);
+    }
+
+    #[tokio::test]
+    async fn events_take_memory_as_long_as_their_body_does() {
+        let memory = memory();
+        let held = chunked(&[b"01234"], &memory).await.unwrap();
+        let busy = held.take_for_events(100_000, &memory).unwrap_err();
+        assert!(matches!(busy, Refused::Deferred(DeferredBecause::Busy)));
+        held.take_for_events(50_000, &memory).unwrap();
+        assert_eq!(memory.own.available_permits(), 100_000 - 4096 - 5 - 50_000);
+        drop(held);
+        assert_eq!(memory.own.available_permits(), 100_000);
+        // There would never be as much.
+        let held = chunked(&[b"01234"], &memory).await.unwrap();
+        assert!(matches!(held.take_for_events(LARGEST + 1, &memory).unwrap_err(), Refused::Size));
     }
 
     #[tokio::test]

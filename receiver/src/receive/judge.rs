@@ -19,10 +19,13 @@ pub(super) struct Judged {
     pub(super) mismatch: Option<Rejection>,
 }
 
-/// Large bodies that are judged at the same time: each may take many times its size in memory.
-pub(crate) const JUDGES: usize = 2;
+/// Bodies that are judged at the same time on threads of their own: each may take many times its size in memory.
+pub(crate) const JUDGES: usize = ALL as usize;
+const ALL: u32 = 2;
 /// In bytes. To parse that much takes about as long as to give it to another thread.
 const SMALL: usize = 16 * 1024;
+/// In bytes. Of those that become a value, to be held against a schema, larger ones are judged alone.
+const LARGE: usize = 256 * 1024;
 
 /// The events of a request. Before any is written: of a batch that is refused, none is.
 pub(super) async fn judge(
@@ -34,20 +37,22 @@ pub(super) async fn judge(
     if held.bytes.len() <= SMALL {
         return judge_now(endpoint, headers, &held.bytes);
     }
+    let places = if endpoint.contract.is_some() && held.bytes.len() > LARGE { ALL } else { 1 };
     let (endpoint, headers, held) = (Arc::clone(endpoint), Arc::clone(headers), Arc::clone(held));
-    apart(judges, move || judge_now(&endpoint, &headers, &held.bytes)).await
+    apart(judges, places, move || judge_now(&endpoint, &headers, &held.bytes)).await
 }
 
-/// Does something on a thread of its own, when there is a place for it. A sender that hangs up ends its request, but not this: the
-/// place is free when it is done.
+/// Does something on a thread of its own, when there are so many places for it. A sender that hangs up ends its request, but not this:
+/// the places are free when it is done.
 async fn apart<T: Send + 'static>(
     judges: &Arc<Semaphore>,
+    places: u32,
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
-    let place = Arc::clone(judges).acquire_owned().await.expect("the semaphore is never closed");
+    let taken = Arc::clone(judges).acquire_many_owned(places).await.expect("the semaphore is never closed");
     let working = spawn_blocking(move || {
         let done = work();
-        drop(place);
+        drop(taken);
         done
     });
     // Without an outcome nothing was written.
@@ -75,7 +80,13 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::{config::tests::endpoint, receive::body};
+    use crate::{
+        config::{
+            tests::{GOOD, endpoint},
+            validate,
+        },
+        receive::body,
+    };
 
     async fn held(size: usize) -> Arc<Held> {
         let memory = body::Memory::new(1024 * 1024, None);
@@ -85,9 +96,25 @@ mod tests {
     #[tokio::test]
     async fn what_is_done_apart_is_done_by_another_thread() {
         let judges = Arc::new(Semaphore::new(1));
-        let there = apart(&judges, || Ok(thread::current().id())).await.unwrap();
+        let there = apart(&judges, 1, || Ok(thread::current().id())).await.unwrap();
         assert_ne!(there, thread::current().id());
         assert_eq!(judges.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_becomes_a_value_is_judged_alone() {
+        let config = GOOD.replace(r#""respond""#, r#""contract": {"jsonSchema": {"type": "object"}}, "respond""#);
+        let endpoint = Arc::new(validate(serde_json::from_str(&config).unwrap(), 1).unwrap());
+        let headers = HeaderMap::from_iter([("x-github-delivery".parse().unwrap(), HeaderValue::from_static("e-1"))]);
+        let headers = Arc::new(headers);
+        let judges = Arc::new(Semaphore::new(JUDGES - 1));
+        let (one, other) = (held(LARGE).await, held(LARGE + 1).await);
+        let schema = |judged: Result<Vec<Judged>, Refused>| matches!(judged, Err(Refused::Schema(_)));
+        assert!(schema(judge(&endpoint, &headers, &one, &judges).await));
+        let mut waiting = pin!(judge(&endpoint, &headers, &other, &judges));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        judges.add_permits(1);
+        assert!(schema(waiting.await));
     }
 
     #[tokio::test]

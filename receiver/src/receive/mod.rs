@@ -3,6 +3,7 @@
 //! - `gate`: what a request's head says, before its body is read.
 //! - `body`: reads a body into bounded memory, in bounded time.
 //! - `judge`: the events in it, and what is wrong with them.
+//! - `weight`: what these take of memory.
 //! - `write`: writes each event once, in order.
 //! - `finish`: work that is done to its end, whether anybody waits for it or not.
 //! - `answer`: what the sender is told.
@@ -14,6 +15,7 @@ mod finish;
 mod gate;
 mod judge;
 mod span;
+mod weight;
 mod write;
 
 use std::{
@@ -182,6 +184,8 @@ impl Receiver {
         let mut headers = Arc::new(head.headers);
         let events = judge(&self.endpoint, &headers, &kept, &self.judges).await?;
         span::carry_on(Arc::make_mut(&mut headers), span);
+        let weight = weight::of_events(&events, || self.endpoint.envelope.carried(&headers));
+        kept.take_for_events(weight, &self.memory)?;
         let (tally, refused) = self.write_all(events, headers, kept, at).await;
         self.counters.events(&tally);
         refused.map_or(Ok(Taken::Events(tally)), Err)

@@ -79,6 +79,7 @@ pub enum Refusal {
     SignatureMalformed,
     SignatureWrong,
     BodyUnsigned,
+    FormTooLarge,
     TimestampMalformed,
     TimestampTooOld,
     TimestampTooNew,
@@ -91,12 +92,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every cause.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HeaderMissing,
         Self::HeaderRepeated,
         Self::SignatureMalformed,
         Self::SignatureWrong,
         Self::BodyUnsigned,
+        Self::FormTooLarge,
         Self::TimestampMalformed,
         Self::TimestampTooOld,
         Self::TimestampTooNew,
@@ -286,6 +288,7 @@ impl fmt::Display for Refusal {
             Self::SignatureMalformed => "the signature is not written as the scheme writes it",
             Self::SignatureWrong => "no secret made this signature",
             Self::BodyUnsigned => "the signature does not cover the body",
+            Self::FormTooLarge => "the form has more than 1,000 fields or 128 KiB, which Twilio sends none of",
             Self::TimestampMalformed => "the timestamp is no number of seconds",
             Self::TimestampTooOld => "the timestamp is too long ago",
             Self::TimestampTooNew => "the timestamp is too far in the future",

@@ -21,7 +21,15 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 const BODY_HASH: &[u8] = b"bodySHA256";
 
 /// The fields of a form, as Twilio signs them: by name, then by value, each pair once.
-type Fields = BTreeSet<(Vec<u8>, Vec<u8>)>;
+type Fields<'a> = BTreeSet<Field<'a>>;
+/// A name and a value; a copy only where something in it was escaped.
+type Field<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// More fields than Twilio sends, in a larger form. Whether it was Twilio is not known before they are sorted and signed, once for each
+/// address and key: until then they are anybody's.
+const FIELDS: usize = 1000;
+/// In bytes.
+const LARGEST_FORM: usize = 128 * 1024;
 
 pub(super) fn key(secret: &[u8]) -> Result<Key, InvalidSecret> {
     Key::hmac(HmacAlgorithm::Sha1, without_line_end(secret))
@@ -36,19 +44,17 @@ pub(super) fn verify(request: Signed<'_>, urls: &[String], keys: &[Key]) -> Resu
     let mark = if query.is_empty() { "" } else { "?" };
     let signed_at = |url: &String| {
         let address = [url.as_bytes(), mark.as_bytes(), query.as_bytes()];
-        let fields = fields.iter().flat_map(|(name, value)| [name.as_slice(), value]);
+        let fields = fields.iter().flat_map(|(name, value)| [&**name, &**value]);
         signed_by_any(keys, &signature, &address.into_iter().chain(fields).collect::<Vec<_>>())
     };
     urls.iter().map(signed_at).find(Result::is_ok).unwrap_or(Err(Refusal::SignatureWrong))
 }
 
 /// What is signed of the body: the fields of a form, or nothing where the signed address has the body's hash.
-fn signed_fields(request: Signed<'_>, query: &str) -> Result<Fields, Refusal> {
+fn signed_fields<'a>(request: Signed<'a>, query: &str) -> Result<Fields<'a>, Refusal> {
     let hashes: Vec<_> = pairs(query.as_bytes()).filter(|(name, _)| **name == *BODY_HASH).collect();
     match hashes.as_slice() {
-        [] if is_form(request) => {
-            Ok(pairs(request.body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
-        }
+        [] if is_form(request) => fields(request.body),
         // Such a body would not be signed at all.
         [] => Err(Refusal::BodyUnsigned),
         [(_, hash)] if decode(Encoding::Hex, hash)? == digest::digest(&SHA256, request.body).as_ref() => {
@@ -56,6 +62,13 @@ fn signed_fields(request: Signed<'_>, query: &str) -> Result<Fields, Refusal> {
         }
         _ => Err(Refusal::SignatureWrong),
     }
+}
+
+fn fields(form: &[u8]) -> Result<Fields<'_>, Refusal> {
+    if form.len() > LARGEST_FORM || raw_pairs(form).nth(FIELDS).is_some() {
+        return Err(Refusal::FormTooLarge);
+    }
+    Ok(pairs(form).collect())
 }
 
 /// Whether the body is a form. That it says so matters: a form that was signed must not be read as anything else.
@@ -66,12 +79,16 @@ fn is_form(request: Signed<'_>) -> bool {
 }
 
 /// The pairs of a form or query (URL standard, "application/x-www-form-urlencoded"), as bytes.
-fn pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+fn pairs(form: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    raw_pairs(form).map(|pair| {
         let equals = pair.iter().position(|byte| *byte == b'=');
         let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
         (unescape(name), unescape(value))
     })
+}
+
+fn raw_pairs(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty())
 }
 
 fn unescape(text: &[u8]) -> Cow<'_, [u8]> {

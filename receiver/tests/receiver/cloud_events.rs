@@ -1,18 +1,23 @@
 //! CloudEvents are taken in each of their modes and become the same records.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use futures::future::join_all;
 use http::Method;
 use serde_json::json;
 use sluice_crds::{
-    CloudEvents,
-    wire::{FieldSource, RejectedBecause, Verification},
+    CloudEvents, Encoding, HmacAlgorithm,
+    wire::{DeferredBecause, FieldSource, RejectedBecause, Verification},
 };
+use tokio::time::interval;
 
 use crate::{
     kafka::{Record, connection, records, topic},
-    running::{PATH, Running, Setup},
-    sender::{Answer, Sender, full},
+    running::{CONTAINER, PATH, Running, SECRET, Setup},
+    sender::{Answer, Sender, full, sign},
 };
 
 async fn receiver(accept: CloudEvents) -> (String, Running) {
@@ -81,6 +86,48 @@ async fn an_event_is_the_same_record_in_binary_and_in_structured_mode() {
     assert_eq!((receiver.status().await.accepted, receiver.status().await.duplicates), (3, 1));
 }
 
+/// The operator's default with `hmac`.
+#[tokio::test]
+async fn who_replays_a_signed_request_cannot_give_it_another_id() {
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    let secrets = vec![setup.secret("current")];
+    setup.config.event.cloud_events = CloudEvents::AcceptStructured;
+    setup.config.verification = Verification::Hmac {
+        header: "X-Signature".into(),
+        algorithm: HmacAlgorithm::Sha256,
+        encoding: Encoding::Hex,
+        prefix: "sha256=".into(),
+        separator: None,
+        signed_content: "{body}".into(),
+        timestamp_header: None,
+        secrets,
+    };
+    let receiver = setup.ready().await;
+    let signed = sign(SECRET, b"{}");
+    for id in ["e-1", "e-2"] {
+        let binary = [
+            ("x-signature", signed.as_str()),
+            ("ce-specversion", "1.0"),
+            ("ce-id", id),
+            ("ce-source", "/partner"),
+            ("ce-type", "order.paid"),
+        ];
+        assert_eq!(send(&receiver, &binary, "{}").await.status, 202);
+    }
+    let structured = r#"{"specversion": "1.0", "id": "e-3", "source": "/partner", "type": "order.paid", "data": {}}"#;
+    let signed = sign(SECRET, structured.as_bytes());
+    for id in ["e-3", "e-4"] {
+        let headers =
+            [("x-signature", signed.as_str()), ("content-type", "application/cloudevents+json"), ("ce-id", id)];
+        assert_eq!(send(&receiver, &headers, structured).await.status, 202);
+    }
+    let written = records(&connection(), &topic).await;
+    let sources: Vec<_> = written.iter().map(|record| record.header("ce_source").unwrap()).collect();
+    assert_eq!(sources, ["/shop/webhooks/github", "/partner"]);
+    assert_eq!(written[1].header("ce_id"), Some("e-3"));
+}
+
 #[tokio::test]
 async fn each_event_of_a_batch_is_a_record_and_is_written_once_in_order() {
     let (topic, receiver) = receiver(CloudEvents::AcceptBatches).await;
@@ -102,6 +149,57 @@ async fn each_event_of_a_batch_is_a_record_and_is_written_once_in_order() {
     let status = receiver.status().await;
     assert_eq!((status.accepted, status.duplicates), (150, 150));
     assert_eq!(status.rejected, [(RejectedBecause::CloudEvent, 1)].into());
+}
+
+const BATCH: &str = "application/cloudevents-batch+json";
+
+/// A thousand events in 80 KiB take some fifty times that on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_find_no_memory_come_again_and_none_of_their_events_is_lost() {
+    const BATCHES: usize = 64;
+    const EVENTS: usize = 1000;
+    let topic = topic(&connection(), &[]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.verification = Verification::None;
+    setup.config.event.cloud_events = CloudEvents::AcceptBatches;
+    setup.config.event.headers = vec!["x-kept".into()];
+    let receiver = setup.ready().await;
+    let batch = |number: usize| {
+        let event = |event: usize| {
+            let id = format!("{number}-{event}");
+            json!({"specversion": "1.0", "id": id, "source": "a", "type": "t", "data": 1})
+        };
+        json!((0..EVENTS).map(event).collect::<Vec<_>>()).to_string()
+    };
+    let batches: Vec<String> = (0..BATCHES).map(batch).collect();
+    join_all(batches.iter().map(|batch| send_until_taken(&receiver, batch))).await;
+    let memory = receiver.peak_memory();
+    assert!(memory < CONTAINER, "{memory} bytes");
+    let status = receiver.status().await;
+    assert!(status.deferred.get(&DeferredBecause::Busy).is_some_and(|times| *times > 0), "{:?}", status.deferred);
+    let written = records(&connection(), &topic).await;
+    let written: BTreeSet<_> = written.iter().map(|record| record.header("ce_id").unwrap()).collect();
+    assert_eq!(written.len(), BATCHES * EVENTS);
+
+    // There would never be as much memory as that: its sender is to make smaller batches.
+    let long = "x".repeat(10 * 1024);
+    let refused = send(&receiver, &[("content-type", BATCH), ("x-kept", long.as_str())], &batch(BATCHES)).await;
+    assert_eq!(refused.status, 413);
+    assert_eq!(receiver.status().await.accepted, status.accepted);
+}
+
+async fn send_until_taken(receiver: &Running, batch: &str) {
+    let kept = "x".repeat(1024);
+    // Nobody comes again at once.
+    let mut pace = interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        let answer = send(receiver, &[("content-type", BATCH), ("x-kept", kept.as_str())], batch).await;
+        if answer.status == 202 {
+            return;
+        }
+        assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+    }
 }
 
 #[tokio::test]

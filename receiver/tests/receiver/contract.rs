@@ -3,12 +3,12 @@
 use serde_json::json;
 use sluice_crds::{
     CloudEvents,
-    wire::{EventContract, RejectedBecause, Verification},
+    wire::{EventContract, FieldSource, RejectedBecause, Verification},
 };
 
 use crate::{
     kafka::{connection, records, topic},
-    running::{PATH, SECRET, Setup},
+    running::{CONTAINER, PATH, SECRET, Setup},
     sender::{Sender, full},
 };
 
@@ -78,4 +78,31 @@ async fn a_bad_event_is_refused_where_the_webhook_says_so_and_with_it_its_whole_
     assert_eq!(send(batch, json!([good]).to_string()).await.status, 202);
     assert_eq!(records(&connection(), &events).await.len(), 1);
     assert_eq!(receiver.status().await.rejected, [(RejectedBecause::Schema, 2)].into());
+}
+
+/// Four million zeros, which take 128 MiB as a value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_would_take_many_times_its_size_as_a_value_becomes_none() {
+    let body = format!("[{}0]", "0,".repeat(4 * 1024 * 1024 - 2));
+    let events = topic(&connection(), &[("max.message.bytes", "9000000")]).await;
+    let setup = || {
+        let mut setup = Setup::new(connection(), &events);
+        setup.config.body_limit = "8Mi".parse().unwrap();
+        setup.config.event.key = Some(FieldSource::JsonPointer("/customer".into()));
+        setup
+    };
+    let receiver = setup().ready().await;
+    assert_eq!(receiver.post(body.clone()).await.status, 202);
+    let memory = receiver.peak_memory();
+    assert!(memory < CONTAINER, "{memory} bytes");
+    assert_eq!(records(&connection(), &events).await.len(), 1);
+
+    let mut with_schema = setup();
+    with_schema.config.contract = Some(EventContract { json_schema: json!({"type": "array"}), dead_letters: None });
+    let receiver = with_schema.ready().await;
+    let refused = receiver.post(body).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.starts_with(b"decode: the value would take more than 160 MiB"), "{refused:?}");
+    let memory = receiver.peak_memory();
+    assert!(memory < CONTAINER, "{memory} bytes");
 }

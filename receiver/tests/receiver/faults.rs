@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 
 use crate::{
     kafka::{connection, connection_to, records, topic},
-    running::{SECRET, Setup},
+    running::{CONTAINER, SECRET, Setup},
     sender::{Sender, fresh_id},
     until,
 };
@@ -152,9 +152,6 @@ async fn an_event_that_may_have_been_written_is_not_acknowledged_to_a_retry() {
     let written = records(&kafka, &topic).await;
     assert!(written.iter().any(|record| record.headers["ce_id"] == "e-1"), "{written:?}");
 }
-
-/// What a receiver's container may take by default.
-const CONTAINER: u64 = 128 * 1024 * 1024;
 
 /// All that are sent at once are twice what a receiver holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

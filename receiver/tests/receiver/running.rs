@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     folder: TempDir,
 }
 
+/// What a receiver's container may take by default, in bytes.
+pub(crate) const CONTAINER: u64 = 128 * 1024 * 1024;
 pub(crate) const PATH: &str = "/shop/github";
 /// Where senders believe that they send.
 pub(crate) const URL: &str = "https://hooks.example/shop/github";

@@ -69,6 +69,7 @@ async fn the_api_server_accepts_what_is_valid() {
             ),
         ),
         ("Webhook", format!("{ROUTE}, verify: {{bearer: {{{SECRETS}}}}}")),
+        ("Webhook", format!("{ROUTE}, {NONE}, event: {{cloudEvents: AcceptStructured}}")),
         (
             "Webhook",
             format!(

@@ -110,6 +110,21 @@ fn twilios_body_is_signed_in_one_way_or_the_other() {
     assert_eq!(other_body.verdict(), Err(Refusal::SignatureWrong));
 }
 
+/// Before anything of it is copied: anybody can send one.
+#[test]
+fn a_form_that_twilio_does_not_send_is_refused_unread() {
+    let form = |fields: usize, size: usize| {
+        let body = [b"ab&".repeat(fields), vec![b'x'; size]].concat();
+        let request = Request::new(preset(PresetName::Twilio), b"12345", &body);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.header("x-twilio-signature", "RSOYDt4T1cUTdK1PDd93/VVr8B8=").verdict()
+    };
+    assert_eq!(form(1000, 0), Err(Refusal::SignatureWrong));
+    assert_eq!(form(1001, 0), Err(Refusal::FormTooLarge));
+    assert_eq!(form(1, 128 * 1024 - 3), Err(Refusal::SignatureWrong));
+    assert_eq!(form(1, 128 * 1024 - 2), Err(Refusal::FormTooLarge));
+}
+
 #[test]
 fn credentials_are_refused_that_are_written_otherwise() {
     let authorization =
