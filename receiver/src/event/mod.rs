@@ -6,8 +6,6 @@
 mod cloud;
 mod sources;
 
-use std::borrow::Cow;
-
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::HeaderMap;

@@ -431,10 +431,13 @@ fn while_nothing_can_be_written_only_so_much_is_read() {
         batches.succeed();
         batches.pause_or_resume(now);
     }
-    let resumed: BTreeSet<_> = batches.commands().map(|command| match command {
-        Command::Resume(partition) => partition,
-        other => panic!("{other:?}"),
-    });
+    let resumed: BTreeSet<_> = batches
+        .commands()
+        .map(|command| match command {
+            Command::Resume(partition) => partition,
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(resumed, paused);
 }
 
