@@ -347,10 +347,10 @@ mod tests {
         let legacy = KafkaTopic { cluster: "default".into(), name: "legacy".into() };
         let legacy = UsedTopic { kafka: Some(legacy), ..used(TopicRole::Sink, true, None) };
         let dead_letters = used(TopicRole::DeadLetters, false, topic("to-ledger-dead-letters", None));
-        let mut uses =
-            judge("{source: {webhook: {name: stripe}}, sink: {kafka: {topicName: legacy}}}", &references).unwrap().uses;
-        uses.sort_by_key(|used| format!("{:?}", used.role));
-        assert_eq!(uses, [dead_letters, legacy, used(TopicRole::Source, true, topic("orders", Some("hub")))]);
+        let spec = "{source: {webhook: {name: stripe}}, sink: {kafka: {topicName: legacy}}}";
+        let mut all = judge(spec, &references).unwrap().uses;
+        all.sort_by_key(|used| format!("{:?}", used.role));
+        assert_eq!(all, [dead_letters, legacy, used(TopicRole::Source, true, topic("orders", Some("hub")))]);
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl<'a> Known<'a> {
     }
 
     /// What is known of the topic that has just been made, or taken in the place of the one before: that it is ours.
+    #[must_use]
     pub fn after(self, change: &Change) -> Self {
         match change {
             Change::Create { .. } => Self { id: None, ..self },

@@ -342,8 +342,8 @@ mod tests {
         let sink = "{kafka: {topicName: shop.orders}}";
         let spec =
             format!("{{source: {{topic: {{name: raw}}}}, sink: {sink}, deadLetters: {{topicRef: {{name: raw}}}}}}");
-        let (writer, writes) = uses_of_integration(&object("Integration", "writer", &spec));
-        assert_eq!(relations.user_is(writer, writes), names(&["orders", "raw"]));
+        let (who, named) = uses_of_integration(&object("Integration", "writer", &spec));
+        assert_eq!(relations.user_is(who, named), names(&["orders", "raw"]));
         assert_eq!(relations.of(&orders).users.len(), 1);
     }
 

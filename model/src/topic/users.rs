@@ -511,11 +511,11 @@ mod tests {
              deadLetters: {topicRef: {name: orders, namespace: hub}}",
         );
         let mut held = parsed_integration("to-api", "source: {topic: {name: other}}, delivery: {ordering: None}");
-        let uses = noted_uses(named_by_integration(&before), Some(&stripe), "east");
-        held.status.get_or_insert_default().last_good = told(uses);
+        let noted = noted_uses(named_by_integration(&before), Some(&stripe), "east");
+        held.status.get_or_insert_default().last_good = told(noted);
         let mut held_webhook = parsed_webhook("stripe", "topicRef: {name: others}");
-        let uses = noted_uses(named_by_webhook(&stripe), None, "default");
-        held_webhook.status.get_or_insert_default().last_good = told(uses);
+        let noted = noted_uses(named_by_webhook(&stripe), None, "default");
+        held_webhook.status.get_or_insert_default().last_good = told(noted);
         let mut users = known([uses_of_integration(&held), uses_of_webhook(&held_webhook)]);
 
         assert_eq!(users_of(&users, "orders"), ["Integration/shop/to-api by key", "Webhook/shop/stripe by key"]);

@@ -152,13 +152,11 @@ fn protocol(name: &'static str, value: &str) -> Result<Protocol, Complaint> {
 /// The files of authorities, of a certificate, and of its key.
 fn files(given: [Option<(&'static str, String)>; 3], is_encrypted: bool) -> Result<Files, Vec<Complaint>> {
     let lone = match &given {
-        [_, Some((name, _)), None] => Some(complaint(*name, format!("is of no use without {}", CLIENT_KEYS[1]))),
-        [_, None, Some((name, _))] => {
-            Some(complaint(*name, format!("is of no use without {}", CLIENT_CERTIFICATES[1])))
-        }
+        [_, Some((name, _)), None] => Some(complaint(name, format!("is of no use without {}", CLIENT_KEYS[1]))),
+        [_, None, Some((name, _))] => Some(complaint(name, format!("is of no use without {}", CLIENT_CERTIFICATES[1]))),
         _ => None,
     };
-    let unusable = given.iter().flatten().filter_map(|(name, path)| file(*name, path, is_encrypted));
+    let unusable = given.iter().flatten().filter_map(|(name, path)| file(name, path, is_encrypted));
     let complaints: Vec<_> = unusable.chain(lone).collect();
     if !complaints.is_empty() {
         return Err(complaints);
