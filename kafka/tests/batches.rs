@@ -57,7 +57,6 @@ async fn invalid_records_are_refused_and_their_neighbours_end_in_order() {
     let end = written(&topic).await;
     assert_ends_in_order(&topic, end, &(0..1_500).filter(|number| !invalid.contains(number)).collect());
 
-    // Of these the broker names all, and so none: each is tried alone.
     let Unwritten { refused, failed } = producer.write((0..20).map(bare).collect()).await;
     let expected: Vec<_> = (0..20).map(|place| (place, ErrorCode::INVALID_RECORD)).collect();
     assert_eq!((places(&refused), failed), (expected, vec![]));

@@ -1,7 +1,8 @@
 //! How many records share a request, and what a refusal says of each of them. Pure.
 //!
-//! Kafka refuses a request as a whole, for one record in it or for all of them together. Which of them is at fault is certain of a record
-//! that was alone, and where the broker names it.
+//! Kafka refuses a request as a whole, for one record in it or for all of them together. Which of them is at fault is certain only of a
+//! record that was alone: a broker names the invalid records of a request (KIP-467), but librdkafka says of all records of a request that
+//! they are invalid where only one of them is.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,6 @@ impl Sharing {
     pub(super) fn after(self, in_company: &[Failure]) -> Self {
         let is_said = |code: ErrorCode| in_company.iter().any(|(_, error)| error.code == code);
         match self {
-            // Nobody says of which.
             Self::UpTo(_) if is_said(ErrorCode::INVALID_RECORD) || is_said(ErrorCode::INVALID_TIMESTAMP) => Self::Alone,
             Self::UpTo(0 | 1) if is_said(ErrorCode::MESSAGE_TOO_LARGE) => Self::Alone,
             Self::UpTo(bytes) if is_said(ErrorCode::MESSAGE_TOO_LARGE) => Self::UpTo(bytes / 2),
@@ -59,15 +59,15 @@ impl Sharing {
 impl Outcome {
     /// What these failures say of the records, which were sent like that.
     pub(super) fn of(failures: Vec<Failure>, records: &[OutgoingRecord], sharing: Sharing) -> Self {
-        // Since Kafka 2.4 a broker names the invalid records of a request (KIP-467), and librdkafka has this code for the others.
-        let are_named = failures.iter().any(|(_, error)| error.code == ErrorCode::INVALID_DIFFERENT_RECORD);
         let mut outcome = Self::default();
         for failure in failures {
             let (place, error) = &failure;
             let is_certain = match (sharing, error.code) {
                 (Sharing::UpTo(bytes), ErrorCode::MESSAGE_TOO_LARGE) => records[*place].bytes() >= bytes,
-                (Sharing::UpTo(_), ErrorCode::INVALID_RECORD | ErrorCode::INVALID_TIMESTAMP) => are_named,
-                (Sharing::UpTo(_), ErrorCode::INVALID_DIFFERENT_RECORD) => false,
+                (
+                    Sharing::UpTo(_),
+                    ErrorCode::INVALID_RECORD | ErrorCode::INVALID_TIMESTAMP | ErrorCode::INVALID_DIFFERENT_RECORD,
+                ) => false,
                 _ => true,
             };
             let list = match (is_certain, error.is_about_the_record()) {
@@ -116,14 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_record_is_refused_where_the_broker_names_it_or_it_was_alone() {
+    fn an_invalid_record_is_refused_where_it_was_alone() {
         let records = [record("orders", 10), record("orders", 10)];
         let (invalid, other) = (failure(0, ErrorCode::INVALID_RECORD), failure(1, ErrorCode::INVALID_DIFFERENT_RECORD));
-        let named = Outcome::of(vec![invalid.clone(), other.clone()], &records, Sharing::UpTo(1000));
-        let expected = Outcome { refused: vec![invalid.clone()], in_company: vec![other], ..Outcome::default() };
-        assert_eq!(named, expected);
-        let unnamed = Outcome::of(vec![invalid.clone()], &records, Sharing::UpTo(1000));
-        assert_eq!(unnamed, Outcome { in_company: vec![invalid.clone()], ..Outcome::default() });
+        let both = vec![invalid.clone(), other];
+        let in_company = Outcome::of(both.clone(), &records, Sharing::UpTo(1000));
+        assert_eq!(in_company, Outcome { in_company: both, ..Outcome::default() });
         let alone = Outcome::of(vec![invalid.clone()], &records, Sharing::Alone);
         assert_eq!(alone, Outcome { refused: vec![invalid], ..Outcome::default() });
     }

@@ -272,12 +272,11 @@ impl Asked {
     /// With where its topics end now.
     fn group(&self, ends: i64) -> Group {
         let state = match &self.backlog {
-            // Where nobody answers, records that come make no difference.
-            None => State::Waits,
             Some(_) if ends != self.ends || self.works || self.silence.is_on() => State::Moves,
             Some(Backlog { lag: Some(0), .. }) => State::Rests,
             Some(_) if self.reads => State::Moves,
-            Some(_) => State::Waits,
+            // Where nobody answers, records that come make no difference.
+            Some(_) | None => State::Waits,
         };
         Group { asked: self.at, state }
     }

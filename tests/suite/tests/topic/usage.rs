@@ -72,6 +72,11 @@ async fn the_status_names_who_uses_the_topic_as_long_as_they_do() {
     };
     stage.until("through-webhook", "it says what it depends on", of_integration).await.unwrap();
 
+    no_longer_used(&stage).await;
+}
+
+/// The users go, one after the other.
+async fn no_longer_used(stage: &Stage) {
     // Its workers read the topic also without the Webhook.
     let runs = |integration: &Integration| match integration.status.clone().unwrap_or_default().last_good {
         Some(_) => Ok(()),
@@ -80,9 +85,9 @@ async fn the_status_names_who_uses_the_topic_as_long_as_they_do() {
     stage.until("through-webhook", "it is carried out", runs).await.unwrap();
     stage.api::<Webhook>().delete("stripe", &DeleteParams::default()).await.unwrap();
     let left = ["Integration/by-kafka-name", "Integration/by-name", "Integration/through-webhook"];
-    used_by(&stage, "orders", &left).await;
+    used_by(stage, "orders", &left).await;
     for name in ["by-kafka-name", "by-name", "through-webhook"] {
         stage.delete::<Integration>(name).await;
     }
-    used_by(&stage, "orders", &[]).await;
+    used_by(stage, "orders", &[]).await;
 }
