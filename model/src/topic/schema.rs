@@ -213,6 +213,10 @@ pub fn plan_schema(wanted: &WantedSchema, state: &SubjectState, ours: Option<Sch
         (None, _) if may => plan.changes.push(SchemaChange::Register),
         (None, _) => plan.withheld.push("no version of it holds the schema".to_owned()),
     }
+    if wanted.compatibility == Some(Compatibility::None) && state.newest.is_none() {
+        // Apicurio takes every other level of a subject that does not exist. There is nothing yet that the schema would be compared with.
+        plan.changes.reverse();
+    }
     plan
 }
 
@@ -321,6 +325,16 @@ mod tests {
         assert_eq!(changes(state(Some("BACKWARD_TRANSITIVE"), Some(1)), None), [SchemaChange::Register]);
         let at_rest = plan_schema(&wanted, &state(Some("BACKWARD_TRANSITIVE"), Some(2)), Some(version(2)));
         assert_eq!((at_rest.changes.len(), at_rest.withheld.len()), (0, 0));
+    }
+
+    #[test]
+    fn that_nothing_is_compared_is_said_of_a_subject_that_exists() {
+        let wanted = wanted(Some(Compatibility::None), ManagementPolicy::Full);
+        let set = SchemaChange::SetCompatibility(Compatibility::None);
+        let changes = |state, ours| plan_schema(&wanted, &state, ours).changes;
+        assert_eq!(changes(state(None, None), None), [SchemaChange::Register, set]);
+        assert_eq!(changes(state(None, Some(1)), Some(version(1))), [set]);
+        assert_eq!(changes(state(Some("FULL"), Some(1)), None), [set, SchemaChange::Register]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ async fn of_changes_before_the_registry_answers_only_the_last_is_registered() {
     assert_eq!(desk.newest(&subject).await, order(REQUIRED));
     assert_eq!(desk.versions(&subject).await, json!([1]));
     assert_eq!(desk.ask(&format!("config/{subject}")).await["compatibilityLevel"], "NONE");
-    assert_eq!(desk.writes("orders"), [Method::PUT, Method::POST]);
+    assert_eq!(desk.writes("orders"), [Method::POST, Method::PUT]);
 }
 
 #[tokio::test]
