@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use sluice_crds::{
-    ConsumerGroup, Decode, Delivery, HeaderStyle, IntegrationStatus, LogLevel, NamespacedName, OutgoingCalls,
-    PodSettings, Scaling, StartFrom, Topic, TopicTemplate, UsedTopic, Webhook, wire,
+    Decode, Delivery, HeaderStyle, LogLevel, NamespacedName, OutgoingCalls, PodSettings, Scaling, StartFrom, Topic,
+    TopicTemplate, UsedTopic, Webhook, wire,
 };
 
 pub use desire::{desire, worker_name};
@@ -119,16 +119,6 @@ impl Flow {
             DeadLetterTopic::Own(_) => format!("{}.{}", self.owner.name.namespace, desire::own_dead_letters(self)),
             DeadLetterTopic::Named(name) => name.clone(),
         }
-    }
-
-    /// The consumer group, as its status names it.
-    pub fn consumer_group(&self) -> ConsumerGroup {
-        ConsumerGroup { cluster: self.cluster.name.clone(), name: self.group.clone() }
-    }
-
-    /// Whether an earlier pass has carried out the same, as its status says: these topics are read in this group.
-    pub fn is_recorded(&self, status: &IntegrationStatus) -> bool {
-        status.consumer_group == Some(self.consumer_group()) && status.source == Some(self.source_title())
     }
 
     /// What records are read from, for people.

@@ -1,7 +1,7 @@
 //! Writes down what was observed of an Integration.
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{ConditionType, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
+use sluice_crds::{ConditionType, ConsumerGroup, Integration, IntegrationStatus, LastGood, Reason, Scaling, Topic};
 
 use super::{COMPONENT, DeadLetterTopic, Flow, Held, Leaving, desire::own_dead_letters, work::BY_WORKERS, worker_name};
 use crate::{
@@ -92,7 +92,7 @@ pub fn report(integration: &Integration, outcome: &Outcome<'_>, now: Timestamp) 
             IntegrationStatus {
                 active_generation: active.map_or(previous.active_generation, |_| generation),
                 last_good: last_good.clone(),
-                consumer_group: Some(flow.consumer_group()),
+                consumer_group: Some(ConsumerGroup { cluster: flow.cluster.name.clone(), name: flow.group.clone() }),
                 source: Some(flow.source_title()),
                 sink: Some(flow.sink_title()),
                 ..running(status, &flow.owner, (flow.scaling, flow.replicas), workers.as_ref())

@@ -237,8 +237,8 @@ pub(super) fn elsewhere(field: &str, topic: Option<&Topic>, source: Option<&Sour
 mod tests {
     use serde_json::json;
     use sluice_crds::{
-        Integration, IntegrationStatus, KafkaTopic, NamespacedName, Reason, Settings, Topic, TopicReference, TopicRole,
-        UsedTopic, Webhook, wire,
+        Integration, KafkaTopic, NamespacedName, Reason, Settings, Topic, TopicReference, TopicRole, UsedTopic,
+        Webhook, wire,
     };
 
     use super::{Flow, References, Rejection, validate};
@@ -312,26 +312,6 @@ mod tests {
         ] {
             assert_eq!(replicas(scaling, status), expected, "{scaling} after {status}");
         }
-    }
-
-    #[test]
-    fn what_was_carried_out_is_known_again_while_the_same_is_read_in_the_same_group() {
-        let flow = |source: &str| judge(&format!("{{source: {source}, {SINK}}}"), &References::default()).unwrap();
-        let before = flow("{kafka: {topics: [a, b]}}");
-        let status = IntegrationStatus {
-            consumer_group: Some(before.consumer_group()),
-            source: Some(before.source_title()),
-            ..IntegrationStatus::default()
-        };
-        for (source, expected) in [
-            ("{kafka: {topics: [a, b]}, startFrom: Latest}", true),
-            ("{kafka: {topics: [a]}}", false),
-            ("{kafka: {topics: [a, b, c]}}", false),
-            ("{kafka: {topics: [a, b]}, group: shop.other}", false),
-        ] {
-            assert_eq!(flow(source).is_recorded(&status), expected, "{source}");
-        }
-        assert!(!before.is_recorded(&IntegrationStatus::default()), "nothing was carried out yet");
     }
 
     #[test]

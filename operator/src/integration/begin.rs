@@ -1,10 +1,10 @@
-//! Begins the consumer group of an Integration that has what is written from now on: now is when it was made, and neither when its first
-//! worker comes nor any time after.
+//! Begins the consumer group of an Integration that has what is written from now on: now is when it was made, and not when its first
+//! worker comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
-use sluice_crds::{Integration, StartFrom};
+use sluice_crds::StartFrom;
 use sluice_kafka::{Admin, OffsetAt, TopicPartition};
 use sluice_model::{
     children::{Live, find_availability},
@@ -16,19 +16,9 @@ use crate::{context::Context, error::Error};
 
 /// Has the group begin where its topics end, as long as no worker is ready. Error: Kafka does not answer, and there is no Deployment
 /// yet that it would hold up. Otherwise its workers begin the group themselves.
-///
-/// A group that the status names already has had its beginning. Where it has no offsets Kafka has forgotten them, and what waits would be
-/// passed over.
-pub(super) async fn begin(
-    context: &Context,
-    integration: &Integration,
-    flow: &Flow,
-    live: &[Live],
-    now: Timestamp,
-) -> Result<(), Error> {
-    let is_known = integration.status.as_ref().is_some_and(|status| flow.is_recorded(status));
+pub(super) async fn begin(context: &Context, flow: &Flow, live: &[Live], now: Timestamp) -> Result<(), Error> {
     let workers = find_availability(live, &worker_name(&flow.owner), &[], now);
-    if flow.start_from != StartFrom::Latest || is_known || workers.as_ref().is_some_and(|workers| workers.ready > 0) {
+    if flow.start_from != StartFrom::Latest || workers.as_ref().is_some_and(|workers| workers.ready > 0) {
         return Ok(());
     }
     let cluster = &flow.cluster.name;

@@ -101,7 +101,7 @@ async fn carry_out(
     flow.replicas = context.measurements.follow(&owner.name, Subject::of(&flow), *scaling, *replicas);
     let desired = desire(&flow, &context.settings);
     let live = children::observe(context, &flow.owner, COMPONENT, &desired).await?;
-    begin(context, integration, &flow, &live, now).await?;
+    begin(context, &flow, &live, now).await?;
     let Kept { live, plan, pods } = keep(integration, context, &flow.owner, &desired, live).await?;
     let last_good = last_good(&desired, &flow.elsewhere, &flow.uses);
     let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, last_good };

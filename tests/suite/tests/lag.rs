@@ -227,18 +227,6 @@ async fn what_comes_after_an_integration_was_made_waits_for_its_first_worker() {
     stand.write(0, 3);
     stand.write(1, 1);
     stand.lag_is("4").await;
-
-    // A group that Kafka has forgotten is not begun anew, at an end that has all these behind it.
-    let group = format!("{}.to-api", stand.world.namespace);
-    until("the group is forgotten", PATIENCE, || async {
-        let mut answers = stand.world.kafka.delete_groups(&[&group]).await.map_err(|error| error.to_string())?;
-        answers.remove(&group).unwrap().map_err(|error| error.to_string())
-    })
-    .await
-    .unwrap();
-    stand.lag_is("-").await;
-    stand.world.look_again::<Integration>("to-api").await.unwrap();
-    assert!(stand.world.kafka.group_offsets(&group).await.unwrap().is_empty());
 }
 
 #[tokio::test]
