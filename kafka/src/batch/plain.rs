@@ -88,7 +88,9 @@ impl Shared {
         loop {
             let outcome = self.attempt(&mut next, records, &places, sharing);
             places = outcome.again(&places, records);
-            sharing = sharing.after(&outcome.in_company);
+            if !places.is_empty() {
+                sharing = sharing.after(&outcome.in_company);
+            }
             if let Sharing::UpTo(bytes) = sharing
                 && bytes < next.bytes
             {

@@ -45,13 +45,10 @@ impl Sharing {
 
     /// How those are written again that were refused in company.
     pub(super) fn after(self, in_company: &[Failure]) -> Self {
-        let is_said = |code: ErrorCode| in_company.iter().any(|(_, error)| error.code == code);
+        let is_about_size = |(_, error): &Failure| error.code == ErrorCode::MESSAGE_TOO_LARGE;
         match self {
-            Self::UpTo(_) if is_said(ErrorCode::INVALID_RECORD) || is_said(ErrorCode::INVALID_TIMESTAMP) => Self::Alone,
-            Self::UpTo(0 | 1) if is_said(ErrorCode::MESSAGE_TOO_LARGE) => Self::Alone,
-            Self::UpTo(bytes) if is_said(ErrorCode::MESSAGE_TOO_LARGE) => Self::UpTo(bytes / 2),
-            // Those at fault are left out.
-            same => same,
+            Self::UpTo(bytes) if bytes > 1 && in_company.iter().all(is_about_size) => Self::UpTo(bytes / 2),
+            Self::UpTo(_) | Self::Alone => Self::Alone,
         }
     }
 }
@@ -83,6 +80,9 @@ impl Outcome {
     /// Which of these places are written again, in order: of a topic all from the first one that was refused in company, as those behind it
     /// may be written already, and would be before it. Those that are refused for their own sake are left out.
     pub(super) fn again(&self, places: &[usize], records: &[OutgoingRecord]) -> Vec<usize> {
+        if self.in_company.is_empty() {
+            return Vec::new();
+        }
         let set = |failures: &[Failure]| failures.iter().map(|(place, _)| *place).collect::<BTreeSet<_>>();
         let (refused, in_company) = (set(&self.refused), set(&self.in_company));
         let mut topics = BTreeSet::<&str>::new();
@@ -147,8 +147,8 @@ mod tests {
     fn requests_become_smaller_for_size_only_and_end_with_single_records() {
         let invalid = failure(0, ErrorCode::INVALID_RECORD);
         let other = failure(0, ErrorCode::INVALID_DIFFERENT_RECORD);
-        assert_eq!(Sharing::UpTo(1000).after(&[too_large(0), other.clone()]), Sharing::UpTo(500));
-        assert_eq!(Sharing::UpTo(1000).after(&[other]), Sharing::UpTo(1000));
+        assert_eq!(Sharing::UpTo(1000).after(&[too_large(0), too_large(1)]), Sharing::UpTo(500));
+        assert_eq!(Sharing::UpTo(1000).after(&[other]), Sharing::Alone);
         assert_eq!(Sharing::UpTo(1000).after(&[too_large(0), invalid]), Sharing::Alone);
         let mut sharing = Sharing::UpTo(1_000_000);
         for _ in 0..20 {
