@@ -216,7 +216,8 @@ async fn send_until(is_over: &AtomicBool, sender: Sender) -> Sent {
         pace.tick().await;
         let id = fresh_id();
         // Over HTTP/1 an answer that comes before the body is sent may be lost with the connection: then nothing is acknowledged.
-        let Ok(answer) = sender.signed(SECRET, &id, body.clone()).await else { continue };
+        let answer = timeout(Duration::from_secs(30), sender.signed(SECRET, &id, body.clone())).await;
+        let Ok(Ok(answer)) = answer else { continue };
         if answer.status == 202 {
             sent.acknowledged.push(id);
         } else {
