@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    engine::tests::job,
+    engine::tests::{job, plain_record},
     source::{Batch, SourceEnd, Start, channels},
 };
 
@@ -35,19 +35,6 @@ fn commit(offset: i64) -> Commit {
 
 fn start() -> Start {
     Start { partition: id(), committed: Some(commit(0)) }
-}
-
-fn record(offset: i64) -> Record {
-    Record {
-        topic: "t".into(),
-        partition: 0,
-        offset,
-        timestamp: None,
-        log_append_time: false,
-        key: None,
-        value: Some("v".into()),
-        headers: vec![],
-    }
 }
 
 /// What nobody listens to: the test has its own ends of what is written.
@@ -87,7 +74,7 @@ fn story(guarantee: Guarantee) -> Story {
     let (Source { events, commands }, source) = channels();
     let mut engine = Engine::new(&job, delivering, commands);
     engine.batches.assign(start());
-    engine.batches.receive(Batch { partition: id(), records: (0..3).map(record).collect() });
+    engine.batches.receive(Batch { partition: id(), records: (0..3).map(|offset| plain_record(0, offset)).collect() });
     engine.prepare();
     assert!(engine.batches.next());
     let (end, ended) = oneshot::channel();

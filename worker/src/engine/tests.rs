@@ -514,14 +514,20 @@ fn record(partition: i32, offset: i64, key: u8, fate: Fate) -> Record {
         Fate::Filtered => r#"{"keep": false}"#,
         _ => r#"{"keep": true}"#,
     };
+    let key = (key > 0).then(|| vec![key].into());
+    Record { key, value: Some(value.into()), ..plain_record(partition, offset) }
+}
+
+/// A record without a key.
+pub(crate) fn plain_record(partition: i32, offset: i64) -> Record {
     Record {
         topic: "t".into(),
         partition,
         offset,
         timestamp: None,
         log_append_time: false,
-        key: (key > 0).then(|| vec![key].into()),
-        value: Some(value.into()),
+        key: None,
+        value: Some("v".into()),
         headers: vec![],
     }
 }

@@ -7,7 +7,7 @@ use sluice_crds::OnDataError;
 use sluice_pipeline::{Code, Envelope, KafkaAddress, Media, Rejection};
 
 use super::*;
-use crate::source::GRACE;
+use crate::{engine::tests::plain_record, source::GRACE};
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
@@ -21,17 +21,7 @@ fn start(partition: i32, offset: i64) -> Start {
 }
 
 fn batch(partition: i32, offsets: std::ops::Range<i64>) -> Batch {
-    let record = |offset| Record {
-        topic: "t".into(),
-        partition,
-        offset,
-        timestamp: None,
-        log_append_time: false,
-        key: None,
-        value: Some("v".into()),
-        headers: vec![],
-    };
-    Batch { partition: id(partition), records: offsets.map(record).collect() }
+    Batch { partition: id(partition), records: offsets.map(|offset| plain_record(partition, offset)).collect() }
 }
 
 /// Every tenth record is held back, and every tenth after it is malformed.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sluice_crds::{CircuitBreaker, Duration as Text, Ordering, Retry};
 use sluice_pipeline::{Envelope, Media, Message};
 
 use super::*;
-use crate::{engine::partition::UNSETTLED, retry::Failure, source::GRACE};
+use crate::{
+    engine::{partition::UNSETTLED, tests::plain_record},
+    retry::Failure,
+    source::GRACE,
+};
 
 const OPEN_FOR: Duration = Duration::from_mins(1);
 
@@ -27,7 +30,7 @@ impl Stage {
     }
 
     fn receive(&mut self, offsets: std::ops::Range<i64>) {
-        let records = offsets.map(record).collect();
+        let records = offsets.map(|offset| plain_record(0, offset)).collect();
         self.schedule.receive(Batch { partition: id(), records }, self.now, |record| {
             let value = record.value.clone();
             Verdict::Deliver(Message { value, media: Media::Bytes, envelope: Envelope::None })
@@ -54,20 +57,6 @@ impl Stage {
 
 fn id() -> PartitionId {
     PartitionId { topic: "t".into(), partition: 0 }
-}
-
-fn record(offset: i64) -> Record {
-    let value = Some(Bytes::from_static(b"v"));
-    Record {
-        topic: "t".into(),
-        partition: 0,
-        offset,
-        timestamp: None,
-        log_append_time: false,
-        key: None,
-        value,
-        headers: vec![],
-    }
 }
 
 fn busy() -> End {
