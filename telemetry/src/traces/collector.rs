@@ -68,10 +68,6 @@ impl<E: Exporter> Exporter for Telling<E> {
         }
         result
     }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
 }
 
 fn lost(reason: &dyn Display) {
