@@ -1,5 +1,7 @@
 //! What a Topic's status tells: the Kafka topic as it was seen last, and what is asked of it and held back.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,10 @@ pub struct TopicStatus {
     /// The keys of `spec.config` that Sluice has set in Kafka.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config_keys: Vec<String>,
+    /// The keys of `spec.config` that Sluice is about to set in Kafka, or that Kafka refuses, each with a hash of its value. A key that leaves
+    /// the spec is reset only where Kafka has that value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_underway: BTreeMap<String, String>,
     /// Changes that are asked for and held back, each with its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingChanges>,

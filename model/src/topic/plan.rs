@@ -11,6 +11,7 @@ use super::{
     step::{self, setting_field},
     users::Usage,
 };
+use crate::children::short_hash;
 
 /// Everything that the operator can do to a Kafka topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Known<'a> {
     /// The settings that Sluice made earlier: one that is no longer wanted returns to the broker's default, and what others
     /// made is left alone.
     pub settings: &'a [String],
+    /// The settings that Sluice was about to make, each with a hash of its value. Whether Kafka got one is told by the value that it has.
+    pub underway: Option<&'a BTreeMap<String, String>>,
     /// Who uses the topic.
     pub users: &'a [Usage],
     /// What a person approved.
@@ -81,26 +84,45 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Changes that are unsafe, impossible, or not the operator's to make.
     pub withheld: Vec<PendingChange>,
-    /// The settings that are Sluice's once the changes are made.
+    /// The settings that are Sluice's, without those that the changes are about to make so.
     pub settings: Vec<String>,
+    /// The settings that the changes are about to make Sluice's, each with a hash of its value: they are only Sluice's once Kafka got them.
+    pub underway: BTreeMap<String, String>,
+    /// Whether changes wait until the status notes what they are about to make Sluice's.
+    pub waits_for_notes: bool,
 }
 
 impl Change {
-    /// Whether it may be made: not where it gives the topic settings of which the status does not say yet that they are Sluice's. Were
+    /// Whether it may be made: not where it gives the topic settings of which the status does not say yet that they are to be Sluice's. Were
     /// the operator to end before it does, nobody would return them to their defaults once the spec does not name them any more.
     pub fn is_noted(&self, known: &Known<'_>) -> bool {
         match self {
-            Self::Create { config, .. } => config.keys().all(|key| known.settings.contains(key)),
-            Self::Set { key, .. } => known.settings.contains(key),
+            Self::Create { config, .. } => config.iter().all(|(key, value)| known.notes(key, value)),
+            Self::Set { key, to, .. } => known.notes(key, to),
             Self::Adopt { .. } | Self::Grow { .. } | Self::Reset { .. } => true,
         }
     }
 }
 
 impl Plan {
-    /// Whether changes wait until the status notes what they are about to make Sluice's.
-    pub(super) fn waits_for_notes(&self, known: &Known<'_>) -> bool {
-        self.changes.iter().any(|change| !change.is_noted(known))
+    /// The same where Kafka has confirmed these changes, whether it shows them yet or not. A topic that is there already may be somebody
+    /// else's: its settings are Sluice's once they are seen.
+    #[must_use]
+    pub fn confirmed(mut self, made: &[Change]) -> Self {
+        for change in made {
+            if let Change::Set { key, .. } = change
+                && self.underway.remove(key).is_some()
+            {
+                self.settings.push(key.clone());
+            }
+        }
+        self.settings.sort_unstable();
+        self
+    }
+
+    /// Whether partitions are added, which nobody can take back.
+    pub fn grows(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Grow { .. }))
     }
 }
 
@@ -112,6 +134,7 @@ impl<'a> Known<'a> {
         Self {
             id: status.and_then(|status| status.topic_id.as_deref()),
             settings: status.map(|status| status.config_keys.as_slice()).unwrap_or_default(),
+            underway: status.map(|status| &status.config_underway),
             users,
             approval: Approval::of(topic),
             replicates: pending
@@ -126,10 +149,32 @@ impl<'a> Known<'a> {
         match change {
             Change::Create { .. } => Self { id: None, ..self },
             // What Sluice made of the one before says nothing about this one.
-            Change::Adopt { .. } => Self { id: None, settings: &[], ..self },
+            Change::Adopt { .. } => Self { id: None, settings: &[], underway: None, ..self },
             Change::Grow { .. } | Change::Set { .. } | Change::Reset { .. } => self,
         }
     }
+
+    /// Whether the status says that a setting is Sluice's, or is about to be with this value.
+    fn notes(&self, key: &str, value: &str) -> bool {
+        self.settings.iter().any(|ours| ours == key) || self.is_underway(key, value)
+    }
+
+    fn is_underway(&self, key: &str, value: &str) -> bool {
+        self.underway.and_then(|all| all.get(key)).is_some_and(|hash| *hash == hash_of(value))
+    }
+
+    /// The settings that are Sluice's: those that it made, and those that it was about to make and that have that value now. Another value
+    /// is somebody else's: Kafka refused Sluice's, or was never asked.
+    pub(super) fn ours(self, observed: &Observed) -> BTreeSet<&'a String> {
+        let got = |key: &String| observed.config.get(key).is_some_and(|value| self.is_underway(key, value));
+        let underway = self.underway.into_iter().flat_map(BTreeMap::keys).filter(|key| got(key));
+        self.settings.iter().chain(underway).collect()
+    }
+}
+
+/// What is noted of a value, which may be long.
+fn hash_of(value: &str) -> String {
+    short_hash(value.as_bytes())
 }
 
 /// What turns `observed` into `wanted`. In a world where the plan was applied nothing is left to change, and what was held
@@ -148,26 +193,33 @@ pub fn plan(wanted: &Wanted, observed: Option<&Observed>, known: &Known<'_>) -> 
             Err(withheld) => plan.withheld.push(withheld),
         }
     }
-    plan.settings = ours(wanted, known, &plan);
+    (plan.settings, plan.underway) = claims(wanted, observed, known, &plan);
+    plan.waits_for_notes = plan.changes.iter().any(|change| !change.is_noted(known));
     plan
 }
 
 /// Whether a plan depends on what is at stake, so that it has to be asked for.
 pub fn stakes_matter(wanted: &Wanted, observed: &Observed, known: &Known<'_>) -> bool {
-    let settings = step::settings(wanted, observed, known.settings);
+    let settings = step::settings(wanted, observed, known);
     settings.iter().any(|setting| risk::deletes_more(setting.key, setting.to, observed, None))
 }
 
 /// The settings of the Kafka topic on which a plan depends: what else the topic has makes no difference, and need not be asked for.
 pub fn settings_that_matter(wanted: &Wanted, known: &Known<'_>) -> BTreeSet<String> {
-    let ours = || wanted.config.keys().chain(known.settings);
+    let underway = || known.underway.into_iter().flat_map(BTreeMap::keys);
+    let ours = || wanted.config.keys().chain(known.settings).chain(underway());
     let beside = ours().filter_map(|key| risk::depends_on(key)).map(str::to_owned);
     ours().cloned().chain(beside).collect()
 }
 
-/// The settings that are ours once the changes are made: those that the spec names and Kafka got, and those that it does not
-/// name any more and that are not yet back at their default.
-fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
+/// The settings that are ours, and those that the changes are about to make ours. Ours are those that the spec names and Kafka has got, and
+/// those that it does not name any more and that are not yet back at their default.
+fn claims(
+    wanted: &Wanted,
+    observed: Option<&Observed>,
+    known: &Known<'_>,
+    plan: &Plan,
+) -> (Vec<String>, BTreeMap<String, String>) {
     let creates = plan.changes.iter().any(|change| matches!(change, Change::Create { .. }));
     let is_another = plan.withheld.iter().any(|held| matches!(held.change, ChangeKind::Recreate | ChangeKind::Adopt));
     let is_looked_at = match wanted.policy {
@@ -177,15 +229,23 @@ fn ours(wanted: &Wanted, known: &Known<'_>, plan: &Plan) -> Vec<String> {
         ManagementPolicy::Observe => false,
     };
     if !creates && (!is_looked_at || is_another) {
-        return known.settings.to_vec();
+        return (known.settings.to_vec(), known.underway.cloned().unwrap_or_default());
     }
+    let before: BTreeSet<&String> =
+        observed.map_or_else(|| known.settings.iter().collect(), |observed| known.ours(observed));
     let held =
         |kind, key: &String| plan.withheld.iter().any(|held| held.change == kind && held.field == setting_field(key));
-    let was = |key: &String| known.settings.contains(key);
-    let wanted = wanted.config.keys().filter(|key| was(key) || !held(ChangeKind::Set, key));
-    let left = known.settings.iter().filter(|key| held(ChangeKind::Reset, key));
-    let ours: BTreeSet<&String> = wanted.chain(left).collect();
-    ours.into_iter().cloned().collect()
+    let has = |key: &String, value: &String| observed.is_some_and(|observed| observed.config.get(key) == Some(value));
+    let mut ours: BTreeSet<&String> = before.iter().copied().filter(|key| held(ChangeKind::Reset, key)).collect();
+    let mut underway = BTreeMap::new();
+    for (key, value) in &wanted.config {
+        if before.contains(key) || has(key, value) {
+            ours.insert(key);
+        } else if !held(ChangeKind::Set, key) {
+            underway.insert(key.clone(), hash_of(value));
+        }
+    }
+    (ours.into_iter().cloned().collect(), underway)
 }
 
 #[cfg(test)]
@@ -237,12 +297,20 @@ mod tests {
     /// A Topic as the pass before left it.
     fn topic() -> impl Strategy<Value = Topic> {
         let keys = select(vec![vec![], vec!["retention.ms".to_owned()], KEYS.map(str::to_owned).to_vec()]);
-        (option::of(select(vec!["one", "two"])), keys).prop_map(|(id, config_keys)| {
+        (option::of(select(vec!["one", "two"])), keys, config()).prop_map(|(id, config_keys, underway)| {
             let mut topic = Topic::new("orders", sluice_crds::TopicSpec::default());
             topic.metadata.generation = Some(1);
-            topic.status = Some(TopicStatus { topic_id: id.map(str::to_owned), config_keys, ..TopicStatus::default() });
+            let underway = underway.into_iter().filter(|(key, _)| !config_keys.contains(key));
+            let config_underway = underway.map(|(key, value)| (key, hash_of(&value))).collect();
+            let topic_id = id.map(str::to_owned);
+            topic.status = Some(TopicStatus { topic_id, config_keys, config_underway, ..TopicStatus::default() });
             topic
         })
+    }
+
+    /// The settings that are Sluice's once a plan's changes are made.
+    fn claimed(plan: &Plan) -> BTreeSet<&String> {
+        plan.settings.iter().chain(plan.underway.keys()).collect()
     }
 
     fn users() -> impl Strategy<Value = Vec<Usage>> {
@@ -338,7 +406,7 @@ mod tests {
             // A new topic can differ in what CreateOnly would not change; apart from that the same is held back.
             if world.is_some() && wanted.policy == ManagementPolicy::Full {
                 prop_assert_eq!(&second.withheld, &first.withheld);
-                prop_assert_eq!(&second.settings, &first.settings);
+                prop_assert_eq!(claimed(&second), claimed(&first));
             }
             let (third, ..) = pass(&topic, &wanted, same, known);
             prop_assert_eq!(third, second);
@@ -391,12 +459,29 @@ mod tests {
         }
 
         #[test]
+        fn what_kafka_refused_is_left_as_others_set_it_once_nobody_wants_it(mut wanted in wanted(), observed in observed()) {
+            wanted.policy = ManagementPolicy::Full;
+            let stakes = Stakes { inherited: BTreeMap::new(), held: Held::Nothing };
+            let known = Known { stakes: Some(&stakes), ..Known::default() };
+            let topic = Topic::new("orders", sluice_crds::TopicSpec::default());
+            // What is to be set is noted, and Kafka makes nothing of what it is asked for after that.
+            let (_, topic, world) = pass(&topic, &wanted, Some(observed.clone()), known);
+            let unwanted = Wanted { partitions: None, config: BTreeMap::new(), ..wanted.clone() };
+            let (_, topic, left) = settled(&topic, &unwanted, world, known);
+            // What it had already counts as Sluice's.
+            let mut foreign = observed.config;
+            foreign.retain(|key, value| wanted.config.get(key) != Some(value));
+            prop_assert_eq!(left.unwrap().config, foreign);
+            prop_assert_eq!(topic.status.unwrap().config_underway, BTreeMap::new());
+        }
+
+        #[test]
         fn who_comes_after_an_operator_that_ended_after_a_creation_has_nothing_to_do_and_notes_the_same(wanted in wanted()) {
             let created = plan(&wanted, None, &Known::default());
             let world = apply(&created.changes, None);
             let after = plan(&wanted, world.as_ref(), &Known::default());
-            prop_assert_eq!(after.changes, vec![]);
-            prop_assert_eq!(after.settings, created.settings);
+            prop_assert_eq!(&after.changes, &vec![]);
+            prop_assert_eq!((claimed(&after), after.underway.len()), (claimed(&created), 0));
         }
 
         #[test]
@@ -515,6 +600,42 @@ mod tests {
         assert_eq!((held.changes, held.settings), (vec![], ours.to_vec()));
 
         let held = plan(&orders(None, &[("retention.ms", "5")]), Some(&six_partitions()), &Known::default());
-        assert_eq!((held.changes, held.settings), (vec![], vec![]));
+        assert_eq!((held.changes, held.settings, held.underway), (vec![], vec![], BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_setting_is_ours_once_kafka_has_confirmed_it_though_it_does_not_show_it_yet() {
+        let wanted = orders(None, &[("segment.bytes", "5")]);
+        let first = plan(&wanted, Some(&six_partitions()), &Known::default());
+        assert_eq!((first.waits_for_notes, first.settings.len()), (true, 0));
+        let known = Known { underway: Some(&first.underway), ..Known::default() };
+        let second = plan(&wanted, Some(&six_partitions()), &known);
+        assert_eq!((second.waits_for_notes, &second.underway), (false, &first.underway));
+        let made = second.changes.clone();
+        let confirmed = second.confirmed(&made);
+        assert_eq!((confirmed.settings, confirmed.underway), (vec!["segment.bytes".to_owned()], BTreeMap::new()));
+        // Another value than the one that is noted waits for a note of its own.
+        assert!(plan(&orders(None, &[("segment.bytes", "6")]), Some(&six_partitions()), &known).waits_for_notes);
+    }
+
+    #[test]
+    fn after_an_adoption_settings_are_noted_anew_and_what_was_approved_is_done() {
+        let wanted = orders(None, &[("retention.ms", "10")]);
+        let mut topic = Topic::new("orders", sluice_crds::TopicSpec::default());
+        let (topic_id, config_keys) = (Some("one".to_owned()), vec!["retention.ms".to_owned()]);
+        topic.status = Some(TopicStatus { topic_id, config_keys, ..TopicStatus::default() });
+        let (_, mut topic, world) = pass(&topic, &wanted, Some(six_partitions()), Known::default());
+        assert!(approve(&mut topic).is_some());
+        let (_, topic, world) = pass(&topic, &wanted, world, Known::default());
+        let status = topic.status.clone().unwrap();
+        assert_eq!((status.topic_id.as_deref(), status.pending), (Some("id"), None));
+        assert_eq!(
+            (status.config_keys.len(), &world),
+            (0, &Some(six_partitions())),
+            "nothing is made before it is noted"
+        );
+        let (_, topic, world) = pass(&topic, &wanted, world, Known::default());
+        assert_eq!(topic.status.unwrap().config_keys, ["retention.ms"]);
+        assert_eq!(world.unwrap().config["retention.ms"], "10");
     }
 }

@@ -10,7 +10,7 @@ use super::{
     approval::Subject,
     claim::Claim,
     farewell::names,
-    plan::{Change, Known},
+    plan::Change,
     schema::{SchemaOutcome, SchemaPlan},
     step::counted,
     users::{Usage, named},
@@ -61,17 +61,19 @@ pub fn report(topic: &Topic, users: Option<&[Usage]>, outcome: &Outcome<'_>, now
     };
     let status = match outcome {
         Outcome::Planned { wanted, observed, plan, schema } => {
-            // Whatever was approved has to be approved still in the pass that makes it.
-            let waits = plan.waits_for_notes(&Known::of(topic, &[]));
+            let waits = plan.waits_for_notes;
             let topic_id =
                 if waits && observed.is_none() { previous.topic_id.clone() } else { id(plan, *observed, &previous) };
+            // Whatever was approved has to be approved still in the pass that makes it. Of another topic nothing was.
+            let keeps_approval = waits && topic_id == previous.topic_id;
             let subject = Subject { topic_id: topic_id.as_deref(), generation: topic.metadata.generation };
             TopicStatus {
                 topic_name: Some(wanted.name.clone()),
                 partitions: observed.map(|topic| topic.partitions),
                 replicas: observed.map(|topic| topic.replicas.into()),
                 config_keys: plan.settings.clone(),
-                pending: if waits {
+                config_underway: plan.underway.clone(),
+                pending: if keeps_approval {
                     previous.pending.clone()
                 } else {
                     subject.pending(&plan.withheld, previous.pending.as_ref(), now)

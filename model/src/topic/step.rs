@@ -1,7 +1,5 @@
 //! The differences between the topic that should exist and the one that does, each with what can be done about it.
 
-use std::collections::BTreeSet;
-
 use sluice_crds::{ChangeKind, ManagementPolicy, PendingChange};
 
 use super::{
@@ -108,7 +106,7 @@ pub fn adoption(observed: &Observed, known_id: &str) -> Step {
 
 /// Everything in which a topic differs, in the order in which it is changed.
 pub fn differences(wanted: &Wanted, observed: &Observed, known: &Known<'_>) -> Vec<Step> {
-    let settings = settings(wanted, observed, known.settings);
+    let settings = settings(wanted, observed, known);
     let settings = settings.iter().map(|differing| setting(differing, observed, known.stakes));
     partitions(wanted, observed, known.users).into_iter().chain(replicas(wanted, observed)).chain(settings).collect()
 }
@@ -150,12 +148,12 @@ pub struct Setting<'a> {
     pub to: Option<&'a str>,
 }
 
-/// The settings that differ; `ours` are those that Sluice made earlier.
-pub fn settings<'a>(wanted: &'a Wanted, observed: &'a Observed, ours: &'a [String]) -> Vec<Setting<'a>> {
+/// The settings that differ: those that are wanted, and those that Sluice made earlier and nobody wants any more.
+pub fn settings<'a>(wanted: &'a Wanted, observed: &'a Observed, known: &Known<'a>) -> Vec<Setting<'a>> {
     let own = |key: &String| observed.config.get(key).map(String::as_str);
     let set = wanted.config.iter().map(|(key, to)| Setting { key, from: own(key), to: Some(to) });
-    let left: BTreeSet<&String> = ours.iter().filter(|key| !wanted.config.contains_key(*key)).collect();
-    let reset = left.into_iter().map(|key| Setting { key, from: own(key), to: None });
+    let left = known.ours(observed).into_iter().filter(|key| !wanted.config.contains_key(*key));
+    let reset = left.map(|key| Setting { key, from: own(key), to: None });
     set.chain(reset).filter(|setting| setting.from != setting.to).collect()
 }
 

@@ -167,7 +167,7 @@ async fn carry_out(
         seen = observe(kafka, wanted, &known).await?;
         plan = think(&seen, &known);
     }
-    Ok((seen, plan))
+    Ok((seen, plan.confirmed(&made)))
 }
 
 #[cfg(test)]

@@ -33,6 +33,21 @@ async fn each_refusal_has_its_reason_and_the_brokers_own_words() {
 }
 
 #[tokio::test]
+async fn what_kafka_refused_stays_as_others_set_it() {
+    let stage = Stage::begin("refused-setting").await;
+    let kafka_name = stage.kafka_name("orders");
+    let theirs = setting("retention.ms", "7200000");
+    let made = NewTopic { name: kafka_name.clone(), partitions: Some(1), replicas: None, config: theirs.clone() };
+    stage.kafka.create_topics(&[made]).await.unwrap();
+    refused(&stage, "orders", "partitions: 1, config: {retention.ms: soon}", "SettingRefused").await;
+
+    stage.topic("orders", "partitions: 1").await;
+    let status = stage.says("orders", "True InSync").await;
+    assert_eq!(stage.settings(&kafka_name).await, theirs);
+    assert!(status.config_keys.is_empty() && status.config_underway.is_empty(), "{status:?}");
+}
+
+#[tokio::test]
 async fn a_huge_setting_is_taken_by_kafka_or_refused_by_the_api_server() {
     let stage = Stage::begin("huge").await;
     let replicas = (0..4_000).map(|partition| format!("{partition}:1")).collect::<Vec<_>>().join(",");
