@@ -18,7 +18,7 @@ use crate::{
     queue::{Depth, Queue},
     rounds::Rounds,
     schema::Schemas,
-    topic::{Identities, Relations, Sightings},
+    topic::{Growths, Identities, Relations, Sightings},
     watch::{Known, Watched},
     webhook::{Reception, SHARED_KIND, Shared},
 };
@@ -59,6 +59,8 @@ pub struct Context {
     pub measurements: Measurements,
     /// What passes over resources in deletion look at together.
     pub farewells: Farewells,
+    /// What passes over Topics that grow look at together.
+    pub growths: Growths,
     /// What the last passes saw of Kafka topics.
     pub sightings: Sightings,
     /// The schema registries.

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// A Kafka cluster does not tell whether it is the one that holds the topic, under another name; what came of the question.
     #[error(
-        "the Kafka topic is not deleted before it is known whether it is used under another name of its Kafka cluster: {0}"
+        "the Kafka topic is neither deleted nor grown before it is known whether it is used under another name of its Kafka cluster: {0}"
     )]
     NotToldApart(String),
     /// Kafka answered, and refused.

@@ -30,7 +30,7 @@ use crate::{
     rounds::{self, Rounds},
     schema::Schemas,
     tasks::panicked,
-    topic::{self, Identities, Relations, Sightings},
+    topic::{self, Growths, Identities, Relations, Sightings},
     watch::{self, Answered, Known, Watched, Watches},
     webhook,
 };
@@ -70,6 +70,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         namespaces: arguments.namespaces.clone(),
         identities: Identities::default(),
         farewells: Farewells::default(),
+        growths: Growths::default(),
         measurements: Measurements::default(),
         sightings: Sightings::default(),
         metrics,

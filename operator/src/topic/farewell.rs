@@ -88,7 +88,7 @@ async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<E
 }
 
 /// Learns whether the names of Kafka clusters mean the Topic's own under which somebody claims or uses its Kafka topic too.
-async fn tell_apart(topic: &Topic, context: &Context, users: &Users) -> Result<(), Error> {
+pub async fn tell_apart(topic: &Topic, context: &Context, users: &Users) -> Result<(), Error> {
     let mut clusters = context.relations.named_under_by(topic, users, context.clusters.names());
     if clusters.is_empty() {
         return Ok(());

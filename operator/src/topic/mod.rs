@@ -3,6 +3,7 @@
 mod apply;
 mod drift;
 mod farewell;
+mod growth;
 mod identities;
 mod observe;
 mod relations;
@@ -16,11 +17,12 @@ use kube::Resource;
 use sluice_crds::{TOPIC_FINALIZER, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
 use sluice_model::topic::{
-    Change, Claim, Known, Outcome, Plan, Wanted, is_deleted_too, plan, report, validate, winner,
+    Change, Claim, Known, Outcome, Plan, Usage, Wanted, is_deleted_too, plan, report, validate, winner,
 };
 use tokio::time::{Instant, sleep_until};
 
 pub use drift::{Sightings, follow_clusters};
+pub use growth::Growths;
 pub use identities::Identities;
 pub use relations::{Related, Relations};
 
@@ -97,9 +99,12 @@ impl Kind for Topic {
             context.schemas.forget(&name_of(self));
             return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
         }
+        let users = live_users(self, context, &wanted, &seen, &known).await?;
+        let growth = if users.is_some() { Growth::Judged } else { Growth::Left };
+        let known = Known { users: users.as_deref().unwrap_or(&references.users), ..known };
         // The registry is asked meanwhile, so that nothing waits for it but its own part.
         let schema = schema::outcome(self, &wanted, &references, context);
-        let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen), schema);
+        let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen, growth), schema);
         let (seen, plan) = carried_out?;
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted, &known, observed);
@@ -134,26 +139,52 @@ fn next_look(now: Instant, pause: Duration) -> Instant {
     *FIRST + pause.saturating_mul(count)
 }
 
+/// What becomes of a growth that a plan has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// It is made: the plan knows who uses the Topic at this moment.
+    Judged,
+    /// It is left to the next pass, which will ask.
+    Left,
+}
+
+/// Who uses the Topic at this moment, where it is about to grow.
+async fn live_users(
+    topic: &Topic,
+    context: &Context,
+    wanted: &Wanted,
+    seen: &Seen,
+    known: &Known<'_>,
+) -> Result<Option<Vec<Usage>>, Error> {
+    if think(wanted, seen, known).grows() {
+        return context.growths.users(context, topic, known.users).await.map(Some);
+    }
+    Ok(None)
+}
+
+fn think(wanted: &Wanted, seen: &Seen, known: &Known<'_>) -> Plan {
+    plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known })
+}
+
 /// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
 ///
-/// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet, and those that
-/// the status has to note before they are made.
+/// The plan that is returned is for what was seen last; it has changes left where Kafka does not show them yet, a growth that is left, and
+/// those that the status has to note before they are made.
 async fn carry_out(
     kafka: &TopicAdmin,
     wanted: &Wanted,
     mut known: Known<'_>,
     mut seen: Seen,
+    growth: Growth,
 ) -> Result<(Seen, Plan), Error> {
-    let think = |seen: &Seen, known: &Known<'_>| {
-        plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known })
-    };
-    let mut plan = think(&seen, &known);
+    let is_left = |change: &Change| growth == Growth::Left && matches!(change, Change::Grow { .. });
+    let mut plan = think(wanted, &seen, &known);
     let mut made: Vec<Change> = Vec::new();
     for pause in LOOKS_MILLIS {
         let (waiting, changes): (Vec<Change>, Vec<Change>) = plan
             .changes
             .iter()
-            .filter(|change| change.is_noted(&known))
+            .filter(|change| change.is_noted(&known) && !is_left(change))
             .cloned()
             .partition(|change| made.contains(change));
         match (changes.is_empty(), waiting.is_empty()) {
@@ -165,7 +196,7 @@ async fn carry_out(
         known = changes.iter().fold(known, Known::after);
         made.extend(changes);
         seen = observe(kafka, wanted, &known).await?;
-        plan = think(&seen, &known);
+        plan = think(wanted, &seen, &known);
     }
     Ok((seen, plan.confirmed(&made)))
 }
