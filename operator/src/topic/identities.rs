@@ -1,20 +1,30 @@
 //! Which names of the operator's configuration mean the same Kafka cluster.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
+use tokio::time::timeout;
 
 use crate::{context::Context, error::Error, looks::Looks};
+
+/// How long a pass waits for another Kafka cluster than its Topic's to tell which one it is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ids of the Kafka clusters that were asked for it, by the cluster's name in the configuration.
 #[derive(Debug, Default)]
 pub struct Identities {
     ids: Mutex<BTreeMap<String, String>>,
     asking: Looks<String, ()>,
+    late: Late,
 }
+
+/// The clusters for which a pass has waited in vain.
+#[derive(Debug, Default)]
+struct Late(Mutex<BTreeSet<String>>);
 
 impl Identities {
     /// Asks clusters that were not asked yet.
@@ -22,10 +32,30 @@ impl Identities {
         try_join_all(clusters.iter().map(|cluster| self.learn(context, cluster))).await.map(drop)
     }
 
+    /// The same, but waits only a moment for each, and once for one that is away: each cluster that was asked before goes on being asked, beside
+    /// the passes, until it has told. Says whether all have.
+    pub async fn learn_soon(&self, context: &Context, clusters: &[String]) -> bool {
+        let told = join_all(clusters.iter().map(|cluster| self.tells_soon(context, cluster))).await;
+        told.into_iter().all(|told| told)
+    }
+
+    async fn tells_soon(&self, context: &Context, cluster: &str) -> bool {
+        if self.knows(context, cluster) {
+            return true;
+        }
+        let is_away = context.clusters.connected(cluster).is_some_and(|kafka| !kafka.is_answering());
+        !is_away && self.late.wait_once(cluster, self.learn(context, cluster)).await
+    }
+
+    /// Whether a cluster has nothing to tell, or has told.
+    fn knows(&self, context: &Context, cluster: &str) -> bool {
+        let clusters = &context.settings.clusters;
+        clusters.len() == 1 || self.ids().contains_key(cluster) || !clusters.contains_key(cluster)
+    }
+
     /// Asks a cluster once for its id, where it has to be told from others.
     pub async fn learn(&self, context: &Context, cluster: &str) -> Result<(), Error> {
-        let is_told_from_others = context.settings.clusters.len() == 1 || self.ids().contains_key(cluster);
-        if is_told_from_others || !context.settings.clusters.contains_key(cluster) {
+        if self.knows(context, cluster) {
             return Ok(());
         }
         self.asking.at(cluster.to_owned(), self.ask(context, cluster)).await.map(drop)
@@ -55,5 +85,44 @@ impl Identities {
 
     fn ids(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Late {
+    /// Waits for what a cluster tells, for a moment, and not at all for one that took longer before. Says whether it told.
+    async fn wait_once(&self, cluster: &str, told: impl Future<Output = Result<(), Error>>) -> bool {
+        if self.names().contains(cluster) {
+            return false;
+        }
+        let told = timeout(PATIENCE, told).await;
+        if told.is_err() {
+            self.names().insert(cluster.to_owned());
+        }
+        matches!(told, Ok(Ok(())))
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_waits_once_for_a_cluster_that_is_away_and_for_no_other_one_longer() {
+        let (late, begin) = (Late::default(), Instant::now());
+        assert!(!late.wait_once("east", pending()).await);
+        assert!(begin.elapsed() >= PATIENCE);
+        assert!(!late.wait_once("east", pending()).await);
+        assert!(late.wait_once("west", ready(Ok(()))).await);
+        assert!(!late.wait_once("north", ready(Err(Error::Stale))).await, "a refusal is no silence");
+        assert!(begin.elapsed() < 2 * PATIENCE, "nothing waited again");
+        assert!(late.wait_once("north", ready(Ok(()))).await);
     }
 }
