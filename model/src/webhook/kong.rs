@@ -6,11 +6,14 @@ use sluice_crds::{Kong, KongRateLimit, Network};
 use super::{COMPONENT, Endpoint, receiver_name};
 use crate::{
     Rejection,
-    children::{Child, ChildKind},
+    children::{Child, ChildKind, Owner},
 };
 
 /// The annotation by which an HTTPRoute or Ingress names its plugins.
 pub(super) const ANNOTATION: &str = "konghq.com/plugins";
+
+const RATE_LIMITING: &str = "rate-limiting";
+const IP_RESTRICTION: &str = "ip-restriction";
 
 /// A plugin and its settings, as Kong calls them.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +48,7 @@ fn rate_limiting(limit: &KongRateLimit) -> Plugin {
             config[unit] = json!(requests);
         }
     }
-    Plugin { name: "rate-limiting", config }
+    Plugin { name: RATE_LIMITING, config }
 }
 
 fn ip_restriction(kong: &Kong) -> Option<Plugin> {
@@ -55,13 +58,22 @@ fn ip_restriction(kong: &Kong) -> Option<Plugin> {
             config[list] = json!(networks);
         }
     }
-    config.as_object().is_some_and(|lists| !lists.is_empty()).then_some(Plugin { name: "ip-restriction", config })
+    config.as_object().is_some_and(|lists| !lists.is_empty()).then_some(Plugin { name: IP_RESTRICTION, config })
+}
+
+/// The names of all KongPlugins that an endpoint can have.
+pub(super) fn plugin_names(owner: &Owner) -> [String; 2] {
+    [RATE_LIMITING, IP_RESTRICTION].map(|plugin| object_name(owner, plugin))
+}
+
+fn object_name(owner: &Owner, plugin: &str) -> String {
+    format!("{}-{plugin}", receiver_name(owner))
 }
 
 impl Plugin {
     /// The name of its KongPlugin.
     pub(super) fn object_name(&self, endpoint: &Endpoint) -> String {
-        format!("{}-{}", receiver_name(&endpoint.owner), self.name)
+        object_name(&endpoint.owner, self.name)
     }
 
     pub(super) fn child(&self, endpoint: &Endpoint) -> Child {

@@ -33,7 +33,7 @@ pub use handover::{GATEWAYS_FOLLOW, Step, after_take_over, announcing, take_over
 pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
-pub use route::{belongings, is_of_route, route_kinds};
+pub use route::{all_of_route, belongings, is_of_route};
 pub use shared::{
     SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
 };

@@ -3,14 +3,18 @@
 use serde_json::{Value, json};
 use sluice_crds::{Ingress, ParentReference};
 
-use super::{COMPONENT, Endpoint, Entry, aws, kong::ANNOTATION, receiver_name};
-use crate::children::{Child, ChildKind, Live};
+use super::{
+    COMPONENT, Endpoint, Entry, aws,
+    kong::{ANNOTATION, plugin_names},
+    receiver_name,
+};
+use crate::children::{Child, ChildKind, Live, Owner};
 
 /// Port of the receivers' Service.
 const PORT: u16 = 80;
 
-/// The kinds of which an endpoint has at most one, named like its receivers. What else belongs to a route, it tells.
-pub const fn route_kinds() -> [ChildKind; 3] {
+/// The kinds of which an endpoint has at most one, named like its receivers. What else belongs to an API, that tells.
+const fn route_kinds() -> [ChildKind; 3] {
     [ChildKind::HttpRoute, ChildKind::Ingress, ChildKind::AwsApi]
 }
 
@@ -31,14 +35,19 @@ pub(super) fn route(endpoint: &Endpoint) -> Vec<Child> {
     endpoint.plugins.iter().map(|plugin| plugin.child(endpoint)).chain([route]).collect()
 }
 
-/// What belongs to a route, as far as it tells: the KongPlugins that it names, or the other objects of an API.
+/// The objects of which an endpoint may have some, whatever its spec asks for now: routes, and the plugins that one may have named. A route
+/// may be gone, or changed, before its plugins are, and nobody else would know of them.
+pub fn all_of_route(owner: &Owner) -> Vec<(ChildKind, String)> {
+    let routes = route_kinds().map(|kind| (kind, receiver_name(owner)));
+    routes.into_iter().chain(plugin_names(owner).map(|name| (ChildKind::KongPlugin, name))).collect()
+}
+
+/// What belongs to a route where that is an API: its other objects.
 pub fn belongings(route: &Live) -> Vec<(ChildKind, String)> {
     if route.kind == ChildKind::AwsApi {
         return aws::BELONGINGS.map(|kind| (kind, route.name.clone())).into();
     }
-    let names = route.object["metadata"]["annotations"][ANNOTATION].as_str().unwrap_or_default();
-    let names = names.split(',').filter(|name| !name.is_empty());
-    names.map(|name| (ChildKind::KongPlugin, name.to_owned())).collect()
+    Vec::new()
 }
 
 fn http_route(endpoint: &Endpoint, parents: &[ParentReference]) -> Child {
@@ -135,6 +144,24 @@ spec:
         );
         let route = "parentRefs: [{name: edge, namespace: gateways}], hostnames: [hooks.example]";
         assert_eq!(rendered(route, "").unwrap(), expected);
+    }
+
+    #[test]
+    fn whatever_is_made_of_a_route_is_looked_for_when_it_is_no_longer_wanted() {
+        let kong = "kong: {rateLimit: {perSecond: 5}, allow: [192.0.2.0/24]}";
+        let looked_for = all_of_route(&Owner {
+            kind: "Webhook",
+            name: sluice_crds::NamespacedName { namespace: "shop".into(), name: "orders".into() },
+            uid: "u".into(),
+            generation: 3,
+        });
+        for entry in ["parentRefs: [{name: kong}]", "ingress: {className: kong}"] {
+            for object in rendered(&format!("{entry}, {kong}"), "").unwrap() {
+                let [kind, name] = [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().unwrap());
+                let found = looked_for.iter().any(|(looked, at)| looked.api().1 == kind && at == name);
+                assert!(found, "{kind} {name}");
+            }
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(10);
 const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
 /// What AWS has not made yet, or refuses, is looked at so often; a VPC link takes it some minutes.
 const LOOK_AT_AWS: Duration = Duration::from_secs(30);
+/// A kind that the cluster does not have, and that is not watched, is looked for so often.
+const LOOK_FOR_KIND: Duration = Duration::from_secs(30);
 /// What it has taken may still be refused: its controller's conditions do not tell which spec they are about.
 const LOOK_AT_TAKEN: Duration = Duration::from_mins(2);
 
@@ -145,6 +147,7 @@ async fn carry_out(
         (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
         (Step::Beside | Step::Done, None) => None,
     };
+    let soon = [soon, look_for(unknown_kind)].into_iter().flatten().min();
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
 }
 
@@ -213,7 +216,7 @@ async fn hold(
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
     let shared = share(context, &held.owner, held.shares(), served).await?;
-    let (desired, live, _) = observe(context, &held.owner, desired).await?;
+    let (desired, live, unknown_kind) = observe(context, &held.owner, desired).await?;
     let plan = leave_strange_api_alone(held.plan(&desired, &live));
     children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
     let (own, pods) = listen(context, &held.owner, &live).await?;
@@ -230,7 +233,8 @@ async fn hold(
         traffic: traffic.as_ref(),
         shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
     };
-    Ok(pass(webhook, context, &outcome, &pods, Some(&plan)))
+    let Pass { status, next } = pass(webhook, context, &outcome, &pods, Some(&plan));
+    Ok(Pass { status, next: look_for(unknown_kind).map_or(next, |soon| next.at_latest(soon)) })
 }
 
 /// What followed from the last spec that could be carried out, as it is noted, or else as it is found.
@@ -327,6 +331,11 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
     let is_taken = || is_true(&status.conditions, ConditionType::RouteAccepted);
     is_in_aws.then(|| if is_taken() { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
+}
+
+/// When to look for a kind that the cluster does not have; where it is watched, that tells when it comes.
+fn look_for(unknown_kind: Option<ChildKind>) -> Option<Duration> {
+    unknown_kind.filter(|kind| !children::is_watched(*kind)).map(|_| LOOK_FOR_KIND)
 }
 
 /// The oldest of the Webhooks that claim the same address and are older.

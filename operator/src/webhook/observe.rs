@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use kube::Client;
 use sluice_model::{
     children::{Child, ChildKind, Live, Owner},
-    webhook::{COMPONENT, belongings, is_of_route, receiver_name, route_kinds},
+    webhook::{COMPONENT, all_of_route, belongings, is_of_route, receiver_name},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// What exists of `desired`. Where the cluster does not have a kind that the route needs, which is then given back, route and what belongs to
 /// it are no longer desired, so that everything else works: a route without its plugins would let in whom they keep out. A route that exists
-/// is seen also where none is desired, or one of another kind, and so is what belongs to it.
+/// is seen also where none is desired, or one of another kind, and so is what belongs to it, or did.
 pub async fn observe(
     context: &Context,
     owner: &Owner,
@@ -27,7 +27,7 @@ pub async fn observe(
     let is_desired = |kind| desired.iter().any(|child: &Child| child.kind == kind);
     // Receivers of its own may be left over where it shares others now.
     let own = [ChildKind::Deployment, ChildKind::Service].into_iter().filter(|kind| !is_desired(*kind));
-    let others = route_kinds().into_iter().chain(own).map(|kind| (kind, name.clone()));
+    let others = all_of_route(owner).into_iter().chain(own.map(|kind| (kind, name.clone())));
     let others: Vec<_> = others.filter(|other| !wanted.contains(other)).collect();
     let (found, left) = futures::try_join!(get_all(client, namespace, &wanted), look_for(client, namespace, &others))?;
     let unknown = wanted.iter().zip(&found).find(|(_, found)| matches!(found, Existence::KindUnknown));

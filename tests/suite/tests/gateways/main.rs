@@ -8,8 +8,8 @@
 use std::{env, time::Duration};
 
 use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
+    Api, Resource,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use sluice_cluster::{Cluster, Part, Target, testing::OwnCluster};
@@ -138,6 +138,16 @@ impl Scene {
         looked.unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
     }
 
+    /// Waits until there is no plugin any more.
+    async fn has_no_plugins(&self) {
+        until("the plugins are gone", PATIENCE, || async {
+            let left = self.api(PLUGIN).list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            if left.items.is_empty() { Ok(()) } else { Err(format!("{} are left", left.items.len())) }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
+    }
+
     /// What a controller writes into the status of an object.
     async fn answer(&self, kind: Kind, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
@@ -166,6 +176,8 @@ async fn what_only_some_clusters_have_is_used_where_it_is() {
     scene.stage.touch::<Webhook>("stripe").await.unwrap();
     aws(&scene).await;
     kong(&scene).await;
+    kong_leaves_nothing(&scene).await;
+    kong_goes_and_comes_back(&scene, &own).await;
     drop(scene);
     tokio::task::spawn_blocking(|| drop(own)).await.unwrap();
 }
@@ -238,10 +250,45 @@ async fn kong(scene: &Scene) {
     plugin(100).await;
     plugin(200).await;
     scene.route(GATEWAY).await;
-    until("the plugins are gone", PATIENCE, || async {
-        let left = scene.api(PLUGIN).list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        if left.items.is_empty() { Ok(()) } else { Err(format!("{} are left", left.items.len())) }
+    scene.has_no_plugins().await;
+}
+
+/// What an operator left that ended after it had changed the route, and before it could delete the plugins: no route names it any more.
+async fn kong_leaves_nothing(scene: &Scene) {
+    let webhook = scene.stage.api::<Webhook>().get("stripe").await.unwrap();
+    let metadata = json!({
+        "name": "stripe-receiver-ip-restriction",
+        "ownerReferences": [webhook.controller_owner_ref(&()).unwrap()],
+    });
+    let left = json!({
+        "apiVersion": "configuration.konghq.com/v1",
+        "kind": "KongPlugin",
+        "metadata": metadata,
+        "plugin": "ip-restriction",
+        "config": {"deny": ["192.0.2.0/24"]},
+    });
+    let left: DynamicObject = serde_json::from_value(left).unwrap();
+    scene.api(PLUGIN).create(&PostParams::default(), &left).await.unwrap();
+    scene.stage.touch::<Webhook>("stripe").await.unwrap();
+    scene.has_no_plugins().await;
+}
+
+async fn kong_goes_and_comes_back(scene: &Scene, cluster: &Cluster) {
+    let ((group, _), _, plural) = PLUGIN;
+    cluster.kubectl(&["delete", "crd", &format!("{plural}.{group}")]).unwrap();
+    scene.route(&format!("{GATEWAY}, kong: {{allow: [192.0.2.0/24]}}")).await;
+    scene.says("RouteAccepted", &["False KongMissing"], PATIENCE).await;
+    scene.has(&[]).await;
+
+    // Nobody tells the operator.
+    install(cluster);
+    until("the route is back", LOOKED_AT, || async {
+        match scene.api(HTTP_ROUTE).get_opt("stripe-receiver").await.map_err(|error| error.to_string())? {
+            Some(_) => Ok(()),
+            None => Err("it is not there".to_owned()),
+        }
     })
     .await
-    .unwrap();
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.operator.log()));
+    scene.api(PLUGIN).get("stripe-receiver-ip-restriction").await.unwrap();
 }
