@@ -31,7 +31,7 @@ pub use admin::{
     TopicPartition,
 };
 pub use batch::{BatchProducer, Transaction, TransactionError, TransactionalProducer, Unwritten};
-pub use batching::{Batching, Company, Presence, TopicAdmin, TopicError};
+pub use batching::{Batching, Company, Deletion, Presence, TopicAdmin, TopicError};
 pub use connection::{client_config, credentials_fingerprint};
 pub use error::{Error, ErrorCode, KafkaError};
 pub use log::write_log_line;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use broker::{admin, connection_to, created, fresh, plain_topic, until};
 use futures::future::join_all;
-use sluice_kafka::{Admin, Batching, ConfigChange, Error, ErrorCode, Made, NewTopic, TopicAdmin, TopicError};
+use sluice_kafka::{Admin, Batching, ConfigChange, Deletion, Error, ErrorCode, Made, NewTopic, TopicAdmin, TopicError};
 use tokio::net::TcpListener;
 
 const TOPICS: usize = 1000;
@@ -30,8 +30,10 @@ async fn the_number_of_requests_grows_with_batches_and_not_with_topics() {
     let altered = join_all(names.iter().map(|name| kafka.alter_config(name, change()))).await;
     println!("{TOPICS} topics altered in {:?}", start.elapsed());
     assert!(altered.iter().all(Result::is_ok));
-    let deleted = join_all(names.iter().map(|name| kafka.delete(name))).await;
-    assert!(deleted.iter().all(Result::is_ok));
+    let topics = join_all(names.iter().map(|name| kafka.describe(name))).await;
+    let ids: Vec<String> = topics.into_iter().map(|topic| topic.unwrap().unwrap().id).collect();
+    let deleted = join_all(names.iter().zip(&ids).map(|(name, id)| kafka.delete(name, id))).await;
+    assert!(deleted.iter().all(|answer| matches!(answer, Ok(Deletion::Done))));
 
     let requests = admin.requests_made();
     println!("{requests:?}");
@@ -57,6 +59,18 @@ async fn what_is_wrong_with_one_topic_is_only_its_own_answer() {
     assert!(good.is_ok(), "{good:?}");
     assert_eq!(code(bad), ErrorCode::INVALID_CONFIG);
     assert_eq!(code(again), ErrorCode::TOPIC_ALREADY_EXISTS);
+}
+
+#[tokio::test]
+async fn only_the_topic_with_the_id_is_deleted() {
+    let kafka = TopicAdmin::new(admin(), Batching::default());
+    let topic = created(kafka.admin(), plain_topic("meant")).await;
+    let id = kafka.describe(&topic).await.unwrap().unwrap().id;
+    let another = kafka.delete(&topic, "AAAAAAAAAAAAAAAAAAAAAQ").await.unwrap();
+    assert_eq!(another, Deletion::Another { id: id.clone() });
+    assert_eq!(kafka.delete(&topic, &id).await.unwrap(), Deletion::Done);
+    until(async || kafka.describe(&topic).await.unwrap(), Option::is_none).await;
+    assert_eq!(kafka.delete(&topic, &id).await.unwrap(), Deletion::Gone);
 }
 
 #[tokio::test]

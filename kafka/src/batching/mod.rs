@@ -17,6 +17,7 @@ mod requests;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use company::{Company, Presence};
+pub use requests::Deletion;
 
 use self::{
     joiner::Joiner,
@@ -130,8 +131,9 @@ impl TopicAdmin {
         self.joiners.alter_config.ask(AlterConfig { topic: topic.to_owned(), changes }).await
     }
 
-    /// See [`Admin::delete_topics`].
-    pub async fn delete(&self, topic: &str) -> Result<(), TopicError> {
-        self.joiners.delete.ask(Delete(topic.to_owned())).await
+    /// See [`Admin::delete_topics`]; deletes only the topic with that id. Kafka deletes by name, so the topics of a batch are described
+    /// directly before: between the two requests somebody may still put another one in its place.
+    pub async fn delete(&self, topic: &str, id: &str) -> Result<Deletion, TopicError> {
+        self.joiners.delete.ask(Delete { topic: topic.to_owned(), id: id.to_owned() }).await
     }
 }

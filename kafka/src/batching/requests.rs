@@ -24,7 +24,24 @@ pub(super) struct AlterConfig {
     pub(super) changes: Vec<ConfigChange>,
 }
 
-pub(super) struct Delete(pub(super) String);
+pub(super) struct Delete {
+    pub(super) topic: String,
+    pub(super) id: String,
+}
+
+/// What became of a topic that was to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is deleted.
+    Done,
+    /// There was none of that name.
+    Gone,
+    /// There is another one of that name, which stays.
+    Another {
+        /// Kafka's id of it.
+        id: String,
+    },
+}
 
 /// What a whole batch comes to.
 pub(super) type Answers<T> = Result<PerTopic<T>, Error>;
@@ -119,16 +136,43 @@ impl Request for AlterConfig {
 
 impl Request for Delete {
     type Backend = Admin;
-    type Answer = ();
+    type Answer = Deletion;
     const REPEATS: Repeats = Repeats::Wait;
 
     fn topic(&self) -> &str {
-        &self.0
+        &self.topic
     }
 
-    async fn ask(admin: &Admin, batch: Vec<Self>) -> Answers<()> {
-        admin.delete_topics(&names(&batch)).await
+    /// The ids are looked at here, directly before the request: a batch may have waited for seconds.
+    async fn ask(admin: &Admin, batch: Vec<Self>) -> Answers<Deletion> {
+        let found = admin.describe_topics(&names(&batch)).await?;
+        let (mut answers, same) = sorted(&batch, found);
+        if same.is_empty() {
+            return Ok(answers);
+        }
+        let deleted = admin.delete_topics(&same).await?;
+        answers.extend(deleted.into_iter().map(|(topic, answer)| (topic, answer.map(|()| Deletion::Done))));
+        Ok(answers)
     }
+}
+
+/// What is found instead of the topics that are to be deleted, and which of them are there. One of which Kafka tells nothing is neither.
+fn sorted(batch: &[Delete], mut found: PerTopic<Option<TopicDescription>>) -> (PerTopic<Deletion>, Vec<&str>) {
+    let (mut answers, mut same) = (PerTopic::new(), Vec::new());
+    for Delete { topic, id } in batch {
+        let answer = match found.remove(topic) {
+            None => continue,
+            Some(Ok(Some(found))) if found.id == *id => {
+                same.push(topic.as_str());
+                continue;
+            }
+            Some(Ok(Some(found))) => Ok(Deletion::Another { id: found.id }),
+            Some(Ok(None)) => Ok(Deletion::Gone),
+            Some(Err(error)) => Err(error),
+        };
+        answers.insert(topic.clone(), answer);
+    }
+    (answers, same)
 }
 
 fn names<R: Request>(batch: &[R]) -> Vec<&str> {
@@ -137,4 +181,30 @@ fn names<R: Request>(batch: &[R]) -> Vec<&str> {
 
 fn count(partitions: i32) -> usize {
     usize::try_from(partitions).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorCode, KafkaError};
+
+    #[test]
+    fn only_topics_that_are_the_ones_that_were_meant_are_deleted() {
+        let delete = |topic: &str| Delete { topic: topic.to_owned(), id: "meant".to_owned() };
+        let batch = ["same", "another", "gone", "refused", "untold"].map(delete);
+        let topic = |id: &str| TopicDescription { id: id.to_owned(), internal: false, partitions: Vec::new() };
+        let refusal = KafkaError::local(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "");
+        let found = [
+            ("same", Ok(Some(topic("meant")))),
+            ("another", Ok(Some(topic("other")))),
+            ("gone", Ok(None)),
+            ("refused", Err(refusal)),
+        ];
+        let (answers, same) = sorted(&batch, found.map(|(topic, found)| (topic.to_owned(), found)).into());
+        assert_eq!(same, ["same"]);
+        let told = |topic: &str| answers.get(topic).map(|answer| answer.as_ref().ok());
+        assert_eq!(told("another"), Some(Some(&Deletion::Another { id: "other".to_owned() })));
+        assert_eq!(told("gone"), Some(Some(&Deletion::Gone)));
+        assert_eq!((told("refused"), told("untold"), told("same")), (Some(None), None, None));
+    }
 }

@@ -70,15 +70,6 @@ pub fn farewell(topic: &Topic, references: &References, namespace_goes: bool) ->
 }
 
 impl Release {
-    /// What the last look at the Kafka topic says against its deletion. `id` is the recorded one.
-    pub fn after_look(id: &str, found: Option<&str>) -> Option<Self> {
-        match found {
-            None => Some(Self::Gone),
-            Some(found) if found != id => Some(Self::Replaced { found: found.to_owned() }),
-            Some(_) => None,
-        }
-    }
-
     /// The reason in one word, for metrics.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -170,12 +161,5 @@ mod tests {
         let references = References { rivals: vec![rival.clone()], ..References::default() };
         let found = farewell(&topic("Delete", HAD), &references, false);
         assert_eq!(found, Farewell::Release(Release::Lost(rival)));
-    }
-
-    #[test]
-    fn the_last_look_decides() {
-        assert_eq!(Release::after_look("x", Some("x")), None);
-        assert_eq!(Release::after_look("x", None), Some(Release::Gone));
-        assert_eq!(Release::after_look("x", Some("y")), Some(Release::Replaced { found: "y".into() }));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, Topic, TopicStatus, Webhook};
-use sluice_kafka::{ErrorCode, TopicError};
+use sluice_kafka::{Deletion, ErrorCode, TopicError};
 use sluice_model::topic::{
     Claim, Farewell, Outcome, Release, Usage, Users, farewell, report, uses_of_integration, uses_of_webhook, validate,
 };
@@ -106,25 +106,21 @@ async fn live_users(context: &Context) -> Result<Users, Error> {
     Ok(uses.collect::<Users>().let_by(grants))
 }
 
-/// Deletes the Kafka topic if it is still the one with that id. Kafka deletes by name only, so it is looked at just before.
+/// Deletes the Kafka topic if it is still the one with that id.
 async fn delete(topic: &Topic, context: &Context, id: &str) -> Result<End, Error> {
     let wanted = validate(topic, &context.settings).map_err(Error::Rejected)?;
     let (cluster, name) = (wanted.cluster.name.as_str(), wanted.name.as_str());
-    let kafka = context.clusters.topics(cluster)?;
-    let found = kafka.describe(name).await;
-    let found = found.map_err(|error| Error::of_topic(cluster, || format!("describe topic {name:?}"), error))?;
-    if let Some(reason) = Release::after_look(id, found.as_ref().map(|topic| topic.id.as_str())) {
-        return Ok(End::Released(reason));
-    }
-    match kafka.delete(name).await {
+    let deletion = match context.clusters.topics(cluster)?.delete(name, id).await {
         // The broker that was looked at did not know yet: an operator that ended before it knew, or somebody else, has deleted it.
-        Err(TopicError::Topic(error)) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
-            Ok(End::Released(Release::Gone))
-        }
-        deleted => {
-            deleted.map_err(|error| Error::of_topic(cluster, || format!("delete topic {name:?}"), error))?;
+        Err(TopicError::Topic(error)) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => Deletion::Gone,
+        deleted => deleted.map_err(|error| Error::of_topic(cluster, || format!("delete topic {name:?}"), error))?,
+    };
+    Ok(match deletion {
+        Deletion::Done => {
             info!(topic = name, id, "Kafka topic deleted");
-            Ok(End::Deleted)
+            End::Deleted
         }
-    }
+        Deletion::Gone => End::Released(Release::Gone),
+        Deletion::Another { id } => End::Released(Release::Replaced { found: id }),
+    })
 }
