@@ -10,10 +10,13 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use sluice_crds::{Integration, Topic};
 use sluice_suite::{
     Stage,
-    proxy::{Asked, Fate},
+    operator::Launch,
+    proxy::{Asked, Fate, Proxy},
     story::Story,
+    world::{condition, judge_topic},
 };
 
 use crate::run::{AT_ONCE, Judge, Run, nothing};
@@ -103,4 +106,30 @@ async fn watches_that_are_cut_change_nothing() {
     run.tell(&Story::TOGETHER, "cut", None).await;
     cuts.abort();
     run.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_topic_does_not_grow_where_the_watch_has_not_told_who_orders_by_key() {
+    let stage = Stage::begin("untold-user").await.unwrap();
+    let proxy = Proxy::start(stage.kubeconfig()).await.unwrap();
+    proxy.judge(|asked| {
+        let is_of_users = asked.is_watch() && asked.path.ends_with("/integrations");
+        if is_of_users { Fate::Silence } else { Fate::Forward }
+    });
+    let launch = stage.launch_apart("untold-user").await.unwrap();
+    let operator = stage.start(&Launch { server: Some(proxy.url.clone()), ..launch }).await.unwrap();
+    stage.apply_topic("orders", "partitions: 1").await.unwrap();
+    let is_ready = |topic: &Topic| judge_topic(topic, "True InSync").map(drop);
+    stage.until("orders", "it is ready", is_ready).await.unwrap();
+
+    let spec = "{source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}}";
+    let yaml =
+        format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {{name: ordered}}, spec: {spec}}}");
+    stage.apply::<Integration>(&yaml).await.unwrap();
+    stage.apply_topic("orders", "partitions: 2").await.unwrap();
+    let is_held = |topic: &Topic| judge_topic(topic, "False Withheld").map(|(status, _)| status);
+    let held = stage.until("orders", "its growth waits", is_held).await;
+    let held = held.unwrap_or_else(|error| panic!("{error:#}\n{}", operator.log()));
+    assert!(condition(&held.conditions, "Stalled").contains("/ordered"), "{held:?}");
+    assert_eq!((held.partitions, held.used_by.len()), (Some(1), 0), "the watch has told of nobody");
 }
