@@ -14,7 +14,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::Resource;
-use sluice_crds::{TOPIC_FINALIZER, Topic, TopicStatus};
+use sluice_crds::{ChangeKind, TOPIC_FINALIZER, Topic, TopicStatus};
 use sluice_kafka::TopicAdmin;
 use sluice_model::topic::{
     Change, Claim, Known, Outcome, Plan, Usage, Wanted, is_deleted_too, plan, report, validate, winner,
@@ -42,6 +42,9 @@ use crate::{
 /// Milliseconds between the looks at a change of our own: a broker shows it a moment after Kafka has confirmed it, or some
 /// seconds, when it has a thousand new topics to show.
 const LOOKS_MILLIS: [u64; 10] = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560];
+
+/// A growth that waits for users of whom no watch had told is judged again so late: no watch may tell that they are gone.
+const LOOK_AT_UNTOLD: Duration = Duration::from_mins(1);
 
 impl Kind for Topic {
     type Status = TopicStatus;
@@ -109,6 +112,8 @@ impl Kind for Topic {
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
+        let waits_to_grow = plan.withheld.iter().any(|held| held.change == ChangeKind::Grow);
+        let next = if growth == Growth::Judged && waits_to_grow { next.at_latest(LOOK_AT_UNTOLD) } else { next };
         // Whatever became of the schema: the status has to know what was done in Kafka.
         let (schema, next) = match schema {
             Ok(schema) => (schema, next),
