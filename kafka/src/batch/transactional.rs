@@ -54,8 +54,13 @@ pub enum TransactionError {
         error: KafkaError,
     },
     /// Nothing was written. The same may be written later.
-    #[error("nothing was written to Kafka: {0}")]
-    Aborted(KafkaError),
+    #[error("nothing was written to Kafka: {error}")]
+    Aborted {
+        /// A record that failed, by its place, where one did.
+        record: Option<usize>,
+        /// Why.
+        error: KafkaError,
+    },
     /// Nobody can tell whether it was written but the committed offsets: everything is to be read anew from there.
     #[error("it is not known whether Kafka has the transaction: {0}")]
     Unknown(KafkaError),
@@ -167,7 +172,7 @@ impl Shared {
         };
         let mut queue = match begun {
             Ok(queue) => queue,
-            Err(error) => return (State::Dead, Err(TransactionError::Aborted(error))),
+            Err(error) => return (State::Dead, Err(TransactionError::Aborted { record: None, error })),
         };
         let mut manner = Manner::Together;
         loop {
@@ -176,21 +181,24 @@ impl Shared {
                 Err(failed) => failed,
             };
             let mut refused = queue.take_failures();
+            let record = refused.first().map(|(place, _)| *place);
             refused.retain(|(_, error)| error.is_about_the_record());
             let (state, error) = match (failed, refused.pop(), manner) {
                 (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
-                (Failed::Dead { error, committing: false }, ..) => (State::Dead, TransactionError::Aborted(error)),
+                (Failed::Dead { error, committing: false }, ..) => {
+                    (State::Dead, TransactionError::Aborted { record, error })
+                }
                 (Failed::Undone(_), Some(_), Manner::Together) if !refused.is_empty() => match self.start() {
                     Ok(another) => {
                         (queue, manner) = (another, Manner::OneByOne);
                         continue;
                     }
-                    Err(error) => (State::Dead, TransactionError::Aborted(error)),
+                    Err(error) => (State::Dead, TransactionError::Aborted { record: None, error }),
                 },
                 (Failed::Undone(_), Some((record, error)), _) => {
                     (State::Dead, TransactionError::Refused { record, error })
                 }
-                (Failed::Undone(error), None, _) => (State::Ready(queue), TransactionError::Aborted(error)),
+                (Failed::Undone(error), None, _) => (State::Ready(queue), TransactionError::Aborted { record, error }),
             };
             return (state, Err(error));
         }

@@ -311,6 +311,12 @@ impl Batches {
         self.parts.iter().flat_map(|part| &part.outputs)
     }
 
+    /// Whether the one at this place is a dead letter.
+    pub(crate) fn is_letter(&self, place: usize) -> bool {
+        let output = self.find(place).map(|(part, place)| &self.parts[part].outputs[place]);
+        output.is_some_and(|output| matches!(output.fate, Fate::Bury(_)))
+    }
+
     /// How far the partitions are then read.
     pub(crate) fn offsets(&self) -> Vec<(TopicPartition, CommittedOffset)> {
         let offset = |part: &Part| {
@@ -338,9 +344,8 @@ impl Batches {
     }
 
     /// It was written but for these, by their places. Of each partition what comes behind one that failed is written again with it, so
-    /// that what is kept in order ends in order. `false`: one that is refused is a dead letter already.
-    pub(crate) fn succeed_but(&mut self, refused: &[(usize, Refusal)], failed: &[usize], now: DateTime<Utc>) -> bool {
-        let mut taken = true;
+    /// that what is kept in order ends in order. One that is refused and is a dead letter already is written again, too.
+    pub(crate) fn succeed_but(&mut self, refused: &[(usize, Refusal)], failed: &[usize], now: DateTime<Utc>) {
         let refused: HashMap<usize, &Refusal> = refused.iter().map(|(place, refusal)| (*place, refusal)).collect();
         let mut first = 0;
         for number in 0..self.parts.len() {
@@ -355,7 +360,7 @@ impl Batches {
                     Some(refusal) => {
                         self.parts[number].outputs.push(output);
                         let at = self.parts[number].outputs.len() - 1;
-                        taken &= self.refuse_at(number, at, refusal, now);
+                        self.refuse_at(number, at, refusal, now);
                         if self.is_halted(number) {
                             self.counts.returned += count(outputs.count());
                             break;
@@ -368,7 +373,6 @@ impl Batches {
         for part in std::mem::take(&mut self.parts) {
             if part.outputs.is_empty() { self.settle(part) } else { self.stick(part) }
         }
-        taken
     }
 
     /// This one of what was to be written is not taken; nothing was written. `false`: it is a dead letter already.
