@@ -156,8 +156,9 @@ pub(crate) fn channels() -> (Source, SourceEnd) {
     (source, SourceEnd { events: event_sender, commands: command_receiver })
 }
 
-/// Starts the source of this configuration. Errors: it can never work, whatever the world does.
-pub(crate) fn start(config: &SourceConfig, status: &Arc<Status>) -> anyhow::Result<Source> {
+/// Starts the source of this configuration, which fetches so much ahead of what is told, and as much again while that is on its way.
+/// Errors: it can never work, whatever the world does.
+pub(crate) fn start(config: &SourceConfig, prefetch_kib: u32, status: &Arc<Status>) -> anyhow::Result<Source> {
     let (source, end) = channels();
     match config {
         SourceConfig::Kafka { connection, topics, group, start_from } => {
@@ -166,6 +167,7 @@ pub(crate) fn start(config: &SourceConfig, status: &Arc<Status>) -> anyhow::Resu
                 topics: topics.clone(),
                 group: group.clone(),
                 start_from: *start_from,
+                prefetch_kib,
             };
             kafka::start(settings, end, Arc::clone(status))?;
         }
