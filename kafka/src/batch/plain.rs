@@ -68,6 +68,10 @@ impl BatchProducer {
     /// What is refused in a request with others is written again with all that comes behind it in its topic, so that some of these are there
     /// twice, but the last of each key is the last. Where that is done one by one and takes too long, the rest is not written, and fails.
     pub async fn write(&self, records: Vec<OutgoingRecord>) -> Unwritten {
+        // No broker answers, so what connections failed with is not forgotten.
+        if records.is_empty() {
+            return Unwritten::default();
+        }
         let shared = Arc::clone(&self.shared);
         let number = records.len();
         let written = task::spawn_blocking(move || shared.write(&records)).await;
