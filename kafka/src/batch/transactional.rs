@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::{
     PATIENCE,
-    queue::{NotQueued, Queue, left, lock},
+    queue::{Failure, NotQueued, Queue, left, lock},
 };
 use crate::{
     CommittedOffset, Compression, Error, ErrorCode, KafkaError, OutgoingRecord, TopicPartition,
@@ -109,6 +109,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// A transaction that takes longer is given up, and its producer with it: librdkafka waits for the coordinator of a group without looking at
 /// its own timeout (confluentinc/librdkafka#5456). All else is bounded by shorter ones.
 const LONGEST: Duration = Duration::from_mins(1);
+/// What librdkafka says of records that an abort takes from its queue, or from requests under way: `_PURGE_QUEUE`, `_PURGE_INFLIGHT`.
+const THROWN_AWAY: [i32; 2] = [-152, -151];
 
 impl TransactionalProducer {
     /// Makes a producer. It connects with its first transaction.
@@ -181,7 +183,8 @@ impl Shared {
                 Err(failed) => failed,
             };
             let mut refused = queue.take_failures();
-            let record = refused.first().map(|(place, _)| *place);
+            let is_cause = |(_, error): &&Failure| !THROWN_AWAY.contains(&error.code.number());
+            let record = refused.iter().find(is_cause).map(|(place, _)| *place);
             refused.retain(|(_, error)| error.is_about_the_record());
             let (state, error) = match (failed, refused.pop(), manner) {
                 (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
