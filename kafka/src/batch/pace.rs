@@ -24,10 +24,12 @@ impl Pace {
 
     /// The pace after those at this one took so long.
     pub(super) fn after(self, took: Duration) -> Self {
-        match took {
-            _ if took <= SOON / 2 => Self(self.0.saturating_mul(2)),
-            _ if took <= SOON => self,
-            _ => Self((self.0 / 2).max(1)),
+        if took <= SOON / 2 {
+            Self(self.0.saturating_mul(2))
+        } else if took <= SOON {
+            self
+        } else {
+            Self((self.0 / 2).max(1))
         }
     }
 }

@@ -119,9 +119,9 @@ const BYTES: usize = 8 * 1024 * 1024;
 /// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
 /// again. They are resumed at half of it.
 const WAITING: usize = BYTES / 2;
-/// Bytes of what is stuck, with what was made of its records, or waits behind that, before nothing more is read of any partition: while nothing can be written, each
-/// that is read gets stuck too, with what was prepared behind it. More than one partition brings along by itself, which shall hold up no
-/// other.
+/// Bytes of what is stuck, with what was made of its records, or waits behind that, before nothing more is read of any partition: while
+/// nothing can be written, each that is read gets stuck too, with what was prepared behind it. More than one partition brings along by
+/// itself, which shall hold up no other.
 const HELD_UP: usize = 32 * 1024 * 1024;
 
 impl Batches {
