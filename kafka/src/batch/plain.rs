@@ -172,7 +172,7 @@ fn send(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Fail
 /// that fails may come behind the next ones, so none of those is sent. Gives what is not written.
 fn send_alone(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Failure> {
     let deadline = Instant::now() + PATIENCE;
-    let (mut pace, mut left, mut failures) = (Pace::SLOWEST, places, Vec::new());
+    let (mut pace, mut left, mut failures) = (Pace::SLOWEST, places, Vec::<Failure>::new());
     while !left.is_empty() {
         let (next, later) = pace.split(left);
         let begin = Instant::now();

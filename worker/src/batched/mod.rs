@@ -240,7 +240,7 @@ impl Engine {
         if !self.fill() {
             return;
         }
-        let mut records = Vec::with_capacity(self.batches.outputs().count());
+        let mut records = Vec::<OutgoingRecord>::with_capacity(self.batches.outputs().count());
         records.extend(self.batches.outputs().map(|output| self.record(output)));
         let traced = traced::begin(&self.delivering.spans, self.batches.outputs(), &mut records);
         let end = match &self.delivering.writer {
