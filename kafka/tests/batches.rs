@@ -66,6 +66,7 @@ async fn invalid_records_are_refused_and_their_neighbours_end_in_order() {
 #[tokio::test]
 async fn without_a_broker_a_batch_fails_as_a_whole_in_the_time_of_one_record() {
     let producer = BatchProducer::connect(&connection_to("127.0.0.1:9"), Compression::None).unwrap();
+    assert_eq!(producer.write(vec![]).await, Unwritten::default(), "nothing to write");
     let start = Instant::now();
     let unwritten = producer.write((0..1_000).map(|number| record("orders", number, 100)).collect()).await;
     assert!(start.elapsed() < Duration::from_secs(12), "it took {:?}", start.elapsed());

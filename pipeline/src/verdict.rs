@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use sluice_crds::Format;
 
-use crate::{HttpRequest, KafkaAddress};
+use crate::{HttpRequest, KafkaAddress, Record};
 
 /// What becomes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub struct Message {
     pub media: Media,
     /// Where it goes, as far as the record decides it.
     pub envelope: Envelope,
+}
+
+impl Message {
+    /// The memory that it takes beside that of its record, about.
+    pub fn memory_beside(&self, record: &Record) -> usize {
+        let is_made = |value: &&Bytes| record.value.as_ref().is_none_or(|own| own.as_ptr() != value.as_ptr());
+        self.value.as_ref().filter(is_made).map_or(0, Bytes::len) + self.envelope.size()
+    }
 }
 
 /// Where a message goes, as far as its record decides it.

@@ -42,6 +42,10 @@ struct Surroundings {
 
 /// How long Kafka may take to confirm a dead letter before it is written again.
 const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How much is fetched ahead, which is also the most that a broker sends in one answer: batches take some megabytes at once; a request takes
+/// one record, and what the engine has in hand lasts longer than a fetch. Kafka sends no less than one record, however large.
+const BATCHES_PREFETCH_KIB: u32 = 4 * 1024;
+const REQUESTS_PREFETCH_KIB: u32 = 1024;
 /// How often it is looked whether the files of the Kafka connection are there.
 const FILES_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest end, but for the last spans: draining takes up to 10 s, and Kubernetes kills after 30 s.
@@ -127,7 +131,7 @@ async fn one_by_one(
     let dead_letters = DeadLetters::new(job, dead_letters::Writer::Kafka(producer));
     let flow = Flow::new(job, pipeline, sink, dead_letters, Arc::clone(status));
     let flow = Arc::new(flow.traced_by(Spans::new(job, tracer.clone())));
-    let source = source::start(&job.config.source, status)?;
+    let source = source::start(&job.config.source, REQUESTS_PREFETCH_KIB, status)?;
     engine::run(flow, source, shutdown.clone()).await
 }
 
@@ -140,7 +144,7 @@ async fn in_batches(
 ) -> anyhow::Result<()> {
     let opened = open(Area::Credentials, status, shutdown, || batch_writer(job, kafka, instance)).await?;
     let Some(writer) = opened else { return Ok(()) };
-    let source = source::start(&job.config.source, status)?;
+    let source = source::start(&job.config.source, BATCHES_PREFETCH_KIB, status)?;
     let topic = kafka.topic.as_str().into();
     let (letters, spans) = (Letters::new(job), Spans::new(job, tracer.clone()));
     let delivering = Delivering { pipeline, topic, letters, writer, status: Arc::clone(status), spans };

@@ -3,8 +3,10 @@
 //! - `plain`: says which records of a batch are not written.
 //! - `transactional`: writes a batch and commits offsets together, or neither.
 //! - `sharing`: how many records share a request, and what a refusal says of each.
+//! - `pace`: how many are under way together of which none shares a request.
 //! - `queue`: librdkafka's producer, as both use it.
 
+mod pace;
 mod plain;
 mod queue;
 mod sharing;

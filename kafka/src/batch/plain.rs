@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::{
     PATIENCE,
+    pace::Pace,
     queue::{Failure, NotQueued, Queue, lock},
     sharing::{Outcome, Sharing},
 };
@@ -65,8 +66,12 @@ impl BatchProducer {
     /// partition: who wants the order writes again from the first that failed.
     ///
     /// What is refused in a request with others is written again with all that comes behind it in its topic, so that some of these are there
-    /// twice, but the last of each key is the last.
+    /// twice, but the last of each key is the last. Where that is done one by one and takes too long, the rest is not written, and fails.
     pub async fn write(&self, records: Vec<OutgoingRecord>) -> Unwritten {
+        // No broker answers, so what connections failed with is not forgotten.
+        if records.is_empty() {
+            return Unwritten::default();
+        }
         let shared = Arc::clone(&self.shared);
         let number = records.len();
         let written = task::spawn_blocking(move || shared.write(&records)).await;
@@ -127,7 +132,11 @@ impl Shared {
                 return Outcome { failed, ..Outcome::default() };
             }
         };
-        let outcome = Outcome::of(send(&queue, records, places), records, sharing);
+        let failures = match sharing {
+            Sharing::UpTo(_) => send(&queue, records, places),
+            Sharing::Alone => send_alone(&queue, records, places),
+        };
+        let outcome = Outcome::of(failures, records, sharing);
         // What is still in the queue must not come behind what is written next.
         if let Sharing::UpTo(_) = sharing
             && outcome.failed.is_empty()
@@ -157,6 +166,26 @@ fn send(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Fail
         }
     }
     ended(queue, deadline, places)
+}
+
+/// Sends these records, no more together than get their answers in time: all at once, those at the end would time out, and come again. One
+/// that fails may come behind the next ones, so none of those is sent. Gives what is not written.
+fn send_alone(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut pace, mut left, mut failures) = (Pace::SLOWEST, places, Vec::<Failure>::new());
+    while !left.is_empty() {
+        let (next, later) = pace.split(left);
+        let begin = Instant::now();
+        failures.extend(send(queue, records, next));
+        let failed = failures.iter().find(|(_, error)| !error.is_about_the_record()).map(|(_, error)| error.clone());
+        let is_late = || KafkaError::local(ErrorCode::TIMED_OUT, "the records before it took all the time");
+        if let Some(error) = failed.or_else(|| (Instant::now() >= deadline).then(is_late)) {
+            failures.extend(all(later.iter().copied(), &error));
+            break;
+        }
+        (pace, left) = (pace.after(begin.elapsed()), later);
+    }
+    failures
 }
 
 /// What is not written of the records that were sent, once all of them are reported.

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::{
     PATIENCE,
-    queue::{NotQueued, Queue, left, lock},
+    queue::{Failure, NotQueued, Queue, left, lock},
 };
 use crate::{
     CommittedOffset, Compression, Error, ErrorCode, KafkaError, OutgoingRecord, TopicPartition,
@@ -54,8 +54,13 @@ pub enum TransactionError {
         error: KafkaError,
     },
     /// Nothing was written. The same may be written later.
-    #[error("nothing was written to Kafka: {0}")]
-    Aborted(KafkaError),
+    #[error("nothing was written to Kafka: {error}")]
+    Aborted {
+        /// A record that failed, by its place, where one did.
+        record: Option<usize>,
+        /// Why.
+        error: KafkaError,
+    },
     /// Nobody can tell whether it was written but the committed offsets: everything is to be read anew from there.
     #[error("it is not known whether Kafka has the transaction: {0}")]
     Unknown(KafkaError),
@@ -104,6 +109,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// A transaction that takes longer is given up, and its producer with it: librdkafka waits for the coordinator of a group without looking at
 /// its own timeout (confluentinc/librdkafka#5456). All else is bounded by shorter ones.
 const LONGEST: Duration = Duration::from_mins(1);
+/// What librdkafka says of records that an abort takes from its queue, or from requests under way: `_PURGE_QUEUE`, `_PURGE_INFLIGHT`.
+const THROWN_AWAY: [i32; 2] = [-152, -151];
 
 impl TransactionalProducer {
     /// Makes a producer. It connects with its first transaction.
@@ -167,7 +174,7 @@ impl Shared {
         };
         let mut queue = match begun {
             Ok(queue) => queue,
-            Err(error) => return (State::Dead, Err(TransactionError::Aborted(error))),
+            Err(error) => return (State::Dead, Err(TransactionError::Aborted { record: None, error })),
         };
         let mut manner = Manner::Together;
         loop {
@@ -176,21 +183,25 @@ impl Shared {
                 Err(failed) => failed,
             };
             let mut refused = queue.take_failures();
+            let is_cause = |(_, error): &&Failure| !THROWN_AWAY.contains(&error.code.number());
+            let record = refused.iter().find(is_cause).map(|(place, _)| *place);
             refused.retain(|(_, error)| error.is_about_the_record());
             let (state, error) = match (failed, refused.pop(), manner) {
                 (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
-                (Failed::Dead { error, committing: false }, ..) => (State::Dead, TransactionError::Aborted(error)),
+                (Failed::Dead { error, committing: false }, ..) => {
+                    (State::Dead, TransactionError::Aborted { record, error })
+                }
                 (Failed::Undone(_), Some(_), Manner::Together) if !refused.is_empty() => match self.start() {
                     Ok(another) => {
                         (queue, manner) = (another, Manner::OneByOne);
                         continue;
                     }
-                    Err(error) => (State::Dead, TransactionError::Aborted(error)),
+                    Err(error) => (State::Dead, TransactionError::Aborted { record: None, error }),
                 },
                 (Failed::Undone(_), Some((record, error)), _) => {
                     (State::Dead, TransactionError::Refused { record, error })
                 }
-                (Failed::Undone(error), None, _) => (State::Ready(queue), TransactionError::Aborted(error)),
+                (Failed::Undone(error), None, _) => (State::Ready(queue), TransactionError::Aborted { record, error }),
             };
             return (state, Err(error));
         }

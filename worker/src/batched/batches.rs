@@ -68,8 +68,10 @@ struct Hold {
     /// How far it will be, once all that is prepared is written.
     ahead: Option<Commit>,
     told: Told,
-    /// Whether some of it is written again before any more is.
-    stuck: bool,
+    /// The memory of what is written again before any more is, as long as there is some.
+    stuck: Option<usize>,
+    /// The memory of its records that wait.
+    waiting: usize,
     /// The position that was told last.
     reached: Option<i64>,
 }
@@ -86,7 +88,7 @@ struct Part {
     commit: Commit,
     outputs: Vec<Output>,
     skipped: u64,
-    /// The memory of its records.
+    /// The memory of its outputs.
     bytes: usize,
 }
 
@@ -111,13 +113,15 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of one batch, beside the one
+/// Bytes of what is written at once, about.
+const BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of half a batch, beside the one
 /// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
 /// again. They are resumed at half of it.
-const BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of records that are stuck or wait behind those, before nothing more is read of any partition: while nothing can be written, each
-/// that is read gets stuck too, with what was prepared behind it. More than one partition brings along by itself, which shall hold up no
-/// other.
+const WAITING: usize = BYTES / 2;
+/// Bytes of what is stuck, with what was made of its records, or waits behind that, before nothing more is read of any partition: while
+/// nothing can be written, each that is read gets stuck too, with what was prepared behind it. More than one partition brings along by
+/// itself, which shall hold up no other.
 const HELD_UP: usize = 32 * 1024 * 1024;
 
 impl Batches {
@@ -160,7 +164,8 @@ impl Batches {
             ahead: committed.clone(),
             written: committed,
             told: Told::default(),
-            stuck: false,
+            stuck: None,
+            waiting: 0,
             reached: None,
         };
         self.holds.insert(id, hold);
@@ -168,11 +173,13 @@ impl Batches {
 
     /// Records were read.
     pub(crate) fn receive(&mut self, batch: Batch) {
-        let Some(hold) = self.holds.get(&batch.partition).map(|hold| hold.number) else {
+        let Some(hold) = self.holds.get_mut(&batch.partition) else {
             return debug!(partition = %batch.partition, "Records of a partition that is not ours");
         };
-        self.bytes += memory(&batch);
-        self.waiting.push_back(Waiting::Records(hold, batch));
+        let bytes = memory(&batch);
+        hold.waiting += bytes;
+        self.bytes += bytes;
+        self.waiting.push_back(Waiting::Records(hold.number, batch));
     }
 
     /// The source has told all records before these positions. One that was told before says nothing: while a partition is stuck it is told
@@ -200,7 +207,7 @@ impl Batches {
         match hold.partition.place(extent, told) {
             Placement::From { offset, gone } => {
                 self.counts.gone += gone;
-                let paused = self.paused || hold.stuck || hold.partition.halted.is_some();
+                let paused = self.paused || hold.is_stuck() || hold.partition.halted.is_some();
                 if told.is_some() {
                     self.reach(vec![Position { partition: extent.partition.clone(), offset }]);
                 }
@@ -298,12 +305,18 @@ impl Batches {
 
     /// Whether nothing else can be written.
     pub(crate) fn are_all_stuck(&self) -> bool {
-        self.holds.values().all(|hold| hold.stuck)
+        self.holds.values().all(Hold::is_stuck)
     }
 
     /// What is being written, in order.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.parts.iter().flat_map(|part| &part.outputs)
+    }
+
+    /// Whether the one at this place is a dead letter.
+    pub(crate) fn is_letter(&self, place: usize) -> bool {
+        let output = self.find(place).map(|(part, place)| &self.parts[part].outputs[place]);
+        output.is_some_and(|output| matches!(output.fate, Fate::Bury(_)))
     }
 
     /// How far the partitions are then read.
@@ -333,9 +346,8 @@ impl Batches {
     }
 
     /// It was written but for these, by their places. Of each partition what comes behind one that failed is written again with it, so
-    /// that what is kept in order ends in order. `false`: one that is refused is a dead letter already.
-    pub(crate) fn succeed_but(&mut self, refused: &[(usize, Refusal)], failed: &[usize], now: DateTime<Utc>) -> bool {
-        let mut taken = true;
+    /// that what is kept in order ends in order. One that is refused and is a dead letter already is written again, too.
+    pub(crate) fn succeed_but(&mut self, refused: &[(usize, Refusal)], failed: &[usize], now: DateTime<Utc>) {
         let refused: HashMap<usize, &Refusal> = refused.iter().map(|(place, refusal)| (*place, refusal)).collect();
         let mut first = 0;
         for number in 0..self.parts.len() {
@@ -350,7 +362,7 @@ impl Batches {
                     Some(refusal) => {
                         self.parts[number].outputs.push(output);
                         let at = self.parts[number].outputs.len() - 1;
-                        taken &= self.refuse_at(number, at, refusal, now);
+                        self.refuse_at(number, at, refusal, now);
                         if self.is_halted(number) {
                             self.counts.returned += count(outputs.count());
                             break;
@@ -363,7 +375,6 @@ impl Batches {
         for part in std::mem::take(&mut self.parts) {
             if part.outputs.is_empty() { self.settle(part) } else { self.stick(part) }
         }
-        taken
     }
 
     /// This one of what was to be written is not taken; nothing was written. `false`: it is a dead letter already.
@@ -382,7 +393,7 @@ impl Batches {
     fn settle(&mut self, Part { hold, commit, skipped, .. }: Part) {
         self.counts.skipped += skipped;
         let Some(held) = self.holds.get_mut(&commit.partition).filter(|held| held.number == hold) else { return };
-        if std::mem::take(&mut held.stuck) && !self.paused && held.partition.halted.is_none() {
+        if held.stuck.take().is_some() && !self.paused && held.partition.halted.is_none() {
             self.commands.push(Command::Resume(commit.partition.clone()));
         }
         held.written = Some(commit);
@@ -394,9 +405,10 @@ impl Batches {
             part.append(self.prepared.remove(behind));
         }
         // Some of it may be written, or given back.
-        part.bytes = part.outputs.iter().map(|output| output.record.memory()).sum();
+        let bytes: usize = part.outputs.iter().map(Output::memory).sum();
+        part.bytes = bytes;
         let held = self.holds.get_mut(&part.commit.partition).filter(|held| held.number == part.hold);
-        let pause = |held: &mut Hold| !std::mem::replace(&mut held.stuck, true) && held.partition.halted.is_none();
+        let pause = |held: &mut Hold| held.stuck.replace(bytes).is_none() && held.partition.halted.is_none();
         if held.is_some_and(pause) {
             self.commands.push(Command::Pause(part.commit.partition.clone()));
         }
@@ -493,17 +505,8 @@ impl Batches {
     /// The memory of what is stuck, also while it is written again, and of what waits behind it. No more of that is read, so what waits
     /// need not hold up others.
     fn bytes_held_up(&self) -> (usize, usize) {
-        if !self.holds.values().any(|hold| hold.stuck) {
-            return (0, 0);
-        }
-        let is_stuck =
-            |id: &PartitionId, number: u64| self.holds.get(id).is_some_and(|held| held.number == number && held.stuck);
-        let stuck = self.parts.iter().chain(&self.stuck).filter(|part| is_stuck(&part.commit.partition, part.hold));
-        let behind = |waiting: &Waiting| match waiting {
-            Waiting::Records(number, batch) if is_stuck(&batch.partition, *number) => memory(batch),
-            Waiting::Records(..) | Waiting::Reached(..) => 0,
-        };
-        (stuck.map(|part| part.bytes).sum(), self.waiting.iter().map(behind).sum())
+        let held_up = self.holds.values().filter_map(|hold| Some((hold.stuck?, hold.waiting)));
+        held_up.fold((0, 0), |(stuck, behind), (more_stuck, more_behind)| (stuck + more_stuck, behind + more_behind))
     }
 
     /// Whether more records may be received.
@@ -519,17 +522,35 @@ impl Batches {
     /// Looks whether there is room.
     pub(crate) fn pause_or_resume(&mut self, now: Instant) {
         let (stuck, behind) = self.bytes_held_up();
-        let room = if self.paused { BYTES / 2 } else { BYTES };
+        let room = if self.paused { WAITING / 2 } else { WAITING };
         let full = self.bytes - behind > room || stuck + behind > HELD_UP;
         let pauses = self.wait.is_over(full && !self.paused, now);
         if !pauses && (full || !self.paused) {
             return;
         }
         self.paused = pauses;
-        let moves = |hold: &Hold| !hold.stuck && hold.partition.halted.is_none();
+        let moves = |hold: &Hold| !hold.is_stuck() && hold.partition.halted.is_none();
         let moving = self.holds.iter().filter(|(_, hold)| moves(hold)).map(|(id, _)| id.clone());
         let command = if pauses { Command::Pause } else { Command::Resume };
         self.commands.extend(moving.map(command));
+    }
+}
+
+impl Hold {
+    /// Whether some of it is written again before any more is.
+    fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+}
+
+impl Output {
+    /// The memory that it takes, about: that of its record, and of what was made of it.
+    fn memory(&self) -> usize {
+        let made = match &self.fate {
+            Fate::Deliver(message) => message.memory_beside(&self.record),
+            Fate::Bury(failed) => failed.memory(),
+        };
+        self.record.memory() + made
     }
 }
 

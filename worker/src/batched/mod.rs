@@ -240,7 +240,8 @@ impl Engine {
         if !self.fill() {
             return;
         }
-        let mut records: Vec<_> = self.batches.outputs().map(|output| self.record(output)).collect();
+        let mut records = Vec::<OutgoingRecord>::with_capacity(self.batches.outputs().count());
+        records.extend(self.batches.outputs().map(|output| self.record(output)));
         let traced = traced::begin(&self.delivering.spans, self.batches.outputs(), &mut records);
         let end = match &self.delivering.writer {
             Writer::AtLeastOnce(producer) => {
@@ -308,13 +309,11 @@ impl Engine {
             End::Transaction(Ok(())) => self.succeed(attempt),
             End::Transaction(Err(TransactionError::Refused { record, error })) => {
                 if !self.batches.refuse(record, &self.refusal(&error), Utc::now()) {
-                    self.not_buried(attempt.took, &error);
+                    self.tell_not_buried(&error);
+                    self.try_later(attempt.took);
                 }
             }
-            End::Transaction(Err(TransactionError::Aborted(error))) => {
-                self.batches.fail();
-                self.fail(attempt, 0, &error);
-            }
+            End::Transaction(Err(TransactionError::Aborted { record, error })) => self.abort(attempt, record, &error),
             End::Transaction(Err(TransactionError::Unknown(error))) => {
                 self.batches.fail();
                 warn!("Reading anew what is committed: it is not known whether the last transaction is: {error}");
@@ -342,46 +341,61 @@ impl Engine {
     }
 
     fn succeed_but(&mut self, attempt: &Attempt, Unwritten { refused, failed }: &Unwritten) {
+        // Which of them are dead letters is known only until then.
+        let is_letter = |(place, _): &&(usize, KafkaError)| self.batches.is_letter(*place);
+        let letter = refused.iter().chain(failed).find(is_letter);
+        let record = failed.iter().find(|failure| !is_letter(failure));
         let told = |(place, error): &(usize, KafkaError)| (*place, self.refusal(error));
         let told: Vec<_> = refused.iter().map(told).collect();
         let places: Vec<_> = failed.iter().map(|(place, _)| *place).collect();
-        let taken = self.batches.succeed_but(&told, &places, Utc::now());
-        if let (false, Some((_, error))) = (taken, refused.first()) {
-            self.not_buried(attempt.took, error);
+        self.batches.succeed_but(&told, &places, Utc::now());
+        if let Some((_, error)) = letter {
+            self.tell_not_buried(error);
         }
-        if let Some((place, error)) = failed.first() {
-            self.fail(attempt, *place, error);
+        if let Some((place, error)) = record {
+            self.tell_not_written(attempt, *place, error);
+        }
+        if letter.or(record).is_some() {
+            self.try_later(attempt.took);
         }
     }
 
-    fn refusal(&self, error: &KafkaError) -> Refusal {
-        Refusal { code: error.code.name(), message: format!("topic {:?}: {error}", self.delivering.topic) }
-    }
-
-    /// A record for which there is not even a dead letter waits.
-    fn not_buried(&mut self, took: Duration, error: &KafkaError) {
-        self.delivering.status.trouble(Area::DeadLetters, self.delivering.letters.not_written(error));
-        self.try_later(took);
-    }
-
-    /// Kafka does not answer, as the record at this place shows, or the group is being rebalanced: then the next generation is told
-    /// soon.
-    fn fail(&mut self, attempt: &Attempt, place: usize, error: &KafkaError) {
+    /// Nothing was written, as one record failed, or Kafka did not answer; or the group is being rebalanced: then the next generation is
+    /// told soon.
+    fn abort(&mut self, attempt: &Attempt, record: Option<usize>, error: &KafkaError) {
+        // What becomes of the record is known only until then.
+        let is_letter = record.is_some_and(|place| self.batches.is_letter(place));
+        self.batches.fail();
         if is_outdated(error.code) {
             let since = *self.outdated.get_or_insert_with(Instant::now);
             if since.elapsed() > OUTDATED {
                 warn!("Joining anew: Kafka does not take this worker for a member of its group: {error}");
                 self.rejoin();
             }
+        } else if is_letter {
+            self.tell_not_buried(error);
         } else {
-            let topic = &self.delivering.topic;
-            let message = format!("records cannot be written to topic {topic:?}, so they wait: {error}");
-            let Refusal { code, message: told } = self.refusal(error);
-            let failed = DeliveryError { failure: Failure::Passing { retry_after: None }, code, message: told };
-            self.delivering.status.attempted(attempt.took, attempt.exemplar(place), Some(&failed));
-            self.delivering.status.trouble(Area::Writing, message);
+            self.tell_not_written(attempt, record.unwrap_or_default(), error);
         }
         self.try_later(attempt.took);
+    }
+
+    fn refusal(&self, error: &KafkaError) -> Refusal {
+        Refusal { code: error.code.name(), message: format!("topic {:?}: {error}", self.delivering.topic) }
+    }
+
+    /// Records for which there is not even a dead letter wait.
+    fn tell_not_buried(&self, error: &KafkaError) {
+        self.delivering.status.trouble(Area::DeadLetters, self.delivering.letters.not_written(error));
+    }
+
+    /// Kafka does not take records for now, as the one at this place shows.
+    fn tell_not_written(&self, attempt: &Attempt, place: usize, error: &KafkaError) {
+        let Delivering { status, topic, .. } = &self.delivering;
+        let Refusal { code, message } = self.refusal(error);
+        let failed = DeliveryError { failure: Failure::Passing { retry_after: None }, code, message };
+        status.attempted(attempt.took, attempt.exemplar(place), Some(&failed));
+        status.trouble(Area::Writing, format!("records cannot be written to topic {topic:?}, so they wait: {error}"));
     }
 
     /// Others have at least as much time until then as the attempt took, or they would wait for most of it.

@@ -1,4 +1,4 @@
-//! How long partitions that go are waited for. Time is virtual.
+//! How long partitions that go are waited for, and what is told of what cannot be written. Time is virtual.
 
 use std::{collections::BTreeMap, future::pending};
 
@@ -91,6 +91,19 @@ async fn revoke(source: &SourceEnd) -> (Vec<Commit>, Duration) {
     (settlement.await.unwrap(), begin.elapsed())
 }
 
+/// What is said of one record, by its place.
+fn not_written(guarantee: Guarantee, place: usize, code: ErrorCode) -> End {
+    let error = KafkaError { code, message: "on purpose".to_owned() };
+    match (guarantee, error.is_about_the_record()) {
+        (Guarantee::AtLeastOnce, true) => End::Batch(Unwritten { refused: vec![(place, error)], failed: vec![] }),
+        (Guarantee::AtLeastOnce, false) => End::Batch(Unwritten { refused: vec![], failed: vec![(place, error)] }),
+        (Guarantee::ExactlyOnce, true) => End::Transaction(Err(TransactionError::Refused { record: place, error })),
+        (Guarantee::ExactlyOnce, false) => {
+            End::Transaction(Err(TransactionError::Aborted { record: Some(place), error }))
+        }
+    }
+}
+
 fn all_written(guarantee: Guarantee) -> End {
     match guarantee {
         Guarantee::AtLeastOnce => End::Batch(Unwritten::default()),
@@ -147,5 +160,43 @@ async fn a_batch_that_takes_too_long_is_not_waited_for_and_its_end_is_nobody_els
         assert!(ended.is_err(), "nobody has asked it to end");
         let told = status.report();
         assert_eq!((told.received, told.delivered, told.unsettled), (3, 3, 0), "{guarantee:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_told_of_the_topic_that_it_goes_to() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
+        let Story { mut engine, .. } = story(guarantee);
+        let status = Arc::clone(&engine.delivering.status);
+        let mut end = |end: End| {
+            engine.finish(&Attempt { took: Duration::ZERO, traced: vec![] }, end);
+            assert!(engine.batches.next_stuck(usize::MAX));
+            let letter = engine.batches.outputs().position(|output| matches!(output.fate, Fate::Bury(_)));
+            (letter, status.report().trouble)
+        };
+        // It becomes a dead letter.
+        let (letter, trouble) = end(not_written(guarantee, 1, ErrorCode::MESSAGE_TOO_LARGE));
+        assert_eq!(trouble, None, "{guarantee:?}");
+        let letter = letter.unwrap();
+        for code in [ErrorCode::REQUEST_TIMED_OUT, ErrorCode::MESSAGE_TOO_LARGE] {
+            let (_, trouble) = end(not_written(guarantee, letter, code));
+            let trouble = trouble.unwrap();
+            assert!(trouble.starts_with("dead letters cannot be written to topic \"d\""), "{guarantee:?}: {trouble}");
+            assert!(!trouble.contains("entries"), "{guarantee:?}: {trouble}");
+        }
+        assert_eq!(status.report().sink_failure, None, "{guarantee:?}: the sink takes what it is given");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_cannot_be_written_are_told_of_the_topic_of_the_sink() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
+        let Story { mut engine, .. } = story(guarantee);
+        let attempt = Attempt { took: Duration::ZERO, traced: vec![] };
+        engine.finish(&attempt, not_written(guarantee, 2, ErrorCode::REQUEST_TIMED_OUT));
+        let report = engine.delivering.status.report();
+        let trouble = report.trouble.unwrap();
+        assert!(trouble.starts_with("records cannot be written to topic \"entries\""), "{guarantee:?}: {trouble}");
+        assert!(report.sink_failure.is_some(), "{guarantee:?}");
     }
 }

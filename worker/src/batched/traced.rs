@@ -68,7 +68,7 @@ pub(super) fn note_failures(traced: &mut [Traced], end: &End) {
         End::Transaction(Ok(())) => {}
         End::Transaction(Err(error)) => {
             let (TransactionError::Refused { error, .. }
-            | TransactionError::Aborted(error)
+            | TransactionError::Aborted { error, .. }
             | TransactionError::Unknown(error)) = error;
             let name = error.code.name();
             for traced in traced {

@@ -88,6 +88,11 @@ impl Failed {
         Self::delivery(sink, "AttemptsUsed".to_owned(), message, spent)
     }
 
+    /// The memory that it takes beside that of its record, about.
+    pub(crate) fn memory(&self) -> usize {
+        self.stage.len() + self.code.len() + self.message.len()
+    }
+
     fn delivery(sink: &str, code: String, message: String, spent: &Spent) -> Self {
         let Spent { attempts, first_failed_at, .. } = *spent;
         Self { class: ErrorClass::Delivery, stage: sink.to_owned(), code, message, attempts, first_failed_at }

@@ -31,6 +31,7 @@ use std::{
 
 use chrono::Utc;
 use slotmap::SecondaryMap;
+use sluice_crds::wire::Circuit;
 use sluice_pipeline::Record;
 use tokio::{
     sync::{Mutex, Notify, mpsc, oneshot},
@@ -83,6 +84,8 @@ struct Engine {
     unjudged: Option<Unjudged>,
     /// What the loop waits for.
     awaited: Awaited,
+    /// How the circuit was when it was told last.
+    told: Circuit,
 }
 
 /// Something that may come by itself.
@@ -195,6 +198,7 @@ impl Engine {
             drain: None,
             unjudged: None,
             awaited: Awaited { records: true, time: None },
+            told: Circuit::Closed,
         }
     }
 
@@ -202,6 +206,7 @@ impl Engine {
     fn turn(&mut self, shared: &Arc<Shared>) -> (Awaited, bool) {
         let now = Instant::now().into_std();
         self.go_on(shared, now);
+        self.tell();
         self.awaited = self.awaits(now);
         (self.awaited, self.unjudged.is_some())
     }
@@ -258,7 +263,7 @@ impl Engine {
         }
     }
 
-    /// Begins whatever can begin now, and tells what there is to tell.
+    /// Begins whatever can begin now, and commands what there is to command.
     fn go_on(&mut self, shared: &Arc<Shared>, now: StdInstant) {
         while let Some(work) = self.schedule.next(now) {
             self.begin(work, shared);
@@ -272,11 +277,14 @@ impl Engine {
             self.command(command);
         }
         self.end_drain();
-        self.tell();
     }
 
+    /// Counts are told once in each turn of the loop, which comes at least with the time for commits: to do so with each record costs a
+    /// lock for a number that nobody reads.
     fn tell(&mut self) {
-        self.flow.status.publish(self.schedule.counts(), self.schedule.sink_failure());
+        let counts = self.schedule.counts();
+        self.told = counts.circuit;
+        self.flow.status.publish(counts, self.schedule.sink_failure());
         if let Some(halted) = self.schedule.halts() {
             self.flow.status.halted(halted);
         }
@@ -299,6 +307,9 @@ impl Engine {
             self.under_way.insert(*key, (*hold, task));
         }
         self.go_on(shared, now.at);
+        if self.schedule.has_news(self.told) {
+            self.tell();
+        }
         if self.awaits(now.at) != self.awaited {
             shared.news.notify_one();
         }
@@ -342,6 +353,7 @@ impl Engine {
         }
         let Some(Drain { partitions, settled, .. }) = self.drain.take() else { return };
         let commits = self.release(&partitions);
+        self.tell();
         // A source that no longer listens is gone, and its partitions with it.
         drop(settled.send(commits));
     }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use slotmap::new_key_type;
 use sluice_pipeline::{Message, Record};
 use sluice_telemetry::traces::Span;
@@ -112,10 +111,10 @@ impl Pending {
 impl Task {
     /// The memory that it takes beside that of its record.
     fn size_beside(&self, record: &Record) -> usize {
-        let Self::Deliver(message) = self else { return 0 };
-        let made =
-            message.value.as_ref().filter(|made| record.value.as_ref().is_none_or(|own| own.as_ptr() != made.as_ptr()));
-        made.map_or(0, Bytes::len) + message.envelope.size()
+        match self {
+            Self::Deliver(message) => message.memory_beside(record),
+            Self::Bury(failed, _) => failed.memory(),
+        }
     }
 }
 

@@ -247,6 +247,11 @@ impl Schedule {
         self.gate.failure()
     }
 
+    /// Whether there is something to tell beside counts, where the circuit was told to be like this.
+    pub(crate) fn has_news(&self, told: Circuit) -> bool {
+        self.circuit != told || self.halts_changed
+    }
+
     /// The partitions that stopped at a record, where that is news.
     pub(crate) fn halts(&mut self) -> Option<Vec<HaltedPartition>> {
         let halted = || self.partitions.values().filter_map(Partition::told_as_halted).collect();

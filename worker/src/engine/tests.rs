@@ -168,6 +168,18 @@ async fn many_that_are_settled_are_committed_before_it_is_time() {
     panic!("not committed: {:?}", story.flow.status.report());
 }
 
+#[tokio::test(start_paused = true)]
+async fn counts_are_told_soon_though_nothing_else_happens() {
+    let story = Story::new(&[(0, 0, Fate::Delivered); 10], delivery(Ordering::Key, 1));
+    let (source, end) = channels();
+    let _engine = tokio::spawn(engine::run(Arc::clone(&story.flow), source, CancellationToken::new()));
+    story.hand_out(&end, 0, &BTreeMap::new()).await;
+    story.until(|| story.ends().count() == 10).await;
+    let ended = tokio::time::Instant::now();
+    story.until(|| story.flow.status.report().delivered == 10).await;
+    assert!(ended.elapsed() < Duration::from_millis(600), "{:?}", ended.elapsed());
+}
+
 /// Time passes while everybody waits.
 fn virtually(story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

@@ -126,8 +126,9 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// How long an engine that has no room for more records leaves them with the source, before it has partitions paused.
 pub(crate) const GRACE: Duration = Duration::from_millis(250);
 
-/// Batches of records that may wait for the engine.
-const EVENTS: usize = 16;
+/// Batches of records that may wait for the engine. Few, as each holds up to half a MiB: what is read ahead is there to be worked on, and
+/// that waits in the engine.
+const EVENTS: usize = 4;
 
 /// A source has a thread of its own, which waits for commands with a deadline.
 pub(crate) type CommandSender = std::sync::mpsc::Sender<Command>;
@@ -155,8 +156,9 @@ pub(crate) fn channels() -> (Source, SourceEnd) {
     (source, SourceEnd { events: event_sender, commands: command_receiver })
 }
 
-/// Starts the source of this configuration. Errors: it can never work, whatever the world does.
-pub(crate) fn start(config: &SourceConfig, status: &Arc<Status>) -> anyhow::Result<Source> {
+/// Starts the source of this configuration, which fetches so much ahead of what is told, and as much again while that is on its way.
+/// Errors: it can never work, whatever the world does.
+pub(crate) fn start(config: &SourceConfig, prefetch_kib: u32, status: &Arc<Status>) -> anyhow::Result<Source> {
     let (source, end) = channels();
     match config {
         SourceConfig::Kafka { connection, topics, group, start_from } => {
@@ -165,6 +167,7 @@ pub(crate) fn start(config: &SourceConfig, status: &Arc<Status>) -> anyhow::Resu
                 topics: topics.clone(),
                 group: group.clone(),
                 start_from: *start_from,
+                prefetch_kib,
             };
             kafka::start(settings, end, Arc::clone(status))?;
         }

@@ -239,9 +239,9 @@ fn commits_do_not_wait_for_their_time_once_many_are_written() {
 #[test]
 fn too_much_that_waits_is_read_later() {
     let mut batches = batches(Delivery::default());
-    let thousand = i64::try_from(BYTES / 512 / 10).unwrap();
+    let tenth = records_of(WAITING / 10);
     for number in 0..11 {
-        batches.receive(batch(0, number * thousand..(number + 1) * thousand));
+        batches.receive(batch(0, number * tenth..(number + 1) * tenth));
     }
     let begin = Instant::now();
     batches.pause_or_resume(begin);
@@ -260,7 +260,7 @@ fn too_much_that_waits_is_read_later() {
 #[test]
 fn where_there_is_room_again_in_a_moment_nothing_is_paused() {
     let mut batches = batches(Delivery::default());
-    batches.receive(batch(0, 0..i64::try_from(BYTES / 256).unwrap()));
+    batches.receive(batch(0, 0..records_of(BYTES)));
     let begin = Instant::now();
     batches.pause_or_resume(begin);
     assert!(!batches.has_room() && next(&mut batches, || false));
@@ -278,7 +278,7 @@ fn what_is_prepared_meanwhile_comes_behind_what_has_to_be_written_again() {
     batches.receive(batch(0, 2..5));
     batches.prepare(NOW, judge, || false);
     assert_eq!(written(&batches), (vec![(0, true), (1, true)], Some(2)));
-    assert!(batches.succeed_but(&[], &[1], NOW));
+    batches.succeed_but(&[], &[1], NOW);
     assert!(!batches.next() && batches.next_stuck(1));
     assert_eq!(written(&batches), (vec![(1, true), (2, true), (4, true)], Some(5)));
     batches.succeed();
@@ -323,7 +323,7 @@ fn outputs(batches: &Batches) -> Vec<(i32, i64)> {
 #[test]
 fn a_partition_that_is_stuck_holds_up_no_other() {
     let (mut batches, place) = two_partitions(Delivery::default());
-    assert!(batches.succeed_but(&[], &[place], NOW));
+    batches.succeed_but(&[], &[place], NOW);
     assert_eq!(batches.commands().collect::<Vec<_>>(), [Command::Pause(id(0))]);
     let commits: BTreeSet<_> =
         batches.commits(Instant::now()).iter().map(|commit| (commit.partition.partition, commit.offset)).collect();
@@ -378,6 +378,52 @@ fn what_waits_behind_a_stuck_partition_takes_no_room_of_others() {
     batches.pause_or_resume(begin + GRACE);
     let commands: Vec<_> = batches.commands().collect();
     assert!(commands.contains(&Command::Resume(id(1))) && !commands.contains(&Command::Resume(id(0))), "{commands:?}");
+}
+
+#[test]
+fn a_batch_is_full_by_what_is_made_of_its_records_however_small_they_are() {
+    let mut batches = batches(Delivery::default());
+    batches.receive(batch(0, 0..25));
+    let mut written = Vec::new();
+    loop {
+        batches.prepare(NOW, |record| enlarged(record, BYTES / 10), || false);
+        if !batches.next() {
+            break;
+        }
+        written.push(batches.outputs().count());
+        batches.succeed();
+    }
+    assert_eq!((written, batches.bytes), (vec![10, 10, 5], 0));
+}
+
+#[test]
+fn what_is_made_of_records_that_are_stuck_is_held_up_with_them() {
+    let mut batches = batches(Delivery::default());
+    (1..6).for_each(|partition| batches.assign(start(partition, 0)));
+    let mut now = Instant::now();
+    for partition in 0..4 {
+        for _ in 0..2 {
+            batches.pause_or_resume(now);
+            now += GRACE;
+        }
+        assert!(!batches.paused, "{partition} are stuck");
+        batches.receive(batch(partition, 0..1));
+        batches.prepare(NOW, |record| enlarged(record, HELD_UP / 4), || false);
+        assert!(batches.next());
+        batches.fail();
+    }
+    for _ in 0..2 {
+        batches.pause_or_resume(now);
+        now += GRACE;
+    }
+    assert!(batches.paused, "{:?} are held up", batches.bytes_held_up());
+}
+
+/// Delivered as so many bytes.
+fn enlarged(record: &Record, bytes: usize) -> Verdict {
+    let address = KafkaAddress { key: record.key.clone(), partition: None, headers: vec![] };
+    let value = Some(vec![b'x'; bytes].into());
+    Verdict::Deliver(Message { value, media: Media::Bytes, envelope: Envelope::Kafka(address) })
 }
 
 /// So many bytes of records, about.
@@ -481,6 +527,97 @@ fn what_is_stuck_is_written_again_as_much_at_once_as_a_batch_holds() {
     assert!(next(&mut batches, || false));
     batches.fail();
     assert!(batches.next_stuck(usize::MAX), "one that is larger is written all the same");
+}
+
+/// What happens to one of a few partitions, or to what is being written.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Read(i32, u8),
+    Judge,
+    Begin,
+    Succeed,
+    /// The output at this place fails.
+    Fail(u8),
+    /// It is refused.
+    Refuse(u8),
+    Rebalance(i32),
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let one = prop_oneof![
+        3 => (0..3_i32, 1..40_u8).prop_map(|(partition, number)| Turn::Read(partition, number)),
+        3 => Just(Turn::Judge),
+        3 => Just(Turn::Begin),
+        2 => Just(Turn::Succeed),
+        3 => any::<u8>().prop_map(Turn::Fail),
+        1 => any::<u8>().prop_map(Turn::Refuse),
+        1 => (0..3_i32).prop_map(Turn::Rebalance),
+    ];
+    proptest::collection::vec(one, 0..100)
+}
+
+/// The memory of what waits, of what is stuck and of what waits behind it, counted anew.
+fn counted_anew(batches: &Batches) -> (usize, (usize, usize)) {
+    let is_stuck = |id: &PartitionId, number: u64| {
+        batches.holds.get(id).is_some_and(|held| held.number == number && held.is_stuck())
+    };
+    let (mut all, mut behind) = (0, 0);
+    for waiting in &batches.waiting {
+        if let Waiting::Records(number, batch) = waiting {
+            all += memory(batch);
+            behind += if is_stuck(&batch.partition, *number) { memory(batch) } else { 0 };
+        }
+    }
+    let parts = batches.parts.iter().chain(&batches.stuck);
+    let stuck = parts.filter(|part| is_stuck(&part.commit.partition, part.hold)).flat_map(|part| &part.outputs);
+    (all, (stuck.map(Output::memory).sum(), behind))
+}
+
+proptest! {
+    #[test]
+    fn memory_is_counted_as_it_comes_and_goes(turns in turns(), halts in any::<bool>()) {
+        let on_delivery_error = if halts { OnDeliveryError::Halt } else { OnDeliveryError::DeadLetter };
+        let mut batches = batches(Delivery { on_delivery_error, ..Delivery::default() });
+        (1..3).for_each(|partition| batches.assign(start(partition, 0)));
+        let (mut next, mut writing) = ([0_i64; 3], false);
+        for turn in turns {
+            let number = batches.outputs().count().max(1);
+            match turn {
+                Turn::Read(partition, number) => {
+                    let next = &mut next[usize::try_from(partition).unwrap()];
+                    let end = *next + i64::from(number);
+                    batches.receive(batch(partition, *next..end));
+                    *next = end;
+                }
+                Turn::Judge => {
+                    let some_larger = |record: &Record| match judge(record) {
+                        Verdict::Deliver(_) if record.offset % 2 == 0 => enlarged(record, 1_000),
+                        verdict => verdict,
+                    };
+                    batches.prepare(NOW, some_larger, || false);
+                }
+                Turn::Begin if !writing => writing = batches.next_stuck(1) || batches.next(),
+                Turn::Succeed if writing => {
+                    batches.succeed();
+                    writing = false;
+                }
+                Turn::Fail(place) if writing => {
+                    batches.succeed_but(&[], &[usize::from(place) % number], NOW);
+                    writing = false;
+                }
+                Turn::Refuse(place) if writing => {
+                    batches.refuse(usize::from(place) % number, &too_large(), NOW);
+                    writing = false;
+                }
+                Turn::Rebalance(partition) => {
+                    batches.release(&[id(partition)]);
+                    batches.assign(start(partition, next[usize::try_from(partition).unwrap()]));
+                }
+                Turn::Begin | Turn::Succeed | Turn::Fail(_) | Turn::Refuse(_) => {}
+            }
+            prop_assert_eq!((batches.bytes, batches.bytes_held_up()), counted_anew(&batches));
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

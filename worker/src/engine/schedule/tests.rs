@@ -240,6 +240,21 @@ fn a_partition_that_comes_while_the_circuit_is_open_is_paused() {
 }
 
 #[test]
+fn a_circuit_that_opens_and_a_partition_that_stops_are_news_and_a_delivery_is_none() {
+    let mut stage = Stage::new(Delivery { on_delivery_error: OnDeliveryError::Halt, ..guarded() });
+    stage.receive(0..3);
+    let [first, second, third] = [(); 3].map(|()| stage.begin().unwrap());
+    stage.end(first, End::Delivered);
+    assert!(!stage.schedule.has_news(Circuit::Closed));
+    let refusal = DeliveryError { failure: Failure::Refusal, code: "422".into(), message: "no".into() };
+    stage.end(second, End::Failed(refusal));
+    assert!(stage.schedule.has_news(Circuit::Closed));
+    assert!(stage.schedule.halts().is_some() && !stage.schedule.has_news(Circuit::Closed), "it is told once");
+    stage.end(third, busy());
+    assert!(stage.schedule.has_news(Circuit::Closed) && !stage.schedule.has_news(Circuit::Open));
+}
+
+#[test]
 fn a_halted_partition_begins_nothing_and_commits_nothing_beyond() {
     let mut stage = Stage::new(Delivery { on_delivery_error: OnDeliveryError::Halt, ..Delivery::default() });
     stage.receive(0..3);

@@ -50,6 +50,7 @@ pub(super) struct Settings {
     pub(super) topics: Vec<String>,
     pub(super) group: String,
     pub(super) start_from: StartFrom,
+    pub(super) prefetch_kib: u32,
 }
 
 /// librdkafka's consumer with our part in its rebalances.
@@ -58,9 +59,6 @@ type GroupConsumer = BaseConsumer<Group>;
 /// Records that are told at once, at most, and their bytes, about.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 512 * 1024;
-/// How much librdkafka fetches ahead: what a broker sends in one answer, and as much again while that is on its way. What the worker has
-/// read ahead waits in its own memory.
-const PREFETCH_KIB: u32 = 4 * 1024;
 /// How long a command may wait while no record comes.
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
@@ -207,8 +205,9 @@ impl Reader {
 
     /// A consumer that Kafka has let in and told of the topics, and that is no member yet.
     fn connect(&self) -> Result<GroupConsumer, String> {
-        let Settings { connection, topics, group, start_from } = &self.settings;
-        let mut config = consumer_config(connection, group, &consumer_settings()).map_err(|e| e.to_string())?;
+        let Settings { connection, topics, group, start_from, prefetch_kib } = &self.settings;
+        let settings = consumer_settings(*prefetch_kib);
+        let mut config = consumer_config(connection, group, &settings).map_err(|e| e.to_string())?;
         // New partitions are found within half a minute; librdkafka's default is 5 minutes.
         config.set("enable.partition.eof", "true").set("topic.metadata.refresh.interval.ms", "30000");
         let context = Group::new(self.end.events.clone(), *start_from);
@@ -471,7 +470,7 @@ impl Reader {
 
 /// After a crash nobody reads the worker's partitions for the session timeout. Heartbeats come from a thread that nothing
 /// holds up, so a short one is safe.
-fn consumer_settings() -> ConsumerSettings {
+fn consumer_settings(prefetch_kib: u32) -> ConsumerSettings {
     let session_timeout = Duration::from_secs(10);
-    ConsumerSettings { prefetch_kib: PREFETCH_KIB, session_timeout, ..ConsumerSettings::default() }
+    ConsumerSettings { prefetch_kib, session_timeout, ..ConsumerSettings::default() }
 }

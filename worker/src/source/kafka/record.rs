@@ -42,8 +42,8 @@ fn copied(key: Option<&[u8]>, value: Option<&[u8]>) -> (Option<Bytes>, Option<By
     let (Some(key), Some(value)) = (key, value) else {
         return (key.map(Bytes::copy_from_slice), value.map(Bytes::copy_from_slice));
     };
-    let both = Bytes::from([key, value].concat());
-    (Some(both.slice(..key.len())), Some(both.slice(key.len()..)))
+    let mut rest = Bytes::from([key, value].concat());
+    (Some(rest.split_to(key.len())), Some(rest))
 }
 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
