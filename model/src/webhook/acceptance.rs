@@ -136,6 +136,21 @@ fn parent_status<'a>(route: &'a Value, own: &str, parent: &ParentReference) -> O
     parents.iter().find(|status| is_parent(&status["parentRef"]) && is_current(status))
 }
 
+/// Whether each gateway that says anything of an HTTPRoute has seen the newest version of it and finds all its backends. Of one that says
+/// nothing nobody knows whether it ever will. Conditions of others' making may be about any version.
+pub(super) fn is_known(route: &Value) -> bool {
+    let generation = route["metadata"]["generation"].as_i64();
+    let is_old = |condition: &Value| {
+        let seen = condition["observedGeneration"].as_i64();
+        seen.is_some() && seen < generation
+    };
+    let lacks = |condition: &Value| condition["type"] == RESOLVED && condition["status"] != "True";
+    let parents = route["status"]["parents"].as_array().into_iter().flatten();
+    let conditions = parents.flat_map(|parent| parent["conditions"].as_array().into_iter().flatten());
+    let mut judged = conditions.filter(|condition| condition["type"] == ACCEPTED || condition["type"] == RESOLVED);
+    !judged.any(|condition| is_old(condition) || lacks(condition))
+}
+
 /// What a gateway has against a route.
 struct Refusal<'a> {
     reason: Option<&'a str>,

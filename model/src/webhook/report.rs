@@ -557,6 +557,7 @@ mod tests {
             overdue: false,
             reason: Reason::Satisfied,
             message: "2 of 2 available".into(),
+            changed: None,
         };
         let shared = SharedReceivers { availability: Some(availability), ..SharedReceivers::default() };
         let report_of = |before: &[Condition], shared: &SharedReceivers, found: Option<Found>| {
