@@ -139,6 +139,7 @@ async fn carry_out(
         traffic: traffic.as_ref(),
         last_good: if step == Step::Done { good } else { known() },
         shared: receivers.filter(|_| is_shared),
+        waits: step == Step::Beside,
     };
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
     let soon = match (step, &before) {
