@@ -54,7 +54,7 @@ impl<'a> Witness<'a> {
         }
     }
 
-    async fn look(&self) -> kube::Result<String> {
+    async fn look(&self) -> Result<String, kube::Error> {
         let routes = self.api("gateway.networking.k8s.io", "v1", "HTTPRoute");
         let [services, slices] = [self.api("", "v1", "Service"), self.api("discovery.k8s.io", "v1", "EndpointSlice")];
         let all = ListParams::default();
