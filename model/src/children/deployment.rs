@@ -313,6 +313,8 @@ pub struct Availability {
     pub reason: Reason,
     /// What is going on, for people.
     pub message: String,
+    /// When pods last became available or ceased to be, or a rollout moved on, as Kubernetes noted it.
+    pub changed: Option<Timestamp>,
 }
 
 /// What a Deployment's status and its pods say; an old status, from before the last change, says nothing about it. The pods of one
@@ -334,7 +336,21 @@ pub fn availability(deployment: &Deployment, pods: &[SeenPod], now: Timestamp) -
         None if complete => (Reason::Satisfied, numbers),
         None => (Reason::Unavailable, numbers),
     };
-    Availability { replicas, ready, complete, overdue, reason, message }
+    let changed = changed(status.conditions.as_deref().unwrap_or_default());
+    Availability { replicas, ready, complete, overdue, reason, message, changed }
+}
+
+/// Of the progress each note counts: the last one is of the end.
+fn changed(conditions: &[DeploymentCondition]) -> Option<Timestamp> {
+    let time = |condition: &DeploymentCondition| {
+        let time = match condition.type_.as_str() {
+            "Available" => condition.last_transition_time.as_ref(),
+            "Progressing" => condition.last_update_time.as_ref(),
+            _ => None,
+        };
+        time.map(|time| time.0)
+    };
+    conditions.iter().filter_map(time).max()
 }
 
 #[cfg(test)]

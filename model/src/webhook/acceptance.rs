@@ -86,11 +86,13 @@ fn gateways(endpoint: &Endpoint, parents: &[ParentReference], seen: &Seen<'_>) -
     let Some(route) = children::find(seen.live, ChildKind::HttpRoute, &receiver_name(&endpoint.owner)) else {
         return Part::fails(kind, Reason::Progressing, "no HTTPRoute exists yet");
     };
+    // A route is to name the Service of other receivers before it leads there, and maybe before that exists.
+    let judged: &[&str] = if seen.waits { &[ACCEPTED] } else { &[ACCEPTED, RESOLVED] };
     for parent in parents {
         let namespace = parent.namespace.as_deref().unwrap_or(&endpoint.owner.name.namespace);
         let gateway = format!("{namespace}/{}", parent.name);
         let status = parent_status(&route.object, &endpoint.owner.name.namespace, parent);
-        let refusal = status.and_then(|status| [ACCEPTED, RESOLVED].iter().find_map(|wanted| refusal(status, wanted)));
+        let refusal = status.and_then(|status| judged.iter().find_map(|wanted| refusal(status, wanted)));
         if status.is_some() && refusal.is_none() {
             continue;
         }
@@ -134,6 +136,21 @@ fn parent_status<'a>(route: &'a Value, own: &str, parent: &ParentReference) -> O
     };
     let parents = route["status"]["parents"].as_array()?;
     parents.iter().find(|status| is_parent(&status["parentRef"]) && is_current(status))
+}
+
+/// Whether each gateway that says anything of an HTTPRoute has seen the newest version of it and finds all its backends. Of one that says
+/// nothing nobody knows whether it ever will. Conditions of others' making may be about any version.
+pub(super) fn is_known(route: &Value) -> bool {
+    let generation = route["metadata"]["generation"].as_i64();
+    let is_old = |condition: &Value| {
+        let seen = condition["observedGeneration"].as_i64();
+        seen.is_some() && seen < generation
+    };
+    let lacks = |condition: &Value| condition["type"] == RESOLVED && condition["status"] != "True";
+    let parents = route["status"]["parents"].as_array().into_iter().flatten();
+    let conditions = parents.flat_map(|parent| parent["conditions"].as_array().into_iter().flatten());
+    let mut judged = conditions.filter(|condition| condition["type"] == ACCEPTED || condition["type"] == RESOLVED);
+    !judged.any(|condition| is_old(condition) || lacks(condition))
 }
 
 /// What a gateway has against a route.
@@ -224,6 +241,7 @@ mod tests {
             traffic: None,
             last_good: None,
             shared: None,
+            waits: false,
         }
     }
 
@@ -279,6 +297,22 @@ mod tests {
             let status = report(&webhook(parents), None, &outcome, Timestamp::from_second(1).unwrap());
             let told = status.conditions.iter().find(|condition| condition.type_ == "RouteAccepted").unwrap();
             assert_eq!(format!("{} {}", told.status, told.reason), expected);
+        }
+    }
+
+    #[test]
+    fn a_route_may_name_what_is_not_there_until_it_leads_there() {
+        let parents = "[{name: edge, namespace: gateways}]";
+        let (endpoint, plan) = (endpoint(parents), Plan::default());
+        for (conditions, expected) in [
+            ([TAKEN, LOST], ACCEPTED_BY_ALL),
+            (
+                [REFUSED, FOUND],
+                "RouteRefused NotAllowedByListeners the Gateway \"gateways/edge\" says NotAllowedByListeners: no listener allows it",
+            ),
+        ] {
+            let live = [live(&json!([says(&edge(), 2, &conditions)]))];
+            assert_eq!(told(&endpoint, &Seen { waits: true, ..seen(&live, &[], &plan) }), expected);
         }
     }
 

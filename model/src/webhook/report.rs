@@ -42,6 +42,8 @@ pub struct Seen<'a> {
     pub last_good: Option<LastGood>,
     /// The receivers that the Webhook shares, where it shares any.
     pub shared: Option<&'a SharedReceivers>,
+    /// Whether receivers of the other kind have the route yet.
+    pub waits: bool,
 }
 
 /// What a pass came to.
@@ -268,6 +270,10 @@ fn verdict(endpoint: &Endpoint, seen: &Seen<'_>, parts: &[Part]) -> (bool, Reaso
     }
     match parts.iter().find(|part| !part.works) {
         Some(part) => (false, part.reason, format!("{}: {}", part.kind, part.message)),
+        None if seen.waits => {
+            let message = "the receivers before have the route until gateways know where the others are, some 10 s after these are ready";
+            (false, Reason::Progressing, message.to_owned())
+        }
         None if endpoint.paused => {
             let obeyed =
                 seen.traffic.is_some_and(|shown| shown.found.complete && shown.found.paused == shown.found.answered);
@@ -482,6 +488,7 @@ mod tests {
             traffic,
             last_good: None,
             shared: None,
+            waits: false,
         }
     }
 
@@ -557,6 +564,7 @@ mod tests {
             overdue: false,
             reason: Reason::Satisfied,
             message: "2 of 2 available".into(),
+            changed: None,
         };
         let shared = SharedReceivers { availability: Some(availability), ..SharedReceivers::default() };
         let report_of = |before: &[Condition], shared: &SharedReceivers, found: Option<Found>| {

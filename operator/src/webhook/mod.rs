@@ -21,9 +21,9 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, after_take_over,
-        announcing, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over,
-        validate, without_farewells,
+        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted,
+        after_take_over, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
+        take_over, validate, without_farewells,
     },
 };
 
@@ -47,6 +47,8 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// What was changed and is not watched is looked at once more, so soon.
 const LOOK_AT_CHANGES: Duration = Duration::from_secs(1);
+/// A step of a change to other receivers for which only some time has to pass is looked at so often.
+const LOOK_AT_STEP: Duration = Duration::from_secs(2);
 /// What AWS has not made yet, or refuses, is looked at so often; a VPC link takes it some minutes.
 const LOOK_AT_AWS: Duration = Duration::from_secs(30);
 /// A kind that the cluster does not have, and that is not watched, is looked for so often.
@@ -99,6 +101,7 @@ async fn carry_out(
     let before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
+    let leaves = leaves(context, owner, served.as_ref());
     let shared = match share(context, owner, is_shared || served.is_some(), served).await {
         // Shared receivers that cannot be looked at keep nobody from having others. Their own pass tells of it.
         Err(_) if !is_shared => None,
@@ -108,22 +111,22 @@ async fn carry_out(
         shared.as_ref().map(|(pool, wanted)| follow(webhook, context, owner, pool.addresses.clone(), wanted.as_ref()));
     let receivers = shared.as_ref().map(|(pool, _)| &pool.receivers);
     let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
-    let waits = before.as_ref().is_some_and(|before| !take_over(endpoint, before.own.as_ref(), receivers, found));
-    let (desired, settled) = match &before {
-        None => (next, None),
-        Some(before) if waits => (before.held.beside(next, &context.settings), None),
-        Some(before) => (announcing(next.clone(), &before.held.desire(&context.settings)), Some(next)),
+    let [takes_over, will_take_over] = [now, now + GATEWAYS_FOLLOW]
+        .map(|at| before.as_ref().is_some_and(|before| take_over(endpoint, before.own.as_ref(), receivers, found, at)));
+    let turn = match &before {
+        Some(_) if takes_over => Turn::TakeOver,
+        Some(_) => Turn::Wait,
+        None if leaves => Turn::Leave,
+        None => Turn::Stay,
     };
-    let (desired, live, unknown_kind) = observe(context, owner, desired).await?;
-    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, desired, &live));
-    let plan = plan_of(&desired);
-    let step = if waits { Step::Beside } else { after_take_over(before.is_some(), &plan, &live, now) };
-    let plan = match (step, settled) {
-        (Step::Moves, _) => without_farewells(plan),
-        (Step::Done, Some(settled)) => plan_of(&those_of(settled, &desired)),
-        (Step::Beside | Step::Done, _) => plan,
-    };
+    let wanted = Wanted::of(next, before.as_ref().map(|before| &before.held), &context.settings);
+    let (known, live, unknown_kind) = observe(context, owner, wanted.all()).await?;
+    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &those_of(desired, &known), &live));
+    let (step, plan) = wanted.step(turn, &live, now, plan_of);
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    if turn == Turn::Leave && step == Step::Done {
+        context.shared.hand(owner, None);
+    }
     let (addresses, pods) = listen(context, owner, &live).await?;
     let traffic = said.unwrap_or_else(|| follow(webhook, context, owner, addresses, None));
     // Until those before may go, they are what is kept of a spec that cannot be carried out.
@@ -138,12 +141,15 @@ async fn carry_out(
         traffic: traffic.as_ref(),
         last_good: if step == Step::Done { good } else { known() },
         shared: receivers.filter(|_| is_shared),
+        waits: step == Step::Beside,
     };
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
     let soon = match (step, &before) {
+        // No watch tells of it.
+        (Step::Beside, Some(_)) if will_take_over && plan.withheld.is_empty() => Some(LOOK_AT_STEP),
         (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
-        (Step::Moves, _) => Some(GATEWAYS_FOLLOW),
-        // Those before have gone, or are no longer needed from the next pass on.
+        (Step::Moves, _) => Some(LOOK_AT_STEP),
+        // Those before are no longer needed from the next pass on.
         (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
         (Step::Beside | Step::Done, None) => None,
     };
@@ -152,9 +158,8 @@ async fn carry_out(
 }
 
 /// Of these objects those that are among the others: some kinds the API server may not know.
-fn those_of(mut children: Vec<Child>, others: &[Child]) -> Vec<Child> {
-    children.retain(|child| others.iter().any(|other| other.is_same_object(child)));
-    children
+fn those_of(children: &[Child], others: &[Child]) -> Vec<Child> {
+    children.iter().filter(|child| others.iter().any(|other| other.is_same_object(child))).cloned().collect()
 }
 
 /// What ran before with receivers of the other kind.
@@ -215,10 +220,17 @@ async fn hold(
         desired.retain(|child| !is_of_route(child.kind));
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
+    let leaves = leaves(context, &held.owner, served.as_ref());
     let shared = share(context, &held.owner, held.shares(), served).await?;
     let (desired, live, unknown_kind) = observe(context, &held.owner, desired).await?;
     let plan = leave_strange_api_alone(held.plan(&desired, &live));
+    // A change to other receivers may have begun: requests still come to them.
+    let step = after_take_over(leaves, &plan, &live, Timestamp::now());
+    let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
     children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
+    if leaves && step == Step::Done {
+        context.shared.hand(&held.owner, None);
+    }
     let (own, pods) = listen(context, &held.owner, &live).await?;
     let (addresses, wanted) = match &shared {
         None => (own, None),
@@ -234,7 +246,8 @@ async fn hold(
         shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
     };
     let Pass { status, next } = pass(webhook, context, &outcome, &pods, Some(&plan));
-    Ok(Pass { status, next: look_for(unknown_kind).map_or(next, |soon| next.at_latest(soon)) })
+    let soon = [(step == Step::Moves).then_some(LOOK_AT_STEP), look_for(unknown_kind)].into_iter().flatten().min();
+    Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
 }
 
 /// What followed from the last spec that could be carried out, as it is noted, or else as it is found.
@@ -260,15 +273,22 @@ async fn refused(context: &Context, held: &Held) -> Result<Refused, Error> {
 /// What was seen of the receivers that a Webhook shares, and the revision that they are to serve.
 type Sharing = (Arc<Pool>, Option<String>);
 
+/// Whether shared receivers serve a Webhook that is not to share them any more: requests may come to them until its route was followed.
+fn leaves(context: &Context, owner: &Owner, served: Option<&SharedWebhook>) -> bool {
+    served.is_none() && context.shared.leave(&owner.name)
+}
+
 /// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
-/// shares any.
+/// shares any. Where they serve one that leaves them, they go on.
 async fn share(
     context: &Context,
     owner: &Owner,
     shares: bool,
     served: Option<SharedWebhook>,
 ) -> Result<Option<Sharing>, Error> {
-    context.shared.hand(owner, served.as_ref());
+    if !leaves(context, owner, served.as_ref()) {
+        context.shared.hand(owner, served.as_ref());
+    }
     match served {
         Some(served) => {
             let pool = context.shared.pool(&owner.name.namespace).await?;

@@ -4,7 +4,7 @@
 //! What was handed over is only news: after a restart what stands in the ConfigMaps goes on, until each Webhook had its pass.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -49,6 +49,8 @@ pub struct Shared {
 struct State {
     /// What is to be served of each Webhook that had a pass since the start: nothing of one that shares no receivers.
     handed: BTreeMap<NamespacedName, Option<Share>>,
+    /// Those of them that have other receivers, where requests may still come to the shared ones.
+    leaving: BTreeSet<NamespacedName>,
     /// What was seen last, by namespace.
     seen: BTreeMap<String, watch::Sender<Option<View>>>,
 }
@@ -80,6 +82,7 @@ impl Shared {
         let share = share.map(|share| Share { uid: owner.uid.clone(), text: text(share) });
         let (webhook, shares) = (&owner.name, share.is_some());
         let mut state = self.lock();
+        state.leaving.remove(webhook);
         let before = state.handed.insert(webhook.clone(), share.clone());
         if before == Some(share) {
             return;
@@ -95,6 +98,7 @@ impl Shared {
     /// A Webhook is gone.
     pub fn forget(&self, webhook: &NamespacedName) {
         let mut state = self.lock();
+        state.leaving.remove(webhook);
         let before = state.handed.remove(webhook).flatten();
         let concerns = before.is_some() || state.seen.contains_key(&webhook.namespace);
         drop(state);
@@ -103,9 +107,21 @@ impl Shared {
         }
     }
 
-    /// Whether shared receivers are to serve a Webhook.
+    /// Whether a Webhook has shared receivers.
     pub fn serve(&self, webhook: &NamespacedName) -> bool {
-        matches!(self.lock().handed.get(webhook), Some(Some(_)))
+        let state = self.lock();
+        matches!(state.handed.get(webhook), Some(Some(_))) && !state.leaving.contains(webhook)
+    }
+
+    /// A Webhook has other receivers now, and requests may still come to shared ones: where these serve it, which is given, they go on until
+    /// nothing is handed over of it.
+    pub fn leave(&self, webhook: &NamespacedName) -> bool {
+        let mut state = self.lock();
+        let serve = matches!(state.handed.get(webhook), Some(Some(_)));
+        if serve {
+            state.leaving.insert(webhook.clone());
+        }
+        serve
     }
 
     /// What was seen last in a namespace; waits for the first time. Error: the receivers could not be looked at.
@@ -182,7 +198,10 @@ impl Shared {
 
     /// Forgets what was handed over of Webhooks that are gone: the pass of one may outlive it.
     fn keep(&self, namespace: &str, is_there: impl Fn(&NamespacedName) -> bool) {
-        self.lock().handed.retain(|webhook, _| webhook.namespace != namespace || is_there(webhook));
+        let stays = |webhook: &NamespacedName| webhook.namespace != namespace || is_there(webhook);
+        let mut state = self.lock();
+        state.handed.retain(|webhook, _| stays(webhook));
+        state.leaving.retain(stays);
     }
 
     /// What each statement leaves is whole, so a panic elsewhere does not spoil it.
@@ -358,8 +377,10 @@ mod tests {
         let anew = Owner { uid: "another".into(), ..owner(name("a")) };
         shared.hand(&anew, Some(&share("2")));
         assert!(is_woken(&shared), "it was made anew");
+        assert!(shared.leave(&name("a")) && !shared.serve(&name("a")));
+        assert!(!is_woken(&shared), "it goes on to be served");
         shared.hand(&anew, None);
-        assert!(is_woken(&shared) && !shared.serve(&name("a")));
+        assert!(is_woken(&shared) && !shared.serve(&name("a")) && !shared.leave(&name("a")));
         shared.forget(&name("a"));
         assert!(!is_woken(&shared));
         shared.begin("shop");

@@ -193,7 +193,8 @@ async fn a_webhook_changes_from_receivers_of_its_own_to_shared_ones_and_back() {
         [("Dedicated", "a-receiver", SHARED), ("Shared", SHARED, "a-receiver"), ("Dedicated", "a-receiver", SHARED)]
     {
         apply(&stage, "a", mode, PLAIN).await;
-        until(&format!("it is {mode}"), PATIENCE, || async {
+        // No gateway answers here: each step waits as long as for one that says nothing.
+        until(&format!("it is {mode}"), 3 * PATIENCE, || async {
             let deployments = stage.api::<Deployment>().list(&ListParams::default()).await;
             let services = stage.api::<Service>().list(&ListParams::default()).await;
             let (deployments, services) =

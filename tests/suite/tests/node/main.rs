@@ -20,6 +20,7 @@ mod shared;
 mod silent;
 mod trouble;
 mod versions;
+mod witness;
 
 use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};
 

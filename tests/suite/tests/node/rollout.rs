@@ -9,10 +9,13 @@ use std::{
 
 use anyhow::ensure;
 use futures::future::join_all;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
 };
 use reqwest::StatusCode;
 use serde_json::json;
@@ -28,7 +31,7 @@ use sluice_suite::{
 };
 use tokio::time::interval;
 
-use crate::kill_process_of;
+use crate::{kill_process_of, witness::Witness};
 
 const SENDERS: usize = 8;
 /// How often each of them sends: pods that nobody lets answer their probes are taken from the gateway.
@@ -39,10 +42,13 @@ const PACE: Duration = Duration::from_millis(20);
 pub(crate) struct Traffic {
     next: AtomicUsize,
     is_over: AtomicBool,
+    /// How often each of them sends, where it is not the usual pace.
+    pace: Option<Duration>,
 }
 
 impl Traffic {
-    /// Sends events, each with its number, until `meanwhile` has ended; the numbers of the acknowledged ones, and all other answers.
+    /// Sends events, each with its number, until `meanwhile` has ended; the numbers of the acknowledged ones, and all other answers with their
+    /// times.
     pub(crate) async fn during(
         &self,
         send: impl AsyncFn(usize) -> anyhow::Result<StatusCode>,
@@ -59,13 +65,13 @@ impl Traffic {
     }
 
     async fn send(&self, send: &impl AsyncFn(usize) -> anyhow::Result<StatusCode>) -> (Vec<usize>, Vec<String>) {
-        let (mut acknowledged, mut others, mut pace) = (Vec::new(), Vec::new(), interval(PACE));
+        let (mut acknowledged, mut others, mut pace) = (Vec::new(), Vec::new(), interval(self.pace.unwrap_or(PACE)));
         while !self.is_over.load(Relaxed) {
             pace.tick().await;
             let number = self.next.fetch_add(1, Relaxed);
             match send(number).await {
                 Ok(StatusCode::ACCEPTED) => acknowledged.push(number),
-                other => others.push(format!("{other:?}")),
+                other => others.push(format!("{} {other:?}", Timestamp::now())),
             }
         }
         (acknowledged, others)
@@ -111,16 +117,17 @@ async fn a_rollout_under_traffic_fails_no_request() {
     let sender = shop.sender().unwrap();
     let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
-    let rollouts = async {
+    let witness = Witness::new(&shop);
+    let rollouts = witness.during(async {
         for window in ["2h", "3h"] {
             let before = receivers(&shop, true).await;
             let patch = json!({"spec": {"deduplicate": {"window": window}}});
             webhooks.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
             replaced(&shop, &before).await;
         }
-    };
-    let (acknowledged, others) = Traffic::default().during(send, rollouts).await;
-    assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
+    });
+    let (acknowledged, others) = Box::pin(Traffic::default().during(send, rollouts)).await;
+    assert_eq!(others, Vec::<String>::new(), "beside {}; {}", acknowledged.len(), witness.tells());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }
 
@@ -144,6 +151,19 @@ async fn receives_with(shop: &Shop, there: &str, gone: &str) {
     .unwrap();
 }
 
+/// Waits until the Webhook's route sends requests to this Service.
+async fn leads_to(shop: &Shop, service: &str) {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"));
+    let routes = Api::<DynamicObject>::namespaced_with(shop.client.clone(), &shop.namespace, &resource);
+    until(&format!("the route leads to {service}"), 2 * ROLLOUT, || async {
+        let route = routes.get("payments-receiver").await.map_err(|error| error.to_string())?;
+        let first = &route.data["spec"]["rules"][0]["backendRefs"][0];
+        if first["name"] == service { Ok(()) } else { Err(first.to_string()) }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() {
     const OWN: &str = "payments-receiver";
@@ -152,15 +172,27 @@ async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() 
     let sender = shop.sender().unwrap();
     let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
-    let changes = async {
+    let witness = Witness::new(&shop);
+    let ask = async |mode: &str| {
+        witness.note(&format!("{mode} is asked for"));
+        let patch = json!({"spec": {"receiver": {"mode": mode}}});
+        webhooks.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    };
+    let changes = witness.during(async {
         for (mode, there, gone) in [("Shared", SHARED, OWN), ("Dedicated", OWN, SHARED)] {
-            let patch = json!({"spec": {"receiver": {"mode": mode}}});
-            webhooks.patch("payments", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+            ask(mode).await;
             receives_with(&shop, there, gone).await;
         }
-    };
-    let (acknowledged, others) = Box::pin(Traffic::default().during(send, changes)).await;
-    assert_eq!(others, Vec::<String>::new(), "beside {} that were acknowledged", acknowledged.len());
+        // Changed back while its route leads to the shared ones, which must not go before it.
+        ask("Shared").await;
+        leads_to(&shop, SHARED).await;
+        ask("Dedicated").await;
+        receives_with(&shop, OWN, SHARED).await;
+    });
+    // It takes minutes, and all of it has to be in the ledger.
+    let traffic = Traffic { pace: Some(5 * PACE), ..Traffic::default() };
+    let (acknowledged, others) = Box::pin(traffic.during(send, changes)).await;
+    assert_eq!(others, Vec::<String>::new(), "beside {}; {}", acknowledged.len(), witness.tells());
     shop.ledger_has_all(&acknowledged).await.unwrap();
 }
 
