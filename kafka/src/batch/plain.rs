@@ -147,8 +147,9 @@ fn all(places: impl IntoIterator<Item = usize>, error: &KafkaError) -> Vec<Failu
 fn send(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Failure> {
     let deadline = Instant::now() + PATIENCE;
     for (before, place) in places.iter().enumerate() {
-        if let Err(NotQueued { error, .. }) = queue.send(*place, &records[*place], deadline)
-            && !error.is_about_the_record()
+        let record = &records[*place];
+        if let Err(NotQueued { error, .. }) = queue.send(*place, record, deadline)
+            && !error.is_about(record)
         {
             let (tried, others) = places.split_at(before + 1);
             let mut failures = ended(queue, deadline, tried);

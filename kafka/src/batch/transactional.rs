@@ -176,7 +176,7 @@ impl Shared {
                 Err(failed) => failed,
             };
             let mut refused = queue.take_failures();
-            refused.retain(|(_, error)| error.is_about_the_record());
+            refused.retain(|(place, error)| error.is_about(&transaction.records[*place]));
             let (state, error) = match (failed, refused.pop(), manner) {
                 (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
                 (Failed::Dead { error, committing: false }, ..) => (State::Dead, TransactionError::Aborted(error)),
