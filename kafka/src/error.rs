@@ -10,7 +10,7 @@ use std::{
 use rdkafka::error::KafkaError as ClientError;
 use sluice_crds::wire;
 
-use crate::native;
+use crate::{OutgoingRecord, native};
 
 /// One of Kafka's error codes, or of librdkafka's own, which are negative.
 ///
@@ -190,10 +190,20 @@ impl KafkaError {
         self.code.is_retriable()
     }
 
-    /// Whether a record that was to be written is at fault: it is too large, has no key where one is needed, or a partition that
-    /// is not there. The same record never gets another answer while its topic is as it is.
-    pub fn is_about_the_record(&self) -> bool {
-        ErrorCode::ABOUT_THE_RECORD.contains(&self.code.number())
+    /// Whether the record that was to be written is at fault: it is too large, has no key where one is needed, or names a partition
+    /// that is not there. The same record never gets another answer while its topic is as it is.
+    ///
+    /// Of a record that names no partition a missing one says only that librdkafka's picture of the topic is changing.
+    pub(crate) fn is_about(&self, record: &OutgoingRecord) -> bool {
+        match self.code {
+            ErrorCode::UNKNOWN_PARTITION => record.partition.is_some(),
+            code => ErrorCode::ABOUT_RECORDS.contains(&code),
+        }
+    }
+
+    /// Whether the topic does not take a record for what it is, whatever its size: a compacted topic takes none without a key.
+    pub fn is_about_the_content(&self) -> bool {
+        matches!(self.code, ErrorCode::INVALID_TIMESTAMP | ErrorCode::INVALID_RECORD)
     }
 
     /// Whether a record may be without fault that shared a request with others: Kafka refuses it as a whole, because all of it is too large or
@@ -249,6 +259,7 @@ impl ErrorCode {
     pub(crate) const INVALID_ARGUMENT: Self = Self(-186);
     pub(crate) const ALL_BROKERS_DOWN: Self = Self(-187);
     pub(crate) const DESTROYED: Self = Self(-197);
+    pub(crate) const UNKNOWN_PARTITION: Self = Self(-190);
     pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
     pub(crate) const FATAL: Self = Self(-150);
     /// `_INVALID_DIFFERENT_RECORD`: another record of its request is invalid.
@@ -259,8 +270,7 @@ impl ErrorCode {
     const NO_ANSWER: [i32; 7] = [-195, -193, -192, -187, -185, -180, -166];
     /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
-    /// `_UNKNOWN_PARTITION`, then `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, `INVALID_RECORD`.
-    const ABOUT_THE_RECORD: [i32; 4] = [-190, 10, 32, 87];
+    const ABOUT_RECORDS: [Self; 3] = [Self::MESSAGE_TOO_LARGE, Self::INVALID_TIMESTAMP, Self::INVALID_RECORD];
     const PERHAPS_ABOUT_OTHERS: [Self; 4] =
         [Self::MESSAGE_TOO_LARGE, Self::INVALID_TIMESTAMP, Self::INVALID_RECORD, Self::INVALID_DIFFERENT_RECORD];
     /// `_TRANSPORT`, `_NOENT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
@@ -385,6 +395,18 @@ mod tests {
         let trouble = KafkaError::local(ErrorCode::from_number(-195), "Connection refused");
         let error = Error::of_request("create topics", WITHIN, answer, Some(trouble));
         assert_eq!(error.to_string(), "create topics: CLUSTER_AUTHORIZATION_FAILED");
+    }
+
+    #[test]
+    fn a_missing_partition_is_the_fault_of_a_record_that_names_it() {
+        let missing = KafkaError::local(ErrorCode::UNKNOWN_PARTITION, "");
+        let anywhere = OutgoingRecord::new("orders", "value");
+        let there = OutgoingRecord { partition: Some(9), ..anywhere.clone() };
+        assert_eq!((missing.is_about(&there), missing.is_about(&anywhere)), (true, false));
+        for code in [ErrorCode::MESSAGE_TOO_LARGE, ErrorCode::INVALID_TIMESTAMP, ErrorCode::INVALID_RECORD] {
+            assert!(KafkaError::local(code, "").is_about(&anywhere), "{code:?}");
+        }
+        assert!(!timed_out().is_about(&there));
     }
 
     fn timed_out() -> KafkaError {

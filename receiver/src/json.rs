@@ -18,15 +18,64 @@ const NODE: usize = 640;
 const IN_NODE: usize = 11;
 const MEMBER: usize = 128;
 
-/// The text or whole number at a place (RFC 6901). Other numbers are rounded when they are read: two of them might look the same.
-/// What is no JSON has nothing to find.
-pub(crate) fn text_at(body: &[u8], pointer: &str) -> Option<String> {
-    look(body, Some(&steps(pointer)?)).ok()?.found
+/// Places in a body (JSON pointers, RFC 6901), all of which are found in one pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places(Vec<Place>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    pointer: String,
+    steps: Vec<String>,
+}
+
+/// Some of the places, a bit each.
+type Set = u8;
+/// An event has four names.
+const MOST: usize = 8;
+
+/// The places of a set.
+fn each(set: Set) -> impl Iterator<Item = usize> {
+    (0..MOST).filter(move |place| set & (1 << *place) != 0)
+}
+
+/// What stands at the places in a body.
+#[derive(Debug)]
+pub(crate) struct Texts<'p> {
+    places: &'p [Place],
+    found: Vec<Option<String>>,
+}
+
+impl Places {
+    /// The places of these pointers, at most eight. What is no pointer has nothing to find.
+    pub(crate) fn of<'a>(pointers: impl IntoIterator<Item = &'a str>) -> Self {
+        let place = |pointer: &str| Some(Place { pointer: pointer.to_owned(), steps: steps(pointer)? });
+        let places: Vec<_> = pointers.into_iter().filter_map(place).collect();
+        assert!(places.len() <= MOST, "{} places do not fit in a set", places.len());
+        Self(places)
+    }
+
+    /// The texts and whole numbers at the places. Other numbers are rounded when they are read: two of them might look the same.
+    /// What is no JSON has nothing to find.
+    pub(crate) fn texts(&self, body: &[u8]) -> Texts<'_> {
+        let mut found = vec![None; self.0.len()];
+        if !found.is_empty() && look(body, &self.0, &mut found).is_err() {
+            found.fill(None);
+        }
+        Texts { places: &self.0, found }
+    }
+}
+
+impl Texts<'_> {
+    /// What stands at the place of this pointer.
+    pub(crate) fn at(&self, pointer: &str) -> Option<&str> {
+        let place = self.places.iter().position(|place| place.pointer == pointer)?;
+        self.found[place].as_deref()
+    }
 }
 
 /// About what a body takes in memory as a value, in bytes, and rather more than less. What is no JSON becomes none.
 pub(crate) fn weight(body: &[u8]) -> usize {
-    look(body, None).map_or(0, |seen| seen.weight)
+    look(body, &[], &mut []).unwrap_or_default()
 }
 
 /// The steps of a pointer; none of what is no pointer.
@@ -44,128 +93,133 @@ fn index(step: &str) -> Option<usize> {
     if is_other { None } else { step.parse().ok() }
 }
 
-fn look(body: &[u8], steps: Option<&[String]>) -> Result<Seen, serde_json::Error> {
+/// Finds what stands at the places; says what the whole weighs.
+fn look(body: &[u8], places: &[Place], found: &mut [Option<String>]) -> Result<usize, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let seen = Look { steps }.deserialize(&mut json)?;
+    let all = (0..places.len()).fold(0, |set: Set, place| set | (1 << place));
+    let weight = Look { places, here: all, depth: 0, found }.deserialize(&mut json)?;
     json.end()?;
-    Ok(seen)
+    Ok(weight)
 }
 
-/// What was seen of a value.
-#[derive(Default)]
-struct Seen {
-    found: Option<String>,
-    weight: usize,
+/// Looks at a value, and says what it weighs.
+struct Look<'p, 'f> {
+    places: &'p [Place],
+    /// Those that are here or further in.
+    here: Set,
+    /// How many of their steps lead here.
+    depth: usize,
+    found: &'f mut [Option<String>],
 }
 
-/// Looks at a value.
-#[derive(Clone, Copy)]
-struct Look<'p> {
-    /// The steps from here to the place; `None` where it does not lie here.
-    steps: Option<&'p [String]>,
-}
-
-impl<'p> Look<'p> {
-    fn is_there(self) -> bool {
-        self.steps.is_some_and(<[String]>::is_empty)
+impl<'p> Look<'p, '_> {
+    /// A value in this one, and the places that are there or further in.
+    fn within(&mut self, places: Set) -> Look<'p, '_> {
+        Look { places: self.places, here: places, depth: self.depth + 1, found: &mut *self.found }
     }
 
-    /// The next step, and those behind it.
-    fn ahead(self) -> Option<(&'p str, &'p [String])> {
-        let (step, rest) = self.steps?.split_first()?;
-        Some((step.as_str(), rest))
+    /// Those whose next step is such.
+    fn ahead(&self, is_such: impl Fn(&str) -> bool) -> Set {
+        // Most values have nothing that is looked for.
+        if self.here == 0 {
+            return 0;
+        }
+        let leads_on = |place: &usize| self.places[*place].steps.get(self.depth).is_some_and(|step| is_such(step));
+        each(self.here).filter(leads_on).fold(0, |set: Set, place| set | (1 << place))
     }
 
-    fn whole_number(self, number: impl fmt::Display) -> Seen {
-        Seen { found: self.is_there().then(|| number.to_string()), weight: 0 }
+    /// A text or whole number.
+    fn find(self, text: impl Fn() -> String) {
+        for place in each(self.here) {
+            if self.places[place].steps.len() == self.depth {
+                self.found[place] = Some(text());
+            }
+        }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
-    type Value = Seen;
+impl<'de> DeserializeSeed<'de> for Look<'_, '_> {
+    type Value = usize;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Seen, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
-    type Value = Seen;
+impl<'de> Visitor<'de> for Look<'_, '_> {
+    type Value = usize;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("any JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_bool<E>(self, _: bool) -> Result<usize, E> {
+        Ok(0)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Seen, E> {
-        Ok(self.whole_number(number))
+    fn visit_i64<E>(self, number: i64) -> Result<usize, E> {
+        self.find(|| number.to_string());
+        Ok(0)
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Seen, E> {
-        Ok(self.whole_number(number))
+    fn visit_u64<E>(self, number: u64) -> Result<usize, E> {
+        self.find(|| number.to_string());
+        Ok(0)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_f64<E>(self, _: f64) -> Result<usize, E> {
+        Ok(0)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Seen, E> {
-        Ok(Seen { found: self.is_there().then(|| text.to_owned()), weight: text.len().max(TEXT) })
+    fn visit_str<E>(self, text: &str) -> Result<usize, E> {
+        self.find(|| text.to_owned());
+        Ok(text.len().max(TEXT))
     }
 
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(0)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seen, A::Error> {
-        let target = self.ahead().and_then(|(step, rest)| Some((index(step)?, rest)));
-        let (mut seen, mut place) = (Seen::default(), 0);
-        loop {
-            let steps = target.filter(|(index, _)| *index == place).map(|(_, rest)| rest);
-            let Some(item) = items.next_element_seed(Look { steps })? else { return Ok(seen) };
-            seen.weight += ITEM + item.weight;
-            seen.found = seen.found.or(item.found);
-            place += 1;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<usize, A::Error> {
+        let mut weight = 0;
+        for place in 0.. {
+            let inside = self.ahead(|step| index(step) == Some(place));
+            let Some(item) = items.next_element_seed(self.within(inside))? else { break };
+            weight += ITEM + item;
         }
+        Ok(weight)
     }
 
     /// Of members with the same name the last one counts.
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Seen, A::Error> {
-        let target = self.ahead();
-        let (mut seen, mut count) = (Seen::default(), 0);
-        while let Some(name) = members.next_key_seed(Name { wanted: target.map(|(step, _)| step) })? {
-            let steps = target.filter(|_| name.is_wanted).map(|(_, rest)| rest);
-            let value = members.next_value_seed(Look { steps })?;
-            seen.weight += name.length.max(TEXT) + value.weight;
-            if name.is_wanted {
-                seen.found = value.found;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<usize, A::Error> {
+        let (mut weight, mut count) = (0, 0);
+        while let Some(name) = members.next_key_seed(Name(&self))? {
+            for place in each(name.inside) {
+                self.found[place] = None;
             }
+            weight += name.length.max(TEXT) + members.next_value_seed(self.within(name.inside))?;
             count += 1;
         }
-        seen.weight += match count {
+        weight += match count {
             0 => 0,
             1..=IN_NODE => NODE,
             more => more * MEMBER,
         };
-        Ok(seen)
+        Ok(weight)
     }
 }
 
 /// Looks at the name of a member.
-struct Name<'p> {
-    wanted: Option<&'p str>,
-}
+struct Name<'a, 'p, 'f>(&'a Look<'p, 'f>);
 
 /// What was seen of a name.
 struct SeenName {
-    is_wanted: bool,
+    /// The places in the member.
+    inside: Set,
     length: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Name<'_> {
+impl<'de> DeserializeSeed<'de> for Name<'_, '_, '_> {
     type Value = SeenName;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SeenName, D::Error> {
@@ -173,7 +227,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
     }
 }
 
-impl Visitor<'_> for Name<'_> {
+impl Visitor<'_> for Name<'_, '_, '_> {
     type Value = SeenName;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,7 +235,7 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<SeenName, E> {
-        Ok(SeenName { is_wanted: self.wanted == Some(text), length: text.len() })
+        Ok(SeenName { inside: self.0.ahead(|step| step == text), length: text.len() })
     }
 }
 
@@ -209,8 +263,25 @@ mod tests {
             (r#"{"a": 1, "b": 1e999}"#, "/a", None),
             (r#"{"a": 1}"#, "a", None),
         ] {
-            assert_eq!(text_at(body.as_bytes(), pointer).as_deref(), expected, "{body} {pointer}");
+            assert_eq!(Places::of([pointer]).texts(body.as_bytes()).at(pointer), expected, "{body} {pointer}");
         }
+    }
+
+    #[test]
+    fn several_places_are_found_at_once() {
+        let pointers = ["/a/0/b", "/a", "/a/1", "/c", "/c", "/a/0/b/c", "/d~1e", "no pointer"];
+        let places = Places::of(pointers);
+        let texts = |body: &str| {
+            let texts = places.texts(body.as_bytes());
+            pointers.map(|pointer| texts.at(pointer).map(str::to_owned))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let found = texts(r#"{"c": 7, "a": [{"b": "x"}, "y", 9], "d/e": "z"}"#);
+        assert_eq!(found, [some("x"), None, some("y"), some("7"), some("7"), None, some("z"), None]);
+        // A member that comes again takes all that was found in the first one with it.
+        let found = texts(r#"{"c": 7, "a": [{"b": "x"}, "y"], "a": "w", "c": [7]}"#);
+        assert_eq!(found, [None, some("w"), None, None, None, None, None, None]);
+        assert_eq!(texts(r#"{"c": 7"#), [const { None }; 8]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::config::Endpoint;
+use crate::{config::Endpoint, receive::KAFKA_PATIENCE};
 
 /// How it stands with Kafka.
 #[derive(Clone, Default)]
@@ -38,16 +38,9 @@ pub(crate) struct Links(Arc<Mutex<Vec<Line>>>);
 
 /// The clients of one Kafka cluster, as far as they can be shared, and how an endpoint gets them.
 struct Line {
-    way: Way,
+    connection: KafkaConnection,
     joining: mpsc::UnboundedSender<Member>,
     producer: watch::Receiver<Option<Producer>>,
-}
-
-/// How a Kafka cluster is reached, and how long it may take to confirm an event: a producer has one patience.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Way {
-    connection: KafkaConnection,
-    patience: Duration,
 }
 
 /// An endpoint that uses the clients.
@@ -67,6 +60,9 @@ struct Clients {
 /// What an event waits for others to share its request to Kafka: a sender across the Internet does not feel it, and under load it
 /// halves the CPU time of a request.
 const LINGER: Duration = Duration::from_millis(1);
+/// A broker that does not answer for as long may be gone without a word, and is asked again over another connection. Twice what the patience
+/// of senders usually is: a broker that is only slow is not to be asked the more for it.
+const ANSWER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While all is well: often enough for a status that people read.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -102,10 +98,10 @@ impl fmt::Debug for Links {
 impl Links {
     /// Connects an endpoint to Kafka and keeps its link up, for as long as anybody looks at it. That Kafka is away is no reason to end.
     pub(crate) fn join(&self, endpoint: &Endpoint) -> watch::Receiver<Link> {
-        let way = Way { connection: endpoint.connection.clone(), patience: endpoint.patience };
+        let connection = &endpoint.connection;
         let mut lines = self.lock();
         lines.retain(|line| !line.joining.is_closed());
-        let known = lines.iter().find(|line| line.way == way);
+        let known = lines.iter().find(|line| line.connection == *connection);
         // Who takes the place of another endpoint writes at once.
         let producer = known.and_then(|line| line.producer.borrow().clone());
         let (sender, link) = watch::channel(Link { producer, ..Link::default() });
@@ -120,8 +116,8 @@ impl Links {
             let (joining, joined) = mpsc::unbounded_channel();
             let (connected, producer) = watch::channel(None);
             let members = Members { all: vec![member], producer: connected, unusable_credentials: None };
-            tokio::spawn(keep_up(way.clone(), members, joined));
-            lines.push(Line { way, joining, producer });
+            tokio::spawn(keep_up(connection.clone(), members, joined));
+            lines.push(Line { connection: connection.clone(), joining, producer });
         }
         link
     }
@@ -130,8 +126,8 @@ impl Links {
     pub(crate) fn connections(&self) -> Vec<KafkaConnection> {
         let mut connections: Vec<KafkaConnection> = Vec::new();
         for line in self.lock().iter().filter(|line| !line.joining.is_closed()) {
-            if !connections.contains(&line.way.connection) {
-                connections.push(line.way.connection.clone());
+            if !connections.contains(&line.connection) {
+                connections.push(line.connection.clone());
             }
         }
         connections
@@ -148,7 +144,7 @@ impl Links {
     }
 }
 
-async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedReceiver<Member>) {
+async fn keep_up(connection: KafkaConnection, mut members: Members, mut joined: mpsc::UnboundedReceiver<Member>) {
     let mut fingerprint = None;
     let mut clients = None;
     let mut ticks = interval(LOOK_EVERY);
@@ -171,10 +167,10 @@ async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedRece
             };
             members.take(member);
         }
-        let current = Some(credentials_fingerprint(&way.connection));
+        let current = Some(credentials_fingerprint(&connection));
         if current != fingerprint {
             fingerprint = current;
-            match connect(&way) {
+            match connect(&connection) {
                 Ok(connected) => {
                     members.connected(&connected.producer);
                     clients = Some(connected);
@@ -191,11 +187,12 @@ async fn keep_up(way: Way, mut members: Members, mut joined: mpsc::UnboundedRece
     }
 }
 
-fn connect(way: &Way) -> Result<Clients, Error> {
-    let settings = ProducerSettings { patience: way.patience, linger: LINGER, ..ProducerSettings::default() };
-    let producer = Producer::connect(&way.connection, &settings)?;
-    let admin = Admin::connect(&way.connection)?.with_timeout(ASK_TIMEOUT);
-    info!(brokers = ?way.connection.bootstrap_servers, "Kafka clients started");
+fn connect(connection: &KafkaConnection) -> Result<Clients, Error> {
+    let settings =
+        ProducerSettings { patience: KAFKA_PATIENCE, answer: ANSWER, linger: LINGER, ..ProducerSettings::default() };
+    let producer = Producer::connect(connection, &settings)?;
+    let admin = Admin::connect(connection)?.with_timeout(ASK_TIMEOUT);
+    info!(brokers = ?connection.bootstrap_servers, "Kafka clients started");
     Ok(Clients { producer, admin })
 }
 
@@ -360,11 +357,11 @@ mod tests {
                 ..endpoint()
             })
         };
-        let mut members = [join(9, 2500), join(9, 2500), join(9, 5000), join(10, 2500)];
+        let mut members = [join(9, 2500), join(9, 5000), join(10, 2500)];
         for link in &mut members {
             drop(link.wait_for(|link| link.producer.is_some()).await.unwrap());
         }
-        assert_eq!(links.lock().len(), 3);
+        assert_eq!(links.lock().len(), 2);
         assert_eq!(links.connections(), [connection(9), connection(10)]);
         let held: Vec<_> = links.lock().iter().map(|line| line.joining.clone()).collect();
         drop(members);
@@ -373,6 +370,6 @@ mod tests {
         }
         assert_eq!(links.connections(), []);
         drop(join(9, 2500));
-        assert_eq!(links.lock()[0].way, Way { connection: connection(9), patience: Duration::from_millis(2500) });
+        assert_eq!(links.lock()[0].connection, connection(9));
     }
 }

@@ -1,8 +1,9 @@
 //! The Redis in which several receivers remember the ids of events together.
 //!
-//! An id is reserved by a receiver for as long as a write can take, then confirmed for the window, or released. Each step is one
-//! script, and only the owner of a reservation can change it. A receiver that dies between two steps leaves a reservation that
-//! ends by itself, so that the sender's next attempt is written. While Redis is away, events are written without its advice.
+//! An id is reserved by a receiver for as long as a usual write can take and renewed while one takes longer, then confirmed for the
+//! window, or released. Each step is one script, and only the owner of a reservation can change it. A receiver that dies between two
+//! steps leaves a reservation that ends by itself, so that the sender's next attempt is written. While Redis is away, events are written
+//! without its advice.
 //!
 //! A connection that has failed once is not used again, whatever the failure: its Redis may have vanished without a word, or be a replica
 //! now, while the address leads to another one. `ConnectionManager` by itself makes a new connection for neither.
@@ -96,8 +97,8 @@ const CONFIRMED: &str = "confirmed";
 /// Gives what stands there; where nothing does, the reservation.
 const RESERVE: &str = "local found = redis.call('GET', KEYS[1]) if found then return found end \
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return ARGV[1]";
-/// Also where the reservation has ended meanwhile, but not over another one's.
-const CONFIRM: &str = "local found = redis.call('GET', KEYS[1]) if not found or found == ARGV[1] then \
+/// Puts something in the place of the own reservation. Also where that has ended meanwhile, but not over another one's.
+const REPLACE: &str = "local found = redis.call('GET', KEYS[1]) if not found or found == ARGV[1] then \
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 /// Does what the others do and leaves nothing behind: a Redis may answer and yet take no writes.
@@ -112,7 +113,8 @@ impl Stores {
             store: self.store(file, &prefix),
             prefix,
             window: endpoint.window,
-            reservation: receive::longest(endpoint.patience) + TIME,
+            // Redis is to answer at the beginning, and at the end.
+            reservation: receive::longest(endpoint.patience) + TIME * 2,
         })))
     }
 
@@ -160,8 +162,19 @@ impl Shared {
     /// event that was written without Redis's advice is noted too, where it answers by now.
     pub(crate) async fn confirm(&self, claim: &Claim) -> bool {
         let arguments = [claim.owner.clone(), CONFIRMED.to_owned(), millis(self.0.window)];
-        let is_noted = self.0.store.run::<i64>(CONFIRM, &claim.key, &arguments).await == Some(1);
+        let is_noted = self.0.store.run::<i64>(REPLACE, &claim.key, &arguments).await == Some(1);
         claim.is_checked && is_noted
+    }
+
+    /// The event is still on its way: nobody else is to write it.
+    pub(crate) async fn renew(&self, claim: &Claim) {
+        let arguments = [claim.owner.clone(), claim.owner.clone(), millis(self.0.reservation)];
+        self.0.store.run::<i64>(REPLACE, &claim.key, &arguments).await;
+    }
+
+    /// Often enough for a renewal that fails once to be repeated in time.
+    pub(crate) fn renew_every(&self) -> Duration {
+        self.0.reservation / 3
     }
 
     /// The event was certainly not written.

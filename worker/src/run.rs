@@ -209,6 +209,7 @@ fn dead_letter_producer(job: &Job) -> Result<Arc<Renewed<Producer>>, NotOpen> {
         patience: DEAD_LETTER_PATIENCE,
         linger: Duration::from_millis(1),
         compression: Compression::Lz4,
+        ..ProducerSettings::default()
     };
     let connect = move |connection: &KafkaConnection| Producer::connect(connection, &settings);
     Renewed::connect(connection, connect).map_err(|error| NotOpen::Yet(error.to_string()))

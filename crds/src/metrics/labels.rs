@@ -104,7 +104,7 @@ pub const REJECTED_REASON: Label = Label {
 pub const DEFERRED_REASON: Label = Label {
     name: "reason",
     meaning: "Why the request was answered 503",
-    values: Values::OneOf(&["Paused", "Secret", "InProgress", "Busy", "Unconfirmed", "NotWritten"]),
+    values: Values::OneOf(&["Paused", "Secret", "InProgress", "Busy", "Unconfirmed", "NotWritten", "Refused"]),
 };
 /// Why a request is not genuine.
 pub const REFUSED_REASON: Label = Label {

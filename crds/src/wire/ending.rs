@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const HEAD: Duration = Duration::from_secs(5);
 /// A request's body is to come within this time.
 pub const BODY: Duration = Duration::from_secs(10);
-/// What else a request waits for: Redis is asked twice, a large body is judged.
+/// What else a request waits for: its answer is written.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// The longest that a sender may be kept waiting for Kafka: what receivers of many Webhooks reckon with.
 pub const LONGEST_PATIENCE: Duration = Duration::from_secs(25);
@@ -20,7 +20,8 @@ pub const LAST_LOOKS: Duration = Duration::from_secs(1);
 /// The last spans are sent, and the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
-/// The longest that a request may take: its issuer's keys may have to be fetched first, within the sender's patience as well.
+/// More than the longest that a request may take: a sender's patience begins when its body is there, and as much is left for what is slow
+/// on a machine that has much to end.
 pub fn longest_request(patience: Duration) -> Duration {
     HEAD + BODY + patience * 2 + BETWEEN
 }

@@ -431,10 +431,12 @@ pub enum DeferredBecause {
     Unconfirmed,
     /// Kafka did not take the event.
     NotWritten,
+    /// Kafka takes no event like this one until a person changes the Webhook or its topic.
+    Refused,
 }
 
 impl DeferredBecause {
     /// Every cause.
-    pub const ALL: [Self; 6] =
-        [Self::Paused, Self::Secret, Self::InProgress, Self::Busy, Self::Unconfirmed, Self::NotWritten];
+    pub const ALL: [Self; 7] =
+        [Self::Paused, Self::Secret, Self::InProgress, Self::Busy, Self::Unconfirmed, Self::NotWritten, Self::Refused];
 }

@@ -29,7 +29,8 @@ const LINGER: Duration = Duration::from_millis(5);
 
 /// Of records that are written there is no report: who waits for all of them asks for those that are not.
 fn config(connection: &KafkaConnection, compression: Compression) -> Result<ClientConfig, Error> {
-    let mut config = ProducerSettings { patience: PATIENCE, linger: LINGER, compression }.config(connection)?;
+    let settings = ProducerSettings { patience: PATIENCE, linger: LINGER, compression, ..ProducerSettings::default() };
+    let mut config = settings.config(connection)?;
     config.set("delivery.report.only.error", "true");
     Ok(config)
 }

@@ -156,8 +156,9 @@ fn all(places: impl IntoIterator<Item = usize>, error: &KafkaError) -> Vec<Failu
 fn send(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Vec<Failure> {
     let deadline = Instant::now() + PATIENCE;
     for (before, place) in places.iter().enumerate() {
-        if let Err(NotQueued { error, .. }) = queue.send(*place, &records[*place], deadline)
-            && !error.is_about_the_record()
+        let record = &records[*place];
+        if let Err(NotQueued { error, .. }) = queue.send(*place, record, deadline)
+            && !error.is_about(record)
         {
             let (tried, others) = places.split_at(before + 1);
             let mut failures = ended(queue, deadline, tried);
@@ -177,7 +178,8 @@ fn send_alone(queue: &Queue, records: &[OutgoingRecord], places: &[usize]) -> Ve
         let (next, later) = pace.split(left);
         let begin = Instant::now();
         failures.extend(send(queue, records, next));
-        let failed = failures.iter().find(|(_, error)| !error.is_about_the_record()).map(|(_, error)| error.clone());
+        let failed = failures.iter().find(|(place, error)| !error.is_about(&records[*place]));
+        let failed = failed.map(|(_, error)| error.clone());
         let is_late = || KafkaError::local(ErrorCode::TIMED_OUT, "the records before it took all the time");
         if let Some(error) = failed.or_else(|| (Instant::now() >= deadline).then(is_late)) {
             failures.extend(all(later.iter().copied(), &error));

@@ -67,7 +67,7 @@ impl Outcome {
                 ) => false,
                 _ => true,
             };
-            let list = match (is_certain, error.is_about_the_record()) {
+            let list = match (is_certain, error.is_about(&records[*place])) {
                 (false, _) => &mut outcome.in_company,
                 (true, true) => &mut outcome.refused,
                 (true, false) => &mut outcome.failed,
@@ -128,10 +128,14 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_not_there_and_a_broker_that_is_away_are_certain() {
-        let (nowhere, away) = (failure(0, ErrorCode::from_number(-190)), failure(1, ErrorCode::MESSAGE_TIMED_OUT));
-        let records = [record("orders", 10), record("orders", 10)];
-        let outcome = Outcome::of(vec![nowhere.clone(), away.clone()], &records, Sharing::UpTo(1000));
-        assert_eq!(outcome, Outcome { refused: vec![nowhere], failed: vec![away], ..Outcome::default() });
+        let nowhere = |place| failure(place, ErrorCode::UNKNOWN_PARTITION);
+        let away = failure(1, ErrorCode::MESSAGE_TIMED_OUT);
+        // The last one names no partition, so that it is written when the topic's are known again.
+        let named = OutgoingRecord { partition: Some(9), ..record("orders", 10) };
+        let records = [named, record("orders", 10), record("orders", 10)];
+        let outcome = Outcome::of(vec![nowhere(0), away.clone(), nowhere(2)], &records, Sharing::UpTo(1000));
+        let (refused, failed) = (vec![nowhere(0)], vec![away, nowhere(2)]);
+        assert_eq!(outcome, Outcome { refused, failed, ..Outcome::default() });
     }
 
     #[test]

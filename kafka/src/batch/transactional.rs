@@ -185,7 +185,7 @@ impl Shared {
             let mut refused = queue.take_failures();
             let is_cause = |(_, error): &&Failure| !THROWN_AWAY.contains(&error.code.number());
             let record = refused.iter().find(is_cause).map(|(place, _)| *place);
-            refused.retain(|(_, error)| error.is_about_the_record());
+            refused.retain(|(place, error)| error.is_about(&transaction.records[*place]));
             let (state, error) = match (failed, refused.pop(), manner) {
                 (Failed::Dead { error, committing: true }, ..) => (State::Dead, TransactionError::Unknown(error)),
                 (Failed::Dead { error, committing: false }, ..) => {

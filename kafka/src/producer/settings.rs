@@ -15,6 +15,9 @@ pub struct ProducerSettings {
     /// librdkafka itself gives up about a second earlier, because it looks for what has timed out once a second: its answer,
     /// which knows whether the record was sent, is then there in time.
     pub patience: Duration,
+    /// How long a broker may take to answer a request, until it is asked again over another connection. 30 s by default. Kafka
+    /// recognises what it has written already.
+    pub answer: Duration,
     /// How long a record waits for others to share its request. 0 by default: those wait together that come together.
     pub linger: Duration,
     /// How batches are compressed; not at all by default.
@@ -48,7 +51,12 @@ const TIMEOUT_CHECKS: Duration = Duration::from_millis(1100);
 
 impl Default for ProducerSettings {
     fn default() -> Self {
-        Self { patience: Duration::from_millis(2500), linger: Duration::ZERO, compression: Compression::None }
+        Self {
+            patience: Duration::from_millis(2500),
+            answer: Duration::from_secs(30),
+            linger: Duration::ZERO,
+            compression: Compression::None,
+        }
     }
 }
 
@@ -63,6 +71,7 @@ impl ProducerSettings {
             .set("allow.auto.create.topics", "false")
             .set("partitioner", "murmur2_random")
             .set("sticky.partitioning.linger.ms", STICKY_MILLIS.to_string())
+            .set("socket.timeout.ms", self.answer.as_millis().to_string())
             .set("message.timeout.ms", self.timeout().as_millis().to_string())
             .set("topic.metadata.propagation.max.ms", self.missing_topic().as_millis().to_string())
             .set("linger.ms", format!("{}", self.linger.as_secs_f64() * 1000.0))
@@ -107,6 +116,7 @@ mod tests {
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         assert_eq!(config.get("message.timeout.ms"), Some("1400"));
+        assert_eq!(config.get("socket.timeout.ms"), Some("30000"));
     }
 
     #[test]

@@ -171,11 +171,12 @@ impl Traffic {
 impl Counts {
     fn of(status: &ReceiverStatus) -> Self {
         let deferred = |because| status.deferred.get(&because).copied().unwrap_or_default();
+        let unconfirmed = [DeferredBecause::Unconfirmed, DeferredBecause::NotWritten, DeferredBecause::Refused];
         Self {
             accepted: status.accepted,
             duplicates: status.duplicates,
             dead_letters: status.dead_letters,
-            unconfirmed: deferred(DeferredBecause::Unconfirmed) + deferred(DeferredBecause::NotWritten),
+            unconfirmed: unconfirmed.into_iter().map(deferred).sum(),
             rejected: status.rejected.iter().map(|(because, count)| (name(*because), *count)).collect(),
             confirmations: status.confirmations.clone(),
         }

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
-use proptest::{collection::btree_map, collection::vec, prelude::*, sample::select};
+use proptest::{
+    collection::btree_map,
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 use serde_json::{Value, json};
 use sluice_crds::{
     CloudEvents,
@@ -12,7 +17,7 @@ use sluice_crds::{
 };
 
 use super::Sources;
-use crate::{cases::cases, json::text_at, verify::Defaults};
+use crate::{cases::cases, json::Places, verify::Defaults};
 
 /// Pieces of what senders write, in any order.
 fn body() -> impl Strategy<Value = Vec<u8>> {
@@ -98,6 +103,38 @@ fn document() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The ways to all that is in a document.
+fn paths(document: &Value) -> Vec<Vec<String>> {
+    let inner: Vec<(String, &Value)> = match document {
+        Value::Array(items) => items.iter().enumerate().map(|(place, item)| (place.to_string(), item)).collect(),
+        Value::Object(members) => members.iter().map(|(name, member)| (name.clone(), member)).collect(),
+        _ => vec![],
+    };
+    let further = inner.into_iter().flat_map(|(step, value)| {
+        paths(value).into_iter().map(move |path| std::iter::once(step.clone()).chain(path).collect::<Vec<_>>())
+    });
+    std::iter::once(vec![]).chain(further).collect()
+}
+
+/// Compares what is found in one pass with what stands in the value of the body.
+fn look_for(paths: &[Vec<String>], document: &Value, body: &str) -> Result<(), TestCaseError> {
+    let pointer = |path: &Vec<String>| -> String {
+        path.iter().flat_map(|step| ["/".to_owned(), step.replace('~', "~0").replace('/', "~1")]).collect()
+    };
+    let pointers: Vec<String> = paths.iter().map(pointer).collect();
+    let places = Places::of(pointers.iter().map(String::as_str));
+    let texts = places.texts(body.as_bytes());
+    for pointer in &pointers {
+        let expected = document.pointer(pointer).and_then(|value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        prop_assert_eq!(texts.at(pointer).map(str::to_owned), expected, "{} in {}", pointer, body);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -128,15 +165,29 @@ proptest! {
     }
 
     #[test]
-    fn a_place_in_a_body_is_found_where_it_is(document in document(), path in vec("[a-z~/]{0,2}|[0-3]", 0..4)) {
-        let pointer: String = path.iter().flat_map(|step| ["/".to_owned(), step.replace('~', "~0").replace('/', "~1")]).collect();
-        let body = document.to_string();
-        let found = text_at(body.as_bytes(), &pointer);
-        let expected = document.pointer(&pointer).and_then(|value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
+    fn places_in_a_body_are_found_where_they_are(document in document(), paths in vec(vec("[a-z~/]{0,2}|[0-3]", 0..4), 0..5)) {
+        look_for(&paths, &document, &document.to_string())?;
+    }
+
+    #[test]
+    fn places_that_are_in_a_body_are_all_found(
+        document in document(), picks in vec((any::<Index>(), 0..4_usize, "[a-b]{0,1}"), 0..5),
+    ) {
+        // Of each a beginning, and perhaps a step that is not there.
+        let all = paths(&document);
+        let paths = picks.iter().map(|(pick, steps, more)| {
+            let path = pick.get(&all);
+            let more = Some(more.clone()).filter(|more| !more.is_empty());
+            path.iter().take(*steps).cloned().chain(more).collect::<Vec<_>>()
         });
-        prop_assert_eq!(found, expected);
+        look_for(&paths.collect::<Vec<_>>(), &document, &document.to_string())?;
+    }
+
+    #[test]
+    fn of_members_that_come_again_the_last_one_counts(members in vec(("[ab]", document()), 0..5), paths in vec(vec("[ab]|[01]", 1..3), 1..5)) {
+        let whole: Vec<_> = members.iter().map(|(name, value)| format!("{}: {value}", json!(name))).collect();
+        let body = format!("{{{}}}", whole.join(", "));
+        let last = Value::Object(members.into_iter().collect());
+        look_for(&paths, &last, &body)?;
     }
 }

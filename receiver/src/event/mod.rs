@@ -15,7 +15,7 @@ pub use self::{
     cloud::{CloudEvent, Malformed},
     sources::Sources,
 };
-use crate::json;
+use crate::json::Texts;
 
 /// What an event is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,12 @@ pub enum Unusable {
 }
 
 /// Where the names of an event are looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Request<'a> {
     headers: &'a HeaderMap,
     body: &'a [u8],
+    /// What stands where the Webhook says in the body.
+    texts: Texts<'a>,
 }
 
 /// Longer ids are refused: an id is a name, and becomes a header of the record.
@@ -62,23 +64,25 @@ impl Sources {
     pub fn events(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, Unusable> {
         match cloud::events(self.cloud_events, headers, body)? {
             Some(events) => Ok(events.into_iter().map(|event| self.of_cloud_event(headers, event)).collect()),
-            None => Ok(vec![Event { names: self.names(Request { headers, body })?, cloud: None }]),
+            None => Ok(vec![Event { names: self.names(headers, body)?, cloud: None }]),
         }
     }
 
-    fn names(&self, request: Request<'_>) -> Result<Names, Unusable> {
+    fn names(&self, headers: &HeaderMap, body: &[u8]) -> Result<Names, Unusable> {
+        let request = Request { headers, body, texts: self.in_body.texts(body) };
         Ok(Names {
-            id: self.id(request)?,
-            event_type: self.event_type.as_ref().and_then(|field| field.find(request)),
-            key: self.key.as_ref().and_then(|field| field.find(request)),
-            sequence: self.sequence.as_ref().and_then(|field| field.find(request)),
+            id: self.id(&request)?,
+            event_type: self.event_type.as_ref().and_then(|field| field.find(&request)),
+            key: self.key.as_ref().and_then(|field| field.find(&request)),
+            sequence: self.sequence.as_ref().and_then(|field| field.find(&request)),
         })
     }
 
     /// A cloud event names itself; key and sequence may stand in its data.
     fn of_cloud_event(&self, headers: &HeaderMap, event: CloudEvent) -> Event {
-        let request = Request { headers, body: event.data.as_deref().unwrap_or_default() };
-        let find = |field: &Option<Field>| field.as_ref().and_then(|field| field.find(request));
+        let data = event.data.as_deref().unwrap_or_default();
+        let request = Request { headers, body: data, texts: self.in_data.texts(data) };
+        let find = |field: &Option<Field>| field.as_ref().and_then(|field| field.find(&request));
         let attribute = |name: &str| event.attributes.get(name).cloned();
         let names = Names {
             id: event.attributes["id"].clone(),
@@ -89,7 +93,7 @@ impl Sources {
         Event { names, cloud: Some(event) }
     }
 
-    fn id(&self, request: Request<'_>) -> Result<String, Unusable> {
+    fn id(&self, request: &Request<'_>) -> Result<String, Unusable> {
         match &self.id {
             Id::BodyHash => Ok(body_hash(request.body)),
             Id::Field(field) => field.id(request),
@@ -112,7 +116,7 @@ impl Event {
 }
 
 impl Field {
-    fn id(&self, request: Request<'_>) -> Result<String, Unusable> {
+    fn id(&self, request: &Request<'_>) -> Result<String, Unusable> {
         let missing = |complaint| Unusable::MissingId { place: self.to_string(), complaint };
         match self.find(request) {
             None => Err(missing("is missing, repeated, or neither text nor a whole number")),
@@ -122,14 +126,14 @@ impl Field {
         }
     }
 
-    fn find(&self, request: Request<'_>) -> Option<String> {
+    fn find(&self, request: &Request<'_>) -> Option<String> {
         match self {
             Self::Header(name) => {
                 let mut values = request.headers.get_all(name).iter();
                 let value = values.next()?.to_str().ok()?;
                 values.next().is_none().then(|| value.to_owned())
             }
-            Self::JsonPointer(pointer) => json::text_at(request.body, pointer),
+            Self::JsonPointer(pointer) => request.texts.at(pointer).map(str::to_owned),
         }
     }
 }
@@ -154,7 +158,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let sources = Sources::of(sources, &Defaults::default()).unwrap();
-        sources.names(Request { headers: &map, body: body.as_bytes() }).map_err(|error| error.to_string())
+        sources.names(&map, body.as_bytes()).map_err(|error| error.to_string())
     }
 
     fn id_at(pointer: &str) -> EventSources {

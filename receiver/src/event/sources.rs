@@ -8,7 +8,7 @@ use sluice_crds::{
     wire::{EventSources, FieldSource, IdSource},
 };
 
-use crate::verify::Defaults;
+use crate::{json::Places, verify::Defaults};
 
 /// Where the names of an event are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct Sources {
     pub(super) key: Option<Field>,
     pub(super) sequence: Option<Field>,
     pub(super) cloud_events: CloudEvents,
+    /// Those places that are in the body of an event.
+    pub(super) in_body: Places,
+    /// Those that are in the data of a cloud event, which has id and type elsewhere.
+    pub(super) in_data: Places,
 }
 
 /// Where the id is.
@@ -59,11 +63,27 @@ impl Sources {
         let event_type = sources.event_type.as_ref().or(defaults.event_type.as_ref()).map(Field::of).transpose()?;
         let key = sources.key.as_ref().map(Field::of).transpose()?;
         let sequence = sources.sequence.as_ref().map(Field::of).transpose()?;
-        Ok(Self { id, event_type, key, sequence, cloud_events: sources.cloud_events })
+        let in_data = Places::of([&key, &sequence].into_iter().flatten().filter_map(Field::pointer));
+        let in_body = [id.field(), event_type.as_ref(), key.as_ref(), sequence.as_ref()];
+        let in_body = Places::of(in_body.into_iter().flatten().filter_map(Field::pointer));
+        Ok(Self { id, event_type, key, sequence, cloud_events: sources.cloud_events, in_body, in_data })
+    }
+}
+
+impl Id {
+    fn field(&self) -> Option<&Field> {
+        match self {
+            Self::Field(field) | Self::FieldOrBodyHash(field) => Some(field),
+            Self::BodyHash => None,
+        }
     }
 }
 
 impl Field {
+    fn pointer(&self) -> Option<&str> {
+        if let Self::JsonPointer(pointer) = self { Some(pointer) } else { None }
+    }
+
     fn of(source: &FieldSource) -> Result<Self, InvalidSource> {
         match source {
             FieldSource::Header(name) => Self::header(name),

@@ -176,7 +176,8 @@ fn retry_after(because: DeferredBecause) -> &'static str {
         DeferredBecause::Busy => "1",
         DeferredBecause::InProgress | DeferredBecause::Unconfirmed | DeferredBecause::NotWritten => "5",
         DeferredBecause::Secret => "30",
-        DeferredBecause::Paused => "60",
+        // A person has to do something first.
+        DeferredBecause::Paused | DeferredBecause::Refused => "60",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use sluice_crds::wire::{DeferredBecause, ending::BODY};
@@ -43,7 +44,8 @@ impl Memory {
         Self { own: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), all }
     }
 
-    fn take(&self, bytes: u32) -> Result<Taken, Refused> {
+    fn take(&self, bytes: usize) -> Result<Taken, Refused> {
+        let bytes = u32::try_from(bytes).map_err(|_| Refused::Size)?;
         let take = |of: &Arc<Semaphore>| {
             let taken = Arc::clone(of).try_acquire_many_owned(bytes);
             taken.map_err(|_| Refused::Deferred(DeferredBecause::Busy))
@@ -70,7 +72,7 @@ impl Held {
         if bytes > LARGEST {
             return Err(Refused::Size);
         }
-        let taken = memory.take(u32::try_from(bytes).map_err(|_| Refused::Size)?)?;
+        let taken = memory.take(bytes)?;
         self.events.set(taken).expect("the events of a request are counted once");
         Ok(())
     }
@@ -78,46 +80,72 @@ impl Held {
 
 /// What an event takes in bytes, here and in the producer, besides body and attributes.
 pub(super) const EACH: usize = 4096;
-/// What a request takes besides its body.
-const OVERHEAD: u32 = 4096;
+/// What a request takes besides its body and its head.
+const OVERHEAD: usize = 4096;
+/// What a header takes, beside its text.
+const HEADER: usize = 64;
 /// What the events of a request may take besides its body: 1,000 have 4 KiB each for their headers. It fits beside any body.
 const LARGEST: usize = MEMORY / 2;
 
-/// Reads a body of at most `limit` bytes. What it takes of `memory` it takes as it comes in: a length that is only announced
-/// takes nothing.
+/// What a request takes besides its body, in bytes. Its head stays until its events are written.
+pub(super) fn overhead(headers: &HeaderMap) -> usize {
+    let each = headers.iter().map(|(name, value)| HEADER + name.as_str().len() + value.len());
+    OVERHEAD + each.sum::<usize>()
+}
+
+/// Reads a body of at most `limit` bytes. What it takes of `memory` it takes as it comes in, before there is room for it: a length that is
+/// only announced takes nothing. `overhead` is taken in any case.
 pub(super) async fn read(
     body: impl Body<Data = Bytes> + Unpin,
     limit: usize,
+    overhead: usize,
     memory: &Memory,
 ) -> Result<Held, Refused> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Refused::Size);
     }
-    timeout(BODY, collect(body, limit, memory)).await.unwrap_or(Err(Refused::BodyLate))
+    timeout(BODY, collect(body, limit, overhead, memory)).await.unwrap_or(Err(Refused::BodyLate))
 }
 
-async fn collect(mut body: impl Body<Data = Bytes> + Unpin, limit: usize, memory: &Memory) -> Result<Held, Refused> {
-    let mut held = Held { bytes: Bytes::new(), taken: memory.take(OVERHEAD)?, events: OnceLock::new() };
-    let mut more = BytesMut::new();
+async fn collect(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    overhead: usize,
+    memory: &Memory,
+) -> Result<Held, Refused> {
+    let mut held = Held { bytes: Bytes::new(), taken: memory.take(overhead)?, events: OnceLock::new() };
+    // A body that is not announced may have all that is allowed.
+    let whole = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+    let (mut joined, mut room) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         // Trailers are no part of the body.
         let Ok(chunk) = frame.map_err(|_| Refused::BodyBroken)?.into_data() else { continue };
-        let so_far = held.bytes.len() + more.len();
-        if chunk.len() > limit.saturating_sub(so_far) {
+        let length = held.bytes.len() + joined.len() + chunk.len();
+        if length > limit {
             return Err(Refused::Size);
         }
-        held.taken.merge(memory.take(u32::try_from(chunk.len()).map_err(|_| Refused::Size)?)?);
-        if so_far == 0 {
+        if length > room {
+            // Twice as much each time, so that many small pieces are not copied again and again.
+            let larger = (room * 2).min(whole).clamp(length, limit);
+            held.taken.merge(memory.take(larger - room)?);
+            room = larger;
+        }
+        if length == chunk.len() {
             // Most bodies come in one piece, which is then not copied.
             held.bytes = chunk;
-        } else {
-            more.extend_from_slice(&std::mem::take(&mut held.bytes));
-            more.extend_from_slice(&chunk);
+            continue;
         }
+        if joined.capacity() < length {
+            let mut larger = BytesMut::with_capacity(room);
+            larger.extend_from_slice(&std::mem::take(&mut held.bytes));
+            larger.extend_from_slice(&joined);
+            joined = larger;
+        }
+        joined.extend_from_slice(&chunk);
     }
-    if !more.is_empty() {
-        held.bytes = more.freeze();
+    if !joined.is_empty() {
+        held.bytes = joined.freeze();
     }
     Ok(held)
 }
@@ -139,7 +167,35 @@ mod tests {
 
     async fn chunked(chunks: &[&'static [u8]], memory: &Memory) -> Result<Held, Refused> {
         let chunks: Vec<io::Result<Bytes>> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect();
-        read(Body::from_stream(stream::iter(chunks)), LIMIT, memory).await
+        read(Body::from_stream(stream::iter(chunks)), LIMIT, OVERHEAD, memory).await
+    }
+
+    #[tokio::test]
+    async fn as_much_is_taken_as_there_is_room_for_however_a_body_comes() {
+        const LIMIT: usize = 1500;
+        for (pieces, expected) in [
+            (vec![], 0),
+            (vec![1000], 1000),
+            (vec![100, 1], 200),
+            (vec![100; 5], 800),
+            (vec![100; 10], LIMIT),
+            (vec![1; LIMIT], LIMIT),
+        ] {
+            let memory = memory();
+            let chunks: Vec<io::Result<Bytes>> = pieces.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size]))).collect();
+            let held = read(Body::from_stream(stream::iter(chunks)), LIMIT, 0, &memory).await.unwrap();
+            assert_eq!(held.bytes.len(), pieces.iter().sum::<usize>());
+            assert_eq!(100_000 - memory.own.available_permits(), expected, "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_takes_its_part() {
+        let headers = HeaderMap::from_iter([("x-id".parse().unwrap(), http::HeaderValue::from_static("e-1"))]);
+        assert_eq!(overhead(&headers), OVERHEAD + HEADER + 7);
+        let memory = Memory::new(OVERHEAD + HEADER + 6, None);
+        let refused = read(Body::empty(), LIMIT, overhead(&headers), &memory).await.unwrap_err();
+        assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)));
     }
 
     #[tokio::test]
@@ -152,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused_announced_or_not() {
-        assert!(matches!(read(Body::from("0123456789a"), LIMIT, &memory()).await, Err(Refused::Size)));
+        assert!(matches!(read(Body::from("0123456789a"), LIMIT, OVERHEAD, &memory()).await, Err(Refused::Size)));
         assert!(matches!(chunked(&[b"0123456789", b"a"], &memory()).await, Err(Refused::Size)));
     }
 
@@ -204,12 +260,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_not_waited_for() {
         let never = Body::from_stream(stream::pending::<io::Result<Bytes>>());
-        assert!(matches!(read(never, LIMIT, &memory()).await, Err(Refused::BodyLate)));
+        assert!(matches!(read(never, LIMIT, OVERHEAD, &memory()).await, Err(Refused::BodyLate)));
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
         let broken = stream::iter([Ok(Bytes::from_static(b"01")), Err(io::Error::other("reset"))]);
-        assert!(matches!(read(Body::from_stream(broken), LIMIT, &memory()).await, Err(Refused::BodyBroken)));
+        assert!(matches!(read(Body::from_stream(broken), LIMIT, OVERHEAD, &memory()).await, Err(Refused::BodyBroken)));
     }
 }

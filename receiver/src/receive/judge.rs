@@ -7,7 +7,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use sluice_crds::wire::DeferredBecause;
 use sluice_pipeline::Rejection;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use super::{answer::Refused, body::Held};
 use crate::{config::Endpoint, event::Event};
@@ -27,23 +31,30 @@ const SMALL: usize = 16 * 1024;
 /// In bytes. Of those that become a value, to be held against a schema, larger ones are judged alone.
 const LARGE: usize = 256 * 1024;
 
-/// The events of a request. Before any is written: of a batch that is refused, none is.
+/// The events of a request. Before any is written: of a batch that is refused, none is. Whoever waits for that until the deadline is
+/// asked to come again.
 pub(super) async fn judge(
     endpoint: &Arc<Endpoint>,
     headers: &Arc<HeaderMap>,
     held: &Arc<Held>,
     judges: &Arc<Semaphore>,
+    deadline: Instant,
 ) -> Result<Vec<Judged>, Refused> {
     if held.bytes.len() <= SMALL {
         return judge_now(endpoint, headers, &held.bytes);
     }
     let places = if endpoint.contract.is_some() && held.bytes.len() > LARGE { ALL } else { 1 };
     let (endpoint, headers, held) = (Arc::clone(endpoint), Arc::clone(headers), Arc::clone(held));
-    apart(judges, places, move || judge_now(&endpoint, &headers, &held.bytes)).await
+    in_time(deadline, apart(judges, places, move || judge_now(&endpoint, &headers, &held.bytes))).await
+}
+
+/// What comes of work by the deadline. What goes on after that is dropped, as for a sender that hangs up.
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+    timeout_at(deadline, work).await.unwrap_or(Err(Refused::Deferred(DeferredBecause::Busy)))
 }
 
 /// Does something on a thread of its own, when there are so many places for it. A sender that hangs up ends its request, but not this:
-/// the places are free when it is done.
+/// the places are free, and so is what it uses, when it is done. Who is still waiting for its places then leaves the queue.
 async fn apart<T: Send + 'static>(
     judges: &Arc<Semaphore>,
     places: u32,
@@ -73,7 +84,7 @@ fn judge_now(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Result<V
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, thread};
+    use std::{pin::pin, sync::mpsc, thread, time::Duration};
 
     use axum::body::Body;
     use futures::poll;
@@ -90,7 +101,41 @@ mod tests {
 
     async fn held(size: usize) -> Arc<Held> {
         let memory = body::Memory::new(1024 * 1024, None);
-        Arc::new(body::read(Body::from(vec![b'x'; size]), size, &memory).await.unwrap())
+        Arc::new(body::read(Body::from(vec![b'x'; size]), size, 0, &memory).await.unwrap())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_for_too_long_is_sent_back_and_leaves_nothing_behind() {
+        let headers = HeaderMap::from_iter([("x-github-delivery".parse().unwrap(), HeaderValue::from_static("e-1"))]);
+        let (endpoint, headers, large) = (Arc::new(endpoint()), Arc::new(headers), held(SMALL + 1).await);
+        let judges = Arc::new(Semaphore::new(0));
+        let refused = judge(&endpoint, &headers, &large, &judges, soon()).await.unwrap_err();
+        assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)), "{refused:?}");
+        judges.add_permits(1);
+        assert_eq!((judges.available_permits(), Arc::strong_count(&large)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_ends_for_its_sender_and_keeps_its_place_until_it_is_done() {
+        let judges = Arc::new(Semaphore::new(1));
+        let (end, ended) = mpsc::channel();
+        let work = move || {
+            ended.recv().expect("it is told to end");
+            Ok(())
+        };
+        let refused = in_time(soon(), apart(&judges, 1, work)).await.unwrap_err();
+        assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)), "{refused:?}");
+        assert_eq!(judges.available_permits(), 0);
+        end.send(()).unwrap();
+        drop(in_time(later(), async { Ok(judges.acquire().await.unwrap()) }).await.unwrap());
     }
 
     #[tokio::test]
@@ -110,8 +155,8 @@ mod tests {
         let judges = Arc::new(Semaphore::new(JUDGES - 1));
         let (one, other) = (held(LARGE).await, held(LARGE + 1).await);
         let schema = |judged: Result<Vec<Judged>, Refused>| matches!(judged, Err(Refused::Schema(_)));
-        assert!(schema(judge(&endpoint, &headers, &one, &judges).await));
-        let mut waiting = pin!(judge(&endpoint, &headers, &other, &judges));
+        assert!(schema(judge(&endpoint, &headers, &one, &judges, later()).await));
+        let mut waiting = pin!(judge(&endpoint, &headers, &other, &judges, later()));
         assert!(poll!(waiting.as_mut()).is_pending());
         judges.add_permits(1);
         assert!(schema(waiting.await));
@@ -124,9 +169,10 @@ mod tests {
         let headers = Arc::new(headers);
         let judges = Arc::new(Semaphore::new(0));
         let (small, large) = (held(SMALL).await, held(SMALL + 1).await);
-        let mut waiting = pin!(judge(&endpoint, &headers, &large, &judges));
+        let mut waiting = pin!(judge(&endpoint, &headers, &large, &judges, later()));
         assert!(poll!(waiting.as_mut()).is_pending());
-        assert_eq!(judge(&endpoint, &headers, &small, &judges).await.unwrap()[0].event.names.id, "e-1");
+        let judged = judge(&endpoint, &headers, &small, &judges, later()).await.unwrap();
+        assert_eq!(judged[0].event.names.id, "e-1");
         judges.add_permits(1);
         assert_eq!(waiting.await.unwrap()[0].event.names.id, "e-1");
     }

@@ -5,6 +5,7 @@
 //! - `judge`: the events in it, and what is wrong with them.
 //! - `weight`: what these take of memory.
 //! - `write`: writes each event once, in order.
+//! - `refusal`: why Kafka did not take the last event.
 //! - `finish`: work that is done to its end, whether anybody waits for it or not.
 //! - `answer`: what the sender is told.
 //! - `span`: what a trace says of a request.
@@ -14,6 +15,7 @@ mod body;
 mod finish;
 mod gate;
 mod judge;
+mod refusal;
 mod span;
 mod weight;
 mod write;
@@ -30,12 +32,16 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use sluice_crds::wire::DeferredBecause;
 use sluice_telemetry::traces::{Span, Tracer};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{self, timeout_at},
+};
 
 pub(crate) use self::{
     answer::{Because, Refused, Taken, Tally, unknown},
     judge::JUDGES,
-    write::longest,
+    refusal::LastRefusal,
+    write::{KAFKA_PATIENCE, longest},
 };
 use self::{body::Memory, judge::judge};
 use crate::{
@@ -63,6 +69,7 @@ pub(crate) struct Receiver {
     pub(crate) counters: Arc<Counters>,
     /// The Redis that remembers for several receivers.
     pub(crate) shared: Option<Shared>,
+    pub(crate) last_refusal: LastRefusal,
     tracer: Tracer,
     remembered: Arc<Remembered>,
     limiter: Limiter,
@@ -115,6 +122,7 @@ impl Receiver {
             link: process.links.join(&endpoint),
             counters,
             shared: process.stores.join(&endpoint),
+            last_refusal: LastRefusal::default(),
             tracer: process.tracer.clone(),
             limiter: Limiter::new(endpoint.rate_limits.clone()),
             remembered: Arc::new(Remembered::new(limits(&endpoint), &process.remembered)),
@@ -141,7 +149,8 @@ impl Receiver {
 
 /// How long the ids of an endpoint are remembered, and how many of them.
 fn limits(endpoint: &Endpoint) -> Limits {
-    Limits { window: endpoint.window, reservation: longest(endpoint.patience), capacity: REMEMBERED }
+    let reservation = KAFKA_PATIENCE + longest(endpoint.patience);
+    Limits { window: endpoint.window, reservation, capacity: REMEMBERED }
 }
 
 /// Whether the keys of both are published in the same place, and may be fetched there.
@@ -173,28 +182,36 @@ impl Receiver {
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
         self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
-        let kept = Arc::new(body::read(body, self.endpoint.body_limit, &self.memory).await?);
+        let overhead = body::overhead(&head.headers);
+        let kept = Arc::new(body::read(body, self.endpoint.body_limit, overhead, &self.memory).await?);
+        // From here on the sender waits for us.
+        let deadline = time::Instant::now() + self.endpoint.patience;
         let at = Timestamp::now();
         let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
-        self.verify(request, at).await?;
+        self.verify(request, at, deadline).await?;
         self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }
         let mut headers = Arc::new(head.headers);
-        let events = judge(&self.endpoint, &headers, &kept, &self.judges).await?;
+        let events = judge(&self.endpoint, &headers, &kept, &self.judges, deadline).await?;
         span::carry_on(Arc::make_mut(&mut headers), span);
         let weight = weight::of_events(&events, || self.endpoint.envelope.carried(&headers));
         kept.take_for_events(weight, &self.memory)?;
-        let (tally, refused) = self.write_all(events, headers, kept, at).await;
-        self.counters.events(&tally);
+        // Past the deadline the events go on being written: what becomes of them is found out, and their ids stay reserved until then.
+        let written = timeout_at(deadline, self.write_all(events, headers, kept, at)).await;
+        let (tally, refused) = written.map_err(|_| Refused::Deferred(DeferredBecause::Unconfirmed))?;
         refused.map_or(Ok(Taken::Events(tally)), Err)
     }
 
-    /// While a key is missing, a request that no other one signed may be genuine: its sender is to try again.
-    async fn verify(&self, request: Signed<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// While a key is missing, or its issuer is yet to say which keys there are, a request that no other one signed may be genuine: its
+    /// sender is to try again. A key that the issuer did not have just now is none.
+    async fn verify(&self, request: Signed<'_>, now: Timestamp, deadline: time::Instant) -> Result<(), Refused> {
         let mut judged = self.judge(request, now);
-        if judged == Err(Refusal::KeyUnknown) && self.keys.renew(self.endpoint.patience).await {
+        if judged == Err(Refusal::KeyUnknown) {
+            if !self.keys.renew(deadline).await {
+                return Err(Refused::Deferred(DeferredBecause::Secret));
+            }
             judged = self.judge(request, now);
         }
         judged.map_err(|refusal| {

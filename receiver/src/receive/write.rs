@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use sluice_crds::wire::DeferredBecause;
 use sluice_kafka::{ErrorCode, OutgoingRecord, Position, SendError};
 use sluice_pipeline::Rejection;
 use sluice_telemetry::traces::{TRACE_HEADERS, TraceContext, messaging};
+use tokio::time::timeout;
 
 use super::{
     Receiver,
@@ -66,40 +67,37 @@ enum Once {
     Duplicate,
 }
 
-/// How long a write may take at most: until it is given up, and as long again until nothing of it is on its way any more.
+/// How long Kafka is asked to write an event, whether its sender still waits or not. Only when that has an end does anybody know whether
+/// it is there: a record that is given up while a broker stands still may be written when the broker goes on, and once more when it is sent
+/// again. Kafka finds another leader in less; what is under way is held in memory meanwhile.
+pub(crate) const KAFKA_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long a write may still be on its way in Kafka that nobody is behind any more: its receiver has died, or has given it up.
 pub(crate) fn longest(patience: Duration) -> Duration {
     patience * 2 + Duration::from_secs(1)
 }
 
 impl Receiver {
     /// Writes the events of a request in their order, those that were not written before. All of them are safe only where nothing is
-    /// refused; a sender that sends them again because some are not meets the others as duplicates.
-    pub(super) async fn write_all(
+    /// refused; a sender that sends them again because some are not meets the others as duplicates. They are counted at the end.
+    pub(super) fn write_all(
         self: &Arc<Self>,
         events: Vec<Judged>,
         headers: Arc<HeaderMap>,
         held: Arc<Held>,
         at: Timestamp,
-    ) -> (Tally, Option<Refused>) {
+    ) -> Finish<(Tally, Option<Refused>)> {
         let receiver = Arc::clone(self);
-        // A sender that hangs up ends its request, but not this: what becomes of the events is to be remembered.
-        let writing = Finish::new(async move {
+        // A sender that hangs up or is sent back ends its request, but not this: what becomes of the events is to be remembered.
+        Finish::new(async move {
             let all = events.into_iter().map(|Judged { event, mismatch }| {
                 let body = held.bytes.clone();
                 (Received { event, headers: Arc::clone(&headers), body, at }, mismatch)
             });
-            receiver.write_each(all.collect()).await
-        });
-        let (mut tally, mut first_refused) = (Tally::default(), None);
-        for outcome in writing.await {
-            match outcome {
-                Ok(Once::Written) => tally.written += 1,
-                Ok(Once::DeadLetter) => tally.dead_letters += 1,
-                Ok(Once::Duplicate) => tally.duplicates += 1,
-                Err(refused) => first_refused = first_refused.or(Some(refused)),
-            }
-        }
-        (tally, first_refused)
+            let (tally, first_refused) = sum(receiver.write_each(all.collect()).await);
+            receiver.counters.events(&tally);
+            (tally, first_refused)
+        })
     }
 
     /// First all rights, then all writes: Redis answers in any order, and the producer is to get the events in theirs.
@@ -145,7 +143,7 @@ impl Receiver {
             Turn::Write(admitted) => admitted,
             Turn::Over(outcome) => return outcome,
         };
-        let fate = self.write(record).await;
+        let fate = self.write_claimed(record, claim.as_ref()).await;
         if let (Some(shared), Some(claim)) = (&self.shared, &claim) {
             match &fate {
                 Fate::Written => {
@@ -155,7 +153,7 @@ impl Receiver {
                     }
                 }
                 Fate::Failed(_) => shared.release(claim).await,
-                Fate::Unknown => {}
+                Fate::Unknown => shared.renew(claim).await,
             }
         }
         self.settle(&reservation, &fate);
@@ -176,6 +174,18 @@ impl Receiver {
         }
     }
 
+    /// Writes a record. The other receivers are told for as long as it takes that it is on its way.
+    async fn write_claimed(&self, record: OutgoingRecord, claim: Option<&Claim>) -> Fate {
+        let (Some(shared), Some(claim)) = (&self.shared, claim) else { return self.write(record).await };
+        let mut writing = pin!(self.write(record));
+        loop {
+            match timeout(shared.renew_every(), writing.as_mut()).await {
+                Ok(fate) => return fate,
+                Err(_) => shared.renew(claim).await,
+            }
+        }
+    }
+
     /// The record's parent in its trace is the request until here, and this write from here on.
     async fn write(&self, mut record: OutgoingRecord) -> Fate {
         let Some(producer) = self.link.borrow().producer.clone() else {
@@ -188,14 +198,21 @@ impl Receiver {
         if let Some(context) = span.context() {
             record.replace_headers(&TRACE_HEADERS, context.headers());
         }
+        let topic = Arc::clone(&record.topic);
         match producer.send(record).await {
             Ok(Position { partition, offset }) => {
                 span.written(partition, offset);
+                self.last_refusal.forget();
                 Fate::Written
             }
             Err(error) => {
                 span.fail(&error.name());
                 self.log.write_failed(&error);
+                if let SendError::NotWritten(error) = &error
+                    && error.is_about_the_content()
+                {
+                    self.last_refusal.note(&topic, error, Instant::now());
+                }
                 fate(&error)
             }
         }
@@ -209,6 +226,20 @@ impl Receiver {
             Fate::Unknown => {}
         }
     }
+}
+
+/// What became of the events, and why the first one was refused that was.
+fn sum(outcomes: Vec<Result<Once, Refused>>) -> (Tally, Option<Refused>) {
+    let (mut tally, mut first_refused) = (Tally::default(), None);
+    for outcome in outcomes {
+        match outcome {
+            Ok(Once::Written) => tally.written += 1,
+            Ok(Once::DeadLetter) => tally.dead_letters += 1,
+            Ok(Once::Duplicate) => tally.duplicates += 1,
+            Err(refused) => first_refused = first_refused.or(Some(refused)),
+        }
+    }
+    (tally, first_refused)
 }
 
 /// Begins each before the next one, and gives what becomes of them in the same order.
@@ -235,6 +266,10 @@ fn fate(error: &SendError) -> Fate {
         SendError::Busy => Fate::Failed(Refused::Deferred(DeferredBecause::Busy)),
         // The topic takes no records of this size: sending again would not help.
         SendError::NotWritten(error) if error.code == ErrorCode::MESSAGE_TOO_LARGE => Fate::Failed(Refused::Size),
+        // It would, once the topic is another one or the Webhook gives its events a key: the event is not the sender's to mend.
+        SendError::NotWritten(error) if error.is_about_the_content() => {
+            Fate::Failed(Refused::Deferred(DeferredBecause::Refused))
+        }
         SendError::NotWritten(_) => Fate::Failed(Refused::Deferred(DeferredBecause::NotWritten)),
         SendError::Unknown(_) => Fate::Unknown,
     }

@@ -3,9 +3,9 @@
 mod mounted;
 mod published;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 pub(crate) use self::mounted::Secrets;
 use self::published::Issuer;
@@ -64,11 +64,12 @@ impl Keys {
         Arc::clone(&self.ring.borrow())
     }
 
-    /// Has the keys fetched again where they are published; whether there may be new ones now.
-    pub(crate) async fn renew(&self, patience: Duration) -> bool {
+    /// Has the keys fetched again where they are published, unless that happened just now. Whether the current ones are then all that
+    /// can be known: by the deadline an issuer may not have answered.
+    pub(crate) async fn renew(&self, deadline: Instant) -> bool {
         match &self.issuer {
-            Some(issuer) => issuer.ask(patience).await,
-            None => false,
+            Some(issuer) => issuer.ask(deadline).await,
+            None => true,
         }
     }
 }

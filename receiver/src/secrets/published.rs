@@ -8,7 +8,7 @@ use reqwest::Url;
 use sluice_outgoing::Guard;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -43,10 +43,11 @@ pub(super) fn watch(address: String, guard: Guard) -> (watch::Receiver<Arc<KeyRi
 }
 
 impl Issuer {
-    /// Has the keys fetched, unless that happened just now; whether it is worth while to look again.
-    pub(super) async fn ask(&self, patience: Duration) -> bool {
+    /// Has the keys fetched, unless that happened just now. Whether that has an end by the deadline; if not, nobody knows yet which keys
+    /// there are.
+    pub(super) async fn ask(&self, deadline: Instant) -> bool {
         let (done, fetched) = oneshot::channel();
-        self.0.try_send(done).is_ok() && matches!(timeout(patience, fetched).await, Ok(Ok(())))
+        self.0.try_send(done).is_ok() && timeout_at(deadline, fetched).await.is_ok()
     }
 }
 
@@ -133,4 +134,51 @@ async fn get(address: &str, guard: &Guard) -> anyhow::Result<Vec<u8>> {
         set.extend_from_slice(&chunk);
     }
     Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_crds::OutgoingCalls;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const SET: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// Answers once and is silent from then on.
+    async fn answer_once(listener: TcpListener) {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+        let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{SET}", SET.len());
+        connection.write_all(answer.as_bytes()).await.unwrap();
+        drop(connection);
+        let _silent = listener.accept().await.unwrap();
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn keys_that_were_fetched_just_now_are_all_there_are_and_those_that_are_being_fetched_are_not() {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/jwks", listener.local_addr().unwrap());
+        tokio::spawn(answer_once(listener));
+        let guard = Guard::new(OutgoingCalls { allow: vec!["127.0.0.1".parse().unwrap()], ..OutgoingCalls::default() });
+        let (mut keys, issuer) = watch(address, guard);
+        drop(keys.wait_for(|ring| ring.keys.len() == 1).await.unwrap());
+        let soon = || Instant::now() + Duration::from_millis(100);
+        assert!(issuer.ask(soon()).await, "they were fetched just now");
+        tokio::time::pause();
+        tokio::time::advance(ASKED_EVERY).await;
+        tokio::time::resume();
+        assert!(!issuer.ask(soon()).await, "nobody has answered");
+        // More than can wait do not wait, and know as little.
+        for _ in 0..WAITING {
+            issuer.0.try_send(oneshot::channel().0).unwrap();
+        }
+        assert!(!issuer.ask(soon()).await);
+        assert_eq!(keys.borrow().keys.len(), 1);
+    }
 }

@@ -72,7 +72,9 @@ fn of_receiver(receiver: &Receiver) -> ReceiverStatus {
     let of_redis = receiver.shared.as_ref().and_then(Shared::unusable_file);
     let unusable_secrets: Vec<PathBuf> = signing.chain(of_redis).collect();
     let redis_trouble = receiver.shared.as_ref().and_then(Shared::trouble);
-    let link = receiver.link.borrow().clone();
+    let mut link = receiver.link.borrow().clone();
+    // While Kafka cannot be written to at all, that is to be mended first.
+    link.trouble = link.trouble.or_else(|| receiver.last_refusal.told(time::Instant::now()));
     ReceiverStatus {
         generation: receiver.endpoint.generation,
         paused: receiver.controls.borrow().paused,

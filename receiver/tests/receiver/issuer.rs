@@ -113,6 +113,26 @@ async fn a_token_is_taken_while_its_issuer_is_away_and_after_its_keys_have_chang
 }
 
 #[tokio::test]
+async fn a_token_of_a_key_that_its_issuer_is_yet_to_tell_is_asked_for_again() {
+    let port = free_port();
+    let issuer = Issuer::start(port, "k1", "ES256").await;
+    let another = Issuer::start(free_port(), "k2", "ES256").await;
+    let receiver = receiver(port, "hooks").await.ready().await;
+    let (token, unknown) = (issuer.token().await, another.token().await);
+    assert_eq!(send(&receiver, &token).await.0, 202);
+    // It was asked just now, and had no such key.
+    assert_eq!(send(&receiver, &unknown).await.0, 401);
+
+    drop(issuer);
+    let _silent = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until(async || send(&receiver, &unknown).await.0, |status| *status == 503).await;
+    let status = receiver.status().await;
+    assert_eq!(status.credentials_trouble, None, "nobody knows yet that it does not answer");
+    assert_eq!(status.deferred, [(DeferredBecause::Secret, 1)].into());
+    assert_eq!(send(&receiver, &token).await.0, 202, "its key is known");
+}
+
+#[tokio::test]
 async fn a_token_for_somebody_else_is_refused() {
     let port = free_port();
     let issuer = Issuer::start(port, "k1", "EdDSA").await;

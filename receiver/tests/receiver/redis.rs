@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use futures::future::{join_all, pending};
@@ -292,6 +293,42 @@ fn fingerprint(id: &str) -> String {
 /// Where it stands in Redis that an event was written.
 fn key(id: &str) -> String {
     format!("sluice:shop/github:uid:{}", fingerprint(id))
+}
+
+/// For longer than a reservation lives that nobody renews.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_receiver_is_at_is_written_by_no_other_one_however_long_kafka_stands_still() {
+    const STILL: std::time::Duration = std::time::Duration::from_secs(12);
+    let cluster = OwnCluster::up("receiver-redis-still", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let receiver = async || {
+        let mut setup = Setup::new(kafka.clone(), &topic);
+        share(&mut setup, &redis.url());
+        setup.ready().await
+    };
+    let [one, other] = [receiver().await, receiver().await];
+    assert_eq!((send(&one, "e-1").await, send(&other, "e-1").await), (202, 202));
+
+    let (paused, start) = (Paused::broker(&cluster), Instant::now());
+    assert_eq!(send(&one, "e-2").await, 503);
+    until(
+        async || (send(&other, "e-2").await, start.elapsed()),
+        |(status, still)| {
+            assert_eq!(*status, 503);
+            *still > STILL
+        },
+    )
+    .await;
+    assert!(redis.ask(&["GET", &key("e-2")]).starts_with("reserved-"));
+    drop(paused);
+    until(async || send(&other, "e-2").await, |status| *status == 202).await;
+    assert_eq!(redis.ask(&["GET", &key("e-2")]), "confirmed");
+    let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert_eq!(written, ["e-1", "e-2"]);
+    let unchecked = [one.status().await.unchecked, other.status().await.unchecked];
+    assert_eq!(unchecked, [0, 0]);
 }
 
 #[tokio::test]

@@ -137,6 +137,25 @@ async fn an_event_that_the_topic_does_not_take_is_too_large() {
     assert_eq!(receiver.status().await.rejected, [(RejectedBecause::Size, 1)].into());
 }
 
+#[tokio::test]
+async fn an_event_that_the_topic_takes_only_with_a_key_is_asked_for_again_and_told() {
+    let topic = topic(&connection(), &[("cleanup.policy", "compact")]).await;
+    let mut setup = Setup::new(connection(), &topic);
+    setup.config.event.key = Some(FieldSource::JsonPointer("/customer".into()));
+    let receiver = setup.ready().await;
+    let answer = receiver.post("{}").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("60")));
+    let status = receiver.status().await;
+    assert_eq!(status.deferred, [(DeferredBecause::Refused, 1)].into());
+    let told = status.kafka_trouble.unwrap();
+    assert!(told.contains(&topic) && told.contains("none without a key"), "{told}");
+    assert!(receiver.is_ready().await);
+
+    assert_eq!(receiver.post(r#"{"customer": 7}"#).await.status, 202);
+    assert_eq!(receiver.status().await.kafka_trouble, None);
+    assert_eq!(records(&connection(), &topic).await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_events_are_taken_beside_one_that_the_topic_does_not_take() {
     const SMALL: usize = 200;
