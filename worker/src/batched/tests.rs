@@ -94,7 +94,7 @@ async fn revoke(source: &SourceEnd) -> (Vec<Commit>, Duration) {
 /// What is said of one record, by its place.
 fn not_written(guarantee: Guarantee, place: usize, code: ErrorCode) -> End {
     let error = KafkaError { code, message: "on purpose".to_owned() };
-    match (guarantee, error.is_about_the_record()) {
+    match (guarantee, code == ErrorCode::MESSAGE_TOO_LARGE) {
         (Guarantee::AtLeastOnce, true) => End::Batch(Unwritten { refused: vec![(place, error)], failed: vec![] }),
         (Guarantee::AtLeastOnce, false) => End::Batch(Unwritten { refused: vec![], failed: vec![(place, error)] }),
         (Guarantee::ExactlyOnce, true) => End::Transaction(Err(TransactionError::Refused { record: place, error })),
