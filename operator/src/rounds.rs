@@ -8,16 +8,12 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    StreamExt,
-    future::{join, join_all},
-    stream::FuturesUnordered,
-};
+use futures::future::{join, join_all};
 use serde::de::DeserializeOwned;
 use sluice_crds::NamespacedName;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
-use crate::{context::Context, controller::Kind, data_plane::STATUS};
+use crate::{concurrent::keep_on, context::Context, controller::Kind, data_plane::STATUS};
 
 /// A kind whose pods are asked.
 pub trait Asked: Kind {
@@ -214,25 +210,12 @@ async fn ask_in<A, F: Future<Output = ()>>(
     ask: impl Fn(NamespacedName, Vec<String>) -> F,
 ) {
     const LOOK: Duration = Duration::from_secs(2);
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut due, mut under_way) = (VecDeque::new(), FuturesUnordered::new());
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {
-                rounds.keep(&exists);
-                due = rounds.due(lane, Instant::now());
-            }
-            Some(()) = under_way.next() => {}
-        }
-        while under_way.len() < AT_ONCE
-            && let Some(name) = due.pop_front()
-        {
-            if let Some(addresses) = rounds.begin(&name) {
-                under_way.push(ask(name, addresses));
-            }
-        }
-    }
+    let due = || {
+        rounds.keep(&exists);
+        rounds.due(lane, Instant::now())
+    };
+    let begin = |name: NamespacedName| rounds.begin(&name).map(|addresses| ask(name, addresses));
+    keep_on(AT_ONCE, LOOK, due, begin).await;
 }
 
 async fn ask<K: Asked>(context: &Context, rounds: &Rounds<K::Account>, name: NamespacedName, addresses: Vec<String>) {

@@ -3,19 +3,19 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, NamespacedName};
 use sluice_model::integration::{with_numbers, with_work};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Measurements, Numbers};
 use crate::{
+    concurrent::keep_on,
     context::Context,
     status::{self, Written},
     watch::Seen,
@@ -26,36 +26,36 @@ const AT_ONCE: usize = 8;
 
 /// Writes for ever. A write that takes long holds up no other one.
 pub async fn run(context: Arc<Context>) {
-    let mut ticks = interval(context.settings.measuring.interval.get());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut due, mut begun, mut writes) = (VecDeque::new(), HashSet::new(), FuturesUnordered::new());
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {
-                due = context.measurements.due(Instant::now(), context.settings.measuring.write_every.get());
-            }
-            Some(name) = writes.next() => {
-                begun.remove(&name);
-            }
-        }
-        while writes.len() < AT_ONCE
-            && let Some(name) = due.pop_front()
-        {
-            if begun.insert(name.clone()) {
-                writes.push(write(&context, name));
-            }
-        }
+    let context = context.as_ref();
+    let begun = &Begun::default();
+    let measuring = context.settings.measuring;
+    let due = || context.measurements.due(Instant::now(), measuring.write_every.get());
+    let begin = move |name: NamespacedName| {
+        begun.begins(&name).then(|| async move {
+            write(context, &name).await;
+            begun.ended(&name);
+        })
+    };
+    keep_on(AT_ONCE, measuring.interval.get(), due, begin).await;
+}
+
+/// Integrations whose status is being written.
+#[derive(Default)]
+struct Begun(Mutex<HashSet<NamespacedName>>);
+
+impl Begun {
+    /// Whether it is not being written already.
+    fn begins(&self, name: &NamespacedName) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone())
+    }
+
+    fn ended(&self, name: &NamespacedName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
-/// Writes the numbers of an Integration, and gives its name back.
-async fn write(context: &Context, name: NamespacedName) -> NamespacedName {
-    try_to_write(context, &name).await;
-    name
-}
-
 /// Over the version that is known: where a pass wrote meanwhile, it is tried again at the next look.
-async fn try_to_write(context: &Context, name: &NamespacedName) {
+async fn write(context: &Context, name: &NamespacedName) {
     let Some(numbers) = context.measurements.numbers(name) else { return };
     let Some(Seen::Resource(integration)) = context.integrations.get(name) else { return };
     if integration.metadata.deletion_timestamp.is_some() {
