@@ -19,7 +19,7 @@ use crate::{
     rounds::Rounds,
     schema::Schemas,
     topic::{Growths, Identities, Relations, Sightings},
-    watch::{Known, Watched},
+    watch::{Known, Seen, Watched},
     webhook::{Reception, SHARED_KIND, Shared},
 };
 
@@ -97,7 +97,11 @@ impl Context {
             return Vec::new();
         }
         let mut all = self.readiness::<Topic>();
-        all.extend(self.readiness::<Webhook>());
+        all.extend(self.readiness::<Webhook>().into_iter().map(|resource| {
+            let Some(Seen::Resource(webhook)) = self.webhooks.get(&resource.name) else { return resource };
+            let receivers_ready = webhook.status.as_ref().and_then(|status| status.ready_replicas);
+            ResourceNumbers { receivers_ready, ..resource }
+        }));
         let measured: HashMap<_, _> = self.measurements.all().into_iter().collect();
         all.extend(self.readiness::<Integration>().into_iter().map(|resource| {
             let Some(numbers) = measured.get(&resource.name) else { return resource };
@@ -115,7 +119,15 @@ impl Context {
         let resource = |(name, object): (NamespacedName, Arc<K>)| {
             let conditions = object.status().map(K::conditions).unwrap_or_default();
             let ready = conditions::is_true(conditions, ConditionType::Ready);
-            ResourceNumbers { kind: K::NAME, name, ready, lag: None, oldest_waiting: None, dead_letters: None }
+            ResourceNumbers {
+                kind: K::NAME,
+                name,
+                ready,
+                receivers_ready: None,
+                lag: None,
+                oldest_waiting: None,
+                dead_letters: None,
+            }
         };
         K::watched(self).all().map(resource).collect()
     }

@@ -10,6 +10,7 @@ mod arguments;
 mod backoff;
 mod children;
 mod clusters;
+mod concurrent;
 mod config_maps;
 mod context;
 mod controller;

@@ -1,19 +1,19 @@
 //! Asks the pods of data planes what they have done: those of a busy resource often, those of an idle one seldom, and never within a
-//! pass.
+//! pass. Nobody waits for another one's answer, and pods that gave none are asked beside all others.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::future::{join, join_all};
 use serde::de::DeserializeOwned;
 use sluice_crds::NamespacedName;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
-use crate::{context::Context, controller::Kind, data_plane::STATUS};
+use crate::{concurrent::keep_on, context::Context, controller::Kind, data_plane::STATUS};
 
 /// A kind whose pods are asked.
 pub trait Asked: Kind {
@@ -75,6 +75,18 @@ struct Followed<A> {
     account: A,
     wait: Duration,
     due: Instant,
+    /// Whether an answer is awaited.
+    is_asked: bool,
+    lane: Lane,
+}
+
+/// Among whom a resource is asked. Pods that hang keep their places until they are given up, so they have places of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// All its pods gave an answer the last time, or were never asked.
+    Answering,
+    /// One of them gave none.
+    Silent,
 }
 
 /// The pause before a question that got lost is asked again. Kubernetes starts a pod that hangs again after a minute: by then it is known
@@ -82,7 +94,7 @@ struct Followed<A> {
 const SOON: Duration = Duration::from_secs(10);
 /// The longest pause between two questions.
 const IDLE: Duration = Duration::from_mins(2);
-/// Resources whose pods are asked at the same time.
+/// Resources of a lane whose pods are asked at the same time.
 const AT_ONCE: usize = 32;
 
 impl<A> Rounds<A> {
@@ -101,11 +113,18 @@ impl<A> Rounds<A> {
     ) -> T {
         let now = Instant::now();
         let mut followed = self.lock();
-        let new = || Followed { addresses: Vec::new(), account: begin(), wait: self.busy, due: now };
+        let new = || Followed {
+            addresses: Vec::new(),
+            account: begin(),
+            wait: self.busy,
+            due: now,
+            is_asked: false,
+            lane: Lane::Answering,
+        };
         let entry = followed.entry(name.clone()).or_insert_with(new);
         if entry.addresses != addresses {
             entry.addresses = addresses;
-            (entry.wait, entry.due) = (self.busy, now);
+            (entry.wait, entry.due, entry.lane) = (self.busy, now, Lane::Answering);
         }
         look(&mut entry.account)
     }
@@ -125,24 +144,44 @@ impl<A> Rounds<A> {
         self.lock().retain(|name, _| exists(name));
     }
 
-    /// The resources whose pods are to be asked.
-    fn due(&self, now: Instant) -> Vec<(NamespacedName, Vec<String>)> {
+    /// The resources of a lane whose pods are to be asked, first who has waited longest.
+    fn due(&self, lane: Lane, now: Instant) -> VecDeque<NamespacedName> {
         let followed = self.lock();
-        let due = followed.iter().filter(|(_, entry)| entry.due <= now);
-        due.map(|(name, entry)| (name.clone(), entry.addresses.clone())).collect()
+        let is_due = |entry: &Followed<A>| entry.lane == lane && !entry.is_asked && entry.due <= now;
+        let mut due: Vec<_> = followed.iter().filter(|(_, entry)| is_due(entry)).collect();
+        due.sort_by_key(|(_, entry)| entry.due);
+        due.into_iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes answers, and puts the next question off the longer, the longer nothing happens.
-    fn take<N>(&self, name: &NamespacedName, take: impl FnOnce(&mut A) -> Heard<N>) -> Option<N> {
+    /// The pods of a resource, which are asked from now on until their answers are taken; `None` where they are already, or where it is gone.
+    fn begin(&self, name: &NamespacedName) -> Option<Vec<String>> {
+        let mut followed = self.lock();
+        let entry = followed.get_mut(name).filter(|entry| !entry.is_asked)?;
+        entry.is_asked = true;
+        Some(entry.addresses.clone())
+    }
+
+    /// Takes the answers of these pods, and puts the next question off the longer, the longer nothing happens.
+    fn take<N>(
+        &self,
+        name: &NamespacedName,
+        asked: &[String],
+        lane: Lane,
+        take: impl FnOnce(&mut A) -> Heard<N>,
+    ) -> Option<N> {
         let mut followed = self.lock();
         let entry = followed.get_mut(name)?;
         let Heard { pace, news } = take(&mut entry.account);
-        entry.wait = match pace {
-            Pace::Soon | Pace::Busy => self.busy,
-            Pace::Idle => (entry.wait * 2).min(IDLE.max(self.busy)),
-        };
-        let pause = if pace == Pace::Soon { SOON.min(entry.wait) } else { entry.wait };
-        entry.due = Instant::now() + pause;
+        entry.is_asked = false;
+        // Others that came meanwhile are asked at once.
+        if entry.addresses == asked {
+            entry.wait = match pace {
+                Pace::Soon | Pace::Busy => self.busy,
+                Pace::Idle => (entry.wait * 2).min(IDLE.max(self.busy)),
+            };
+            let pause = if pace == Pace::Soon { SOON.min(entry.wait) } else { entry.wait };
+            (entry.due, entry.lane) = (Instant::now() + pause, lane);
+        }
         Some(news)
     }
 
@@ -154,41 +193,70 @@ impl<A> Rounds<A> {
 
 /// Asks for ever.
 pub async fn run<K: Asked>(context: Arc<Context>) {
+    let context = context.as_ref();
+    let rounds = K::rounds(context);
+    let exists = |name: &NamespacedName| K::watched(context).get(name).is_some();
+    let question = |name, addresses| ask::<K>(context, rounds, name, addresses);
+    let answering = ask_in(rounds, Lane::Answering, exists, question);
+    let silent = ask_in(rounds, Lane::Silent, exists, question);
+    join(answering, silent).await;
+}
+
+/// Asks those of a lane for ever.
+async fn ask_in<A, F: Future<Output = ()>>(
+    rounds: &Rounds<A>,
+    lane: Lane,
+    exists: impl Fn(&NamespacedName) -> bool,
+    ask: impl Fn(NamespacedName, Vec<String>) -> F,
+) {
     const LOOK: Duration = Duration::from_secs(2);
-    let rounds = K::rounds(&context);
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        rounds.keep(|name| K::watched(&context).get(name).is_some());
-        let due = rounds.due(Instant::now());
-        stream::iter(due)
-            .for_each_concurrent(AT_ONCE, |(name, addresses)| ask::<K>(&context, rounds, name, addresses))
-            .await;
-    }
+    let due = || {
+        rounds.keep(&exists);
+        rounds.due(lane, Instant::now())
+    };
+    let begin = |name: NamespacedName| rounds.begin(&name).map(|addresses| ask(name, addresses));
+    keep_on(AT_ONCE, LOOK, due, begin).await;
 }
 
 async fn ask<K: Asked>(context: &Context, rounds: &Rounds<K::Account>, name: NamespacedName, addresses: Vec<String>) {
     let path = K::path(context, &name);
     let answers = join_all(addresses.iter().map(|address| context.asker.ask::<K::Answer>(address, &path))).await;
-    if let Some(news) = rounds.take(&name, |account| K::take(account, &answers)) {
+    let lane = if answers.iter().all(Option::is_some) { Lane::Answering } else { Lane::Silent };
+    if let Some(news) = rounds.take(&name, &addresses, lane, |account| K::take(account, &answers)) {
         K::tell(context, &name, news).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    fn named(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn addresses(addresses: &[&str]) -> Vec<String> {
+        addresses.iter().map(|&one| one.to_owned()).collect()
+    }
+
+    fn busy() -> Heard<()> {
+        Heard { pace: Pace::Busy, news: () }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_idle_is_asked_ever_more_seldom_until_something_happens() {
         let rounds = Rounds::new(Duration::from_secs(30));
-        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
-        let is_due = || !rounds.due(Instant::now()).is_empty();
-        let answered = |pace| rounds.take(&name, |()| Heard { pace, news: () }).unwrap();
-        let follow = |addresses: &[&str]| {
-            rounds.follow(&name, addresses.iter().map(|&one| one.to_owned()).collect(), || (), |()| ());
+        let (name, lane) = (named("to-api"), Lane::Answering);
+        let is_due = || !rounds.due(lane, Instant::now()).is_empty();
+        let answered = |pace| {
+            let asked = rounds.begin(&name).unwrap();
+            rounds.take(&name, &asked, lane, |()| Heard { pace, news: () }).unwrap();
         };
+        let follow = |pods: &[&str]| rounds.follow(&name, addresses(pods), || (), |()| ());
         follow(&["10.0.0.1"]);
         let (soon, busy, idle) = (Pace::Soon, Pace::Busy, Pace::Idle);
         for (pace, seconds) in
@@ -211,5 +279,59 @@ mod tests {
         assert!(is_due(), "another pod is asked at once");
         rounds.keep(|_| false);
         assert!(!is_due());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_that_come_while_others_are_asked_are_asked_next() {
+        let rounds = Rounds::new(Duration::from_secs(30));
+        let name = named("to-api");
+        let follow = |pod: &str| rounds.follow(&name, addresses(&[pod]), || (), |()| ());
+        follow("10.0.0.1");
+        let asked = rounds.begin(&name).unwrap();
+        follow("10.0.0.2");
+        assert_eq!(rounds.begin(&name), None, "one answer is awaited at a time");
+        rounds.take(&name, &asked, Lane::Silent, |()| busy()).unwrap();
+        assert_eq!(rounds.due(Lane::Answering, Instant::now()), [name.clone()], "they were not silent");
+        assert_eq!(rounds.begin(&name), Some(addresses(&["10.0.0.2"])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_that_do_not_answer_hold_up_no_others() {
+        let rounds = Rounds::new(Duration::from_secs(10));
+        // As many as leave one place, for ever.
+        let hung = (1..AT_ONCE).map(|number| named(&format!("hung-{number}")));
+        for name in hung.chain([named("quick")]) {
+            rounds.follow(&name, Vec::new(), || (), |()| ());
+        }
+        let asked = RefCell::new(Vec::new());
+        let (rounds, asked) = (&rounds, &asked);
+        let question = move |name: NamespacedName, pods: Vec<String>| async move {
+            asked.borrow_mut().push(name.name.clone());
+            if name.name.starts_with("hung") {
+                std::future::pending::<()>().await;
+            }
+            rounds.take(&name, &pods, Lane::Answering, |()| busy());
+        };
+        let asks = ask_in(rounds, Lane::Answering, |_| true, question);
+        timeout(Duration::from_secs(65), asks).await.unwrap_err();
+        let count = |beginning: &str| asked.borrow().iter().filter(|name| name.starts_with(beginning)).count();
+        assert_eq!(count("hung"), AT_ONCE - 1, "each once");
+        assert!(count("quick") > 4, "{} times", count("quick"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gave_no_answer_is_asked_beside_the_others_until_he_does() {
+        let rounds = Rounds::new(Duration::from_secs(10));
+        let name = named("to-api");
+        rounds.follow(&name, Vec::new(), || (), |()| ());
+        let lanes = || [Lane::Answering, Lane::Silent].map(|lane| rounds.due(lane, Instant::now()).len());
+        for (lane, expected) in [(Lane::Silent, [0, 1]), (Lane::Silent, [0, 1]), (Lane::Answering, [1, 0])] {
+            let asked = rounds.begin(&name).unwrap();
+            assert_eq!(lanes(), [0, 0], "it is asked");
+            rounds.take(&name, &asked, lane, |()| busy()).unwrap();
+            assert_eq!(lanes(), [0, 0], "it was asked");
+            tokio::time::advance(Duration::from_secs(10)).await;
+            assert_eq!(lanes(), expected);
+        }
     }
 }

@@ -49,6 +49,8 @@ pub const INTEGRATION_FINALIZER: &str = "sluice.dev/integration";
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$')").message("metadata.name: use at most 45 lower-case letters, digits and '-', beginning with a letter, because the name of the Deployment is made from it"),
     validation = Rule::new("!has(self.spec.delivery) || !has(self.spec.delivery.guarantee) || self.spec.delivery.guarantee != 'ExactlyOnce' || has(self.spec.sink.kafka)").message("delivery.guarantee: ExactlyOnce is only for sink.kafka; HTTP APIs tell repeated deliveries by delivery.idempotencyKey"),
     validation = Rule::new("!has(self.spec.sink.kafka) || !has(self.spec.delivery) || (!has(self.spec.delivery.circuitBreaker) && !has(self.spec.delivery.rateLimit))").message("delivery: circuitBreaker and rateLimit are for APIs; remove them, as sink.kafka writes batches"),
+    // The subresource `scale` is judged by it too.
+    validation = Rule::new("!has(self.spec.scaling) || !has(oldSelf.spec.scaling) || self.spec.replicas == oldSelf.spec.replicas || self.spec.replicas == 1").message("replicas: Sluice makes as many workers as spec.scaling says, and replicas counts for nothing; remove spec.scaling, or what sets replicas: kubectl scale, a HorizontalPodAutoscaler or KEDA"),
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether records are delivered"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready, or not"),
@@ -86,7 +88,8 @@ pub struct IntegrationSpec {
     /// Where records go that could not be processed or delivered. Default: a Topic of its own, `<name>-dead-letters`.
     #[serde(default)]
     pub dead_letters: DeadLetterSettings,
-    /// Workers to run. More than the source has partitions are of no use. Ignored where `scaling` is set.
+    /// Workers to run. More than the source has partitions are of no use. Where `scaling` is set it counts for nothing, and nobody may set another
+    /// number.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,

@@ -9,7 +9,7 @@ use crate::Duration;
 ///
 /// More than the source has partitions are stopped, as they would have nothing to do. While the lag is not known the workers
 /// that run go on, and there are at least `minReplicas`. An autoscaler of Kubernetes may drive `replicas` instead, through the
-/// subresource `scale`.
+/// subresource `scale`: without this, as what it sets is refused beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
     .message("scaling: maxReplicas is smaller than minReplicas; make it larger"))]

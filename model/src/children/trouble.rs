@@ -50,6 +50,8 @@ pub struct Trouble {
 const CREATION: Duration = Duration::from_mins(1);
 /// Kubernetes waits up to 5 minutes before it starts a container again: a crash that long ago is still why it is not ready.
 const CRASH: Duration = Duration::from_mins(10);
+/// Who waits says for what within seconds; after this it is worth a word that a pod runs, is not ready, and says nothing.
+const READINESS: Duration = Duration::from_mins(1);
 /// What says why a pod does not run is asked again no more often.
 const SHORTEST_LOOK: Duration = Duration::from_secs(5);
 /// And no less often.
@@ -178,8 +180,23 @@ fn of_container(seen: &SeenPod, status: &ContainerStatus, wording: &Wording, now
         let message = format!("{} says: {}", status.name, wording.name_mounts(trouble));
         return Some(found(Stage::Work, Reason::Blocked, message));
     }
-    let crash = last.filter(|last| last.finished_at.as_ref().is_some_and(|at| since(at.0, now) < CRASH))?;
-    Some(crashed(status, Some(crash), wording))
+    match last.filter(|last| last.finished_at.as_ref().is_some_and(|at| since(at.0, now) < CRASH)) {
+        Some(crash) => Some(crashed(status, Some(crash), wording)),
+        None => unready(seen, status, now),
+    }
+}
+
+/// It runs and is not ready, for longer than it takes to begin, and nobody says why.
+fn unready(seen: &SeenPod, status: &ContainerStatus, now: Timestamp) -> Option<Found> {
+    let started = status.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
+    // It may have been ready in between.
+    let turned = condition(&seen.pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
+    let unready_since = turned.map_or(started, |at| at.0.max(started));
+    let message = format!(
+        "{} runs, but has not been ready for more than a minute and does not say why; its log and `kubectl describe pod` may tell",
+        status.name
+    );
+    (since(unready_since, now) > READINESS).then(|| found(Stage::Work, Reason::Unavailable, message))
 }
 
 fn of_waiting(

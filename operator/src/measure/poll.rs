@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Measuring, NamespacedName};
 use sluice_kafka::{Admin, CommittedOffset, PerPartition};
@@ -45,7 +49,9 @@ struct Poller<'a> {
 struct Asked {
     subject: Subject,
     at: Option<Instant>,
-    /// The ends together, when it was asked.
+    /// Whether its answer is awaited.
+    is_asked: bool,
+    /// The ends together, when it was asked or, once it has answered, then.
     ends: i64,
     backlog: Option<Backlog>,
     /// How far it had read then, all partitions together; `None` before it has committed an offset.
@@ -72,6 +78,17 @@ struct Chosen {
     untold: Vec<(NamespacedName, Why)>,
 }
 
+/// What Kafka tells of a group.
+struct Answer {
+    name: NamespacedName,
+    /// What was asked about.
+    subject: Subject,
+    committed: Result<PerPartition<CommittedOffset>, sluice_kafka::Error>,
+}
+
+/// Answers that are awaited. A group whose broker is slow holds up no look, and no other group.
+type Questions = FuturesUnordered<BoxFuture<'static, Answer>>;
+
 impl<'a> Poller<'a> {
     fn new(cluster: &'a str, measuring: Measuring) -> Self {
         Self { cluster, measuring, answered: Instant::now(), topics: Topics::default(), groups: HashMap::new() }
@@ -80,29 +97,41 @@ impl<'a> Poller<'a> {
     async fn run(mut self, context: &Context) {
         let mut ticks = interval(self.measuring.interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut questions = Questions::new();
         loop {
-            ticks.tick().await;
-            let subjects = context.measurements.subjects(self.cluster, |name| context.integrations.get(name).is_some());
-            if subjects.is_empty() {
-                // Who is not asked is not silent.
-                self.answered = Instant::now();
-                continue;
+            tokio::select! {
+                _ = ticks.tick() => self.tick(context, &mut questions).await,
+                Some(answer) = questions.next() => self.take_answer(context, answer),
             }
-            match self.look(context, subjects).await {
-                Ok(()) => self.answered = Instant::now(),
-                Err(error) => {
-                    // Its Topics say so already.
-                    debug!(cluster = self.cluster, %error, "No measurement this time");
-                    if self.answered.elapsed() >= SILENCE {
-                        context.measurements.lose(self.cluster, &Why::from(&error));
-                        self.groups.clear();
-                    }
+        }
+    }
+
+    async fn tick(&mut self, context: &Context, questions: &mut Questions) {
+        let subjects = context.measurements.subjects(self.cluster, |name| context.integrations.get(name).is_some());
+        if subjects.is_empty() {
+            // Who is not asked is not silent.
+            self.answered = Instant::now();
+            return;
+        }
+        match self.look(context, subjects, questions).await {
+            Ok(()) => self.answered = Instant::now(),
+            Err(error) => {
+                // Its Topics say so already.
+                debug!(cluster = self.cluster, %error, "No measurement this time");
+                if self.answered.elapsed() >= SILENCE {
+                    context.measurements.lose(self.cluster, &Why::from(&error));
+                    self.groups.clear();
                 }
             }
         }
     }
 
-    async fn look(&mut self, context: &Context, subjects: BTreeMap<NamespacedName, Subject>) -> Result<(), Error> {
+    async fn look(
+        &mut self,
+        context: &Context,
+        subjects: BTreeMap<NamespacedName, Subject>,
+        questions: &mut Questions,
+    ) -> Result<(), Error> {
         let cluster = self.cluster;
         let unreachable = |source| Error::Kafka { cluster: cluster.to_owned(), source };
         let kafka = context.clusters.client(cluster)?;
@@ -110,7 +139,7 @@ impl<'a> Poller<'a> {
         let topics: BTreeSet<&str> =
             self.groups.values().flat_map(|asked| asked.subject.all_topics()).map(String::as_str).collect();
         self.topics.look(&kafka, &topics).await.map_err(unreachable)?;
-        self.look_at_groups(&kafka, context).await;
+        self.ask_groups(&kafka, context, questions);
         self.look_at_dead_letters(context);
         self.look_at_workers(context);
         Ok(())
@@ -130,7 +159,7 @@ impl<'a> Poller<'a> {
         }
     }
 
-    async fn look_at_groups(&mut self, kafka: &Admin, context: &Context) {
+    fn ask_groups(&mut self, kafka: &Admin, context: &Context, questions: &Questions) {
         for name in context.measurements.got_on(self.cluster) {
             if let Some(asked) = self.groups.get_mut(&name) {
                 asked.works = true;
@@ -138,33 +167,38 @@ impl<'a> Poller<'a> {
         }
         let pace = Pace::new(self.measuring);
         let topics = &self.topics;
-        let Chosen { asked, mut untold } =
+        let Chosen { asked, untold } =
             choose(&mut self.groups, pace, |subject| topics.ends(&subject.topics), Instant::now());
-        let answers = asked.iter().map(|name| kafka.group_offsets(&self.groups[name].subject.group));
-        let answers = join_all(answers.collect::<Vec<_>>()).await;
-        let now = Timestamp::now();
-        for (name, answer) in asked.into_iter().zip(answers) {
-            let Some(asked) = self.groups.get_mut(&name) else { continue };
-            let measured = match answer {
-                Ok(committed) => asked.measure(&self.topics, &committed, now),
-                Err(error) => Err(refused(self.cluster, &asked.subject.group, error)),
-            };
-            match measured {
-                Ok(backlog) => {
-                    if asked.silence.ends() {
-                        info!(integration = %name, group = asked.subject.group, "The lag is known again");
-                    }
-                    context.measurements.take_backlog(&name, backlog.clone());
-                    if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
-                        context.work.hurry(&name);
-                    }
-                    asked.learn(backlog);
-                }
-                Err(why) => untold.push((name, why)),
-            }
+        for name in asked {
+            let subject = self.groups[&name].subject.clone();
+            questions.push(ask(kafka.clone(), name, subject).boxed());
         }
         for (name, why) in untold {
             self.miss(context, &name, why);
+        }
+    }
+
+    fn take_answer(&mut self, context: &Context, Answer { name, subject, committed }: Answer) {
+        // Who is gone or reads something else by now was not meant.
+        let Some(asked) = self.groups.get_mut(&name).filter(|asked| asked.subject == subject) else { return };
+        asked.answer(self.topics.ends(&subject.topics).ok());
+        let measured = match committed {
+            Ok(committed) => asked.measure(&self.topics, &committed, Timestamp::now()),
+            Err(error) => Err(refused(self.cluster, &subject.group, error)),
+        };
+        match measured {
+            Ok(backlog) => {
+                if asked.silence.ends() {
+                    info!(integration = %name, group = subject.group, "The lag is known again");
+                }
+                context.measurements.take_backlog(&name, backlog.clone());
+                if asked.backlog.as_ref().is_none_or(|before| before.lag != backlog.lag) {
+                    context.work.hurry(&name);
+                }
+                asked.learn(backlog);
+                self.look_at_workers_of(context, &name, &subject);
+            }
+            Err(why) => self.miss(context, &name, why),
         }
     }
 
@@ -208,14 +242,22 @@ impl<'a> Poller<'a> {
 
     /// Where the lag needs another number of workers, a pass has to see to it.
     fn look_at_workers(&self, context: &Context) {
-        let now = Timestamp::now();
         for (name, asked) in &self.groups {
-            let Some(partitions) = self.topics.partitions(&asked.subject.topics) else { continue };
-            if context.measurements.needs_others(name, partitions, now) {
-                context.integrations.queue.wake(name);
-            }
+            self.look_at_workers_of(context, name, &asked.subject);
         }
     }
+
+    fn look_at_workers_of(&self, context: &Context, name: &NamespacedName, subject: &Subject) {
+        let Some(partitions) = self.topics.partitions(&subject.topics) else { return };
+        if context.measurements.needs_others(name, partitions, Timestamp::now()) {
+            context.integrations.queue.wake(name);
+        }
+    }
+}
+
+async fn ask(kafka: Admin, name: NamespacedName, subject: Subject) -> Answer {
+    let committed = kafka.group_offsets(&subject.group).await;
+    Answer { name, subject, committed }
 }
 
 /// How long the oldest record had waited, as the replica before this one wrote until a short time ago: an alert does not begin anew with
@@ -227,8 +269,8 @@ fn said_before(context: &Context, name: &NamespacedName) -> Option<Age> {
     integration.status.as_ref().filter(|_| since <= HANDOVER).and_then(age_said)
 }
 
-/// Chooses the groups that are asked in this look, of those whose topics tell where they end. Whoever is chosen has had his turn, whatever
-/// comes of it: those who never get an answer would have all others wait.
+/// Chooses the groups that are asked in this look, of those whose topics tell where they end and of whom no answer is awaited. Whoever is
+/// chosen has had his turn, whatever comes of it: those who never get an answer would have all others wait.
 fn choose(
     groups: &mut HashMap<NamespacedName, Asked>,
     pace: Pace,
@@ -239,7 +281,8 @@ fn choose(
     let mut known = Vec::with_capacity(groups.len());
     for (name, asked) in groups {
         match ends(&asked.subject) {
-            Ok(ends) => known.push((name, asked, ends)),
+            Ok(ends) if !asked.is_asked => known.push((name, asked, ends)),
+            Ok(_) => {}
             Err(why) => chosen.untold.push((name.clone(), why)),
         }
     }
@@ -257,6 +300,7 @@ impl Asked {
         Self {
             subject,
             at: None,
+            is_asked: false,
             ends: 0,
             backlog: None,
             position: None,
@@ -283,7 +327,12 @@ impl Asked {
 
     /// It has its turn, while its topics end there.
     fn ask(&mut self, now: Instant, ends: i64) {
-        (self.at, self.ends, self.works) = (Some(now), ends, false);
+        (self.at, self.is_asked, self.ends, self.works) = (Some(now), true, ends, false);
+    }
+
+    /// It has answered, or will not; its topics end there by now, as far as is known.
+    fn answer(&mut self, ends: Option<i64>) {
+        (self.is_asked, self.ends) = (false, ends.unwrap_or(self.ends));
     }
 
     /// Takes what was measured when it was asked.
@@ -386,7 +435,42 @@ mod tests {
             let chosen = choose(&mut groups, pace, ends, begin + Duration::from_secs(5) * look);
             assert!(chosen.asked.iter().any(|name| name.name == "i-7"), "in look {look}");
             assert_eq!(chosen.asked.len(), 200, "there is place for those that wait");
+            for name in chosen.asked {
+                groups.get_mut(&name).unwrap().answer(None);
+            }
         }
+    }
+
+    #[test]
+    fn groups_whose_answers_take_long_are_not_asked_again_and_hold_up_no_others() {
+        let mut groups = groups(0..300);
+        let (pace, begin) = (Pace::new(Measuring::default()), Instant::now());
+        let is_slow = |name: &NamespacedName| name.name.ends_with('0');
+        let mut times_asked = BTreeMap::new();
+        for look in 0..10_u32 {
+            let chosen = choose(&mut groups, pace, |_| Ok(i64::from(look)), begin + Duration::from_secs(5) * look);
+            for name in chosen.asked {
+                *times_asked.entry(is_slow(&name)).or_insert(0) += 1;
+                if !is_slow(&name) {
+                    groups.get_mut(&name).unwrap().answer(None);
+                }
+            }
+        }
+        // 200 places in each look: the slow ones take one each, once, and all others have the rest.
+        assert_eq!(times_asked, [(false, 2_000 - 30), (true, 30)].into());
+    }
+
+    #[test]
+    fn a_late_answer_counts_for_where_topics_end_by_then() {
+        let mut asked = groups(0..1).into_values().next().unwrap();
+        let now = Instant::now();
+        asked.ask(now, 9);
+        asked.answer(Some(12));
+        asked.learn(Backlog::of(&[PartitionOffsets::new(String::new(), (0, 12), Some(12))], None, Timestamp::now()));
+        assert_eq!((asked.group(12).state, asked.position), (State::Rests, Some(12)));
+        asked.ask(now, 12);
+        asked.answer(None);
+        assert_eq!(asked.group(12).state, State::Rests, "what is not known stays");
     }
 
     #[test]

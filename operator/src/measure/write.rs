@@ -1,17 +1,21 @@
 //! Writes numbers into statuses: those that look different, not more often than the settings say, and without a pass, which would
 //! read all that an Integration owns.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::{Integration, NamespacedName};
 use sluice_model::integration::{with_numbers, with_work};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Measurements, Numbers};
 use crate::{
+    concurrent::keep_on,
     context::Context,
     status::{self, Written},
     watch::Seen,
@@ -20,21 +24,40 @@ use crate::{
 /// Statuses that are written at the same time.
 const AT_ONCE: usize = 8;
 
-/// Writes for ever.
+/// Writes for ever. A write that takes long holds up no other one.
 pub async fn run(context: Arc<Context>) {
-    let mut ticks = interval(context.settings.measuring.interval.get());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let due = context.measurements.due(Instant::now(), context.settings.measuring.write_every.get());
-        stream::iter(due).for_each_concurrent(AT_ONCE, |name| write(&context, name)).await;
+    let context = context.as_ref();
+    let begun = &Begun::default();
+    let measuring = context.settings.measuring;
+    let due = || context.measurements.due(Instant::now(), measuring.write_every.get());
+    let begin = move |name: NamespacedName| {
+        begun.begins(&name).then(|| async move {
+            write(context, &name).await;
+            begun.ended(&name);
+        })
+    };
+    keep_on(AT_ONCE, measuring.interval.get(), due, begin).await;
+}
+
+/// Integrations whose status is being written.
+#[derive(Default)]
+struct Begun(Mutex<HashSet<NamespacedName>>);
+
+impl Begun {
+    /// Whether it is not being written already.
+    fn begins(&self, name: &NamespacedName) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone())
+    }
+
+    fn ended(&self, name: &NamespacedName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
 /// Over the version that is known: where a pass wrote meanwhile, it is tried again at the next look.
-async fn write(context: &Context, name: NamespacedName) {
-    let Some(numbers) = context.measurements.numbers(&name) else { return };
-    let Some(Seen::Resource(integration)) = context.integrations.get(&name) else { return };
+async fn write(context: &Context, name: &NamespacedName) {
+    let Some(numbers) = context.measurements.numbers(name) else { return };
+    let Some(Seen::Resource(integration)) = context.integrations.get(name) else { return };
     if integration.metadata.deletion_timestamp.is_some() {
         return;
     }
@@ -47,17 +70,17 @@ async fn write(context: &Context, name: NamespacedName) {
     };
     match status::write::<Integration>(&context.client, &integration, &status).await {
         Ok(Written::Changed) => {
-            context.measurements.wrote(&name, &numbers, Some(Instant::now()));
+            context.measurements.wrote(name, &numbers, Some(Instant::now()));
             context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
         }
-        Ok(Written::Unchanged) => context.measurements.wrote(&name, &numbers, None),
+        Ok(Written::Unchanged) => context.measurements.wrote(name, &numbers, None),
         Err(error) => debug!(%name, %error, "The numbers could not be written and will be tried again"),
     }
 }
 
 impl Measurements {
     /// The Integrations whose numbers changed and may be written.
-    fn due(&self, now: Instant, pause: Duration) -> Vec<NamespacedName> {
+    fn due(&self, now: Instant, pause: Duration) -> VecDeque<NamespacedName> {
         let followed = self.followed();
         let due = followed.iter().filter(|(_, known)| {
             known.changed && known.written.is_none_or(|written| now.duration_since(written) >= pause)
@@ -115,7 +138,7 @@ mod tests {
         let name = followed(&measurements);
         measurements.share_dead_letters(&name);
         let (begin, before) = (Instant::now(), measurements.numbers(&name).unwrap());
-        let due = std::slice::from_ref(&name);
+        let due = [name.clone()];
         assert_eq!(measurements.due(begin, pause), due);
         measurements.take_dead_letters(&name, 3);
         measurements.wrote(&name, &before, Some(begin));
@@ -123,6 +146,6 @@ mod tests {
         let after = measurements.numbers(&name).unwrap();
         assert_eq!(after.held_dead_letters, Told::Known(3));
         measurements.wrote(&name, &after, Some(begin + pause));
-        assert_eq!(measurements.due(begin + 3 * pause, pause), []);
+        assert!(measurements.due(begin + 3 * pause, pause).is_empty());
     }
 }

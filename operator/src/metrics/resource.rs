@@ -25,6 +25,8 @@ pub struct ResourceNumbers {
     pub name: NamespacedName,
     /// Whether it is ready.
     pub ready: bool,
+    /// Of a Webhook, where it is known.
+    pub receivers_ready: Option<i32>,
     /// Of an Integration, where it is known.
     pub lag: Option<u64>,
     /// The same, in seconds.
@@ -64,6 +66,14 @@ impl Collector for Resources {
         describe(&mut encoder, &defined::READY, |mut values| {
             for ResourceNumbers { kind, name, ready, .. } in resources.iter() {
                 let labels = [("kind", *kind), ("namespace", &*name.namespace), ("name", &*name.name)];
+                ConstGauge::new(i64::from(*ready)).encode(values.encode_family(&labels)?)?;
+            }
+            Ok(())
+        })?;
+        describe(&mut encoder, &defined::RECEIVERS_READY, |mut values| {
+            for ResourceNumbers { name, receivers_ready, .. } in resources.iter() {
+                let Some(ready) = receivers_ready else { continue };
+                let labels = [("namespace", &*name.namespace), ("webhook", &*name.name)];
                 ConstGauge::new(i64::from(*ready)).encode(values.encode_family(&labels)?)?;
             }
             Ok(())

@@ -147,6 +147,21 @@ async fn a_configuration_that_cannot_be_served_stops_nobody_and_leaves_what_was_
 }
 
 #[tokio::test]
+async fn a_word_of_a_newer_operator_is_told_of_and_leaves_what_was_served_before() {
+    let secrets = tempfile::tempdir().unwrap();
+    let a = webhook(&secrets, "a").await;
+    let receiver = ready(std::slice::from_ref(&a)).await;
+    let mut newer = serde_json::to_value(&a).unwrap();
+    newer["revision"] = "2".into();
+    newer["config"]["event"]["cloudEvents"] = "AcceptWhatComes".into();
+    receiver.put("a", &newer.to_string());
+    let told = until(async || receiver.status_of("a").await, |status| status.configuration_trouble.is_some()).await;
+    let trouble = told.configuration_trouble.unwrap();
+    assert!(trouble.contains("AcceptWhatComes") && trouble.contains("have the same version?"), "{trouble}");
+    assert_eq!((told.revision.as_str(), receiver.post_for("a").await), ("1", 202));
+}
+
+#[tokio::test]
 async fn a_webhook_that_is_gone_is_forgotten() {
     let secrets = tempfile::tempdir().unwrap();
     let [a, b] = [webhook(&secrets, "a").await, webhook(&secrets, "b").await];

@@ -497,6 +497,40 @@ async fn the_scale_of_an_integration_is_read_and_set_as_that_of_a_deployment() {
     world.until("to-api-worker", "as many as the autoscaler wants at least", scaled).await.unwrap();
 }
 
+/// Two that scale would be one that does and one that believes it.
+#[tokio::test]
+async fn an_autoscaler_beside_scaling_is_refused_and_says_so() {
+    const REFUSAL: &str = "Sluice makes as many workers as spec.scaling says";
+    let world = World::begin("scaled-twice").await.unwrap();
+    apply_topic(&world, "").await;
+    apply_integration(&world, "to-api", "replicas: 2, scaling: {minReplicas: 1, maxReplicas: 4}").await;
+    let scale = ["scale", "integrations.sluice.dev/to-api", "--replicas=3", "-n", world.namespace.as_str()];
+    let refused = format!("{:#}", world.kubectl(&scale).unwrap_err());
+    assert!(refused.contains(REFUSAL), "{refused}");
+
+    let autoscaler = "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: to-api}, spec: {\
+                      scaleTargetRef: {apiVersion: sluice.dev/v1alpha1, kind: Integration, name: to-api}, minReplicas: 5, \
+                      maxReplicas: 9, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, \
+                      averageUtilization: 80}}}]}}";
+    world.apply::<HorizontalPodAutoscaler>(autoscaler).await.unwrap();
+    let is_refused = |autoscaler: &HorizontalPodAutoscaler| {
+        let told = json!(autoscaler.status.as_ref().and_then(|status| status.conditions.clone())).to_string();
+        if told.contains("FailedUpdateScale") && told.contains(REFUSAL) { Ok(()) } else { Err(told) }
+    };
+    world.until("to-api", "the autoscaler says that it may not", is_refused).await.unwrap();
+    let spec = world.api::<Integration>().get("to-api").await.unwrap().spec;
+    assert_eq!((spec.replicas, spec.scaling.map(|scaling| scaling.max_replicas)), (2, Some(4)));
+
+    // What says nothing of replicas any more is taken, and so is whoever goes over to the autoscaler.
+    apply_integration(&world, "to-api", "scaling: {minReplicas: 1, maxReplicas: 3}").await;
+    apply_integration(&world, "to-api", "paused: false").await;
+    let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
+        Some(5) => Ok(()),
+        other => Err(format!("{other:?} replicas")),
+    };
+    world.until("to-api-worker", "as many as the autoscaler wants at least", scaled).await.unwrap();
+}
+
 const INGRESS: &str = "ingress: {className: edge}, hostnames: [hooks.example]";
 
 /// The objects of the Webhook `stripe` that bring requests to it.

@@ -125,6 +125,27 @@ fn a_crash_of_long_ago_is_no_trouble_any_more() {
 }
 
 #[test]
+fn what_runs_and_is_not_ready_for_long_is_told_though_it_says_nothing() {
+    let expected = "Unavailable: worker runs, but has not been ready for more than a minute and does not say why; its log and \
+                    `kubectl describe pod` may tell";
+    let started = |at: &str| container(json!({"running": {"startedAt": at}}), json!({}));
+    assert_eq!(says(&[started("2026-01-01T00:59:10Z")]), "", "it begins");
+    let long_ago = started("2026-01-01T00:51:00Z");
+    assert_eq!(says(std::slice::from_ref(&long_ago)), expected);
+    let turned = |at: &str| {
+        let mut pod = long_ago.clone();
+        let ready = json!([{"type": "Ready", "status": "False", "lastTransitionTime": at}]);
+        pod.pod.status.as_mut().unwrap().conditions = serde_json::from_value(ready).unwrap();
+        pod
+    };
+    assert_eq!(says(&[turned("2026-01-01T00:59:30Z")]), "", "it was ready a moment ago");
+    assert_eq!(says(&[turned("2026-01-01T00:58:00Z")]), expected);
+    let mut blocked = turned("2026-01-01T00:58:00Z");
+    blocked.says = Some(Said { trouble: Some("no answer from Kafka".into()), ..Said::default() });
+    assert_eq!(says(&[blocked]), "Blocked: worker says: no answer from Kafka");
+}
+
+#[test]
 fn too_little_memory_is_told_from_other_ends_and_with_its_limit() {
     let expected = "OutOfMemory: worker needs more memory than its limit of 256Mi and is killed; give it more";
     let end = ended(json!({"reason": "OOMKilled", "exitCode": 137}));

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 use sluice_crds::Settings;
-use sluice_suite::Stage;
+use sluice_suite::{Stage, definitions::definitions, until, world::PATIENCE};
 
 use crate::places::{blocks, example_folders, pages, places};
 
@@ -30,6 +30,7 @@ const KNOWN: [&str; 6] = [
 #[tokio::test]
 async fn what_users_copy_is_taken_by_the_api_server_and_by_the_operator() {
     let stage = Stage::begin("documents").await.unwrap();
+    define_keda(&stage).await;
     let places = places();
     for known in KNOWN {
         assert!(places.iter().any(|place| place.name == known), "no manifest was found in {known}");
@@ -46,12 +47,29 @@ async fn what_users_copy_is_taken_by_the_api_server_and_by_the_operator() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
+/// KEDA's kinds, as its module defines them.
+async fn define_keda(stage: &Stage) {
+    let versions = [include_str!("keda/go.mod"), include_str!("keda/go.sum")];
+    let files = "config/crd/bases/keda.sh_{scaledobjects,triggerauthentications}.yaml";
+    let folder = definitions("keda", versions, "github.com/kedacore/keda/v2", files).unwrap();
+    for (plural, kind) in [("scaledobjects", "ScaledObject"), ("triggerauthentications", "TriggerAuthentication")] {
+        let file = folder.join(format!("keda.sh_{plural}.yaml")).display().to_string();
+        stage.kubectl(&["apply", "--server-side", "-f", &file]).unwrap();
+        let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", kind);
+        until("the API server serves it", PATIENCE, || async {
+            pinned_kind(&stage.client, &kind).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
+    }
+}
+
 /// Applies an object in the test's namespace, as kubectl would, without making anything: fields that do not exist are errors. Of kinds
-/// that other projects bring along nothing is known here.
+/// that other projects bring along nothing is known here but KEDA's.
 async fn dry_run(stage: &Stage, object: &Value) -> Result<(), String> {
     let [api_version, kind] = ["apiVersion", "kind"].map(|key| object[key].as_str().unwrap_or_default());
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    if group.contains('.') && !group.ends_with(".k8s.io") && group != "sluice.dev" {
+    if group.contains('.') && !group.ends_with(".k8s.io") && !["sluice.dev", "keda.sh"].contains(&group) {
         return Ok(());
     }
     let kind = GroupVersionKind::gvk(group, version, kind);
