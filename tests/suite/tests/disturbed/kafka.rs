@@ -52,12 +52,13 @@ const fn least_of(story: Story) -> &'static [Write] {
             Write::DeleteTopics,
         ],
         Story::Approval => &[Write::CreateTopics, Write::AlterConfigs, Write::AlterConfigs],
-        Story::Webhook | Story::Replaced => &[Write::CreateTopics, Write::AlterConfigs],
+        Story::Webhook => &[Write::CreateTopics, Write::AlterConfigs, Write::CreateTopics],
+        Story::Replaced => &[Write::CreateTopics, Write::AlterConfigs],
         Story::Shared | Story::Lost => &[Write::CreateTopics, Write::CreateTopics],
-        Story::Integration | Story::Schema => &[Write::CreateTopics],
+        Story::Integration | Story::Schema | Story::Joining | Story::Parting => &[Write::CreateTopics],
         Story::Growth => &[Write::CreateTopics, Write::CreatePartitions],
         Story::Namespace => &[Write::CreateTopics, Write::DeleteTopics],
-        Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups],
+        Story::Group => &[Write::CreateTopics, Write::CommitOffsets, Write::DeleteGroups, Write::DeleteTopics],
     }
 }
 
