@@ -41,6 +41,7 @@ pub(crate) struct Moment {
 }
 
 /// What stories write to Kafka at least. They may write more: topics are made in one request or in several, as it comes.
+/// [`Story::Joining`] and [`Story::Parting`] are not told here: they make one topic, as another story does.
 const fn least_of(story: Story) -> &'static [Write] {
     match story {
         // A setting that is new comes after the others: it is noted first.

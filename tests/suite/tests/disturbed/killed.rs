@@ -44,7 +44,7 @@ async fn killed(place: &Stage, story: Story, index: usize, write: &Numbered) -> 
     was_killed
 }
 
-/// An operator that is killed after each write, one run for each.
+/// An operator that is killed after each write, one run for each; of a first chapter that is told elsewhere too, only there.
 ///
 /// These are all states that an operator can leave behind: before a write everything is as after the one that was made before it, here or in
 /// Kafka. [`crate::kafka`] kills after each of those, and before them too, to see that it is true.
