@@ -3,10 +3,10 @@
 
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
-use sluice_crds::Topic;
+use sluice_crds::{Integration, Topic};
 use sluice_suite::{
     World, until,
-    world::{PATIENCE, judge_topic},
+    world::{PATIENCE, condition, judge_topic},
 };
 
 async fn apply(world: &World, spec: &str) {
@@ -54,4 +54,76 @@ async fn trouble_and_its_end_are_told_once_and_a_new_topic_is_not() {
     apply(&world, "partitions: 3").await;
     says(&world, "True InSync").await;
     events_are(&world, &["Warning Withheld x1", "Normal InSync x1"]).await;
+}
+
+/// An Integration without workers.
+async fn integrate(world: &World, steps: &str) {
+    let spec = format!(
+        "{{source: {{topic: {{name: orders}}}}, sink: {{http: {{url: 'http://api.example/'}}}}, replicas: 0, steps: [{steps}]}}"
+    );
+    let metadata = "{name: to-api}";
+    let yaml = format!("{{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {metadata}, spec: {spec}}}");
+    world.apply::<Integration>(&yaml).await.unwrap();
+}
+
+async fn integration_says(world: &World, what: &str) {
+    let judge = |integration: &Integration| {
+        let status = integration.status.clone().unwrap_or_default();
+        let ready = condition(&status.conditions, "Ready");
+        let is_current = status.observed_generation == integration.metadata.generation;
+        if is_current && ready.starts_with(what) { Ok(()) } else { Err(ready) }
+    };
+    world.until("to-api", what, judge).await.unwrap();
+}
+
+/// How often the Integration's trouble and its end were told.
+async fn told(world: &World) -> [i32; 2] {
+    let events = world.api::<Event>().list(&ListParams::default()).await.unwrap().items;
+    let is_ours =
+        |event: &&Event| event.regarding.as_ref().is_some_and(|about| about.kind.as_deref() == Some("Integration"));
+    ["Invalid", "Running"].map(|reason| {
+        let are_so = events.iter().filter(is_ours).filter(|event| event.reason.as_deref() == Some(reason));
+        are_so.map(|event| event.series.as_ref().map_or(1, |series| series.count)).sum()
+    })
+}
+
+async fn told_are(world: &World, wanted: [i32; 2]) {
+    until("trouble and its end were told so often", PATIENCE, || async {
+        let found = told(world).await;
+        if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_integration_that_is_not_ready_and_is_again_is_told_of_once_each_time() {
+    const GOOD: &str = "{name: all, filter: 'true'}";
+    const BROKEN: &str = "{name: broken, map: '.a = upcase('}";
+    let world = World::begin("events-integration").await.unwrap();
+    apply(&world, "").await;
+    integrate(&world, GOOD).await;
+    integration_says(&world, "True Running").await;
+    integrate(&world, BROKEN).await;
+    integration_says(&world, "False Invalid").await;
+    let before = until("the trouble is told", PATIENCE, || async {
+        let [troubles, ends] = told(&world).await;
+        // What was told of its beginning was told before; it may have had to wait for Kubernetes, or not.
+        if troubles == 1 && ends <= 1 { Ok(ends) } else { Err(format!("{troubles} and {ends} times")) }
+    })
+    .await
+    .unwrap();
+
+    // Looked at again, it is no transition.
+    world.look_again::<Integration>("to-api").await.unwrap();
+    integrate(&world, GOOD).await;
+    integration_says(&world, "True Running").await;
+    told_are(&world, [1, before + 1]).await;
+    world.look_again::<Integration>("to-api").await.unwrap();
+    integrate(&world, BROKEN).await;
+    integration_says(&world, "False Invalid").await;
+    told_are(&world, [2, before + 1]).await;
+    integrate(&world, GOOD).await;
+    integration_says(&world, "True Running").await;
+    told_are(&world, [2, before + 2]).await;
 }

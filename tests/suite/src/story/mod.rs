@@ -7,10 +7,10 @@ mod state;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use sluice_cluster::testing;
@@ -27,7 +27,7 @@ use crate::{Stage, until, world::PATIENCE};
 pub enum Story {
     /// A Topic whose Kafka topic is deleted with it.
     Topic,
-    /// A Webhook with all that it owns.
+    /// A Webhook with all that it owns. Once an Ingress takes the place of its route, and its events are held against a schema and described.
     Webhook,
     /// An Integration with all that it owns, and the Topic that it reads. Once its spec is broken, and the former one goes on.
     Integration,
@@ -38,7 +38,8 @@ pub enum Story {
     /// A Topic whose Kafka topic is deleted with it, in a namespace that is deleted.
     Namespace,
     /// An Integration whose consumer group is begun before its workers come and deleted with it, and a Topic that is only created. What is
-    /// written after that waits for them, whatever happens.
+    /// written after that waits for them, whatever happens. The Kafka topic is to go with the Topic, then not, then again, and it waits for
+    /// the Integration.
     Group,
     /// A Webhook with receivers that another one comes to share. Their configurations stand in different ConfigMaps.
     Shared,
@@ -48,6 +49,11 @@ pub enum Story {
     Lost,
     /// A Topic whose Kafka topic somebody deletes, to make another one in its place.
     Replaced,
+    /// A Webhook that leaves receivers of its own, which run, for shared ones. These come beside them, and take over when those do not run any
+    /// more.
+    Joining,
+    /// A Webhook that leaves shared receivers, which run, for some of its own. These come beside them, and take over when they run.
+    Parting,
 }
 
 /// A part of a story; each ends at rest.
@@ -57,9 +63,9 @@ pub enum Chapter {
     Create,
     /// It is changed.
     Change,
-    /// Something happens, or is asked for, that cannot be carried out, or not yet.
+    /// Something happens, or is asked for, that cannot be carried out, or not yet; or it is changed once more.
     Hold,
-    /// What waits is approved, and what is broken is mended.
+    /// What waits is approved, what is broken is mended, and what was changed once more is changed back. What was waited for happens.
     Release,
     /// It is deleted.
     Delete,
@@ -85,14 +91,16 @@ impl Story {
             Self::Topic | Self::Namespace => {
                 topic(stage, "held", "deletionPolicy: Delete, partitions: 2, config: {retention.ms: '1000000'}").await
             }
-            Self::Webhook => webhook(stage, "stripe", "").await,
-            Self::Shared => webhook(stage, "github", ", receiver: {mode: Shared}").await,
+            Self::Webhook | Self::Joining => webhook(stage, "stripe", "").await,
+            Self::Parting => webhook(stage, "stripe", SHARING).await,
+            Self::Shared => webhook(stage, "github", SHARING).await,
             Self::Integration => {
                 topic(stage, "orders", "").await?;
                 integration(stage, "", "").await
             }
             Self::Group => {
-                topic(stage, "orders", "managementPolicy: CreateOnly, config: {retention.ms: '1000000'}").await?;
+                let spec = "managementPolicy: CreateOnly, deletionPolicy: Delete, config: {retention.ms: '1000000'}";
+                topic(stage, "orders", spec).await?;
                 integration(stage, ", startFrom: Latest", ", deletionPolicy: Delete").await
             }
             Self::Growth => topic(stage, "orders", "").await,
@@ -106,8 +114,10 @@ impl Story {
     async fn change(self, stage: &Stage) -> anyhow::Result<()> {
         match self {
             Self::Topic | Self::Namespace => topic(stage, "held", GROWN).await,
-            Self::Webhook => webhook(stage, "stripe", ", replicas: 3, limits: {body: 2Mi}").await,
-            Self::Shared => webhook(stage, "gitlab", ", receiver: {mode: Shared}").await,
+            Self::Webhook => webhook(stage, "stripe", LARGE).await,
+            Self::Shared => webhook(stage, "gitlab", SHARING).await,
+            Self::Joining => pods_are_ready(stage, OWN_PODS, 1).await,
+            Self::Parting => pods_are_ready(stage, SHARED_PODS, 2).await,
             Self::Integration => integration(stage, "", FILTERED).await,
             Self::Group => {
                 write(stage, "orders", Duration::ZERO).await?;
@@ -127,6 +137,12 @@ impl Story {
             Self::Topic | Self::Namespace => topic(stage, "held", &format!("{GROWN}, replicas: 2")).await,
             Self::Integration => integration(stage, "", BROKEN).await,
             Self::Growth => topic(stage, "orders", "partitions: 2").await,
+            Self::Group => {
+                topic(stage, "orders", "managementPolicy: CreateOnly, deletionPolicy: Delete, partitions: 2").await
+            }
+            Self::Webhook => routed(stage, "stripe", INGRESS, DESCRIBED).await,
+            Self::Joining => webhook(stage, "stripe", SHARING).await,
+            Self::Parting => webhook(stage, "stripe", "").await,
             Self::Approval => {
                 // A shorter retention would delete it.
                 write(stage, "kept", Duration::from_hours(1)).await?;
@@ -141,7 +157,7 @@ impl Story {
                 self.gets_topic(stage, "replaced").await?;
                 stage.touch::<Topic>("replaced").await.map(drop)
             }
-            Self::Webhook | Self::Shared | Self::Group | Self::Schema => Ok(()),
+            Self::Shared | Self::Schema => Ok(()),
         }
     }
 
@@ -152,19 +168,26 @@ impl Story {
             Self::Approval => approve(stage, "kept").await,
             Self::Lost => approve(stage, "lost").await,
             Self::Replaced => approve(stage, "replaced").await,
-            Self::Topic | Self::Namespace | Self::Webhook | Self::Shared | Self::Group | Self::Schema => Ok(()),
+            Self::Webhook => webhook(stage, "stripe", LARGE).await,
+            // It is used.
+            Self::Group => delete::<Topic>(stage, "orders").await,
+            Self::Joining => pods_are_made_anew(stage, OWN_PODS).await,
+            Self::Parting => pods_are_ready(stage, OWN_PODS, 1).await,
+            Self::Topic | Self::Namespace | Self::Shared | Self::Schema => Ok(()),
         }
     }
 
     async fn delete(self, stage: &Stage) -> anyhow::Result<()> {
         match self {
             Self::Topic => delete::<Topic>(stage, "held").await,
-            Self::Webhook => delete::<Webhook>(stage, "stripe").await,
+            Self::Webhook | Self::Joining | Self::Parting => delete::<Webhook>(stage, "stripe").await,
             Self::Shared => {
                 delete::<Webhook>(stage, "github").await?;
                 delete::<Webhook>(stage, "gitlab").await
             }
-            Self::Integration | Self::Group | Self::Growth => {
+            // Its Topic waits for that.
+            Self::Group => delete::<Integration>(stage, "to-api").await,
+            Self::Integration | Self::Growth => {
                 delete::<Integration>(stage, "to-api").await?;
                 delete::<Topic>(stage, "orders").await
             }
@@ -203,6 +226,11 @@ impl Story {
         .await
     }
 
+    /// Whether its first chapter is that of another story, where the operator is killed after each of its writes.
+    pub fn begins_like_another(self) -> bool {
+        matches!(self, Self::Joining | Self::Parting)
+    }
+
     /// Whether another Kafka topic comes into the place of the one before.
     pub fn replaces_topic(self, chapter: Chapter) -> bool {
         matches!((self, chapter), (Self::Lost, Chapter::Release) | (Self::Replaced, Chapter::Hold))
@@ -217,6 +245,12 @@ impl Story {
             (Self::Integration, Chapter::Hold, "Integration to-api") | (Self::Growth, _, "Integration to-api") => {
                 &["Invalid"]
             }
+            (Self::Group, Chapter::Release, "Topic orders") => &["InUse"],
+            (Self::Group, Chapter::Release, "Integration to-api") => &["DependencyNotReady"],
+            (Self::Joining, Chapter::Change, "Webhook stripe")
+            | (Self::Parting, Chapter::Release, "Webhook stripe") => &["RoutePending"],
+            // They run, and nobody can ask them what they serve.
+            (Self::Parting, Chapter::Change, "Webhook stripe") => &["Progressing"],
             _ if name.starts_with("Topic ") => &["InSync"],
             _ if name.starts_with("Webhook ") => &["RoutePending", "Unavailable"],
             _ if name.starts_with("Integration ") => &["Unavailable"],
@@ -229,7 +263,20 @@ impl Story {
         match (self, chapter) {
             (_, Chapter::Delete) => &[],
             (Self::Topic, _) => &["Topic held", "Kafka topic held"],
-            (Self::Webhook, _) => &["Topic stripe", "Deployment stripe-receiver", "HTTPRoute stripe-receiver"],
+            (Self::Webhook, Chapter::Hold) => &[
+                "Topic stripe",
+                "Topic stripe-webhook-dead-letters",
+                "Deployment stripe-receiver",
+                "Ingress stripe-receiver",
+                "ConfigMap stripe-openapi",
+                "NetworkPolicy stripe-receiver",
+            ],
+            (Self::Webhook, _) => &[
+                "Topic stripe",
+                "Deployment stripe-receiver",
+                "HTTPRoute stripe-receiver",
+                "NetworkPolicy stripe-receiver",
+            ],
             (Self::Integration, _) => &["Topic to-api-dead-letters", "Deployment to-api-worker", "Kafka topic orders"],
             (Self::Approval, _) => &["Topic kept", "Kafka topic kept"],
             (Self::Growth, _) => &["Topic orders", "Kafka topic orders"],
@@ -244,13 +291,33 @@ impl Story {
                 &["HTTPRoute github-receiver", "ConfigMap sluice-receivers-0", RECEIVERS]
             }
             (Self::Shared, _) => &["HTTPRoute gitlab-receiver", "ConfigMap sluice-receivers-13", RECEIVERS],
+            (Self::Joining | Self::Parting, Chapter::Hold) => {
+                &["HTTPRoute stripe-receiver", "Deployment stripe-receiver", RECEIVERS]
+            }
+            (Self::Joining, Chapter::Release) | (Self::Parting, Chapter::Create | Chapter::Change) => {
+                &["HTTPRoute stripe-receiver", RECEIVERS]
+            }
+            (Self::Joining | Self::Parting, _) => &["HTTPRoute stripe-receiver", "Deployment stripe-receiver"],
+        }
+    }
+
+    /// What must not exist any more at the end of a chapter.
+    fn must_be_gone(self, chapter: Chapter) -> &'static [&'static str] {
+        match (self, chapter) {
+            (Self::Webhook, Chapter::Hold) => &["HTTPRoute stripe-receiver", "PodDisruptionBudget stripe-receiver"],
+            (Self::Webhook, Chapter::Release) => {
+                &["Ingress stripe-receiver", "ConfigMap stripe-openapi", "Topic stripe-webhook-dead-letters"]
+            }
+            (Self::Joining, Chapter::Release) => &["Deployment stripe-receiver"],
+            (Self::Parting, Chapter::Release) => &[RECEIVERS],
+            _ => &[],
         }
     }
 
     /// Whether something stays where the resource is deleted.
     fn outlives_deletion(self, name: &str) -> bool {
-        let is_kept = !matches!(self, Self::Topic | Self::Namespace);
-        is_kept && (name.starts_with("Kafka topic ") || name == SUBJECT)
+        let goes = matches!((self, name), (Self::Topic | Self::Namespace, _) | (Self::Group, "Kafka topic orders"));
+        !goes && (name.starts_with("Kafka topic ") || name == SUBJECT)
     }
 
     /// The Kafka topics of the story, without their namespace.
@@ -258,6 +325,7 @@ impl Story {
         match self {
             Self::Topic | Self::Namespace => &["held"],
             Self::Webhook => &["stripe", "stripe-webhook-dead-letters"],
+            Self::Joining | Self::Parting => &["stripe"],
             Self::Integration | Self::Group => &["orders", "to-api-dead-letters"],
             Self::Approval => &["kept"],
             Self::Schema => &["typed"],
@@ -277,6 +345,16 @@ impl Chapter {
 /// Specs of Topics.
 const GROWN: &str = "deletionPolicy: Delete, partitions: 3, config: {segment.bytes: '1048576'}";
 const KEPT_FOR_EVER: &str = "config: {retention.ms: '-1'}";
+/// What Webhooks have beside route and verification.
+const LARGE: &str = ", replicas: 3, limits: {body: 2Mi}";
+const DESCRIBED: &str = ", limits: {body: 2Mi}, openApi: {}, validate: {jsonSchema: {inline: {type: object}}}";
+const SHARING: &str = ", receiver: {mode: Shared}";
+/// The ways by which requests come to a Webhook.
+const GATEWAY: &str = "parentRefs: [{name: edge}]";
+const INGRESS: &str = "ingress: {className: edge}, hostnames: [hooks.example]";
+/// Labels of the pods of a Webhook's own receivers, and of shared ones.
+const OWN_PODS: &str = "sluice.dev/webhook=stripe";
+const SHARED_PODS: &str = "sluice.dev/receivers=sluice-receivers";
 /// What Integrations have beside source and sink.
 const FILTERED: &str = ", replicas: 2, steps: [{name: all, filter: 'true'}]";
 const BROKEN: &str = ", replicas: 3, steps: [{name: all, map: '.a = upcase('}]";
@@ -327,12 +405,41 @@ pub async fn registry() -> anyhow::Result<&'static str> {
     Ok(ADDRESS.get_or_try_init(start).await?.as_str())
 }
 
+/// A Webhook behind a gateway, whose spec has these further fields.
 async fn webhook(stage: &Stage, name: &str, more: &str) -> anyhow::Result<()> {
+    routed(stage, name, GATEWAY, more).await
+}
+
+/// A Webhook with this route, whose spec has these further fields.
+async fn routed(stage: &Stage, name: &str, route: &str, more: &str) -> anyhow::Result<()> {
     let yaml = format!(
         "{{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {{name: {name}}}, \
-         spec: {{route: {{parentRefs: [{{name: edge}}]}}, verify: {{none: {{}}}}{more}}}}}"
+         spec: {{route: {{{route}}}, verify: {{none: {{}}}}{more}}}}}"
     );
     stage.apply::<Webhook>(&yaml).await.map(drop)
+}
+
+/// Says of pods what their node would say, if there were one: they are ready. Their Deployment counts them then.
+async fn pods_are_ready(stage: &Stage, labels: &str, count: usize) -> anyhow::Result<()> {
+    let (pods, theirs) = (stage.api::<Pod>(), ListParams::default().labels(labels));
+    let names = until(&format!("there are {count} pods with the label {labels}"), PATIENCE, || async {
+        let found = pods.list(&theirs).await.map_err(|error| error.to_string())?;
+        let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+        if names.len() == count { Ok(names) } else { Err(format!("{names:?}")) }
+    })
+    .await?;
+    let ready = Patch::Merge(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    for name in names {
+        pods.patch_status(&name, &PatchParams::default(), &ready).await?;
+    }
+    Ok(())
+}
+
+/// Deletes pods. Others come in their place, which are not ready.
+async fn pods_are_made_anew(stage: &Stage, labels: &str) -> anyhow::Result<()> {
+    let theirs = ListParams::default().labels(labels);
+    stage.api::<Pod>().delete_collection(&DeleteParams::default(), &theirs).await?;
+    Ok(())
 }
 
 /// An Integration whose source and spec have these further fields.

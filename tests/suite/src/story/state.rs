@@ -24,18 +24,20 @@ const PATIENCE: Duration = Duration::from_mins(4);
 /// What exists at rest: objects by kind and name, and Kafka topics.
 pub type State = BTreeMap<String, Value>;
 
-/// Waits until the resources say all that they can say without pods and gateways, and what must exist does; gives what exists.
+/// Waits until the resources say all that they can say without pods and gateways, and what must exist does, and nothing else; gives what
+/// exists.
 pub async fn is_told(stage: &Stage, story: Story, chapter: Chapter) -> anyhow::Result<State> {
     until(&format!("{story:?}: {chapter:?} is told"), PATIENCE, || async {
         let now = what_exists(stage, &[story]).await.map_err(|error| format!("{error:#}"))?;
         let is_settled = |name: &str, object: &Value| has_said(object, story.may_say(chapter, name));
         let unsettled: Vec<_> = now.iter().filter(|(name, object)| !is_settled(name, object)).collect();
         let missing: Vec<_> = story.must_exist(chapter).iter().filter(|name| !now.contains_key(**name)).collect();
+        let left: Vec<_> = story.must_be_gone(chapter).iter().filter(|name| now.contains_key(**name)).collect();
         let is_deleted = chapter != Chapter::Delete || now.keys().all(|name| story.outlives_deletion(name));
-        if unsettled.is_empty() && missing.is_empty() && is_deleted {
+        if unsettled.is_empty() && missing.is_empty() && left.is_empty() && is_deleted {
             Ok(now)
         } else {
-            Err(format!("not settled {unsettled:?}, missing {missing:?}, there are {:?}", now.keys()))
+            Err(format!("not settled {unsettled:?}, missing {missing:?}, left {left:?}, there are {:?}", now.keys()))
         }
     })
     .await
@@ -83,7 +85,7 @@ fn kafka_names(stage: &Stage, stories: &[Story]) -> Vec<String> {
     names.map(|name| format!("{}.{name}", stage.namespace)).collect()
 }
 
-const KINDS: [(&str, &str, &str); 8] = [
+const KINDS: [(&str, &str, &str); 10] = [
     ("sluice.dev", "v1alpha1", "Topic"),
     ("sluice.dev", "v1alpha1", "Webhook"),
     ("sluice.dev", "v1alpha1", "Integration"),
@@ -91,6 +93,8 @@ const KINDS: [(&str, &str, &str); 8] = [
     ("", "v1", "Service"),
     ("apps", "v1", "Deployment"),
     ("policy", "v1", "PodDisruptionBudget"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
+    ("networking.k8s.io", "v1", "Ingress"),
     ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
 ];
 
@@ -264,10 +268,12 @@ async fn subject(stage: &Stage) -> anyhow::Result<Option<(String, Value)>> {
 /// The object without what differs from run to run: ids, versions, times, what Kubernetes adds, and numbers that are asked for
 /// now and then.
 fn without_accidents(mut object: Value) -> Value {
-    const ACCIDENTS: [&str; 24] = [
+    const ACCIDENTS: [&str; 25] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",
+        // That it is being deleted is told by `deletionGracePeriodSeconds` as well.
+        "deletionTimestamp",
         "generation",
         "observedGeneration",
         "activeGeneration",

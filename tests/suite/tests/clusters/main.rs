@@ -5,6 +5,7 @@
 mod alias;
 mod copies;
 mod deaf;
+mod drift;
 mod outage;
 
 use tokio::sync::Mutex;

@@ -182,13 +182,18 @@ impl Run {
     }
 }
 
+/// What every operator makes NetworkPolicies by.
+const NETWORK_POLICIES: &str = "networkPolicies: {operatorNamespace: sluice-system}\n";
+
 /// An operator of the stage's own. A namespace that goes takes its leases along, so that of its operator is elsewhere.
 async fn launch(stage: &Stage, name: &str, stories: &[Story]) -> Launch {
-    if !stories.contains(&Story::Namespace) {
-        return stage.launch_apart(name).await.unwrap();
-    }
-    let elsewhere = stage.beside(&format!("{name}-lease")).await.unwrap().launch_apart(name).await.unwrap();
-    Launch { arguments: vec!["--namespaces".to_owned(), stage.namespace.clone()], ..elsewhere }
+    let launch = if stories.contains(&Story::Namespace) {
+        let elsewhere = stage.beside(&format!("{name}-lease")).await.unwrap().launch_apart(name).await.unwrap();
+        Launch { arguments: vec!["--namespaces".to_owned(), stage.namespace.clone()], ..elsewhere }
+    } else {
+        stage.launch_apart(name).await.unwrap()
+    };
+    Launch { settings: format!("{}{NETWORK_POLICIES}", launch.settings), ..launch }
 }
 
 /// A run that nothing disturbed.
@@ -204,7 +209,7 @@ pub(crate) struct Undisturbed {
 }
 
 pub(crate) async fn undisturbed(place: &Stage, story: Story) -> &'static Undisturbed {
-    static KNOWN: [OnceCell<Undisturbed>; 11] = [const { OnceCell::const_new() }; 11];
+    static KNOWN: [OnceCell<Undisturbed>; 13] = [const { OnceCell::const_new() }; 13];
     KNOWN[story as usize].get_or_init(|| Undisturbed::run(place, story)).await
 }
 
@@ -265,6 +270,14 @@ async fn look_again(run: &Run, story: Story, chapter: Chapter) {
             let newest = if chapter == Chapter::Create { "github" } else { "gitlab" };
             operator.looks_again::<Webhook>(stage, newest).await.map(drop)
         }
+        Story::Joining | Story::Parting => {
+            // A touch of a Deployment whose pods are ready would be told of: until Kubernetes has seen it, they are not of the newest spec.
+            let shares = if story == Story::Joining { chapter >= Chapter::Hold } else { chapter == Chapter::Create };
+            if shares {
+                operator.looks_again_at_shared_receivers(stage).await.unwrap();
+            }
+            operator.looks_again::<Webhook>(stage, "stripe").await.map(drop)
+        }
     }
     .unwrap();
 }
@@ -278,8 +291,11 @@ pub(crate) fn numbered<T: Clone + PartialEq>(writes: &[T]) -> Vec<(T, usize)> {
     writes.iter().enumerate().map(number).collect()
 }
 
-/// What a request writes, by the same name in each run: where it is into the story's namespace, or about its subject. Leases and Events come
-/// and go.
+/// What a request writes, by the same name in each run: where it is into the story's namespace, or about its subject.
+///
+/// Leases come and go, whatever a story is about. Nor is an Event a moment of its own: it comes after the write that it tells of, no pass reads
+/// one, and so an operator that ends after it leaves behind what it leaves after that write. One that ends between the two leaves no Event,
+/// which is as if the API server had not taken it: the status is the truth.
 pub(crate) fn written(asked: &Asked, namespace: &str) -> Option<String> {
     let is_here = asked.path.contains(&format!("/namespaces/{namespace}/"));
     let is_in_kubernetes = asked.is_write() && is_here && !asked.is_about_a_lease() && !asked.path.contains("/events");

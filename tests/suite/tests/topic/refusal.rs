@@ -16,9 +16,12 @@ async fn refused(stage: &Stage, name: &str, spec: &str, reason: &str) -> String 
 #[tokio::test]
 async fn each_refusal_has_its_reason_and_the_brokers_own_words() {
     let stage = Stage::begin("refusals").await;
+    // Of no Topic, so that it is Kafka's to tell that its metrics could not tell the two apart.
+    stage.make_kafka_topic(&stage.kafka_name("taken_already")).await;
     let cases = [
         ("reserved", "topicName: __consumer_offsets".to_owned(), "Invalid", "reserved by Kafka"),
         ("dot", "topicName: .".to_owned(), "Invalid", "reserved by Kafka"),
+        ("taken.already", String::new(), "NameRefused", "collides with existing topic"),
         ("brokers", "replicas: 3".to_owned(), "TooFewBrokers", "only 1 broker(s) are registered"),
         ("key", "config: {retention.sm: '1'}".to_owned(), "SettingRefused", "Unknown topic config name: retention.sm"),
         ("value", "config: {retention.ms: soon}".to_owned(), "SettingRefused", "Invalid value soon"),
