@@ -31,12 +31,12 @@ const HEADER: &str = "x-forwarded-client-cert";
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// A certificate and its key.
-struct Pair {
-    certificate: String,
-    key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn issue(authority: &Authority, common_name: &str, name: SanType) -> Pair {
+pub(crate) fn issue(authority: &Authority, common_name: &str, name: SanType) -> Pair {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.subject_alt_names = vec![name];

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
 use sluice_crds::{
-    CertificateFormat,
+    CertificateFormat, PresetName,
     wire::{CertificateName, RejectedBecause, Verification},
 };
 
@@ -109,6 +109,25 @@ async fn a_key_is_taken_in_its_header_only() {
         &[],
     ];
     check(&receiver, &topic, &genuine, &forged, None).await;
+}
+
+#[tokio::test]
+async fn gitlabs_plain_token_is_taken_in_its_header_only() {
+    let topic = topic(&connection(), &[]).await;
+    let token = |setup: &Setup| Verification::Preset {
+        name: PresetName::GitLab,
+        secrets: vec![setup.secret("current")],
+        urls: vec![],
+    };
+    let receiver = receiver(&topic, token).await;
+    let forged: [&[(&str, &str)]; 5] = [
+        &[("x-gitlab-token", "another")],
+        &[("x-gitlab-token", &SECRET[..SECRET.len() - 1])],
+        &[("x-gitlab-token", SECRET), ("x-gitlab-token", SECRET)],
+        &[("authorization", SECRET)],
+        &[],
+    ];
+    check(&receiver, &topic, &[("X-Gitlab-Token", SECRET)], &forged, None).await;
 }
 
 /// The sender of each request is on this machine, and writes the header himself.

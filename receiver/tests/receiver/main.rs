@@ -14,6 +14,7 @@ mod credentials;
 mod ending;
 mod faults;
 mod frames;
+mod hmac;
 mod hostile;
 mod http2;
 mod issuer;

@@ -65,7 +65,7 @@ impl Running {
     }
 }
 
-async fn ready(webhooks: &[SharedWebhook]) -> Running {
+pub(crate) async fn ready(webhooks: &[SharedWebhook]) -> Running {
     let receiver = Running::start_of_many(webhooks);
     until(async || receiver.is_ready().await, |ready| *ready).await;
     receiver

@@ -4,7 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use std::{
 
 use futures::future::{join_all, pending};
 use http::Method;
+use rcgen::SanType;
 use serde_json::json;
 use sluice_cluster::{Part, testing::OwnCluster};
 use sluice_crds::{CloudEvents, Duration, wire::Verification};
@@ -22,6 +24,7 @@ use tempfile::TempDir;
 use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 
 use crate::{
+    certificates::{Pair, authority, issue},
     faults::Paused,
     kafka::{connection, connection_to, records, topic},
     running::{PATH, Running, SECRET, Setup},
@@ -38,10 +41,26 @@ struct Redis {
 
 impl Redis {
     async fn start(port: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::run(port, tempfile::tempdir().unwrap(), &[]).await
+    }
+
+    /// One that speaks TLS too, at another port, and shows this certificate there.
+    async fn secured(tls_port: u16, Pair { certificate, key }: &Pair) -> Self {
+        let (folder, tls_port) = (tempfile::tempdir().unwrap(), tls_port.to_string());
+        for (name, text) in [("tls.crt", certificate), ("tls.key", key)] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        // It reads them after it went to its folder.
+        let files = ["--tls-cert-file", "tls.crt", "--tls-key-file", "tls.key"];
+        let more: Vec<&str> = ["--tls-port", &tls_port, "--tls-auth-clients", "no"].into_iter().chain(files).collect();
+        Self::run(free_port(), folder, &more).await
+    }
+
+    async fn run(port: u16, folder: TempDir, more: &[&str]) -> Self {
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(folder.path())
+            .args(more)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -354,6 +373,51 @@ async fn judge_together(receivers: &[Running], topic: &str) {
         assert_eq!(send(receiver, &id).await, 202);
     }
     assert_eq!(written(topic).await.into_iter().filter(|written| *written == id).count(), 1);
+}
+
+/// What `docs/receiving.md` promises of `rediss://`, of the Redis user's rights, and of an authority of one's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_a_user_with_a_few_rights_is_enough_for_who_knows_the_authority() {
+    const COMMANDS: [&str; 4] = ["eval", "get", "set", "del"];
+    let topic = topic(&connection(), &[]).await;
+    let (authority, port) = (authority(), free_port());
+    let here = SanType::IpAddress(Ipv4Addr::LOCALHOST.into());
+    let redis = Redis::secured(port, &issue(&authority, "redis", here)).await;
+    let rights = COMMANDS.map(|command| format!("+{command}"));
+    let user = ["ACL", "SETUSER", "sluice", "on", ">p@ss/word", "~sluice:*"].into_iter();
+    let user: Vec<&str> = user.chain(rights.iter().map(String::as_str)).collect();
+    assert_eq!(redis.ask(&user), "OK");
+
+    let authorities = tempfile::tempdir().unwrap();
+    fs::write(authorities.path().join("ca.crt"), authority.pem()).unwrap();
+    let receiver = async |authorities: Option<&Path>| {
+        let mut setup = Setup::new(connection(), &topic);
+        share(&mut setup, &format!("rediss://sluice:p%40ss%2Fword@127.0.0.1:{port}/0\n"));
+        setup.authorities = authorities.map(Path::to_owned);
+        setup.ready().await
+    };
+    let stranger = receiver(None).await;
+    let told = until(async || stranger.status().await.redis_trouble, Option::is_some).await.unwrap();
+    assert!(told.contains("Redis does not answer"), "{told}");
+    assert_eq!(redis.ask(&["DBSIZE"]), "0");
+
+    let receivers = [receiver(Some(authorities.path())).await, receiver(Some(authorities.path())).await];
+    for receiver in &receivers {
+        let is_noted = async || {
+            let id = fresh_id();
+            (send(receiver, &id).await, redis.ask(&["GET", &key(&id)]))
+        };
+        until(is_noted, |(status, noted)| *status == 202 && noted == "confirmed").await;
+    }
+    judge_together(&receivers, &topic).await;
+    let stats = async || redis.ask(&["INFO", "commandstats"]);
+    let is_carried_out = |stats: &String| {
+        let of = |command: &str| stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        COMMANDS.iter().all(|command| of(command).is_some_and(|calls| !calls.starts_with("0,")))
+    };
+    until(stats, is_carried_out).await;
+    let connected = redis.ask(&["CLIENT", "LIST"]);
+    assert!(connected.matches("user=sluice").count() >= receivers.len(), "{connected}");
 }
 
 /// Two receivers with ways of their own to the same Redis.

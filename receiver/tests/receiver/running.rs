@@ -28,6 +28,8 @@ pub(crate) struct Running {
 pub(crate) struct Setup {
     pub(crate) config: ReceiverConfig,
     pub(crate) controls: ReceiverControls,
+    /// A folder with authorities that are believed beside the system's.
+    pub(crate) authorities: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -64,7 +66,7 @@ impl Setup {
             outgoing: sluice_crds::OutgoingCalls::default(),
         };
         let controls = ReceiverControls { paused: false, replicas: 1 };
-        Self { config, controls, folder }
+        Self { config, controls, authorities: None, folder }
     }
 
     /// The file of the secret with this name.
@@ -84,11 +86,15 @@ impl Setup {
 
     /// Starts a receiver; it need not be ready.
     pub(crate) fn start(self) -> Running {
-        let folder = self.folder;
+        let (folder, authorities) = (self.folder, self.authorities);
         fs::write(folder.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
         fs::write(folder.path().join("generation"), "3").unwrap();
         Running::start(folder, self.controls, |command, folder| {
             command.arg("--config").arg(folder);
+            if let Some(authorities) = authorities {
+                // As the operator names them to receivers.
+                command.env("SSL_CERT_DIR", format!("/etc/ssl/certs:{}", authorities.display()));
+            }
         })
     }
 

@@ -30,11 +30,11 @@ struct Signer {
 
 /// A request as its sender would send it.
 #[derive(Clone, Debug)]
-struct Sent {
+pub(crate) struct Sent {
     id: String,
-    headers: Map<String, Value>,
+    pub(crate) headers: Map<String, Value>,
     query: Option<String>,
-    body: String,
+    pub(crate) body: String,
 }
 
 const PLAIN: [&str; 2] = ["5up3r s3cret", "Ünï\u{2713} another"];
@@ -85,7 +85,7 @@ async fn check(signer: &Signer) {
     let now = Timestamp::now().as_second();
     let orders: Vec<Value> =
         (0..REQUESTS).map(|number| order(signer, number, now + fastrand::i64(-280..=280))).collect();
-    let requests = sign(signer, &orders);
+    let requests = sign(signer.program, &orders);
     let topic = topic(&connection(), &[]).await;
     let mut setup = Setup::new(connection(), &topic);
     setup.preset(signer.preset, &["current", "next"]);
@@ -100,10 +100,10 @@ async fn check(signer: &Signer) {
     for (number, request) in requests.iter().enumerate() {
         let sender = &senders[number % 2];
         for forged in [flip_body(request), flip_signature(request)] {
-            assert_eq!(send(sender, &forged).await, 401, "{} {forged:?}", signer.name);
+            assert_eq!(send(sender, PATH, &forged).await, 401, "{} {forged:?}", signer.name);
         }
-        assert_eq!(send(sender, request).await, 202, "{} {request:?}", signer.name);
-        assert_eq!(send(sender, request).await, 202, "{} {request:?}", signer.name);
+        assert_eq!(send(sender, PATH, request).await, 202, "{} {request:?}", signer.name);
+        assert_eq!(send(sender, PATH, request).await, 202, "{} {request:?}", signer.name);
     }
     let written = records(&connection(), &topic).await;
     let ids: Vec<_> = written.iter().map(|record| record.header("ce_id").unwrap()).collect();
@@ -114,8 +114,13 @@ async fn check(signer: &Signer) {
     let has_time = !matches!(signer.preset, PresetName::GitHub | PresetName::Shopify | PresetName::Twilio);
     // A signer with a key pair of its own makes another one each time.
     for seconds in [-310, 310].into_iter().filter(|_| signer.name != "Asymmetric") {
-        let [late] = sign(signer, &[order(signer, 0, now + seconds)]).try_into().unwrap();
-        assert_eq!(send(&senders[0], &late).await, if has_time { 401 } else { 202 }, "{} {seconds} s", signer.name);
+        let [late] = sign(signer.program, &[order(signer, 0, now + seconds)]).try_into().unwrap();
+        assert_eq!(
+            send(&senders[0], PATH, &late).await,
+            if has_time { 401 } else { 202 },
+            "{} {seconds} s",
+            signer.name
+        );
     }
 }
 
@@ -133,10 +138,11 @@ fn order(signer: &Signer, number: usize, time: i64) -> Value {
     json!({"signer": signer.name, "secret": secret, "id": id, "time": time, "url": URL, "body": body})
 }
 
-fn sign(signer: &Signer, orders: &[Value]) -> Vec<Sent> {
-    let interpreter = if signer.program == "sign.py" { "python3" } else { "node" };
+/// The requests that a program signs.
+pub(crate) fn sign(program: &str, orders: &[Value]) -> Vec<Sent> {
+    let interpreter = if program == "sign.py" { "python3" } else { "node" };
     let mut child = Command::new(interpreter)
-        .arg(signer.program)
+        .arg(program)
         .current_dir(programs())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -154,16 +160,17 @@ fn sign(signer: &Signer, orders: &[Value]) -> Vec<Sent> {
     orders.iter().zip(signatures).map(sent).collect()
 }
 
-async fn send(sender: &Sender, request: &Sent) -> u16 {
+/// What a request to this path is answered.
+pub(crate) async fn send(sender: &Sender, path: &str, request: &Sent) -> u16 {
     let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut builder = sender.request(Method::POST, &format!("{PATH}{query}"));
+    let mut builder = sender.request(Method::POST, &format!("{path}{query}"));
     for (name, value) in request.headers.iter().filter(|(name, _)| *name != "secret") {
         builder = builder.header(name, value.as_str().unwrap());
     }
     sender.send(builder.body(full(request.body.clone())).unwrap()).await.unwrap().status
 }
 
-fn flip_body(request: &Sent) -> Sent {
+pub(crate) fn flip_body(request: &Sent) -> Sent {
     let mut body = request.body.clone().into_bytes();
     // The names of the first field, so that the body stays what it was: text, or a form.
     body[fastrand::usize(..2)] ^= 1;
@@ -174,10 +181,13 @@ fn flip_signature(request: &Sent) -> Sent {
     let mut forged = request.clone();
     let is_signature = |name: &String| name.contains("signature") || name.contains("hmac");
     let (_, value) = forged.headers.iter_mut().find(|(name, _)| is_signature(name)).unwrap();
-    let text = value.as_str().unwrap();
-    // Behind the names of scheme and version, before the padding.
+    *value = json!(flip(value.as_str().unwrap()));
+    forged
+}
+
+/// A signature with another digit, behind the names of scheme and version, before the padding.
+pub(crate) fn flip(text: &str) -> String {
     let at = text.len() - 1 - fastrand::usize(4..20);
     let flipped = if text.as_bytes()[at] == b'0' { '1' } else { '0' };
-    *value = json!(format!("{}{flipped}{}", &text[..at], &text[at + 1..]));
-    forged
+    format!("{}{flipped}{}", &text[..at], &text[at + 1..])
 }

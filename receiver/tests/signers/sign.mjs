@@ -1,5 +1,5 @@
 // Signs requests as senders do, each with its provider's own library: orders come in as JSON, the headers of each go out.
-import { generateKeyPairSync, sign } from "node:crypto";
+import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { text } from "node:stream/consumers";
 
 import { sign as github } from "@octokit/webhooks-methods";
@@ -31,6 +31,21 @@ const signers = {
     "x-shopify-hmac-sha256": await createSHA256HMAC(secret, body),
   }),
   StandardWebhooks: standard,
+  // A scheme of nobody's, as the order describes it: OpenSSL signs. In a list there is more, of no secret that is known.
+  Hmac: ({ secret, scheme, padded, id, time, body }) => {
+    const headers = { "x-event-id": id, "x-sent-at": `${time}` };
+    const places = /\{(body|timestamp|header:([^}]+))\}/g;
+    const value = (_, place, name) => ({ body, timestamp: `${time}` })[place] ?? headers[name.toLowerCase()];
+    const content = scheme.signedContent.replace(places, value);
+    const signature = (key) => {
+      const mac = createHmac(scheme.algorithm.toLowerCase(), key).update(content);
+      const text = mac.digest(scheme.encoding.toLowerCase());
+      return scheme.prefix + (padded ? text.padEnd(Math.ceil(text.length / 4) * 4, "=") : text);
+    };
+    const others = [signature("not this one"), "of=another,scheme"];
+    const list = scheme.separator ? others.toSpliced(id.length % 3, 0, signature(secret)) : [signature(secret)];
+    return { ...headers, [scheme.header]: list.join(scheme.separator) };
+  },
   // No library signs asymmetrically; OpenSSL does. The public key goes out as a secret.
   Asymmetric: ({ id, time, body }) => {
     const signature = sign(null, Buffer.from(`${id}.${time}.${body}`), pair.privateKey).toString("base64");

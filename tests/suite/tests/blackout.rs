@@ -59,6 +59,20 @@ async fn topic_ready(shop: &Shop, wanted: &str, since: Instant, time: Duration) 
     .unwrap();
 }
 
+/// Waits until the status counts requests that Kafka did not confirm. They are no rejections: their senders come again.
+async fn unconfirmed_are_counted(shop: &Shop) {
+    let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
+    until("requests are counted that Kafka did not confirm", 2 * ROLLOUT, || async {
+        let webhook = webhooks.get("payments").await.map_err(|error| error.to_string())?;
+        let status = webhook.status.unwrap_or_default();
+        let (unconfirmed, rejected) = (status.unconfirmed.as_deref(), status.rejected.as_deref());
+        let told = unconfirmed.is_some_and(|count| count != "0") && rejected == Some("0");
+        if told { Ok(()) } else { Err(format!("{unconfirmed:?} and rejected {rejected:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_kafka_is_gone_senders_are_asked_to_come_again_and_nothing_acknowledged_is_lost() {
     let shop = Shop::open("blackout", |_| ()).await.unwrap();
@@ -114,4 +128,5 @@ async fn while_kafka_is_gone_senders_are_asked_to_come_again_and_nothing_acknowl
     }
     shop.ledger_has_all(&acknowledged).await.unwrap();
     topic_ready(&shop, "True", Instant::now(), Duration::ZERO).await;
+    unconfirmed_are_counted(&shop).await;
 }

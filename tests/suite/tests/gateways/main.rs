@@ -39,6 +39,8 @@ const ACK: [Kind; 5] = [API, VPC_LINK, INTEGRATION, ROUTE, STAGE];
 const LOOKED_AT: Duration = Duration::from_secs(45);
 const OWN_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:elasticloadbalancing:eu-central-1:012345678901:listener/net/hooks/1/2', \
                         vpcLink: {subnetIds: [subnet-a, subnet-b], securityGroupIds: [sg-a]}}";
+const STRANGE_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:servicediscovery:eu-central-1:012345678901:service/srv-1', \
+                            vpcLink: {id: abc123}}";
 const PUBLIC: &str = "awsApiGateway: {url: 'https://receivers.example', stage: live}";
 const GATEWAY: &str = "parentRefs: [{name: edge}]";
 
@@ -148,10 +150,33 @@ impl Scene {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", self.operator.log()));
     }
 
+    /// Waits until nothing is left to change: what was applied is there as it was meant, also where nobody watches it.
+    async fn settled(&self) {
+        until("nothing is left to change", PATIENCE, || async {
+            let webhook = self.stage.api::<Webhook>().get("stripe").await.map_err(|error| error.to_string())?;
+            let status = webhook.status.unwrap_or_default();
+            let told = condition(&status.conditions, "Ready");
+            let is_current = status.observed_generation == webhook.metadata.generation;
+            if is_current && !told.contains("were changed") { Ok(()) } else { Err(told) }
+        })
+        .await
+        .unwrap();
+    }
+
     /// What a controller writes into the status of an object.
     async fn answer(&self, kind: Kind, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
         self.api(kind).patch_status("stripe-receiver", &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until a field of an object is this.
+    async fn becomes(&self, kind: Kind, pointer: &str, wanted: &str) {
+        until(&format!("{pointer} of the {} is {wanted}", kind.1), PATIENCE, || async {
+            let field = self.field(kind, pointer).await;
+            if field == wanted { Ok(()) } else { Err(field.to_string()) }
+        })
+        .await
+        .unwrap();
     }
 
     async fn field(&self, kind: Kind, pointer: &str) -> Value {
@@ -200,6 +225,7 @@ async fn aws(scene: &Scene) {
     scene.answer(API, json!({"conditions": synced, "apiEndpoint": address})).await;
     let status = scene.says("RouteAccepted", &["True"], LOOKED_AT).await;
     assert_eq!(status.url, Some(format!("{address}{path}")));
+    scene.settled().await;
 
     let terminal = json!([{"type": "ACK.Terminal", "status": "True", "message": "BadRequestException: no such path"}]);
     scene.answer(ROUTE, json!({"conditions": terminal})).await;
@@ -209,17 +235,16 @@ async fn aws(scene: &Scene) {
     // With a public address there is no link, and all else stays.
     scene.route(PUBLIC).await;
     scene.has(&[API, INTEGRATION, ROUTE, STAGE]).await;
-    let uri = || scene.field(INTEGRATION, "/spec/integrationURI");
-    until("the integration is the new one", PATIENCE, || async {
-        let uri = uri().await;
-        if uri == format!("https://receivers.example{path}") { Ok(()) } else { Err(uri.to_string()) }
-    })
-    .await
-    .unwrap();
+    scene.becomes(INTEGRATION, "/spec/integrationURI", &format!("https://receivers.example{path}")).await;
     assert_eq!(scene.field(INTEGRATION, "/spec/connectionRef").await, Value::Null);
     scene.answer(ROUTE, json!({"conditions": synced})).await;
     let status = scene.says("RouteAccepted", &["True"], LOOKED_AT).await;
     assert_eq!(status.url, Some(format!("{address}/live{path}")));
+
+    // A link of somebody else's, by its id.
+    scene.route(STRANGE_LINK).await;
+    scene.becomes(INTEGRATION, "/spec/connectionID", "abc123").await;
+    scene.settled().await;
 
     scene.route(GATEWAY).await;
     scene.has(&[HTTP_ROUTE]).await;
@@ -236,16 +261,7 @@ async fn kong(scene: &Scene) {
         })
         .await;
         looked.unwrap_or_else(|error| panic!("{error:#}\n{}", scene.operator.log()));
-        // Nothing is left to change, and that is seen although nobody watches plugins.
-        until("nothing is left to change", PATIENCE, || async {
-            let webhook = scene.stage.api::<Webhook>().get("stripe").await.map_err(|error| error.to_string())?;
-            let status = webhook.status.unwrap_or_default();
-            let told = condition(&status.conditions, "Ready");
-            let is_current = status.observed_generation == webhook.metadata.generation;
-            if is_current && !told.contains("were changed") { Ok(()) } else { Err(told) }
-        })
-        .await
-        .unwrap();
+        scene.settled().await;
     };
     plugin(100).await;
     plugin(200).await;

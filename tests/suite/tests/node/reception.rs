@@ -100,24 +100,34 @@ async fn what_receivers_count_does_not_fall_when_one_restarts_and_a_burst_of_for
 #[tokio::test]
 async fn what_is_refused_is_told_by_its_cause() {
     let shop = Shop::open("causes", |_| ()).await.unwrap();
-    let secret = json!({"name": "payments-signing", "key": "current"});
-    let strict = json!({
-        "apiVersion": "sluice.dev/v1alpha1",
-        "kind": "Webhook",
-        "metadata": {"name": "strict", "namespace": shop.namespace},
-        "spec": {
+    let webhook = |name: &str, more: &Value| {
+        let secret = json!({"name": "payments-signing", "key": "current"});
+        let mut spec = json!({
             "route": {
                 "parentRefs": [{"name": "edge", "namespace": "gateways"}],
                 "hostnames": ["hooks.shop.example"],
             },
             "verify": {"preset": {"name": "StandardWebhooks", "secretRefs": [secret]}},
-            "validate": {"jsonSchema": {"inline": {"type": "object", "required": ["id"]}}, "onInvalid": "Refuse"},
-            "limits": {"body": "1Ki"},
-        },
-    });
-    install::apply(shop.target, &strict).unwrap();
-    status_says(&shop, "strict", "it is ready", |status| ready(&status.conditions)).await;
-    status_says(&shop, "strict", "it begins with 0", counts("0", "0", "0")).await;
+        });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let metadata = json!({"name": name, "namespace": shop.namespace});
+        json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Webhook", "metadata": metadata, "spec": spec})
+    };
+    let schema = json!({"inline": {"type": "object", "required": ["id"]}});
+    let strict = webhook(
+        "strict",
+        &json!({
+            "validate": {"jsonSchema": schema, "onInvalid": "Refuse"},
+            "limits": {"body": "1Ki", "requestsPerSecond": 1, "burst": 10},
+        }),
+    );
+    let lenient =
+        webhook("lenient", &json!({"validate": {"jsonSchema": schema, "onInvalid": "DeadLetter"}, "replicas": 2}));
+    install::apply(shop.target, &json!({"apiVersion": "v1", "kind": "List", "items": [strict, lenient]})).unwrap();
+    for name in ["strict", "lenient"] {
+        status_says(&shop, name, "it is ready", |status| ready(&status.conditions)).await;
+        status_says(&shop, name, "it begins with 0", counts("0", "0", "0")).await;
+    }
     let sender = shop.sender_to("strict").unwrap();
     let large = json!({"id": "evt-1", "text": "x".repeat(2048)});
     let requests = [
@@ -129,11 +139,37 @@ async fn what_is_refused_is_told_by_its_cause() {
     for (number, (event, expected)) in requests.into_iter().enumerate() {
         assert_eq!(sender.send(&format!("evt-{number}"), &event).await.unwrap(), expected, "{event}");
     }
+    // One more than the limit takes; meanwhile each second another one is.
+    for number in 0.. {
+        let answer = sender.send(&format!("many-{number}"), &json!({"id": number})).await.unwrap();
+        if answer == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        assert!(answer == StatusCode::ACCEPTED && number < 100, "{answer} to request {number}");
+    }
+    let sender = shop.sender_to("lenient").unwrap();
+    for number in 0..5 {
+        let event = if number == 0 { json!({"id": "evt-0"}) } else { json!({"text": number}) };
+        assert_eq!(sender.send(&format!("evt-{number}"), &event).await.unwrap(), StatusCode::ACCEPTED, "{event}");
+    }
     status_says(&shop, "strict", "each cause is counted", |status| {
         let (seen, by_cause) = (status.rejected.as_deref(), &status.rejected_by);
-        let told = seen == Some("3") && *by_cause == causes([("schema", "2"), ("size", "1")]);
+        let told = seen == Some("4") && *by_cause == causes([("rate", "1"), ("schema", "2"), ("size", "1")]);
         if told { Ok(()) } else { Err(format!("{seen:?}: {by_cause:?}")) }
     })
+    .await;
+    status_says(
+        &shop,
+        "lenient",
+        "what became a dead letter is counted, and that ids are not shared is told",
+        |status| {
+            let seen =
+                [&status.accepted, &status.dead_letters, &status.rejected].map(|text| text.as_deref().unwrap_or(""));
+            let deduplication = condition(&status.conditions, "DeduplicationHealthy");
+            let told = seen == ["1", "4", "0"] && deduplication.starts_with("False NotShared: each of 2 receivers");
+            if told { Ok(()) } else { Err(format!("{seen:?}: {deduplication}")) }
+        },
+    )
     .await;
 }
 
