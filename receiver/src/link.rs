@@ -122,15 +122,10 @@ impl Links {
         link
     }
 
-    /// The connections that are in use.
+    /// The connections that are in use. Of each there is one line at most that is not closed.
     pub(crate) fn connections(&self) -> Vec<KafkaConnection> {
-        let mut connections: Vec<KafkaConnection> = Vec::new();
-        for line in self.lock().iter().filter(|line| !line.joining.is_closed()) {
-            if !connections.contains(&line.connection) {
-                connections.push(line.connection.clone());
-            }
-        }
-        connections
+        let lines = self.lock();
+        lines.iter().filter(|line| !line.joining.is_closed()).map(|line| line.connection.clone()).collect()
     }
 
     /// The producers that are in use.
