@@ -118,11 +118,7 @@ impl TransactionalProducer {
     /// Errors: [`Error::File`] and [`Error::Settings`], as [`crate::client_config`].
     pub fn connect(connection: &KafkaConnection, id: &str, compression: Compression) -> Result<Self, Error> {
         let mut config = super::config(connection, compression)?;
-        config
-            .set("transactional.id", id)
-            .set("transaction.timeout.ms", TIMEOUT.as_millis().to_string())
-            // librdkafka wants it shorter than that.
-            .set("socket.timeout.ms", PATIENCE.as_millis().to_string());
+        config.set("transactional.id", id).set("transaction.timeout.ms", TIMEOUT.as_millis().to_string());
         let trouble = Arc::default();
         let state = State::New(Queue::start(&config, &trouble)?);
         let shared = Shared { config, trouble, next: Mutex::new(Next { state, begun: 0 }) };
