@@ -46,6 +46,9 @@ const LARGEST_RECORD: u32 = 16 * 1024 * 1024;
 /// librdkafka's default is twice the linger, and with a linger of 0 each record goes to a partition, and so in a request, of its own.
 const STICKY_MILLIS: u32 = 10;
 
+/// Brokers know of a new topic within milliseconds of each other, and within a second where they have much to do.
+const PROPAGATION: Duration = Duration::from_secs(1);
+
 /// How often librdkafka looks for records that have timed out, and a little more.
 const TIMEOUT_CHECKS: Duration = Duration::from_millis(1100);
 
@@ -88,9 +91,9 @@ impl ProducerSettings {
     }
 
     /// How long a topic may be unknown to the brokers, as one is that was made just now. Shorter than the timeout, so that the
-    /// error speaks of the topic.
+    /// error speaks of the topic, and short where records may take long: who waits for an answer waits less than that.
     fn missing_topic(&self) -> Duration {
-        (self.timeout() / 2).min(Duration::from_secs(5))
+        (self.timeout() / 2).min(PROPAGATION)
     }
 }
 
@@ -136,6 +139,15 @@ mod tests {
         assert_eq!(timeout(Duration::from_secs(30)), Duration::from_millis(28_900));
         assert_eq!(timeout(Duration::from_secs(1)), Duration::from_millis(500));
         assert_eq!(timeout(Duration::ZERO), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_is_told_soon_however_long_records_may_take() {
+        let missing = |patience| ProducerSettings { patience, ..ProducerSettings::default() }.missing_topic();
+        assert_eq!(missing(Duration::from_millis(2500)), Duration::from_millis(700));
+        for patience in [Duration::from_secs(10), Duration::from_mins(1)] {
+            assert_eq!(missing(patience), PROPAGATION);
+        }
     }
 
     fn connection() -> KafkaConnection {
