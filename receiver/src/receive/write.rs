@@ -28,6 +28,7 @@ use crate::{
     contract::Contract,
     deduplicate::{Admission, Fingerprint, Reservation},
     record::Received,
+    remembered::Remembered,
     shared::{Answer, Claim},
 };
 
@@ -156,7 +157,7 @@ impl Receiver {
                 Fate::Unknown => shared.renew(claim).await,
             }
         }
-        self.settle(&reservation, &fate);
+        settle(&self.remembered, &reservation, &fate, Instant::now());
         match fate {
             Fate::Written => Ok(written),
             Fate::Failed(refused) => Err(refused),
@@ -217,14 +218,15 @@ impl Receiver {
             }
         }
     }
+}
 
-    fn settle(&self, reservation: &Reservation, fate: &Fate) {
-        match fate {
-            Fate::Written => self.remembered.confirm(reservation, Instant::now()),
-            Fate::Failed(_) => self.remembered.release(reservation),
-            // The reservation stays until no part of the write can be on its way any more.
-            Fate::Unknown => {}
-        }
+/// What is remembered of an event after its write.
+fn settle(remembered: &Remembered, reservation: &Reservation, fate: &Fate, now: Instant) {
+    match fate {
+        Fate::Written => remembered.confirm(reservation, now),
+        Fate::Failed(_) => remembered.release(reservation),
+        // The reservation stays until no part of the write can be on its way any more.
+        Fate::Unknown => {}
     }
 }
 
@@ -282,6 +284,31 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::{config::tests::endpoint, receive::limits, remembered::Total};
+
+    #[test]
+    fn an_event_of_unknown_fate_may_be_written_again_when_nothing_of_it_can_be_on_its_way() {
+        const SOON: Duration = Duration::from_millis(1);
+        let (endpoint, start) = (endpoint(), Instant::now());
+        let after = |fate: Fate, waited: Duration| {
+            let remembered = Remembered::new(limits(&endpoint), &Total::of(10));
+            let event = Fingerprint::of("e-1");
+            let Admission::Reserved(reservation) = remembered.reserve(event, start) else { panic!("it is new") };
+            settle(&remembered, &reservation, &fate, start + waited.min(KAFKA_PATIENCE));
+            match remembered.reserve(event, start + waited) {
+                Admission::Reserved(_) => "write",
+                Admission::InProgress => "in progress",
+                Admission::Duplicate => "duplicate",
+                Admission::Full => "full",
+            }
+        };
+        let end = KAFKA_PATIENCE + longest(endpoint.patience);
+        assert_eq!(end, Duration::from_secs(66));
+        assert_eq!(after(Fate::Unknown, end.saturating_sub(SOON)), "in progress");
+        assert_eq!(after(Fate::Unknown, end), "write");
+        assert_eq!(after(Fate::Failed(Refused::Size), SOON), "write");
+        assert_eq!(after(Fate::Written, endpoint.window), "duplicate");
+    }
 
     #[tokio::test]
     async fn each_begins_before_the_next_one_whenever_it_ends() {
