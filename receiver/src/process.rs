@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sluice_telemetry::traces::Tracer;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     link::Links,
@@ -27,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) log: Arc<Throttle>,
     /// Places for large bodies that are judged.
     pub(crate) judges: Arc<Semaphore>,
+    /// Writes that senders no longer wait for: the process does.
+    pub(crate) late_writes: TaskTracker,
     /// What the events of all endpoints that are on their way may take, in bytes, where there are several.
     pub(crate) memory: Option<Arc<Semaphore>>,
     /// How many ids all of them remember.
@@ -47,6 +50,7 @@ impl Process {
             stores: Stores::default(),
             log: Arc::default(),
             judges: Arc::new(Semaphore::new(JUDGES)),
+            late_writes: TaskTracker::new(),
             memory: None,
             remembered: Total::of(REMEMBERED),
         }

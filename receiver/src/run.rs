@@ -10,7 +10,7 @@ use sluice_telemetry::traces::{Program, Tracer};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -102,16 +102,28 @@ impl Doors {
         let ended = serve(listener, endpoints, ending.clone(), last_requests);
         let ((), ()) = tokio::join!(ended, end(signals, &ending, drain_delay));
 
-        let producers = process.links.producers();
-        let flushed = join_all(producers.iter().map(|producer| producer.flush(LAST_WRITES))).await;
-        if flushed.contains(&false) {
-            warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
-        }
+        end_writes(process).await;
         process.tracer.end().await;
         status_ending.begun.cancel();
         status.await.context("the status endpoints failed")?;
         info!("Receiver ended");
         Ok(())
+    }
+}
+
+/// Waits for what senders no longer wait for: Kafka confirms it, and Redis is told, so that no other receiver writes it again.
+async fn end_writes(process: &Process) {
+    let deadline = Instant::now() + LAST_WRITES;
+    let producers = process.links.producers();
+    let flushed = join_all(producers.iter().map(|producer| producer.flush(LAST_WRITES))).await;
+    process.late_writes.close();
+    let noted = timeout_at(deadline, process.late_writes.wait()).await;
+    if flushed.contains(&false) {
+        warn!("Kafka has not confirmed all events; their senders were not told that they are safe");
+    } else if noted.is_err() {
+        warn!(
+            "It is not noted of all events that Kafka has confirmed them; those that are sent again may be written twice"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ const BETWEEN: Duration = Duration::from_secs(2);
 pub const LONGEST_PATIENCE: Duration = Duration::from_secs(25);
 /// How long requests are still taken after SIGTERM, while gateways learn that the receiver is no longer ready.
 pub const DRAIN_DELAY: crate::Duration = crate::Duration::from_secs(5);
-/// How long is waited for Kafka to confirm what senders no longer wait for.
+/// How long is waited for Kafka to confirm what senders no longer wait for, and for Redis to note it.
 pub const LAST_WRITES: Duration = Duration::from_secs(3);
 /// How long is waited for who looks at the status.
 pub const LAST_LOOKS: Duration = Duration::from_secs(1);

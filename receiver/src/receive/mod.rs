@@ -36,6 +36,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{self, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     answer::{Because, Refused, Taken, Tally, unknown},
@@ -77,6 +78,8 @@ pub(crate) struct Receiver {
     memory: Memory,
     /// Places for large bodies that are judged.
     judges: Arc<Semaphore>,
+    /// Writes that senders no longer wait for.
+    late_writes: TaskTracker,
     log: Arc<Throttle>,
 }
 
@@ -128,6 +131,7 @@ impl Receiver {
             remembered: Arc::new(Remembered::new(limits(&endpoint), &process.remembered)),
             memory: Memory::new(memory, process.memory.clone()),
             judges: Arc::clone(&process.judges),
+            late_writes: process.late_writes.clone(),
             log: Arc::clone(&process.log),
             endpoint,
         }

@@ -90,7 +90,7 @@ impl Receiver {
     ) -> Finish<(Tally, Option<Refused>)> {
         let receiver = Arc::clone(self);
         // A sender that hangs up or is sent back ends its request, but not this: what becomes of the events is to be remembered.
-        Finish::new(async move {
+        Finish::new(&self.late_writes, async move {
             let all = events.into_iter().map(|Judged { event, mismatch }| {
                 let body = held.bytes.clone();
                 (Received { event, headers: Arc::clone(&headers), body, at }, mismatch)

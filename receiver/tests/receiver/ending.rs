@@ -51,7 +51,7 @@ async fn send_until(receiver: &Running, gone: &AtomicBool) -> usize {
     accepted
 }
 
-async fn until_ended(receiver: &mut Running) -> std::process::ExitStatus {
+pub(crate) async fn until_ended(receiver: &mut Running) -> std::process::ExitStatus {
     let receiver = std::sync::Mutex::new(receiver);
     until(async || receiver.lock().unwrap().ended(), Option::is_some).await.unwrap()
 }

@@ -25,6 +25,7 @@ use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 
 use crate::{
     certificates::{Pair, authority, issue},
+    ending::until_ended,
     faults::Paused,
     kafka::{connection, connection_to, records, topic},
     running::{PATH, Running, SECRET, Setup},
@@ -519,6 +520,31 @@ async fn an_event_that_redis_misses_is_counted_and_noted_where_it_is_back_before
     assert_eq!(send(&receiver().await, "e-3").await, 202);
     let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
     assert_eq!(written, ["e-1", "e-2", "e-3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kafka_confirms_while_a_receiver_ends_is_noted_before_it_is_gone() {
+    let cluster = OwnCluster::up("receiver-redis-end", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let topic = topic(&kafka, &[]).await;
+    let redis = Redis::start(free_port()).await;
+    let mut setup = Setup::new(kafka.clone(), &topic);
+    share(&mut setup, &redis.url());
+    let mut receiver = setup.ready().await;
+    assert_eq!(send(&receiver, "e-1").await, 202);
+
+    let paused = Paused::broker(&cluster);
+    assert_eq!(send(&receiver, "e-2").await, 503);
+    receiver.terminate();
+    // From then on it waits for Kafka alone.
+    until(async || TcpStream::connect(receiver.endpoint).await.is_ok(), |taken| !taken).await;
+    // Redis answers later than Kafka, and not too late.
+    assert_eq!(redis.ask(&["CLIENT", "PAUSE", "200"]), "OK");
+    drop(paused);
+    assert!(until_ended(&mut receiver).await.success());
+    assert_eq!(redis.ask(&["GET", &key("e-2")]), "confirmed");
+    let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
+    assert_eq!(written, ["e-1", "e-2"]);
 }
 
 #[tokio::test]
