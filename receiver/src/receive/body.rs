@@ -11,6 +11,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{MEMORY, answer::Refused};
 
@@ -26,9 +27,12 @@ pub(super) struct Held {
 /// What bodies may take, in bytes. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
+    bytes: usize,
     own: Arc<Semaphore>,
     /// What all endpoints of the process have together, where there are several.
     all: Option<Arc<Semaphore>>,
+    /// The endpoint's events that are still written though nobody waits for them.
+    late: TaskTracker,
 }
 
 /// What is taken of a memory.
@@ -41,7 +45,13 @@ struct Taken {
 impl Memory {
     /// Of one endpoint, as part of what all have where there are several.
     pub(crate) fn new(bytes: usize, all: Option<Arc<Semaphore>>) -> Self {
-        Self { own: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), all }
+        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+        Self { bytes, own: Arc::new(Semaphore::new(bytes)), all, late: TaskTracker::new() }
+    }
+
+    /// The endpoint's writes that nobody waits for: while there are any, it leaves more to the others.
+    pub(super) fn late(&self) -> &TaskTracker {
+        &self.late
     }
 
     fn take(&self, bytes: usize) -> Result<Taken, Refused> {
@@ -50,7 +60,20 @@ impl Memory {
             let taken = Arc::clone(of).try_acquire_many_owned(bytes);
             taken.map_err(|_| Refused::Deferred(DeferredBecause::Busy))
         };
-        Ok(Taken { own: take(&self.own)?, all: self.all.as_ref().map(take).transpose()? })
+        let taken = Taken { own: take(&self.own)?, all: self.all.as_ref().map(take).transpose()? };
+        match &self.all {
+            // What was taken is given back.
+            Some(all) if !self.leaves_enough(all.available_permits()) => Err(Refused::Deferred(DeferredBecause::Busy)),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Whether the others have enough where so much is left to them. So there is always something left, however many endpoints hold what
+    /// they cannot write: of `n` that do, and are late, each has one part of `n + 4`.
+    fn leaves_enough(&self, left: usize) -> bool {
+        let has = self.bytes - self.own.available_permits();
+        let times = if self.late.is_empty() { LEAVES } else { LEAVES_WHILE_LATE };
+        has.saturating_mul(times) <= left
     }
 }
 
@@ -80,6 +103,11 @@ impl Held {
 
 /// What an event takes in bytes, here and in the producer, besides body and attributes.
 pub(super) const EACH: usize = 4096;
+/// An endpoint leaves so many times what it has to the others together.
+const LEAVES: usize = 1;
+/// While Kafka has not taken events for longer than their senders wait. It may not for a minute, and what comes in meanwhile mostly has the
+/// same fate.
+const LEAVES_WHILE_LATE: usize = 4;
 /// What a request takes besides its body and its head.
 const OVERHEAD: usize = 4096;
 /// What a header takes, beside its text.
@@ -247,14 +275,54 @@ mod tests {
 
     #[tokio::test]
     async fn what_all_endpoints_have_together_bounds_each_of_them() {
-        let all = Arc::new(Semaphore::new(4096 * 2 + 5));
+        let all = Arc::new(Semaphore::new(4096 * 3));
         let [one, other] = [(); 2].map(|()| Memory::new(100_000, Some(Arc::clone(&all))));
         let held = chunked(&[b"01234"], &one).await.unwrap();
         let refused = chunked(&[b"0"], &other).await.unwrap_err();
         assert!(matches!(refused, Refused::Deferred(DeferredBecause::Busy)));
-        assert_eq!((all.available_permits(), other.own.available_permits()), (4096, 100_000));
+        assert_eq!((all.available_permits(), other.own.available_permits()), (4096 * 2 - 5, 100_000));
         drop(held);
         assert!(chunked(&[b"0"], &other).await.is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_leaves_as_much_as_it_has_to_the_others_and_more_while_its_events_are_late() {
+        let all = Arc::new(Semaphore::new(1000));
+        let memory = Memory::new(900, Some(Arc::clone(&all)));
+        let is_busy = |bytes| matches!(memory.take(bytes), Err(Refused::Deferred(DeferredBecause::Busy)));
+        let half = memory.take(500).unwrap();
+        assert!(is_busy(1));
+        assert_eq!((all.available_permits(), memory.own.available_permits()), (500, 400));
+        drop(half);
+        let late = memory.late.token();
+        let fifth = memory.take(200).unwrap();
+        assert!(is_busy(1));
+        drop(late);
+        let _more = memory.take(300).unwrap();
+        drop(fifth);
+        assert_eq!(all.available_permits(), 700);
+    }
+
+    #[test]
+    fn however_many_endpoints_take_what_they_can_there_is_room_for_another_one() {
+        const ALL: usize = 1_000_000;
+        for broken in [1, 3, 4, 10, 100] {
+            for (is_late, expected) in [(false, ALL / (broken + 1) / 3), (true, ALL / (broken + 4))] {
+                let all = Arc::new(Semaphore::new(ALL));
+                let endpoint = || Memory::new(ALL / 4, Some(Arc::clone(&all)));
+                let endpoints: Vec<Memory> = (0..broken).map(|_| endpoint()).collect();
+                let late: Vec<_> = endpoints.iter().filter(|_| is_late).map(|endpoint| endpoint.late.token()).collect();
+                let mut held = Vec::new();
+                loop {
+                    let taken: Vec<Taken> = endpoints.iter().filter_map(|endpoint| endpoint.take(10).ok()).collect();
+                    if taken.is_empty() {
+                        break;
+                    }
+                    held.extend(taken);
+                }
+                assert!(endpoint().take(expected).is_ok(), "{broken} of which late are {}", late.len());
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

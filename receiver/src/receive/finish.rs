@@ -12,14 +12,23 @@ use tokio_util::task::TaskTracker;
 /// that work that is waited for costs no task, and no way from one to the other.
 pub(super) struct Finish<T: Send + 'static> {
     work: Option<Work<T>>,
-    later: TaskTracker,
+    later: Later,
+}
+
+/// Where that work is known which goes on by itself. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Later {
+    /// To the endpoint whose it is.
+    pub(super) endpoint: TaskTracker,
+    /// To the process, which does not end before it.
+    pub(super) process: TaskTracker,
 }
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<T: Send + 'static> Finish<T> {
-    /// What goes on by itself is a task of `later`.
-    pub(super) fn new(later: &TaskTracker, work: impl Future<Output = T> + Send + 'static) -> Self {
+    /// What goes on by itself is known to `later`.
+    pub(super) fn new(later: &Later, work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Some(Box::pin(work)), later: later.clone() }
     }
 }
@@ -44,7 +53,8 @@ impl<T: Send + 'static> Drop for Finish<T> {
         if let Some(work) = self.work.take()
             && let Ok(runtime) = Handle::try_current()
         {
-            self.later.spawn_on(work, &runtime);
+            let Later { endpoint, process } = &self.later;
+            process.spawn_on(endpoint.track_future(work), &runtime);
         }
     }
 }
@@ -58,30 +68,36 @@ mod tests {
 
     use super::*;
 
+    fn later() -> Later {
+        Later { endpoint: TaskTracker::new(), process: TaskTracker::new() }
+    }
+
     /// Work that waits for the first and tells the second.
-    fn relay(later: &TaskTracker, begin: oneshot::Receiver<u32>, end: oneshot::Sender<u32>) -> Finish<()> {
+    fn relay(later: &Later, begin: oneshot::Receiver<u32>, end: oneshot::Sender<u32>) -> Finish<()> {
         Finish::new(later, async move { end.send(begin.await.unwrap()).unwrap() })
     }
 
     #[tokio::test]
     async fn who_waits_gets_what_comes_of_the_work() {
-        let later = TaskTracker::new();
+        let later = later();
         assert_eq!(Finish::new(&later, async { 1 }).await, 1);
-        assert!(later.is_empty());
+        assert!(later.endpoint.is_empty() && later.process.is_empty());
     }
 
     #[tokio::test]
     async fn work_that_nobody_waits_for_any_longer_goes_on() {
         for is_begun in [true, false] {
             let ((trigger, triggered), (end, ended)) = (oneshot::channel(), oneshot::channel());
-            let later = TaskTracker::new();
+            let later = later();
             let mut work = relay(&later, triggered, end);
             assert!(!is_begun || poll!(&mut work).is_pending());
             drop(work);
-            later.close();
-            assert!(poll!(pin!(later.wait())).is_pending());
+            later.process.close();
+            assert!(poll!(pin!(later.process.wait())).is_pending());
+            assert!(!later.endpoint.is_empty());
             trigger.send(7).unwrap();
-            later.wait().await;
+            later.process.wait().await;
+            assert!(later.endpoint.is_empty());
             assert_eq!(ended.await, Ok(7));
         }
     }

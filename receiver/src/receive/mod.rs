@@ -36,7 +36,6 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{self, timeout_at},
 };
-use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     answer::{Because, Refused, Taken, Tally, unknown},
@@ -44,7 +43,7 @@ pub(crate) use self::{
     refusal::LastRefusal,
     write::{KAFKA_PATIENCE, longest},
 };
-use self::{body::Memory, judge::judge};
+use self::{body::Memory, finish::Later, judge::judge};
 use crate::{
     config::Endpoint,
     controls::Controls,
@@ -79,7 +78,7 @@ pub(crate) struct Receiver {
     /// Places for large bodies that are judged.
     judges: Arc<Semaphore>,
     /// Writes that senders no longer wait for.
-    late_writes: TaskTracker,
+    late_writes: Later,
     log: Arc<Throttle>,
 }
 
@@ -118,7 +117,8 @@ impl Receiver {
         endpoint: Arc<Endpoint>,
         controls: Controls,
     ) -> Self {
-        let memory = MEMORY.max(endpoint.body_limit.saturating_mul(4));
+        let memory = Memory::new(MEMORY.max(endpoint.body_limit.saturating_mul(4)), process.memory.clone());
+        let late_writes = Later { endpoint: memory.late().clone(), process: process.late_writes.clone() };
         Self {
             controls,
             keys,
@@ -129,9 +129,9 @@ impl Receiver {
             tracer: process.tracer.clone(),
             limiter: Limiter::new(endpoint.rate_limits.clone()),
             remembered: Arc::new(Remembered::new(limits(&endpoint), &process.remembered)),
-            memory: Memory::new(memory, process.memory.clone()),
+            memory,
             judges: Arc::clone(&process.judges),
-            late_writes: process.late_writes.clone(),
+            late_writes,
             log: Arc::clone(&process.log),
             endpoint,
         }

@@ -1,16 +1,20 @@
 //! Many Webhooks in one receiver.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
+use bytes::Bytes;
+use futures::future::join_all;
 use http::Method;
+use sluice_cluster::{Part, testing::OwnCluster};
 use sluice_crds::{
-    NamespacedName,
-    wire::{RateConfig, RateLimits, ReceiverStatus, SharedWebhook},
+    KafkaConnection, NamespacedName,
+    wire::{DeferredBecause, RateConfig, RateLimits, ReceiverStatus, SharedWebhook},
 };
 use tempfile::TempDir;
 
 use crate::{
-    kafka::{connection, records, topic},
+    faults::Paused,
+    kafka::{connection, connection_to, records, topic},
     running::{Running, Setup},
     sender::{Answer, Sender, fresh_id, full, sign},
     until,
@@ -18,8 +22,13 @@ use crate::{
 
 /// A Webhook at `/shop/<name>` with a secret of that name in a folder, and a topic of its own.
 async fn webhook(secrets: &TempDir, name: &str) -> SharedWebhook {
-    let topic = topic(&connection(), &[]).await;
-    let mut setup = Setup::new(connection(), &topic);
+    webhook_at(&connection(), secrets, name).await
+}
+
+/// The same with its topic in any Kafka.
+async fn webhook_at(kafka: &KafkaConnection, secrets: &TempDir, name: &str) -> SharedWebhook {
+    let topic = topic(kafka, &[]).await;
+    let mut setup = Setup::new(kafka.clone(), &topic);
     setup.secrets(&[]);
     let secret = secrets.path().join(name);
     fs::write(&secret, name).unwrap();
@@ -52,6 +61,13 @@ impl Running {
     /// Sends a new event to the Webhook of that name, with its secret.
     async fn post_for(&self, name: &str) -> u16 {
         self.post_to(&format!("/shop/{name}"), name, &fresh_id()).await.status
+    }
+
+    /// Sends a new event with this body to the Webhook of that name. None: the answer came before the body was sent, and was lost.
+    async fn post_large_for(&self, sender: &Sender, name: &str, body: Bytes) -> Option<u16> {
+        let request = sender.request(Method::POST, &format!("/shop/{name}")).header("x-github-delivery", fresh_id());
+        let request = request.header("x-hub-signature-256", sign(name.as_bytes(), &body)).body(full(body)).unwrap();
+        sender.send(request).await.ok().map(|answer| answer.status)
     }
 
     /// What it tells of a Webhook.
@@ -192,4 +208,49 @@ async fn of_webhooks_with_one_path_the_host_name_decides() {
         assert_eq!(sender.send(signed).await.unwrap().status, expected, "{host}");
     }
     assert_eq!(records(&connection(), &a.config.topic).await.len(), 1);
+}
+
+/// What is sent to those that stand still is more than a receiver holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_whose_kafka_stands_still_leave_memory_to_the_others() {
+    const STILL: usize = 5;
+    const EVENTS: usize = 80;
+    const BODY: usize = 256 * 1024;
+    let cluster = OwnCluster::up("receiver-many-still", &[Part::Kafka]).unwrap();
+    let kafka = connection_to(cluster.kafka_bootstrap());
+    let secrets = tempfile::tempdir().unwrap();
+    let mut webhooks = vec![webhook(&secrets, "well").await];
+    let names: Vec<String> = (0..STILL).map(|number| format!("still-{number}")).collect();
+    for name in &names {
+        webhooks.push(webhook_at(&kafka, &secrets, name).await);
+    }
+    let receiver = ready(&webhooks).await;
+    for webhook in &webhooks {
+        let name = &webhook.config.webhook.name;
+        until(async || receiver.post_for(name).await, |status| *status == 202).await;
+    }
+
+    let paused = Paused::broker(&cluster);
+    let body = Bytes::from(vec![b'x'; BODY]);
+    let post_all = async |name: &str| {
+        let sender = Sender::http2(receiver.endpoint);
+        join_all((0..EVENTS).map(|_| receiver.post_large_for(&sender, name, body.clone()))).await
+    };
+    let answers = join_all(names.iter().map(|name| post_all(name))).await;
+    let answers: BTreeSet<_> = answers.into_iter().flatten().flatten().collect();
+    assert_eq!(answers, [503].into());
+    for name in &names {
+        let deferred = receiver.status_of(name).await.deferred;
+        let occurred =
+            [DeferredBecause::Unconfirmed, DeferredBecause::Busy].map(|because| deferred.contains_key(&because));
+        assert_eq!(occurred, [true, true], "{name}: {deferred:?}");
+    }
+    // All of these wait for their Kafka, and will for most of a minute.
+    let sender = Sender::to(receiver.endpoint);
+    for size in [2, 2 * BODY] {
+        let answer = receiver.post_large_for(&sender, "well", Bytes::from(vec![b'x'; size])).await;
+        assert_eq!(answer, Some(202), "{size} bytes");
+    }
+    drop(paused);
+    until(async || receiver.post_for("still-0").await, |status| *status == 202).await;
 }
