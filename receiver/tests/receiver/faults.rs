@@ -50,6 +50,14 @@ async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() 
 }
 
 #[tokio::test]
+async fn an_event_whose_topic_does_not_exist_is_known_not_to_be_written_before_its_sender_gives_up() {
+    let receiver = Setup::new(connection(), "receiver-test.missing").start();
+    until(async || receiver.log().contains("does not exist"), |told| *told).await;
+    assert_eq!(receiver.post("{}").await.status, 503);
+    assert_eq!(receiver.status().await.deferred, [(DeferredBecause::NotWritten, 1)].into());
+}
+
+#[tokio::test]
 async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_nothing_is_lost() {
     let cluster = OwnCluster::up("receiver-broker", &[Part::Kafka]).unwrap();
     let broker = cluster.component(Component::Kafka);
