@@ -9,9 +9,8 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
     types::RDKafkaErrorCode,
 };
-use tokio::sync::oneshot;
 
-use super::{OutgoingRecord, Position, SendError};
+use super::{OutgoingRecord, Position, SendError, line::Report};
 use crate::{
     Error, ErrorCode, KafkaError,
     native::{self, Fate},
@@ -20,19 +19,16 @@ use crate::{
     write_log_line,
 };
 
-/// Where a record's outcome goes.
-pub(super) type Report = oneshot::Sender<Result<Position, SendError>>;
-
 /// A running producer.
 pub(super) struct Engine {
     producer: Running<Reports>,
     trouble: Arc<Trouble>,
 }
 
-/// Why a record did not get into the queue.
+/// Why a record did not get into the queue; its report is given back.
 pub(super) enum NotQueued {
-    Refused(SendError),
-    /// The producer has had a fatal error and takes no more records; the record's report is given back.
+    Refused(SendError, Report),
+    /// The producer has had a fatal error and takes no more records.
     Dead(Report),
 }
 
@@ -53,10 +49,11 @@ impl Engine {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
+        let report = *refused.delivery_opaque;
         Err(match error {
-            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(*refused.delivery_opaque),
-            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy),
-            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error))),
+            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(report),
+            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy, report),
+            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error)), report),
         })
     }
 
@@ -75,17 +72,6 @@ impl Engine {
     pub(super) fn fail_for_good(&self) {
         use rdkafka::producer::Producer as _;
         native::fail_for_good(self.producer.client());
-    }
-}
-
-impl From<NotQueued> for SendError {
-    fn from(reason: NotQueued) -> Self {
-        match reason {
-            NotQueued::Refused(error) => error,
-            NotQueued::Dead(_) => {
-                Self::NotWritten(KafkaError::local(ErrorCode::FATAL, "a new producer failed at once"))
-            }
-        }
     }
 }
 
@@ -110,8 +96,7 @@ impl ProducerContext for Reports {
             }
             Err((_, message)) => Err(self.failure(native::failure(message))),
         };
-        // Nobody waits any longer where the future was dropped.
-        drop(report.send(outcome));
+        report.tell(outcome);
     }
 }
 
