@@ -113,12 +113,10 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of what is written at once, about.
-const BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of half a batch, beside the one
+/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of one batch, beside the one
 /// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
 /// again. They are resumed at half of it.
-const WAITING: usize = BYTES / 2;
+const BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of what is stuck, with what was made of its records, or waits behind that, before nothing more is read of any partition: while
 /// nothing can be written, each that is read gets stuck too, with what was prepared behind it. More than one partition brings along by
 /// itself, which shall hold up no other.
@@ -522,7 +520,7 @@ impl Batches {
     /// Looks whether there is room.
     pub(crate) fn pause_or_resume(&mut self, now: Instant) {
         let (stuck, behind) = self.bytes_held_up();
-        let room = if self.paused { WAITING / 2 } else { WAITING };
+        let room = if self.paused { BYTES / 2 } else { BYTES };
         let full = self.bytes - behind > room || stuck + behind > HELD_UP;
         let pauses = self.wait.is_over(full && !self.paused, now);
         if !pauses && (full || !self.paused) {

@@ -239,9 +239,9 @@ fn commits_do_not_wait_for_their_time_once_many_are_written() {
 #[test]
 fn too_much_that_waits_is_read_later() {
     let mut batches = batches(Delivery::default());
-    let tenth = records_of(WAITING / 10);
+    let thousand = i64::try_from(BYTES / 512 / 10).unwrap();
     for number in 0..11 {
-        batches.receive(batch(0, number * tenth..(number + 1) * tenth));
+        batches.receive(batch(0, number * thousand..(number + 1) * thousand));
     }
     let begin = Instant::now();
     batches.pause_or_resume(begin);
@@ -260,7 +260,7 @@ fn too_much_that_waits_is_read_later() {
 #[test]
 fn where_there_is_room_again_in_a_moment_nothing_is_paused() {
     let mut batches = batches(Delivery::default());
-    batches.receive(batch(0, 0..records_of(BYTES)));
+    batches.receive(batch(0, 0..i64::try_from(BYTES / 256).unwrap()));
     let begin = Instant::now();
     batches.pause_or_resume(begin);
     assert!(!batches.has_room() && next(&mut batches, || false));
