@@ -126,9 +126,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// How long an engine that has no room for more records leaves them with the source, before it has partitions paused.
 pub(crate) const GRACE: Duration = Duration::from_millis(250);
 
-/// Batches of records that may wait for the engine. Few, as each holds up to half a MiB: what is read ahead is there to be worked on, and
-/// that waits in the engine.
-const EVENTS: usize = 4;
+/// Batches of records that may wait for the engine.
+const EVENTS: usize = 16;
 
 /// A source has a thread of its own, which waits for commands with a deadline.
 pub(crate) type CommandSender = std::sync::mpsc::Sender<Command>;
