@@ -17,7 +17,7 @@ use crate::children::{Availability, Change, Child, ChildKind, FIELD_MANAGER, Liv
 
 /// Gateways follow a route that they know, and the endpoints of a Service, within this time. What they still send to receivers that end is
 /// taken for some seconds more.
-pub const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
+const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
 /// A gateway that speaks of a route and does not know its newest version is waited for so long: it may have been uninstalled.
 const GATEWAYS_ANSWER: Duration = Duration::from_mins(1);
 
@@ -346,6 +346,11 @@ mod tests {
         let ended = |seconds| SharedReceivers { availability: Some(changed(0, false, seconds)), ..serving.clone() };
         let alone = |seconds| take_over(&own, None, Some(&ended(seconds)), None, now);
         assert_eq!([95, 90].map(alone), [false, true], "those that have gone may come back");
+        let ahead = |minutes| {
+            let at = now + Duration::from_mins(minutes);
+            take_over(&own, Some(&changed(2, true, 160)), Some(&serving), None, at)
+        };
+        assert_eq!([0, 10].map(ahead), [false, true], "the API server's clock is a minute ahead");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted,
         after_take_over, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
         take_over, validate, without_farewells,
     },
@@ -111,7 +111,8 @@ async fn carry_out(
         shared.as_ref().map(|(pool, wanted)| follow(webhook, context, owner, pool.addresses.clone(), wanted.as_ref()));
     let receivers = shared.as_ref().map(|(pool, _)| &pool.receivers);
     let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
-    let [takes_over, will_take_over] = [now, now + GATEWAYS_FOLLOW]
+    // Also what the API server's clock says of times that this one has not come to yet is past by then.
+    let [takes_over, will_take_over] = [now, now + LOOK_AGAIN]
         .map(|at| before.as_ref().is_some_and(|before| take_over(endpoint, before.own.as_ref(), receivers, found, at)));
     let turn = match &before {
         Some(_) if takes_over => Turn::TakeOver,
