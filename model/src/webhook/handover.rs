@@ -137,8 +137,12 @@ pub fn after_take_over(changes: bool, plan: &Plan, live: &[Live], now: Timestamp
 fn may_move(beside: &Plan, moved: &Plan, live: &[Live], now: Timestamp) -> bool {
     let is_left = |change: &Change| matches!(change, Change::Create(_)) || is_of_route(change.kind());
     let is_made = !beside.changes.iter().any(is_left);
-    let has_service = !beside.withheld.iter().any(|one| one.kind == ChildKind::Service);
-    !changes_route(moved) || (is_made && has_service && is_followed(live, now))
+    !changes_route(moved) || (is_made && has_service(beside) && is_followed(live, now))
+}
+
+/// Whether nobody else has the name of a Service that is wanted: no route may lead to that.
+pub fn has_service(plan: &Plan) -> bool {
+    !plan.withheld.iter().any(|one| one.kind == ChildKind::Service)
 }
 
 /// Whether a Webhook's route leads where it is to lead, and gateways have followed it.
@@ -326,6 +330,12 @@ mod tests {
             let takes_over = take_over(&shared, of_own.as_ref(), Some(&pool(of_shared)), found.as_ref(), now);
             assert_eq!(takes_over, expected, "{found:?}");
         }
+        let withheld =
+            |kind| Plan { changes: Vec::new(), withheld: vec![Withheld { kind, name: "stripe-receiver".into() }] };
+        assert_eq!(
+            [ChildKind::Service, ChildKind::NetworkPolicy].map(|kind| has_service(&withheld(kind))),
+            [false, true]
+        );
         let strange = Withheld { kind: ChildKind::Service, name: "sluice-receivers".into() };
         let without_service = SharedReceivers { withheld: vec![strange], ..pool(some(2, true)) };
         let found = serve(&revision, 0);

@@ -21,8 +21,8 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted,
-        after_take_over, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted, after_take_over,
+        desire, has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
         take_over, validate, without_farewells,
     },
 };
@@ -147,7 +147,7 @@ async fn carry_out(
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
     let soon = match (step, &before) {
         // No watch tells of it.
-        (Step::Beside, Some(_)) if will_take_over && plan.withheld.is_empty() => Some(LOOK_AT_STEP),
+        (Step::Beside, Some(_)) if will_take_over && has_service(&plan) => Some(LOOK_AT_STEP),
         (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
         (Step::Moves, _) => Some(LOOK_AT_STEP),
         // Those before are no longer needed from the next pass on.
