@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         children::{Withheld, last_good, plan},
-        webhook::{References, desire, validate},
+        webhook::{COMPONENT, References, desire, validate, without_unknown},
     };
 
     fn settings() -> Settings {
@@ -425,6 +425,24 @@ mod tests {
                 .map(|now| is_followed(&route(conditions, answered), now.parse().unwrap()));
             assert_eq!(found, expected, "{conditions:?} at {answered}");
         }
+    }
+
+    #[test]
+    fn the_route_stays_while_others_are_waited_for_whose_route_the_cluster_cannot_have() {
+        let (settings, wants) = (settings(), endpoint(SHARED));
+        let plugin = wants.owner.child(ChildKind::KongPlugin, COMPONENT, "stripe-receiver-rate-limiting", json!({}));
+        let next: Vec<Child> = desire(&wants, &settings).into_iter().chain([plugin]).collect();
+        let live: Vec<Live> = desire(&endpoint(OWN), &settings).iter().map(live).collect();
+        let plan_of =
+            |children: &[Child]| plan(&wants.owner, &without_unknown(children, &[ChildKind::KongPlugin]), &live);
+        let now = Timestamp::from_second(1_000).unwrap();
+        let loses_route = |before: Option<&Held>, turn| {
+            let (_, plan) = Wanted::of(next.clone(), before, &settings).step(turn, &live, now, plan_of);
+            let is_farewell = |change: &Change| matches!(change, Change::Delete { kind, .. } if is_of_route(*kind));
+            plan.changes.iter().any(is_farewell)
+        };
+        let before = held(OWN, SHARED);
+        assert_eq!([loses_route(Some(&before), Turn::Wait), loses_route(None, Turn::Stay)], [false, true]);
     }
 
     /// A gateway that sees routes and Services each at its own pace.

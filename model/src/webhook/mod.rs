@@ -33,7 +33,7 @@ pub use handover::{Step, Turn, Wanted, after_take_over, has_service, take_over, 
 pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
-pub use route::{all_of_route, belongings, is_of_route};
+pub use route::{all_of_route, belongings, is_of_route, without_unknown};
 pub use shared::{
     SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
 };

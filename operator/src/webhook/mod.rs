@@ -23,7 +23,7 @@ use sluice_model::{
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted, after_take_over,
         desire, has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
-        take_over, validate, without_farewells,
+        take_over, validate, without_farewells, without_unknown,
     },
 };
 
@@ -121,8 +121,9 @@ async fn carry_out(
         None => Turn::Stay,
     };
     let wanted = Wanted::of(next, before.as_ref().map(|before| &before.held), &context.settings);
-    let (known, live, unknown_kind) = observe(context, owner, wanted.all()).await?;
-    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &those_of(desired, &known), &live));
+    let (live, unknown) = observe(context, owner, &wanted.all()).await?;
+    let unknown_kind = unknown.first().copied();
+    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &without_unknown(desired, &unknown), &live));
     let (step, plan) = wanted.step(turn, &live, now, plan_of);
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     if turn == Turn::Leave && step == Step::Done {
@@ -156,11 +157,6 @@ async fn carry_out(
     };
     let soon = [soon, look_for(unknown_kind)].into_iter().flatten().min();
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
-}
-
-/// Of these objects those that are among the others: some kinds the API server may not know.
-fn those_of(children: &[Child], others: &[Child]) -> Vec<Child> {
-    children.iter().filter(|child| others.iter().any(|other| other.is_same_object(child))).cloned().collect()
 }
 
 /// What ran before with receivers of the other kind.
@@ -223,8 +219,9 @@ async fn hold(
     let served = held.share().filter(|_| references.older_claim.is_none());
     let leaves = leaves(context, &held.owner, served.as_ref());
     let shared = share(context, &held.owner, held.shares(), served).await?;
-    let (desired, live, unknown_kind) = observe(context, &held.owner, desired).await?;
-    let plan = leave_strange_api_alone(held.plan(&desired, &live));
+    let (live, unknown) = observe(context, &held.owner, &desired).await?;
+    let unknown_kind = unknown.first().copied();
+    let plan = leave_strange_api_alone(held.plan(&without_unknown(&desired, &unknown), &live));
     // A change to other receivers may have begun: requests still come to them.
     let step = after_take_over(leaves, &plan, &live, Timestamp::now());
     let plan = if step == Step::Moves { without_farewells(plan) } else { plan };

@@ -13,32 +13,28 @@ use crate::{
     error::Error,
 };
 
-/// What exists of `desired`. Where the cluster does not have a kind that the route needs, which is then given back, route and what belongs to
-/// it are no longer desired, so that everything else works: a route without its plugins would let in whom they keep out. A route that exists
-/// is seen also where none is desired, or one of another kind, and so is what belongs to it, or did.
+/// What exists of `desired`, and which kinds of it the cluster does not have, of those that routes need. A route that exists is seen also where
+/// none is desired, or one of another kind, and so is what belongs to it, or did.
 pub async fn observe(
     context: &Context,
     owner: &Owner,
-    mut desired: Vec<Child>,
-) -> Result<(Vec<Child>, Vec<Live>, Option<ChildKind>), Error> {
+    desired: &[Child],
+) -> Result<(Vec<Live>, Vec<ChildKind>), Error> {
     let (client, namespace, name) = (&context.client, &owner.name.namespace, receiver_name(owner));
-    let wanted: Vec<(ChildKind, String)> =
-        desired.iter().filter(|child| is_of_route(child.kind)).map(|child| (child.kind, child.name.clone())).collect();
-    let is_desired = |kind| desired.iter().any(|child: &Child| child.kind == kind);
+    let (of_route, rest): (Vec<Child>, Vec<Child>) = desired.iter().cloned().partition(|child| is_of_route(child.kind));
+    let wanted: Vec<(ChildKind, String)> = of_route.into_iter().map(|child| (child.kind, child.name)).collect();
     // Receivers of its own may be left over where it shares others now.
+    let is_desired = |kind| rest.iter().any(|child| child.kind == kind);
     let own = [ChildKind::Deployment, ChildKind::Service].into_iter().filter(|kind| !is_desired(*kind));
     let others = all_of_route(owner).into_iter().chain(own.map(|kind| (kind, name.clone())));
     let others: Vec<_> = others.filter(|other| !wanted.contains(other)).collect();
     let (found, left) = futures::try_join!(get_all(client, namespace, &wanted), look_for(client, namespace, &others))?;
-    let unknown = wanted.iter().zip(&found).find(|(_, found)| matches!(found, Existence::KindUnknown));
-    let unknown = unknown.map(|((kind, _), _)| *kind);
-    if unknown.is_some() {
-        desired.retain(|child| !is_of_route(child.kind));
-    }
+    let unknown = wanted.iter().zip(&found).filter(|(_, found)| matches!(found, Existence::KindUnknown));
+    let unknown = unknown.map(|((kind, _), _)| *kind).collect();
     let routes: Vec<Live> = found.into_iter().filter_map(Existence::there).chain(left).collect();
     let belongings: Vec<_> = routes.iter().flat_map(belongings).filter(|one| !wanted.contains(one)).collect();
     let belongings = look_for(client, namespace, &belongings).await?;
-    let mut live = children::observe(context, owner, COMPONENT, &desired).await?;
+    let mut live = children::observe(context, owner, COMPONENT, &rest).await?;
     for object in routes.into_iter().chain(belongings) {
         if !live.iter().any(|known| (known.kind, &known.name) == (object.kind, &object.name)) {
             live.push(object);
@@ -46,7 +42,7 @@ pub async fn observe(
     }
     // Deleted in this order, and without it nobody would know that there is more.
     live.sort_by_key(|object| object.kind == ChildKind::AwsApi);
-    Ok((desired, live, unknown))
+    Ok((live, unknown))
 }
 
 async fn get_all(client: &Client, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Existence>, Error> {
