@@ -47,13 +47,13 @@ pub enum Turn {
 
 /// The objects that are wanted in each step of a change. Where receivers do not change it is always the same.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct Steps {
     next: Vec<Child>,
     beside: Vec<Child>,
     moved: Vec<Child>,
 }
 
-impl Wanted {
+impl Steps {
     /// What is to be in the end, and what is noted of receivers of the other kind, where these go on.
     pub fn of(next: Vec<Child>, before: Option<&Held>, settings: &Settings) -> Self {
         let of_both =
@@ -437,7 +437,7 @@ mod tests {
             |children: &[Child]| plan(&wants.owner, &without_unknown(children, &[ChildKind::KongPlugin]), &live);
         let now = Timestamp::from_second(1_000).unwrap();
         let loses_route = |before: Option<&Held>, turn| {
-            let (_, plan) = Wanted::of(next.clone(), before, &settings).step(turn, &live, now, plan_of);
+            let (_, plan) = Steps::of(next.clone(), before, &settings).step(turn, &live, now, plan_of);
             let is_farewell = |change: &Change| matches!(change, Change::Delete { kind, .. } if is_of_route(*kind));
             plan.changes.iter().any(is_farewell)
         };
@@ -533,8 +533,8 @@ mod tests {
                 Some(_) if look >= shared_after => Turn::TakeOver,
                 Some(_) => Turn::Wait,
             };
-            let wanted = Wanted::of(next.clone(), before.as_ref(), &settings);
-            let (step, todo) = wanted.step(turn, &live, now, |children| plan(&wants.owner, children, &live));
+            let steps = Steps::of(next.clone(), before.as_ref(), &settings);
+            let (step, todo) = steps.step(turn, &live, now, |children| plan(&wants.owner, children, &live));
             let changes = apply(&todo, &mut live, now);
             if step == Step::Done {
                 before = None;

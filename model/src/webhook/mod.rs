@@ -29,7 +29,7 @@ use sluice_crds::{
 pub use aws::{HttpApi, leave_strange_api_alone};
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
-pub use handover::{Step, Turn, Wanted, after_take_over, has_service, take_over, without_farewells};
+pub use handover::{Step, Steps, Turn, after_take_over, has_service, take_over, without_farewells};
 pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};

@@ -21,9 +21,9 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted, after_take_over,
-        desire, has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
-        take_over, validate, without_farewells, without_unknown,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Steps, Turn, after_take_over, desire,
+        has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over,
+        validate, without_farewells, without_unknown,
     },
 };
 
@@ -120,11 +120,11 @@ async fn carry_out(
         None if leaves => Turn::Leave,
         None => Turn::Stay,
     };
-    let wanted = Wanted::of(next, before.as_ref().map(|before| &before.held), &context.settings);
-    let (live, unknown) = observe(context, owner, &wanted.all()).await?;
+    let steps = Steps::of(next, before.as_ref().map(|before| &before.held), &context.settings);
+    let (live, unknown) = observe(context, owner, &steps.all()).await?;
     let unknown_kind = unknown.first().copied();
     let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &without_unknown(desired, &unknown), &live));
-    let (step, plan) = wanted.step(turn, &live, now, plan_of);
+    let (step, plan) = steps.step(turn, &live, now, plan_of);
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
     if turn == Turn::Leave && step == Step::Done {
         context.shared.hand(owner, None);
