@@ -35,7 +35,8 @@ pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
 pub use route::{all_of_route, belongings, is_of_route, without_unknown};
 pub use shared::{
-    SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
+    SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shard_of, shared_owner,
+    sharers_before,
 };
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};

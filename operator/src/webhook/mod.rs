@@ -22,8 +22,8 @@ use sluice_model::{
     topic::{User, UserKind},
     webhook::{
         COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Steps, Turn, after_take_over, desire,
-        has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, take_over,
-        validate, without_farewells, without_unknown,
+        has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, shard_of,
+        sharers_before, take_over, validate, without_farewells, without_unknown,
     },
 };
 
@@ -101,8 +101,8 @@ async fn carry_out(
     let before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
-    let leaves = leaves(context, owner, served.as_ref());
-    let shared = match share(context, owner, is_shared || served.is_some(), served).await {
+    let is_served = served.is_some();
+    let shared = match share(context, owner, is_shared, served).await {
         // Shared receivers that cannot be looked at keep nobody from having others. Their own pass tells of it.
         Err(_) if !is_shared => None,
         shared => shared?,
@@ -114,19 +114,20 @@ async fn carry_out(
     // Also what the API server's clock says of times that this one has not come to yet is past by then.
     let [takes_over, will_take_over] = [now, now + LOOK_AGAIN]
         .map(|at| before.as_ref().is_some_and(|before| take_over(endpoint, before.own.as_ref(), receivers, found, at)));
-    let turn = match &before {
-        Some(_) if takes_over => Turn::TakeOver,
-        Some(_) => Turn::Wait,
-        None if leaves => Turn::Leave,
-        None => Turn::Stay,
-    };
     let steps = Steps::of(next, before.as_ref().map(|before| &before.held), &context.settings);
     let (live, unknown) = observe(context, owner, &steps.all()).await?;
     let unknown_kind = unknown.first().copied();
     let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &without_unknown(desired, &unknown), &live));
+    let is_followed = || steps.step(Turn::Leave, &live, now, plan_of).0 == Step::Done;
+    let turn = match &before {
+        Some(_) if takes_over => Turn::TakeOver,
+        Some(_) => Turn::Wait,
+        None if !is_served && leaves(context, owner, &live, is_followed).await? => Turn::Leave,
+        None => Turn::Stay,
+    };
     let (step, plan) = steps.step(turn, &live, now, plan_of);
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    if turn == Turn::Leave && step == Step::Done {
+    if !is_served && (turn != Turn::Leave || step == Step::Done) {
         context.shared.hand(owner, None);
     }
     let (addresses, pods) = listen(context, owner, &live).await?;
@@ -217,16 +218,19 @@ async fn hold(
         desired.retain(|child| !is_of_route(child.kind));
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
-    let leaves = leaves(context, &held.owner, served.as_ref());
+    let is_served = served.is_some();
     let shared = share(context, &held.owner, held.shares(), served).await?;
     let (live, unknown) = observe(context, &held.owner, &desired).await?;
     let unknown_kind = unknown.first().copied();
     let plan = leave_strange_api_alone(held.plan(&without_unknown(&desired, &unknown), &live));
+    let now = Timestamp::now();
+    let is_followed = || after_take_over(true, &plan, &live, now) == Step::Done;
+    let leaves = !is_served && leaves(context, &held.owner, &live, is_followed).await?;
     // A change to other receivers may have begun: requests still come to them.
-    let step = after_take_over(leaves, &plan, &live, Timestamp::now());
+    let step = after_take_over(leaves, &plan, &live, now);
     let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
     children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
-    if leaves && step == Step::Done {
+    if !is_served && (!leaves || step == Step::Done) {
         context.shared.hand(&held.owner, None);
     }
     let (own, pods) = listen(context, &held.owner, &live).await?;
@@ -271,30 +275,39 @@ async fn refused(context: &Context, held: &Held) -> Result<Refused, Error> {
 /// What was seen of the receivers that a Webhook shares, and the revision that they are to serve.
 type Sharing = (Arc<Pool>, Option<String>);
 
-/// Whether shared receivers serve a Webhook that is not to share them any more: requests may come to them until its route was followed.
-fn leaves(context: &Context, owner: &Owner, served: Option<&SharedWebhook>) -> bool {
-    served.is_none() && context.shared.leave(&owner.name)
+/// Whether shared receivers serve a Webhook that is not to share them any more: requests may come to them until its route was followed. After a
+/// start their ConfigMap tells, which need not be read where `is_followed` says that gateways have followed the route.
+async fn leaves(
+    context: &Context,
+    owner: &Owner,
+    live: &[Live],
+    is_followed: impl FnOnce() -> bool,
+) -> Result<bool, Error> {
+    if let Some(is_served) = context.shared.leave(&owner.name) {
+        return Ok(is_served);
+    }
+    if !live.iter().any(|object| is_of_route(object.kind)) || is_followed() {
+        return Ok(false);
+    }
+    let NamespacedName { namespace, name } = &owner.name;
+    let shard = children::get(&context.client, ChildKind::ConfigMap, namespace, &shard_of(name)).await?.there();
+    let sharers = sharers_before(shard.as_slice());
+    Ok(sharers.iter().any(|sharer| (&sharer.name, &sharer.uid) == (name, &owner.uid)))
 }
 
 /// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
-/// shares any. Where they serve one that leaves them, they go on.
+/// shares any. Where they are to serve nothing of it, that is for later: requests may still come to them.
 async fn share(
     context: &Context,
     owner: &Owner,
-    shares: bool,
+    is_shared: bool,
     served: Option<SharedWebhook>,
 ) -> Result<Option<Sharing>, Error> {
-    if !leaves(context, owner, served.as_ref()) {
-        context.shared.hand(owner, served.as_ref());
-    }
-    match served {
-        Some(served) => {
-            let pool = context.shared.pool(&owner.name.namespace).await?;
-            Ok(Some((pool, Some(served.revision))))
-        }
-        // Nobody has to be asked about it.
-        None => Ok(shares.then(Default::default)),
-    }
+    // Where nothing is served, nobody has to be asked about it.
+    let Some(served) = served else { return Ok(is_shared.then(Default::default)) };
+    context.shared.hand(owner, Some(&served));
+    let pool = context.shared.pool(&owner.name.namespace).await?;
+    Ok(Some((pool, Some(served.revision))))
 }
 
 /// Listens to its own receivers: where they can be asked, and what their pods wait for.
