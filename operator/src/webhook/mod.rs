@@ -132,6 +132,7 @@ async fn carry_out(
     }
     let (addresses, pods) = listen(context, owner, &live).await?;
     let traffic = said.unwrap_or_else(|| follow(webhook, context, owner, addresses, None));
+    let own_before = before.as_ref().and_then(|before| before.own.as_ref());
     // Until those before may go, they are what is kept of a spec that cannot be carried out.
     let known = || webhook.status.as_ref().and_then(|status| status.last_good.clone());
     let seen = Seen {
@@ -145,18 +146,11 @@ async fn carry_out(
         last_good: if step == Step::Done { good } else { known() },
         shared: receivers.filter(|_| is_shared),
         waits: step == Step::Beside,
+        before: if is_shared { own_before } else { receivers.and_then(|shared| shared.availability.as_ref()) },
     };
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
-    let soon = match (step, &before) {
-        // No watch tells of it.
-        (Step::Beside, Some(_)) if will_take_over && has_service(&plan) => Some(LOOK_AT_STEP),
-        (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
-        (Step::Moves, _) => Some(LOOK_AT_STEP),
-        // Those before are no longer needed from the next pass on.
-        (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
-        (Step::Beside | Step::Done, None) => None,
-    };
-    let soon = [soon, look_for(unknown_kind)].into_iter().flatten().min();
+    let is_near = will_take_over && has_service(&plan);
+    let soon = [look_at_step(step, before.as_ref(), is_near), look_for(unknown_kind)].into_iter().flatten().min();
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
 }
 
@@ -362,6 +356,20 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
     let is_taken = || is_true(&status.conditions, ConditionType::RouteAccepted);
     is_in_aws.then(|| if is_taken() { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
+}
+
+/// When to look again at a change to other receivers, where these have taken over from those before, or `is_near` says that only some time has to
+/// pass until they do.
+fn look_at_step(step: Step, before: Option<&Before>, is_near: bool) -> Option<Duration> {
+    match (step, before) {
+        // No watch tells of it.
+        (Step::Beside, Some(_)) if is_near => Some(LOOK_AT_STEP),
+        (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
+        (Step::Moves, _) => Some(LOOK_AT_STEP),
+        // Those before are no longer needed from the next pass on.
+        (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
+        (Step::Beside | Step::Done, None) => None,
+    }
 }
 
 /// When to look for a kind that the cluster does not have; where it is watched, that tells when it comes.
