@@ -29,6 +29,7 @@ use sluice_model::{
 
 pub use self::{
     gateway::Gateway,
+    observe::UnknownKinds,
     shared::{SHARED_KIND, Shared, run as run_shared},
     traffic::{BUSY, Reception},
 };
