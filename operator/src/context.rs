@@ -20,7 +20,7 @@ use crate::{
     schema::Schemas,
     topic::{Growths, Identities, Relations, Sightings},
     watch::{Known, Seen, Watched},
-    webhook::{Reception, SHARED_KIND, Shared},
+    webhook::{Reception, SHARED_KIND, Shared, UnknownKinds},
 };
 
 /// What every pass may use.
@@ -49,6 +49,8 @@ pub struct Context {
     pub integrations: Watched<Integration>,
     /// Which objects exist that most Webhooks and Integrations have none of.
     pub known: Known,
+    /// Which kinds of routes the cluster did not have a moment ago.
+    pub unknown_kinds: UnknownKinds,
     /// The namespaces whose resources are looked at; none means all.
     pub namespaces: Vec<String>,
     /// Which names of the configuration mean the same Kafka cluster.

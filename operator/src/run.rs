@@ -67,6 +67,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         webhooks: Watched::default(),
         integrations: Watched::default(),
         known: Known::default(),
+        unknown_kinds: webhook::UnknownKinds::default(),
         namespaces: arguments.namespaces.clone(),
         identities: Identities::default(),
         farewells: Farewells::default(),

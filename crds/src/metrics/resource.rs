@@ -5,7 +5,7 @@ use super::{Chapter, metrics};
 metrics! {
     READY = Gauge "sluice_resource_ready" [KIND, NAMESPACE, NAME] "1 where the condition Ready is true, otherwise 0";
     RECEIVERS_READY = Gauge "sluice_webhook_receivers_ready" [NAMESPACE, WEBHOOK]
-        "Receivers that are ready, of those that serve the Webhook or are to; absent before there were any";
+        "Receivers that are ready, of those that have the Webhook's route or are to; absent before there were any";
     LAG = Gauge "sluice_integration_lag_records" [NAMESPACE, INTEGRATION]
         "Records that wait in the source; absent before the consumer group has committed an offset, and while Kafka does not tell";
     OLDEST_WAITING = Gauge "sluice_integration_oldest_waiting_seconds" [NAMESPACE, INTEGRATION]

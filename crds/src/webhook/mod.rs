@@ -265,10 +265,10 @@ pub struct WebhookStatus {
     /// When the last event was confirmed, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_time: Option<Time>,
-    /// Receivers that exist.
+    /// Receivers that exist; while `spec.receiver.mode` changes, those that have the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Receivers that are ready.
+    /// Receivers of these that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
 }

@@ -67,6 +67,8 @@ pub struct Known<'a> {
     pub settings: &'a [String],
     /// The settings that Sluice was about to make, each with a hash of its value. Whether Kafka got one is told by the value that it has.
     pub underway: Option<&'a BTreeMap<String, String>>,
+    /// Whether those of them that Kafka does not show, and nobody wants any more, have been returned to their defaults.
+    pub is_swept: bool,
     /// Who uses the topic.
     pub users: &'a [Usage],
     /// What a person approved.
@@ -135,6 +137,7 @@ impl<'a> Known<'a> {
             id: status.and_then(|status| status.topic_id.as_deref()),
             settings: status.map(|status| status.config_keys.as_slice()).unwrap_or_default(),
             underway: status.map(|status| &status.config_underway),
+            is_swept: false,
             users,
             approval: Approval::of(topic),
             replicates: pending
@@ -150,7 +153,8 @@ impl<'a> Known<'a> {
             Change::Create { .. } => Self { id: None, ..self },
             // What Sluice made of the one before says nothing about this one.
             Change::Adopt { .. } => Self { id: None, settings: &[], underway: None, ..self },
-            Change::Grow { .. } | Change::Set { .. } | Change::Reset { .. } => self,
+            Change::Reset { .. } => Self { is_swept: true, ..self },
+            Change::Grow { .. } | Change::Set { .. } => self,
         }
     }
 
@@ -616,6 +620,23 @@ mod tests {
         assert_eq!((confirmed.settings, confirmed.underway), (vec!["segment.bytes".to_owned()], BTreeMap::new()));
         // Another value than the one that is noted waits for a note of its own.
         assert!(plan(&orders(None, &[("segment.bytes", "6")]), Some(&six_partitions()), &known).waits_for_notes);
+    }
+
+    #[test]
+    fn a_setting_that_kafka_may_not_show_yet_is_returned_to_its_default_once_nobody_wants_it() {
+        let (wanted, unwanted) = (orders(None, &[("segment.bytes", "5")]), orders(None, &[]));
+        let underway = plan(&wanted, Some(&six_partitions()), &Known::default()).underway;
+        let known = Known { underway: Some(&underway), ..Known::default() };
+        // An operator has set it and ended, and the broker that is asked has not heard of it.
+        let swept = plan(&unwanted, Some(&six_partitions()), &known);
+        let reset = Change::Reset { key: "segment.bytes".into(), from: "default".into() };
+        assert_eq!((swept.changes.as_slice(), swept.underway.len()), ([reset.clone()].as_slice(), 0));
+        assert_eq!(plan(&unwanted, Some(&six_partitions()), &known.after(&reset)).changes, []);
+        let mut of_others = six_partitions();
+        of_others.config.insert("segment.bytes".into(), "6".into());
+        assert_eq!(plan(&unwanted, Some(&of_others), &known).changes, []);
+        let observe = Wanted { policy: ManagementPolicy::Observe, ..unwanted };
+        assert_eq!(plan(&observe, Some(&six_partitions()), &known), Plan { underway, ..Plan::default() });
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The differences between the topic that should exist and the one that does, each with what can be done about it.
 
+use std::collections::BTreeMap;
+
 use sluice_crds::{ChangeKind, ManagementPolicy, PendingChange};
 
 use super::{
@@ -108,7 +110,23 @@ pub fn adoption(observed: &Observed, known_id: &str) -> Step {
 pub fn differences(wanted: &Wanted, observed: &Observed, known: &Known<'_>) -> Vec<Step> {
     let settings = settings(wanted, observed, known);
     let settings = settings.iter().map(|differing| setting(differing, observed, known.stakes));
-    partitions(wanted, observed, known.users).into_iter().chain(replicas(wanted, observed)).chain(settings).collect()
+    let size = partitions(wanted, observed, known.users).into_iter().chain(replicas(wanted, observed));
+    size.chain(settings).chain(unseen(wanted, observed, known)).collect()
+}
+
+/// The settings that Sluice was about to make, that nobody wants any more, and that Kafka does not show: one may have been made by an operator
+/// that ended, and the broker that was asked has not heard of it. Where none was, that changes nothing, so that nobody has to approve it.
+fn unseen(wanted: &Wanted, observed: &Observed, known: &Known<'_>) -> Vec<Step> {
+    if known.is_swept || wanted.policy != ManagementPolicy::Full {
+        return Vec::new();
+    }
+    let is_unseen = |key: &&String| !wanted.config.contains_key(*key) && !observed.config.contains_key(*key);
+    let reset = |key: &String| {
+        let default = || "default".to_owned();
+        let can = Can::Do(Change::Reset { key: key.clone(), from: default() });
+        Step { kind: ChangeKind::Reset, field: setting_field(key), from: default(), to: default(), can }
+    };
+    known.underway.into_iter().flat_map(BTreeMap::keys).filter(is_unseen).map(reset).collect()
 }
 
 fn partitions(wanted: &Wanted, observed: &Observed, users: &[Usage]) -> Option<Step> {

@@ -242,6 +242,7 @@ mod tests {
             last_good: None,
             shared: None,
             waits: false,
+            before: None,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::children::{Availability, Change, Child, ChildKind, FIELD_MANAGER, Liv
 
 /// Gateways follow a route that they know, and the endpoints of a Service, within this time. What they still send to receivers that end is
 /// taken for some seconds more.
-pub const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
+const GATEWAYS_FOLLOW: Duration = Duration::from_secs(10);
 /// A gateway that speaks of a route and does not know its newest version is waited for so long: it may have been uninstalled.
 const GATEWAYS_ANSWER: Duration = Duration::from_mins(1);
 
@@ -47,13 +47,13 @@ pub enum Turn {
 
 /// The objects that are wanted in each step of a change. Where receivers do not change it is always the same.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct Steps {
     next: Vec<Child>,
     beside: Vec<Child>,
     moved: Vec<Child>,
 }
 
-impl Wanted {
+impl Steps {
     /// What is to be in the end, and what is noted of receivers of the other kind, where these go on.
     pub fn of(next: Vec<Child>, before: Option<&Held>, settings: &Settings) -> Self {
         let of_both =
@@ -137,8 +137,12 @@ pub fn after_take_over(changes: bool, plan: &Plan, live: &[Live], now: Timestamp
 fn may_move(beside: &Plan, moved: &Plan, live: &[Live], now: Timestamp) -> bool {
     let is_left = |change: &Change| matches!(change, Change::Create(_)) || is_of_route(change.kind());
     let is_made = !beside.changes.iter().any(is_left);
-    let has_service = !beside.withheld.iter().any(|one| one.kind == ChildKind::Service);
-    !changes_route(moved) || (is_made && has_service && is_followed(live, now))
+    !changes_route(moved) || (is_made && has_service(beside) && is_followed(live, now))
+}
+
+/// Whether nobody else has the name of a Service that is wanted: no route may lead to that.
+pub fn has_service(plan: &Plan) -> bool {
+    !plan.withheld.iter().any(|one| one.kind == ChildKind::Service)
 }
 
 /// Whether a Webhook's route leads where it is to lead, and gateways have followed it.
@@ -207,13 +211,13 @@ fn since(then: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use std::collections::BTreeSet;
 
-    use proptest::prelude::*;
+    use proptest::{prelude::*, sample::select};
     use sluice_crds::{Reason, Webhook};
 
     use super::*;
     use crate::{
         children::{Withheld, last_good, plan},
-        webhook::{References, desire, validate},
+        webhook::{COMPONENT, References, desire, validate, without_unknown},
     };
 
     fn settings() -> Settings {
@@ -326,6 +330,12 @@ mod tests {
             let takes_over = take_over(&shared, of_own.as_ref(), Some(&pool(of_shared)), found.as_ref(), now);
             assert_eq!(takes_over, expected, "{found:?}");
         }
+        let withheld =
+            |kind| Plan { changes: Vec::new(), withheld: vec![Withheld { kind, name: "stripe-receiver".into() }] };
+        assert_eq!(
+            [ChildKind::Service, ChildKind::NetworkPolicy].map(|kind| has_service(&withheld(kind))),
+            [false, true]
+        );
         let strange = Withheld { kind: ChildKind::Service, name: "sluice-receivers".into() };
         let without_service = SharedReceivers { withheld: vec![strange], ..pool(some(2, true)) };
         let found = serve(&revision, 0);
@@ -346,6 +356,11 @@ mod tests {
         let ended = |seconds| SharedReceivers { availability: Some(changed(0, false, seconds)), ..serving.clone() };
         let alone = |seconds| take_over(&own, None, Some(&ended(seconds)), None, now);
         assert_eq!([95, 90].map(alone), [false, true], "those that have gone may come back");
+        let ahead = |minutes| {
+            let at = now + Duration::from_mins(minutes);
+            take_over(&own, Some(&changed(2, true, 160)), Some(&serving), None, at)
+        };
+        assert_eq!([0, 10].map(ahead), [false, true], "the API server's clock is a minute ahead");
     }
 
     #[test]
@@ -410,6 +425,24 @@ mod tests {
                 .map(|now| is_followed(&route(conditions, answered), now.parse().unwrap()));
             assert_eq!(found, expected, "{conditions:?} at {answered}");
         }
+    }
+
+    #[test]
+    fn the_route_stays_while_others_are_waited_for_whose_route_the_cluster_cannot_have() {
+        let (settings, wants) = (settings(), endpoint(SHARED));
+        let plugin = wants.owner.child(ChildKind::KongPlugin, COMPONENT, "stripe-receiver-rate-limiting", json!({}));
+        let next: Vec<Child> = desire(&wants, &settings).into_iter().chain([plugin]).collect();
+        let live: Vec<Live> = desire(&endpoint(OWN), &settings).iter().map(live).collect();
+        let plan_of =
+            |children: &[Child]| plan(&wants.owner, &without_unknown(children, &[ChildKind::KongPlugin]), &live);
+        let now = Timestamp::from_second(1_000).unwrap();
+        let loses_route = |before: Option<&Held>, turn| {
+            let (_, plan) = Steps::of(next.clone(), before, &settings).step(turn, &live, now, plan_of);
+            let is_farewell = |change: &Change| matches!(change, Change::Delete { kind, .. } if is_of_route(*kind));
+            plan.changes.iter().any(is_farewell)
+        };
+        let before = held(OWN, SHARED);
+        assert_eq!([loses_route(Some(&before), Turn::Wait), loses_route(None, Turn::Stay)], [false, true]);
     }
 
     /// A gateway that sees routes and Services each at its own pace.
@@ -485,43 +518,87 @@ mod tests {
     /// Seconds from one look at everything to the next.
     const PACE: u64 = 2;
 
-    /// Changes a Webhook from receivers of its own to shared ones that come after some looks, beside such a gateway, which may not fail.
-    fn change(gateway: &Gateway, shared_after: usize) -> Result<(), TestCaseError> {
-        let (settings, wants) = (settings(), endpoint(SHARED));
-        let (old, next) = (desire(&endpoint(OWN), &settings), desire(&wants, &settings));
-        let (mut before, mut live, mut history, mut at_rest) = (Some(held(OWN, SHARED)), Vec::new(), Vec::new(), 0);
+    /// Receivers that have all been ready since then.
+    fn ready_since(at: Timestamp) -> Availability {
+        let (reason, message, changed) = (Reason::Satisfied, String::new(), Some(at));
+        Availability { replicas: 2, ready: 2, complete: true, overdue: false, reason, message, changed }
+    }
+
+    /// How a pass finds receivers of which its own, and shared ones, are ready since then.
+    fn turn(wants: &Endpoint, before: Option<&Held>, [own, shared]: [Option<Timestamp>; 2], now: Timestamp) -> Turn {
+        let pool = SharedReceivers { availability: shared.map(ready_since), ..SharedReceivers::default() };
+        let revisions = wants.share().map(|share| (share.revision, 2)).into_iter().collect();
+        let found = Found { complete: true, answered: 2, revisions, ..Found::default() };
+        match before {
+            Some(_) if take_over(wants, own.map(ready_since).as_ref(), Some(&pool), Some(&found), now) => {
+                Turn::TakeOver
+            }
+            Some(_) => Turn::Wait,
+            None if wants.mode == ReceiverMode::Dedicated && shared.is_some() => Turn::Leave,
+            None => Turn::Stay,
+        }
+    }
+
+    fn route_of(live: &mut [Live]) -> &mut Value {
+        &mut live.iter_mut().find(|object| object.kind == ChildKind::HttpRoute).unwrap().object
+    }
+
+    /// What there is, where shared receivers have a Service while they run.
+    fn moment(live: &mut [Live], has_shared: bool) -> Moment {
+        let own = live.iter().filter(|object| object.kind == ChildKind::Service).map(|object| object.name.clone());
+        let services = own.chain(has_shared.then(|| "sluice-receivers".to_owned())).collect();
+        let route = route_of(live);
+        let generation = route["metadata"]["generation"].as_i64().unwrap();
+        Moment { generation, backends: backends_of(route), services }
+    }
+
+    /// The gateway says this of the route, where that is new.
+    fn answer(route: &mut Value, status: Value, now: Timestamp) {
+        if route["status"] != status {
+            route["status"] = status;
+            let writers = route["metadata"]["managedFields"].as_array_mut().unwrap();
+            writers.retain(|writer| writer["manager"] == FIELD_MANAGER);
+            writers.push(json!({"manager": "gateway", "subresource": "status", "time": now.to_string()}));
+        }
+    }
+
+    /// Changes a Webhook from one spec to the other, whose receivers are ready after some looks, beside such a gateway, which may not fail.
+    fn change(gateway: &Gateway, [from, to]: [&str; 2], ready_after: usize) -> Result<(), TestCaseError> {
+        let (settings, wants) = (settings(), endpoint(to));
+        let (old, next) = (desire(&endpoint(from), &settings), desire(&wants, &settings));
+        let (mut before, mut live, mut at_rest) = (Some(held(from, to)), Vec::new(), 0);
         let mut now = Timestamp::from_second(1_000).unwrap();
         let changes = old.into_iter().map(Change::Create).collect();
         apply(&Plan { changes, withheld: Vec::new() }, &mut live, now);
-        for look in 0..200_usize {
+        // Its own receivers, and shared ones.
+        let (last, first) = if wants.mode == ReceiverMode::Dedicated { (0, 1) } else { (1, 0) };
+        let mut ready = [None; 2];
+        ready[first] = Some(Timestamp::UNIX_EPOCH);
+        let mut history = vec![moment(&mut live, ready[1].is_some())];
+        for look in 0..300_usize {
             now += Duration::from_secs(PACE);
-            let turn = match &before {
-                None => Turn::Stay,
-                Some(_) if look >= shared_after => Turn::TakeOver,
-                Some(_) => Turn::Wait,
-            };
-            let wanted = Wanted::of(next.clone(), before.as_ref(), &settings);
-            let (step, todo) = wanted.step(turn, &live, now, |children| plan(&wants.owner, children, &live));
+            let turn = turn(&wants, before.as_ref(), ready, now);
+            let steps = Steps::of(next.clone(), before.as_ref(), &settings);
+            let (step, todo) = steps.step(turn, &live, now, |children| plan(&wants.owner, children, &live));
             let changes = apply(&todo, &mut live, now);
+            let is_over = step == Step::Done && before.is_none();
             if step == Step::Done {
                 before = None;
             }
-            let own = live.iter().filter(|object| object.kind == ChildKind::Service).map(|object| object.name.clone());
-            let shared = (look >= shared_after).then(|| "sluice-receivers".to_owned());
-            let services: BTreeSet<String> = own.chain(shared).collect();
-            let is_alone = services.len() == 1 && look >= shared_after;
-            let route = live.iter_mut().find(|object| object.kind == ChildKind::HttpRoute).unwrap();
-            let generation = route.object["metadata"]["generation"].as_i64().unwrap();
-            history.push(Moment { generation, backends: backends_of(&route.object), services });
+            if look >= ready_after && ready[last].is_none() {
+                ready[last] = Some(now);
+            }
+            // Its own go with their Deployment, and shared ones when they are told to serve nothing.
+            let has_own = live.iter().any(|object| object.kind == ChildKind::Deployment);
+            if (first == 0 && !has_own) || (first == 1 && is_over) {
+                ready[first] = None;
+            }
+            history.push(moment(&mut live, ready[1].is_some()));
             let sees = gateway.sees(&history);
             prop_assert!(!sees.fails(), "look {look}, {step:?}: {:?} of {:?}", sees.backends, sees.services);
-            if route.object["status"] != sees.status() {
-                route.object["status"] = sees.status();
-                let writers = route.object["metadata"]["managedFields"].as_array_mut().unwrap();
-                writers.retain(|writer| writer["manager"] == FIELD_MANAGER);
-                writers.push(json!({"manager": "gateway", "subresource": "status", "time": now.to_string()}));
-            }
+            answer(route_of(&mut live), sees.status(), now);
             // Also what it sees last.
+            let is_alone = history.last().is_some_and(|last| last.services.len() == 1 && last.has(&wants.service()));
             at_rest = if is_alone && changes == 0 { at_rest + 1 } else { 0 };
             if at_rest > gateway.route_lag.max(gateway.service_lag) {
                 return Ok(());
@@ -532,15 +609,16 @@ mod tests {
 
     proptest! {
         // Each is a whole change.
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn no_order_in_which_a_gateway_sees_routes_and_services_leaves_a_request_without_a_backend(
             route_lag in 0_usize..13,
             service_lag in 0_usize..13,
-            shared_after in 0_usize..8,
+            ready_after in 0_usize..8,
+            way in select(vec![[OWN, SHARED], [SHARED, OWN]]),
         ) {
-            change(&Gateway { route_lag, service_lag }, shared_after)?;
+            change(&Gateway { route_lag, service_lag }, way, ready_after)?;
         }
     }
 }

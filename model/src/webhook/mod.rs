@@ -29,13 +29,14 @@ use sluice_crds::{
 pub use aws::{HttpApi, leave_strange_api_alone};
 pub use claim::{claim_the_same, is_before};
 pub use desire::{desire, receiver_name};
-pub use handover::{GATEWAYS_FOLLOW, Step, Turn, Wanted, after_take_over, take_over, without_farewells};
+pub use handover::{Step, Steps, Turn, after_take_over, has_service, take_over, without_farewells};
 pub use held::{Held, running};
 pub use kong::Plugin;
 pub use report::{Outcome, Seen, report};
-pub use route::{all_of_route, belongings, is_of_route};
+pub use route::{all_of_route, belongings, is_of_route, without_unknown};
 pub use shared::{
-    SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
+    SHARED_RECEIVERS, SharedObjects, SharedReceivers, Sharer, desire_shared, plan_shared, shard_of, shared_owner,
+    sharers_before,
 };
 pub use traffic::{Burst, Found, Shown, Traffic};
 pub use url::{Allowed, Listener};

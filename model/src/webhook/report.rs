@@ -44,6 +44,8 @@ pub struct Seen<'a> {
     pub shared: Option<&'a SharedReceivers>,
     /// Whether receivers of the other kind have the route yet.
     pub waits: bool,
+    /// Those, as far as they are known.
+    pub before: Option<&'a Availability>,
 }
 
 /// What a pass came to.
@@ -117,6 +119,8 @@ pub fn report(
             let own = || children::find_availability(seen.live, &receiver_name(&endpoint.owner), seen.pods, now);
             let receivers = seen.shared.map_or_else(own, |shared| shared.availability.clone());
             planned(&mut conditions, endpoint, seen, receivers.as_ref());
+            // Alerts go by the number of those that serve it.
+            let serving = if seen.waits { seen.before } else { receivers.as_ref() };
             WebhookStatus {
                 url: match &endpoint.entry {
                     Entry::Gateways(_) => url(endpoint, seen.listeners),
@@ -125,7 +129,7 @@ pub fn report(
                 },
                 topic: Some(endpoint.kafka_topic()),
                 last_good: seen.last_good.clone(),
-                ..running(counted(status, seen.traffic), receivers.as_ref())
+                ..running(counted(status, seen.traffic), serving)
             }
         }
     };
@@ -489,6 +493,7 @@ mod tests {
             last_good: None,
             shared: None,
             waits: false,
+            before: None,
         }
     }
 
@@ -591,6 +596,29 @@ mod tests {
         assert_eq!(told(&report_of(&all, &failed, Some(serving(&revision, 0)))), "False KubernetesError");
         let full = SharedReceivers { refused: ["github".to_owned()].into(), ..shared };
         assert_eq!(told(&report_of(&[], &full, Some(serving(&revision, 0)))), "False NoRoom");
+    }
+
+    #[test]
+    fn those_that_serve_a_webhook_are_counted_also_while_others_are_waited_for() {
+        let ready = |ready: i32| Availability {
+            replicas: 2,
+            ready,
+            complete: ready == 2,
+            overdue: false,
+            reason: Reason::Progressing,
+            message: String::new(),
+            changed: None,
+        };
+        let shared = SharedReceivers { availability: Some(ready(0)), ..SharedReceivers::default() };
+        let webhook = webhook(Vec::new(), &format!("receiver: {{mode: Shared}}, {SIGNED}"));
+        let endpoint = endpoint(&webhook);
+        let plan = Plan::default();
+        let told = |waits, before: Option<&Availability>| {
+            let seen = Seen { shared: Some(&shared), waits, before, ..seen(&plan, None) };
+            let now = Timestamp::from_second(1).unwrap();
+            report(&webhook, None, &Outcome::Planned(&endpoint, seen), now).ready_replicas
+        };
+        assert_eq!([told(true, Some(&ready(1))), told(true, None), told(false, None)], [Some(1), None, Some(0)]);
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub fn all_of_route(owner: &Owner) -> Vec<(ChildKind, String)> {
     routes.into_iter().chain(plugin_names(owner).map(|name| (ChildKind::KongPlugin, name))).collect()
 }
 
+/// These objects where the cluster does not have some kinds: none of a route that needs one of them. Without its plugins it would let in whom
+/// they keep out.
+pub fn without_unknown(children: &[Child], unknown: &[ChildKind]) -> Vec<Child> {
+    let is_complete = !children.iter().any(|child| unknown.contains(&child.kind));
+    children.iter().filter(|child| is_complete || !is_of_route(child.kind)).cloned().collect()
+}
+
 /// What belongs to a route where that is an API: its other objects.
 pub fn belongings(route: &Live) -> Vec<(ChildKind, String)> {
     if route.kind == ChildKind::AwsApi {

@@ -242,7 +242,7 @@ fn number_of_shard(webhook: &str) -> u8 {
 }
 
 /// Name of the ConfigMap in which a Webhook's configuration always stands.
-pub(super) fn shard_of(webhook: &str) -> String {
+pub fn shard_of(webhook: &str) -> String {
     shard_name(number_of_shard(webhook))
 }
 

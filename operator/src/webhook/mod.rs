@@ -21,14 +21,15 @@ use sluice_model::{
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
-        COMPONENT, Endpoint, Entry, GATEWAYS_FOLLOW, Held, Outcome, References, Seen, Shown, Step, Turn, Wanted,
-        after_take_over, desire, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running,
-        take_over, validate, without_farewells,
+        COMPONENT, Endpoint, Entry, Held, Outcome, References, Seen, Shown, Step, Steps, Turn, after_take_over, desire,
+        has_service, is_before, is_of_route, leave_strange_api_alone, receiver_name, report, running, shard_of,
+        sharers_before, take_over, validate, without_farewells, without_unknown,
     },
 };
 
 pub use self::{
     gateway::Gateway,
+    observe::UnknownKinds,
     shared::{SHARED_KIND, Shared, run as run_shared},
     traffic::{BUSY, Reception},
 };
@@ -101,8 +102,8 @@ async fn carry_out(
     let before = before(webhook, context, endpoint, good.as_ref()).await?;
     let is_shared = endpoint.mode == ReceiverMode::Shared;
     let served = endpoint.share().or_else(|| before.as_ref()?.held.share());
-    let leaves = leaves(context, owner, served.as_ref());
-    let shared = match share(context, owner, is_shared || served.is_some(), served).await {
+    let is_served = served.is_some();
+    let shared = match share(context, owner, is_shared, served).await {
         // Shared receivers that cannot be looked at keep nobody from having others. Their own pass tells of it.
         Err(_) if !is_shared => None,
         shared => shared?,
@@ -111,24 +112,28 @@ async fn carry_out(
         shared.as_ref().map(|(pool, wanted)| follow(webhook, context, owner, pool.addresses.clone(), wanted.as_ref()));
     let receivers = shared.as_ref().map(|(pool, _)| &pool.receivers);
     let found = said.as_ref().and_then(|said| Some(&said.as_ref()?.found));
-    let [takes_over, will_take_over] = [now, now + GATEWAYS_FOLLOW]
+    // Also what the API server's clock says of times that this one has not come to yet is past by then.
+    let [takes_over, will_take_over] = [now, now + LOOK_AGAIN]
         .map(|at| before.as_ref().is_some_and(|before| take_over(endpoint, before.own.as_ref(), receivers, found, at)));
+    let steps = Steps::of(next, before.as_ref().map(|before| &before.held), &context.settings);
+    let (live, unknown) = observe(context, owner, &steps.all()).await?;
+    let unknown_kind = unknown.first().copied();
+    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &without_unknown(desired, &unknown), &live));
+    let is_followed = || steps.step(Turn::Leave, &live, now, plan_of).0 == Step::Done;
     let turn = match &before {
         Some(_) if takes_over => Turn::TakeOver,
         Some(_) => Turn::Wait,
-        None if leaves => Turn::Leave,
+        None if !is_served && leaves(context, owner, &live, is_followed).await? => Turn::Leave,
         None => Turn::Stay,
     };
-    let wanted = Wanted::of(next, before.as_ref().map(|before| &before.held), &context.settings);
-    let (known, live, unknown_kind) = observe(context, owner, wanted.all()).await?;
-    let plan_of = |desired: &[Child]| leave_strange_api_alone(plan(owner, &those_of(desired, &known), &live));
-    let (step, plan) = wanted.step(turn, &live, now, plan_of);
+    let (step, plan) = steps.step(turn, &live, now, plan_of);
     children::apply(&context.client, &owner.name.namespace, &plan).await?;
-    if turn == Turn::Leave && step == Step::Done {
+    if !is_served && (turn != Turn::Leave || step == Step::Done) {
         context.shared.hand(owner, None);
     }
     let (addresses, pods) = listen(context, owner, &live).await?;
     let traffic = said.unwrap_or_else(|| follow(webhook, context, owner, addresses, None));
+    let own_before = before.as_ref().and_then(|before| before.own.as_ref());
     // Until those before may go, they are what is kept of a spec that cannot be carried out.
     let known = || webhook.status.as_ref().and_then(|status| status.last_good.clone());
     let seen = Seen {
@@ -142,24 +147,12 @@ async fn carry_out(
         last_good: if step == Step::Done { good } else { known() },
         shared: receivers.filter(|_| is_shared),
         waits: step == Step::Beside,
+        before: if is_shared { own_before } else { receivers.and_then(|shared| shared.availability.as_ref()) },
     };
     let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
-    let soon = match (step, &before) {
-        // No watch tells of it.
-        (Step::Beside, Some(_)) if will_take_over && plan.withheld.is_empty() => Some(LOOK_AT_STEP),
-        (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
-        (Step::Moves, _) => Some(LOOK_AT_STEP),
-        // Those before are no longer needed from the next pass on.
-        (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
-        (Step::Beside | Step::Done, None) => None,
-    };
-    let soon = [soon, look_for(unknown_kind)].into_iter().flatten().min();
+    let is_near = will_take_over && has_service(&plan);
+    let soon = [look_at_step(step, before.as_ref(), is_near), look_for(unknown_kind)].into_iter().flatten().min();
     Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
-}
-
-/// Of these objects those that are among the others: some kinds the API server may not know.
-fn those_of(children: &[Child], others: &[Child]) -> Vec<Child> {
-    children.iter().filter(|child| others.iter().any(|other| other.is_same_object(child))).cloned().collect()
 }
 
 /// What ran before with receivers of the other kind.
@@ -220,15 +213,19 @@ async fn hold(
         desired.retain(|child| !is_of_route(child.kind));
     }
     let served = held.share().filter(|_| references.older_claim.is_none());
-    let leaves = leaves(context, &held.owner, served.as_ref());
+    let is_served = served.is_some();
     let shared = share(context, &held.owner, held.shares(), served).await?;
-    let (desired, live, unknown_kind) = observe(context, &held.owner, desired).await?;
-    let plan = leave_strange_api_alone(held.plan(&desired, &live));
+    let (live, unknown) = observe(context, &held.owner, &desired).await?;
+    let unknown_kind = unknown.first().copied();
+    let plan = leave_strange_api_alone(held.plan(&without_unknown(&desired, &unknown), &live));
+    let now = Timestamp::now();
+    let is_followed = || after_take_over(true, &plan, &live, now) == Step::Done;
+    let leaves = !is_served && leaves(context, &held.owner, &live, is_followed).await?;
     // A change to other receivers may have begun: requests still come to them.
-    let step = after_take_over(leaves, &plan, &live, Timestamp::now());
+    let step = after_take_over(leaves, &plan, &live, now);
     let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
     children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
-    if leaves && step == Step::Done {
+    if !is_served && (!leaves || step == Step::Done) {
         context.shared.hand(&held.owner, None);
     }
     let (own, pods) = listen(context, &held.owner, &live).await?;
@@ -273,30 +270,39 @@ async fn refused(context: &Context, held: &Held) -> Result<Refused, Error> {
 /// What was seen of the receivers that a Webhook shares, and the revision that they are to serve.
 type Sharing = (Arc<Pool>, Option<String>);
 
-/// Whether shared receivers serve a Webhook that is not to share them any more: requests may come to them until its route was followed.
-fn leaves(context: &Context, owner: &Owner, served: Option<&SharedWebhook>) -> bool {
-    served.is_none() && context.shared.leave(&owner.name)
+/// Whether shared receivers serve a Webhook that is not to share them any more: requests may come to them until its route was followed. After a
+/// start their ConfigMap tells, which need not be read where `is_followed` says that gateways have followed the route.
+async fn leaves(
+    context: &Context,
+    owner: &Owner,
+    live: &[Live],
+    is_followed: impl FnOnce() -> bool,
+) -> Result<bool, Error> {
+    if let Some(is_served) = context.shared.leave(&owner.name) {
+        return Ok(is_served);
+    }
+    if !live.iter().any(|object| is_of_route(object.kind)) || is_followed() {
+        return Ok(false);
+    }
+    let NamespacedName { namespace, name } = &owner.name;
+    let shard = children::get(&context.client, ChildKind::ConfigMap, namespace, &shard_of(name)).await?.there();
+    let sharers = sharers_before(shard.as_slice());
+    Ok(sharers.iter().any(|sharer| (&sharer.name, &sharer.uid) == (name, &owner.uid)))
 }
 
 /// Hands over what shared receivers are to serve of a Webhook, and gives what was seen of them and the revision that is wanted, where it
-/// shares any. Where they serve one that leaves them, they go on.
+/// shares any. Where they are to serve nothing of it, that is for later: requests may still come to them.
 async fn share(
     context: &Context,
     owner: &Owner,
-    shares: bool,
+    is_shared: bool,
     served: Option<SharedWebhook>,
 ) -> Result<Option<Sharing>, Error> {
-    if !leaves(context, owner, served.as_ref()) {
-        context.shared.hand(owner, served.as_ref());
-    }
-    match served {
-        Some(served) => {
-            let pool = context.shared.pool(&owner.name.namespace).await?;
-            Ok(Some((pool, Some(served.revision))))
-        }
-        // Nobody has to be asked about it.
-        None => Ok(shares.then(Default::default)),
-    }
+    // Where nothing is served, nobody has to be asked about it.
+    let Some(served) = served else { return Ok(is_shared.then(Default::default)) };
+    context.shared.hand(owner, Some(&served));
+    let pool = context.shared.pool(&owner.name.namespace).await?;
+    Ok(Some((pool, Some(served.revision))))
 }
 
 /// Listens to its own receivers: where they can be asked, and what their pods wait for.
@@ -351,6 +357,20 @@ fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -
         matches!(outcome, Outcome::Planned(endpoint, _) if matches!(endpoint.entry, Entry::AwsApiGateway(_)));
     let is_taken = || is_true(&status.conditions, ConditionType::RouteAccepted);
     is_in_aws.then(|| if is_taken() { LOOK_AT_TAKEN } else { LOOK_AT_AWS })
+}
+
+/// When to look again at a change to other receivers, where these have taken over from those before, or `is_near` says that only some time has to
+/// pass until they do.
+fn look_at_step(step: Step, before: Option<&Before>, is_near: bool) -> Option<Duration> {
+    match (step, before) {
+        // No watch tells of it.
+        (Step::Beside, Some(_)) if is_near => Some(LOOK_AT_STEP),
+        (Step::Beside, Some(before)) => grants::look_at_held(&before.held.elsewhere),
+        (Step::Moves, _) => Some(LOOK_AT_STEP),
+        // Those before are no longer needed from the next pass on.
+        (Step::Done, Some(_)) => Some(LOOK_AT_CHANGES),
+        (Step::Beside | Step::Done, None) => None,
+    }
 }
 
 /// When to look for a kind that the cluster does not have; where it is watched, that tells when it comes.

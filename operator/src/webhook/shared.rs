@@ -1,7 +1,8 @@
 //! The receivers that the Webhooks of a namespace share. Passes over Webhooks hand over what is to be served of each and are told what was
 //! seen; one pass for all of them does the rest, so that no two write the same objects.
 //!
-//! What was handed over is only news: after a restart what stands in the ConfigMaps goes on, until each Webhook had its pass.
+//! What was handed over is only news: after a restart what stands in the ConfigMaps goes on, until each Webhook had its pass, and until gateways
+//! have followed its route where it leaves them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -114,14 +115,14 @@ impl Shared {
     }
 
     /// A Webhook has other receivers now, and requests may still come to shared ones: where these serve it, which is given, they go on until
-    /// nothing is handed over of it.
-    pub fn leave(&self, webhook: &NamespacedName) -> bool {
+    /// nothing is handed over of it. `None` where it has handed over nothing since the start.
+    pub fn leave(&self, webhook: &NamespacedName) -> Option<bool> {
         let mut state = self.lock();
-        let serve = matches!(state.handed.get(webhook), Some(Some(_)));
+        let serve = state.handed.get(webhook)?.is_some();
         if serve {
             state.leaving.insert(webhook.clone());
         }
-        serve
+        Some(serve)
     }
 
     /// What was seen last in a namespace; waits for the first time. Error: the receivers could not be looked at.
@@ -377,12 +378,12 @@ mod tests {
         let anew = Owner { uid: "another".into(), ..owner(name("a")) };
         shared.hand(&anew, Some(&share("2")));
         assert!(is_woken(&shared), "it was made anew");
-        assert!(shared.leave(&name("a")) && !shared.serve(&name("a")));
+        assert!(shared.leave(&name("a")) == Some(true) && !shared.serve(&name("a")));
         assert!(!is_woken(&shared), "it goes on to be served");
         shared.hand(&anew, None);
-        assert!(is_woken(&shared) && !shared.serve(&name("a")) && !shared.leave(&name("a")));
+        assert!(is_woken(&shared) && !shared.serve(&name("a")) && shared.leave(&name("a")) == Some(false));
         shared.forget(&name("a"));
-        assert!(!is_woken(&shared));
+        assert!(!is_woken(&shared) && shared.leave(&name("a")).is_none());
         shared.begin("shop");
         shared.hand(&owner(name("b")), None);
         assert!(is_woken(&shared), "it may be served since before the start");

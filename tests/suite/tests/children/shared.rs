@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, PodTemplateSpec, Service},
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, PodTemplateSpec, Service},
+    },
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
-    core::ObjectMeta,
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams},
+    core::{GroupVersionKind, ObjectMeta},
 };
 use serde_json::json;
 use sluice_crds::{Webhook, wire::SharedWebhook};
@@ -209,6 +212,51 @@ async fn a_webhook_changes_from_receivers_of_its_own_to_shared_ones_and_back() {
         .await
         .unwrap();
     }
+}
+
+/// When the Webhook's route was written so that it names nothing but this Service; the error says what it names.
+async fn names_only(stage: &Stage, route: &str, service: &str) -> Result<Timestamp, String> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"));
+    let routes = Api::<DynamicObject>::namespaced_with(stage.client.clone(), &stage.namespace, &resource);
+    let route = routes.get(route).await.map_err(|error| error.to_string())?;
+    let backends = route.data["spec"]["rules"][0]["backendRefs"].as_array().cloned().unwrap_or_default();
+    if backends.len() != 1 || backends[0]["name"] != service {
+        return Err(format!("{backends:?}"));
+    }
+    let written = route.managed_fields().iter().filter_map(|writer| writer.time.as_ref()).map(|time| time.0).max();
+    written.ok_or_else(|| "nobody has written it".to_owned())
+}
+
+#[tokio::test]
+async fn an_operator_that_starts_meanwhile_has_a_webhook_served_until_gateways_have_followed_its_route() {
+    let stage = Stage::begin("shared-left").await.unwrap();
+    let launch = stage.launch_apart("shared-left").await.unwrap();
+    let operator = stage.start(&launch).await.unwrap();
+    apply(&stage, "a", "Shared", PLAIN).await;
+    tells_of(&stage, &["a"]).await;
+    settled(&stage).await;
+    let noted = |webhook: &Webhook| webhook.status.clone().unwrap_or_default().last_good;
+    let is_noted = |webhook: &Webhook| noted(webhook).ok_or_else(|| "it is not".to_owned());
+    let before = stage.until("a", "it is noted", is_noted).await.unwrap();
+    apply(&stage, "a", "Dedicated", PLAIN).await;
+    // No gateway answers here: each step waits as long as for one that says nothing.
+    until("its own receivers have taken over", 3 * PATIENCE, || async {
+        let webhook = stage.api::<Webhook>().get("a").await.map_err(|error| error.to_string())?;
+        let now = is_noted(&webhook)?;
+        if now == before { Err(format!("{now:?}")) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    let left = names_only(&stage, "a-receiver", "a-receiver").await.unwrap();
+    drop(operator);
+
+    let _operator = stage.start(&launch).await.unwrap();
+    tells_of(&stage, &[]).await;
+    let later = Timestamp::now().duration_since(left);
+    assert!(
+        later >= SignedDuration::from_secs(10),
+        "a gateway may have sent requests to those that were told {later} after"
+    );
 }
 
 #[tokio::test]
