@@ -41,16 +41,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_never_ends_holds_up_no_others_and_no_more_are_under_way_than_may_be() {
         let named = |name: &str| NamespacedName { namespace: "shop".into(), name: name.into() };
-        let begun = RefCell::new(Vec::new());
-        let begun = &begun;
+        let order = RefCell::new(Vec::new());
+        let order = &order;
         // Two that hang leave one of three places.
         let due = || VecDeque::from(["hangs", "hangs too", "a", "b"].map(named));
         let begin = move |name: NamespacedName| {
             let hangs = name.name.starts_with("hangs");
-            if hangs && begun.borrow().contains(&name.name) {
+            if hangs && order.borrow().contains(&name.name) {
                 return None;
             }
-            begun.borrow_mut().push(name.name);
+            order.borrow_mut().push(name.name);
             Some(async move {
                 if hangs {
                     std::future::pending::<()>().await;
@@ -58,6 +58,6 @@ mod tests {
             })
         };
         timeout(Duration::from_millis(2_500), keep_on(3, Duration::from_secs(1), due, begin)).await.unwrap_err();
-        assert_eq!(*begun.borrow(), ["hangs", "hangs too", "a", "b", "a", "b", "a", "b"]);
+        assert_eq!(*order.borrow(), ["hangs", "hangs too", "a", "b", "a", "b", "a", "b"]);
     }
 }

@@ -50,7 +50,7 @@ struct Asked {
     subject: Subject,
     at: Option<Instant>,
     /// Whether its answer is awaited.
-    is_asked: bool,
+    awaited: bool,
     /// The ends together, when it was asked or, once it has answered, then.
     ends: i64,
     backlog: Option<Backlog>,
@@ -281,7 +281,7 @@ fn choose(
     let mut known = Vec::with_capacity(groups.len());
     for (name, asked) in groups {
         match ends(&asked.subject) {
-            Ok(ends) if !asked.is_asked => known.push((name, asked, ends)),
+            Ok(ends) if !asked.awaited => known.push((name, asked, ends)),
             Ok(_) => {}
             Err(why) => chosen.untold.push((name.clone(), why)),
         }
@@ -300,7 +300,7 @@ impl Asked {
         Self {
             subject,
             at: None,
-            is_asked: false,
+            awaited: false,
             ends: 0,
             backlog: None,
             position: None,
@@ -327,12 +327,12 @@ impl Asked {
 
     /// It has its turn, while its topics end there.
     fn ask(&mut self, now: Instant, ends: i64) {
-        (self.at, self.is_asked, self.ends, self.works) = (Some(now), true, ends, false);
+        (self.at, self.awaited, self.ends, self.works) = (Some(now), true, ends, false);
     }
 
     /// It has answered, or will not; its topics end there by now, as far as is known.
     fn answer(&mut self, ends: Option<i64>) {
-        (self.is_asked, self.ends) = (false, ends.unwrap_or(self.ends));
+        (self.awaited, self.ends) = (false, ends.unwrap_or(self.ends));
     }
 
     /// Takes what was measured when it was asked.
@@ -428,6 +428,7 @@ mod tests {
         for asked in groups.values_mut() {
             let partition = PartitionOffsets::new(String::new(), (0, 9), Some(2));
             asked.ask(begin, 9);
+            asked.answer(None);
             asked.learn(Backlog::of(&[partition], None, Timestamp::now()));
         }
         for look in 1..20_u32 {

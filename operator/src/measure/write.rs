@@ -27,13 +27,13 @@ const AT_ONCE: usize = 8;
 /// Writes for ever. A write that takes long holds up no other one.
 pub async fn run(context: Arc<Context>) {
     let context = context.as_ref();
-    let begun = &Begun::default();
+    let under_way = &UnderWay::default();
     let measuring = context.settings.measuring;
     let due = || context.measurements.due(Instant::now(), measuring.write_every.get());
     let begin = move |name: NamespacedName| {
-        begun.begins(&name).then(|| async move {
+        under_way.begins(&name).then_some(async move {
             write(context, &name).await;
-            begun.ended(&name);
+            under_way.ended(&name);
         })
     };
     keep_on(AT_ONCE, measuring.interval.get(), due, begin).await;
@@ -41,9 +41,9 @@ pub async fn run(context: Arc<Context>) {
 
 /// Integrations whose status is being written.
 #[derive(Default)]
-struct Begun(Mutex<HashSet<NamespacedName>>);
+struct UnderWay(Mutex<HashSet<NamespacedName>>);
 
-impl Begun {
+impl UnderWay {
     /// Whether it is not being written already.
     fn begins(&self, name: &NamespacedName) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone())

@@ -171,8 +171,8 @@ mod tests {
         let (small, large) = (held(SMALL).await, held(SMALL + 1).await);
         let mut waiting = pin!(judge(&endpoint, &headers, &large, &judges, later()));
         assert!(poll!(waiting.as_mut()).is_pending());
-        let judged = judge(&endpoint, &headers, &small, &judges, later()).await.unwrap();
-        assert_eq!(judged[0].event.names.id, "e-1");
+        let events = judge(&endpoint, &headers, &small, &judges, later()).await.unwrap();
+        assert_eq!(events[0].event.names.id, "e-1");
         judges.add_permits(1);
         assert_eq!(waiting.await.unwrap()[0].event.names.id, "e-1");
     }

@@ -70,8 +70,9 @@ enum Once {
 
 /// How long Kafka is asked to write an event, whether its sender still waits or not. Only when that has an end does anybody know whether
 /// it is there: a record that is given up while a broker stands still may be written when the broker goes on, and once more when it is sent
-/// again. Kafka finds another leader in less; what is under way is held in memory meanwhile.
-pub(crate) const KAFKA_PATIENCE: Duration = Duration::from_mins(1);
+/// again. Kafka finds another leader in less; what is under way is held in memory meanwhile. No longer, as librdkafka's idempotent producer
+/// was seen to stand still after such a broker went on, until the oldest record timed out.
+pub(crate) const KAFKA_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a write may still be on its way in Kafka that nobody is behind any more: its receiver has died, or has given it up.
 pub(crate) fn longest(patience: Duration) -> Duration {

@@ -156,7 +156,7 @@ mod tests {
         connection.write_all(answer.as_bytes()).await.unwrap();
         drop(connection);
         let _silent = listener.accept().await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ fn any<T: Copy>(all: &[T]) -> T {
 /// A Webhook at `/shop/<name>`.
 fn webhook(topic: &str, name: &str, verification: Verification) -> SharedWebhook {
     let mut config = Setup::new(connection(), topic).config;
-    config.webhook.name = name.to_owned();
+    name.clone_into(&mut config.webhook.name);
     config.path = format!("/shop/{name}");
     config.verification = verification;
     SharedWebhook { revision: "1".into(), generation: 1, paused: false, hostnames: Vec::new(), header: None, config }

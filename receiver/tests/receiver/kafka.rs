@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     process,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use sluice_cluster::testing;
@@ -63,11 +63,25 @@ pub(crate) async fn records(connection: &KafkaConnection, topic: &str) -> Vec<Re
     tokio::task::spawn_blocking(move || read_all(&connection, &topic)).await.unwrap()
 }
 
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the topic begins and ends. A broker that stood still has to be let in again first, and leads nothing until then.
+fn watermarks(consumer: &BaseConsumer, topic: &str) -> (i64, i64) {
+    let deadline = Instant::now() + TIMEOUT * 3;
+    loop {
+        match consumer.fetch_watermarks(topic, 0, TIMEOUT) {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < deadline, "{topic} cannot be read: {error}"),
+        }
+        // Answers come by polling.
+        assert!(consumer.poll(Duration::from_millis(100)).is_none_or(|told| told.is_err()), "nothing is assigned");
+    }
+}
+
 fn read_all(connection: &KafkaConnection, topic: &str) -> Vec<Record> {
-    const TIMEOUT: Duration = Duration::from_secs(10);
     let config = consumer_config(connection, "receiver-test", &ConsumerSettings::default()).unwrap();
     let consumer: BaseConsumer = config.create().unwrap();
-    let (_, end) = consumer.fetch_watermarks(topic, 0, TIMEOUT).unwrap();
+    let (_, end) = watermarks(&consumer, topic);
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();

@@ -1,9 +1,9 @@
 //! What becomes of the consumer group of an Integration that is deleted.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_crds::{ConsumerGroup, INTEGRATION_FINALIZER, Integration, Topic};
 use sluice_kafka::{
     TopicPartition,
@@ -82,26 +82,38 @@ async fn a_group_goes_with_its_integration_once_its_workers_have_ended_where_tha
 
     // What the operator wrote into the Integration itself, by the API server's own log, where that can be read.
     let Some(path) = &stage.audit_log else { return };
-    let requests = audit::requests(path).unwrap().into_iter();
+    let only = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
+    let expected = [only(&[INTEGRATION_FINALIZER]), only(&[])];
+    // The log is written a moment after the requests are answered.
+    until("the finalizers are written, and nothing else", PATIENCE, || async {
+        let written = written(path, &stage.namespace);
+        if written == expected { Ok(()) } else { Err(format!("{written:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+/// What the operator wrote into Integrations of a namespace themselves, without what was refused and made again, as it spoke of an older
+/// version.
+fn written(audit_log: &Path, namespace: &str) -> Vec<Value> {
+    let requests = audit::requests(audit_log).unwrap().into_iter();
     let written = requests.filter(|request| {
         let about = &request.object_ref;
         request.is_write()
             && about.resource == "integrations"
-            && about.namespace == stage.namespace
+            && about.namespace == namespace
             && about.subresource.is_empty()
             && request.user_agent.starts_with("sluice-operator/")
     });
-    let mut finalizers: Vec<_> = written
+    let mut written: Vec<_> = written
         .map(|mut request| {
             let metadata = request.request_object["metadata"].as_object_mut().expect("metadata is written");
             metadata.remove("resourceVersion").expect("the version is named that was looked at");
             request.request_object
         })
         .collect();
-    // One that speaks of an older version is refused, and made again.
-    finalizers.dedup();
-    let only = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
-    assert_eq!(finalizers, [only(&[INTEGRATION_FINALIZER]), only(&[])]);
+    written.dedup();
+    written
 }
 
 #[tokio::test]
