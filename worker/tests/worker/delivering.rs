@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::json;
 use sluice_crds::{
     Decode, Delivery, Format, Ordering,
-    wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig, WorkerConfig},
+    wire::{HttpSinkConfig, Operation, SinkConfig, StepConfig, WorkerConfig, WorkerStatus},
 };
 use sluice_kafka::OutgoingRecord;
 
@@ -152,8 +152,8 @@ async fn a_blocked_key_holds_up_no_other() {
 
     let wall = [(0, 3)].into();
     crate::until("the first blocked record is the wall", async || place.committed().await, |seen| *seen == wall).await;
-    let told = worker.status().await;
-    assert_eq!((told.delivered, told.unsettled), (360, 40), "{told:?}");
+    let counted = |told: &WorkerStatus| (told.delivered, told.unsettled) == (360, 40);
+    worker.until_status("all others are delivered", counted).await;
     let blocked: Vec<_> = api.requests().into_iter().filter(|request| !request.taken).collect();
     assert!(blocked.iter().all(|request| request.body["n"] == 3), "those behind it wait for it");
 }
