@@ -3,7 +3,10 @@
 
 mod broker;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use broker::{admin, connection, connection_to, created, fresh, plain_topic, producer, until};
 use bytes::Bytes;
@@ -45,6 +48,25 @@ async fn a_key_goes_where_kafkas_java_clients_put_it() {
     for (key, partition) in [("21", 0), ("foobar", 6), ("a-little-bit-long-string", 8), ("customer-1", 9)] {
         let record = OutgoingRecord { key: Some(key.into()), ..OutgoingRecord::new(topic.as_str(), "value") };
         assert_eq!(producer.send(record).await.unwrap().partition, partition, "{key}");
+    }
+}
+
+/// A topic that was made a moment ago is not known to its broker at once: what is sent to it then is refused for some time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_is_in_a_topic_that_was_made_just_now() {
+    const RECORDS: usize = 10;
+    let admin = admin();
+    let one = async |number: usize| {
+        let topic = created(&admin, NewTopic { partitions: Some(2), ..plain_topic(&format!("new-{number}")) }).await;
+        let record =
+            |key| OutgoingRecord { key: Some(format!("key-{key}").into()), ..OutgoingRecord::new(topic.as_str(), "") };
+        let producer = producer();
+        let sent = join_all((0..RECORDS).map(|key| producer.send(record(key)))).await;
+        let positions: BTreeSet<_> = sent.into_iter().map(Result::unwrap).collect();
+        assert_eq!(positions.len(), RECORDS, "each has a place of its own: {positions:?}");
+    };
+    for first in (0..60).step_by(6) {
+        join_all((first..first + 6).map(one)).await;
     }
 }
 

@@ -27,12 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Batches are handed over as a whole: records wait for the rest of theirs, and no longer.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// Of records that are written there is no report: who waits for all of them asks for those that are not.
 fn config(connection: &KafkaConnection, compression: Compression) -> Result<ClientConfig, Error> {
     let settings = ProducerSettings { patience: PATIENCE, answer: PATIENCE, linger: LINGER, compression };
-    let mut config = settings.config(connection)?;
-    config.set("delivery.report.only.error", "true");
-    Ok(config)
+    settings.config(connection)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig, ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError as ClientError, KafkaResult},
     producer::{DeliveryResult, ProducerContext},
@@ -108,9 +108,11 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
-        if let Err((_, message)) = result {
-            let (_, error) = native::failure(message);
-            lock(&self.failures).push((place, self.trouble.explain(error)));
-        }
+        let error = match result {
+            Ok(message) if message.offset() >= 0 => return,
+            Ok(_) => KafkaError::overtaken(),
+            Err((_, message)) => self.trouble.explain(native::failure(message).1),
+        };
+        lock(&self.failures).push((place, error));
     }
 }

@@ -90,10 +90,11 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
         let outcome = match result {
-            Ok(message) => {
+            Ok(message) if message.offset() >= 0 => {
                 self.trouble.forget();
                 Ok(Position { partition: message.partition(), offset: message.offset() })
             }
+            Ok(_) => Err(SendError::NotWritten(KafkaError::overtaken())),
             Err((_, message)) => Err(self.failure(native::failure(message))),
         };
         report.tell(outcome);
