@@ -168,14 +168,12 @@ impl KafkaError {
         Self { code, message: message.into() }
     }
 
-    /// A record that is confirmed without a place, which librdkafka takes for success.
+    /// A record that is confirmed without a place, and may be nowhere.
     ///
-    /// Its first request to a partition, of a few records, was refused for a moment, as of a topic that was made just now, and the next one,
-    /// under way at the same time, was not. To a broker that knows nothing of a producer any first sequence number will do, so that it takes the
-    /// refused records for duplicates when they come again, though it never wrote them. Duplicates that are some it gives the place of.
+    /// librdkafka counts records of a request that failed for a moment as written once a later one succeeds that was under way beside it: in a
+    /// sequence no broker would take that before. But to one that knows nothing of a producer yet any first number will do.
     pub(crate) fn overtaken() -> Self {
-        let message = "Kafka has what this producer sent later, and may not have this record";
-        Self::local(ErrorCode::DUPLICATE_SEQUENCE_NUMBER, message)
+        Self::local(ErrorCode::INCONSISTENT, "Kafka has what this producer sent later, and may not have this record")
     }
 
     /// An error of librdkafka, in its own words.
@@ -216,8 +214,8 @@ impl KafkaError {
         matches!(self.code, ErrorCode::INVALID_TIMESTAMP | ErrorCode::INVALID_RECORD)
     }
 
-    /// Whether a record may be without fault that shared a request with others, or came beside one: Kafka refuses it as a whole, because all of
-    /// it is too large or one record in it is invalid; or has only the later one.
+    /// Whether a record may be without fault that shared a request with others: Kafka refuses it as a whole, because all of it is too large or
+    /// one record in it is invalid.
     pub(crate) fn may_be_about_others(&self) -> bool {
         ErrorCode::PERHAPS_ABOUT_OTHERS.contains(&self.code)
     }
@@ -254,7 +252,6 @@ impl ErrorCode {
     pub const INVALID_CONFIG: Self = Self(40);
     pub const INVALID_REQUEST: Self = Self(42);
     pub const POLICY_VIOLATION: Self = Self(44);
-    pub const DUPLICATE_SEQUENCE_NUMBER: Self = Self(46);
     pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     pub const NON_EMPTY_GROUP: Self = Self(68);
     pub const GROUP_ID_NOT_FOUND: Self = Self(69);
@@ -273,6 +270,7 @@ impl ErrorCode {
     pub(crate) const UNKNOWN_PARTITION: Self = Self(-190);
     pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
     pub(crate) const FATAL: Self = Self(-150);
+    pub(crate) const INCONSISTENT: Self = Self(-149);
     /// `_INVALID_DIFFERENT_RECORD`: another record of its request is invalid.
     pub(crate) const INVALID_DIFFERENT_RECORD: Self = Self(-138);
 
@@ -282,13 +280,8 @@ impl ErrorCode {
     /// `_SSL`, `_AUTHENTICATION`, then the brokers' own words for it.
     const AUTHENTICATION: [i32; 5] = [-181, -169, 33, 34, 58];
     const ABOUT_RECORDS: [Self; 3] = [Self::MESSAGE_TOO_LARGE, Self::INVALID_TIMESTAMP, Self::INVALID_RECORD];
-    const PERHAPS_ABOUT_OTHERS: [Self; 5] = [
-        Self::MESSAGE_TOO_LARGE,
-        Self::INVALID_TIMESTAMP,
-        Self::INVALID_RECORD,
-        Self::INVALID_DIFFERENT_RECORD,
-        Self::DUPLICATE_SEQUENCE_NUMBER,
-    ];
+    const PERHAPS_ABOUT_OTHERS: [Self; 4] =
+        [Self::MESSAGE_TOO_LARGE, Self::INVALID_TIMESTAMP, Self::INVALID_RECORD, Self::INVALID_DIFFERENT_RECORD];
     /// `_TRANSPORT`, `_NOENT`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`.
     const ANOTHER_LEADER: [i32; 6] = [-195, -156, 5, 6, 74, 75];
     /// The subclasses of `RetriableException` in Kafka's `Errors`, and librdkafka's `_UNKNOWN_TOPIC`,

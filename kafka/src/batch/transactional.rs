@@ -255,6 +255,10 @@ impl Attempt<'_> {
     fn commit(&self, deadline: Instant) -> Result<(), Ended> {
         // librdkafka does it too, but rdkafka before it, in its own way.
         self.queue.flush(deadline + PATIENCE).map_err(Ended::before_commit)?;
+        // Also one that librdkafka takes for written.
+        if let Some(error) = self.queue.first_failure() {
+            return Err(Ended::before_commit(error));
+        }
         let commit = || self.queue.producer.commit_transaction(PATIENCE);
         until(deadline + TIMEOUT, commit).map_err(|error| Ended::of(&error, true))
     }

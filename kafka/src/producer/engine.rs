@@ -94,7 +94,7 @@ impl ProducerContext for Reports {
                 self.trouble.forget();
                 Ok(Position { partition: message.partition(), offset: message.offset() })
             }
-            Ok(_) => Err(SendError::NotWritten(KafkaError::overtaken())),
+            Ok(_) => Err(SendError::Unknown(KafkaError::overtaken())),
             Err((_, message)) => Err(self.failure(native::failure(message))),
         };
         report.tell(outcome);

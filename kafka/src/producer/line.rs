@@ -56,10 +56,10 @@ impl Line {
         Ok(Arc::new(Self { config, engine, group: Mutex::default() }))
     }
 
-    /// Another one, which sends each record in a batch of its own.
+    /// Another one, which sends each record in a batch of its own, and none before that is answered.
     pub(super) fn with_single_records(&self) -> Result<Arc<Self>, Error> {
         let mut config = self.config.clone();
-        config.set("batch.num.messages", "1");
+        config.set("batch.num.messages", "1").set("max.in.flight.requests.per.connection", "1");
         Self::open(config)
     }
 

@@ -36,7 +36,7 @@ use crate::{Error, ErrorCode, KafkaError};
 ///
 /// Records that come while others are on their way wait for these, 5 ms at most, and share a batch. Kafka refuses a batch as a whole: a topic's `max.message.bytes` is about
 /// batches, and one record that is invalid has the others refused with it. A record that is refused so is sent once more, alone, so that
-/// it is refused only for what it is itself.
+/// it is refused only for what it is itself. So is one that is confirmed without a place, which may be nowhere, or there twice then.
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
@@ -72,6 +72,15 @@ impl SendError {
         }
     }
 
+    /// Whether the record is sent once more, alone: its fate may be due to others, or it may have been overtaken by them.
+    fn may_be_another_one_alone(&self) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::NotWritten(error) => error.may_be_about_others(),
+            Self::Unknown(error) => error.code == ErrorCode::INCONSISTENT,
+        }
+    }
+
     /// Whether the same record may be written later without anybody doing anything. After `Unknown` it may then be there twice.
     pub fn is_retriable(&self) -> bool {
         match self {
@@ -97,11 +106,16 @@ impl Producer {
     pub async fn send(&self, record: OutgoingRecord) -> Result<Position, SendError> {
         let deadline = Instant::now() + self.shared.patience;
         let record = Arc::new(record);
-        let outcome = self.send_by(&self.shared.together, &record, deadline).await;
-        if matches!(&outcome, Err(SendError::NotWritten(error)) if error.may_be_about_others()) {
-            return self.send_by(self.shared.alone().await?, &record, deadline).await;
-        }
-        outcome
+        let fate = match self.send_by(&self.shared.together, &record, deadline).await {
+            Err(fate) if fate.may_be_another_one_alone() => fate,
+            outcome => return outcome,
+        };
+        let alone = match self.shared.alone().await {
+            Ok(alone) => self.send_by(alone, &record, deadline).await,
+            Err(error) => Err(error),
+        };
+        // That it is not written now does not tell what became of it before.
+        alone.map_err(|error| if matches!(fate, SendError::Unknown(_)) { fate } else { error })
     }
 
     async fn send_by(
