@@ -37,7 +37,7 @@ fn compare(found: &mut Vec<Difference>, path: String, desired: &Value, live: Opt
                 compare(found, join(&path, key), value, live.get(key));
             }
         }
-        (Value::Array(wanted), Some(Value::Array(there))) => match names(wanted) {
+        (Value::Array(wanted), Some(Value::Array(there))) => match names(wanted).filter(|_| !is_whole(&path)) {
             Some(names) => compare_named(found, &path, &names, there),
             None if wanted.len() == there.len() => {
                 for (index, (wanted, there)) in wanted.iter().zip(there).enumerate() {
@@ -57,6 +57,12 @@ fn compare_named(found: &mut Vec<Difference>, path: &str, wanted: &[(&str, &Valu
         let live = there.iter().find(|live| live["name"] == *name);
         compare(found, format!("{path}[{name}]"), element, live);
     }
+}
+
+/// Whether a list has one writer, who says all of it: of an `HTTPRoute`, whose parents may be listeners of one and the same Gateway, and whose
+/// backends are no others than these.
+fn is_whole(path: &str) -> bool {
+    path.ends_with(".parentRefs") || path.ends_with(".backendRefs")
 }
 
 fn names(elements: &[Value]) -> Option<Vec<(&str, &Value)>> {
@@ -137,6 +143,20 @@ mod tests {
             found,
             ["spec.args: none -> [\"a\"]", "spec.containers[worker].image: w:1 -> w:2", "spec.replicas: 5 -> 2"]
         );
+    }
+
+    #[test]
+    fn parents_and_backends_of_a_route_are_those_that_are_wanted_and_no_others() {
+        let parent = |section: &str| json!({"name": "edge", "sectionName": section, "kind": "Gateway"});
+        let wanted = |section: &str| json!({"name": "edge", "sectionName": section});
+        let live = |parents: Vec<_>, backends: Vec<_>| json!({"spec": {"parentRefs": parents, "rules": [{"backendRefs": backends}]}});
+        let backend = |name: &str| json!({"name": name});
+        let both = live(vec![parent("first"), parent("second")], vec![backend("own"), backend("shared")]);
+        let same = live(vec![wanted("first"), wanted("second")], vec![backend("own"), backend("shared")]);
+        assert_eq!(differences(&same, &both), []);
+        let fewer = live(vec![wanted("second")], vec![backend("shared")]);
+        let paths: Vec<_> = differences(&fewer, &both).into_iter().map(|difference| difference.path).collect();
+        assert_eq!(paths, ["spec.parentRefs", "spec.rules[0].backendRefs"]);
     }
 
     #[test]
