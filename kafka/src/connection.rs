@@ -73,13 +73,16 @@ fn uses_tls(protocol: SecurityProtocol) -> bool {
 }
 
 /// A broker that went away is noticed and found again within seconds; librdkafka's defaults wait 10 to 60 s. A small request is sent at
-/// once, as the Java client does, and does not wait until the broker's machine has acknowledged the one before, up to 40 ms later.
+/// once, as the Java client does, and does not wait until the broker's machine has acknowledged the one before, up to 40 ms later. A
+/// client that knows of no broker any more, as a single one that has just come back tells of none for a moment, begins anew with the servers that
+/// it was given; by default after 5 minutes.
 fn set_sockets(config: &mut ClientConfig) {
     config
         .set("socket.keepalive.enable", "true")
         .set("socket.nagle.disable", "true")
         .set("socket.timeout.ms", "30000")
         .set("socket.connection.setup.timeout.ms", "10000")
+        .set("metadata.recovery.rebootstrap.trigger.ms", "5000")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000");
 }

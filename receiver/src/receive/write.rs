@@ -304,7 +304,7 @@ mod tests {
             }
         };
         let end = KAFKA_PATIENCE + longest(endpoint.patience);
-        assert_eq!(end, Duration::from_secs(66));
+        assert_eq!(end, Duration::from_secs(36));
         assert_eq!(after(Fate::Unknown, end.saturating_sub(SOON)), "in progress");
         assert_eq!(after(Fate::Unknown, end), "write");
         assert_eq!(after(Fate::Failed(Refused::Size), SOON), "write");

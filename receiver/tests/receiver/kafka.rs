@@ -65,23 +65,21 @@ pub(crate) async fn records(connection: &KafkaConnection, topic: &str) -> Vec<Re
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the topic begins and ends. A broker that stood still has to be let in again first, and leads nothing until then.
-fn watermarks(consumer: &BaseConsumer, topic: &str) -> (i64, i64) {
+/// A consumer of the topic, and where this ends. A broker that stood still has to be let in again first, and leads nothing until then.
+fn consumer_of(connection: &KafkaConnection, topic: &str) -> (BaseConsumer, i64) {
+    let config = consumer_config(connection, "receiver-test", &ConsumerSettings::default()).unwrap();
     let deadline = Instant::now() + TIMEOUT * 3;
     loop {
+        let consumer: BaseConsumer = config.create().unwrap();
         match consumer.fetch_watermarks(topic, 0, TIMEOUT) {
-            Ok(found) => return found,
+            Ok((_, end)) => return (consumer, end),
             Err(error) => assert!(Instant::now() < deadline, "{topic} cannot be read: {error}"),
         }
-        // Answers come by polling.
-        assert!(consumer.poll(Duration::from_millis(100)).is_none_or(|told| told.is_err()), "nothing is assigned");
     }
 }
 
 fn read_all(connection: &KafkaConnection, topic: &str) -> Vec<Record> {
-    let config = consumer_config(connection, "receiver-test", &ConsumerSettings::default()).unwrap();
-    let consumer: BaseConsumer = config.create().unwrap();
-    let (_, end) = watermarks(&consumer, topic);
+    let (consumer, end) = consumer_of(connection, topic);
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
