@@ -245,12 +245,11 @@ async fn webhooks_whose_kafka_stands_still_leave_memory_to_the_others() {
             [DeferredBecause::Unconfirmed, DeferredBecause::Busy].map(|because| deferred.contains_key(&because));
         assert_eq!(occurred, [true, true], "{name}: {deferred:?}");
     }
-    // All of these wait for their Kafka, and will for most of a minute.
+    // All of these wait for their Kafka, and will for some time.
     let sender = Sender::to(receiver.endpoint);
     for size in [2, 2 * BODY] {
         let answer = receiver.post_large_for(&sender, "well", Bytes::from(vec![b'x'; size])).await;
         assert_eq!(answer, Some(202), "{size} bytes");
     }
     drop(paused);
-    until(async || receiver.post_for("still-0").await, |status| *status == 202).await;
 }
