@@ -9,8 +9,9 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
     types::RDKafkaErrorCode,
 };
+use tokio::sync::oneshot;
 
-use super::{OutgoingRecord, Position, SendError, line::Report};
+use super::{OutgoingRecord, Position, SendError};
 use crate::{
     Error, ErrorCode, KafkaError,
     native::{self, Fate},
@@ -19,16 +20,19 @@ use crate::{
     write_log_line,
 };
 
+/// Where a record's outcome goes.
+pub(super) type Report = oneshot::Sender<Result<Position, SendError>>;
+
 /// A running producer.
 pub(super) struct Engine {
     producer: Running<Reports>,
     trouble: Arc<Trouble>,
 }
 
-/// Why a record did not get into the queue; its report is given back.
+/// Why a record did not get into the queue.
 pub(super) enum NotQueued {
-    Refused(SendError, Report),
-    /// The producer has had a fatal error and takes no more records.
+    Refused(SendError),
+    /// The producer has had a fatal error and takes no more records; the record's report is given back.
     Dead(Report),
 }
 
@@ -49,11 +53,10 @@ impl Engine {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
-        let report = *refused.delivery_opaque;
         Err(match error {
-            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(report),
-            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy, report),
-            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error)), report),
+            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(*refused.delivery_opaque),
+            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy),
+            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error))),
         })
     }
 
@@ -72,6 +75,17 @@ impl Engine {
     pub(super) fn fail_for_good(&self) {
         use rdkafka::producer::Producer as _;
         native::fail_for_good(self.producer.client());
+    }
+}
+
+impl From<NotQueued> for SendError {
+    fn from(reason: NotQueued) -> Self {
+        match reason {
+            NotQueued::Refused(error) => error,
+            NotQueued::Dead(_) => {
+                Self::NotWritten(KafkaError::local(ErrorCode::FATAL, "a new producer failed at once"))
+            }
+        }
     }
 }
 
@@ -97,7 +111,8 @@ impl ProducerContext for Reports {
             Ok(_) => Err(SendError::Unknown(KafkaError::overtaken())),
             Err((_, message)) => Err(self.failure(native::failure(message))),
         };
-        report.tell(outcome);
+        // Nobody waits any longer where the future was dropped.
+        drop(report.send(outcome));
     }
 }
 

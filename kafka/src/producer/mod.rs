@@ -3,11 +3,9 @@
 //! - `record`: what is written and where it landed.
 //! - `settings`: how librdkafka is told to be durable.
 //! - `engine`: librdkafka's producer, its delivery reports and its thread.
-//! - `group`: which records wait for others, and go together.
-//! - `line`: an engine, and the next one when it has failed for good; and who waits for it.
+//! - `line`: an engine, and the next one when it has failed for good.
 
 mod engine;
-mod group;
 mod line;
 mod record;
 mod settings;
@@ -16,17 +14,14 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_crds::KafkaConnection;
 use tokio::{
-    sync::{OnceCell, oneshot::error::RecvError},
-    time::{Instant, timeout, timeout_at},
+    sync::OnceCell,
+    time::{Instant, timeout_at},
 };
 
 pub use record::{Header, OutgoingRecord, Position};
 pub use settings::{Compression, ProducerSettings};
 
-use self::{
-    group::LONGEST,
-    line::{Line, Outcome, Queued},
-};
+use self::line::Line;
 use crate::{Error, ErrorCode, KafkaError};
 
 /// Writes records, each confirmed by all in-sync replicas, in order and without duplicates while the producer lives.
@@ -34,7 +29,7 @@ use crate::{Error, ErrorCode, KafkaError};
 /// Clones share connections and buffer. When librdkafka gives up for good (a fatal error of the idempotent producer), the
 /// next record is given to a new one; what was on its way is reported as it ended.
 ///
-/// Records that come while others are on their way wait for these, 5 ms at most, and share a batch. Kafka refuses a batch as a whole: a topic's `max.message.bytes` is about
+/// Records that are sent at the same time share batches, and Kafka refuses a batch as a whole: a topic's `max.message.bytes` is about
 /// batches, and one record that is invalid has the others refused with it. A record that is refused so is sent once more, alone, so that
 /// it is refused only for what it is itself. So is one that is confirmed without a place, which may be nowhere, or there twice then.
 #[derive(Clone)]
@@ -44,9 +39,9 @@ pub struct Producer {
 
 struct Shared {
     patience: Duration,
-    together: Arc<Line>,
+    together: Line,
     /// Made for the first record that is refused in company.
-    alone: OnceCell<Arc<Line>>,
+    alone: OnceCell<Line>,
 }
 
 /// Why a record is not confirmed.
@@ -105,7 +100,6 @@ impl Producer {
     /// dropped future takes nothing back.
     pub async fn send(&self, record: OutgoingRecord) -> Result<Position, SendError> {
         let deadline = Instant::now() + self.shared.patience;
-        let record = Arc::new(record);
         let fate = match self.send_by(&self.shared.together, &record, deadline).await {
             Err(fate) if fate.may_be_another_one_alone() => fate,
             outcome => return outcome,
@@ -118,21 +112,11 @@ impl Producer {
         alone.map_err(|error| if matches!(fate, SendError::Unknown(_)) { fate } else { error })
     }
 
-    async fn send_by(
-        &self,
-        line: &Arc<Line>,
-        record: &Arc<OutgoingRecord>,
-        deadline: Instant,
-    ) -> Result<Position, SendError> {
-        let Queued { mut delivered, waits } = line.queue(record)?;
-        if waits {
-            match timeout(LONGEST, &mut delivered).await {
-                Ok(delivered) => return outcome(delivered),
-                Err(_elapsed) => line.release_overdue(),
-            }
-        }
+    async fn send_by(&self, line: &Line, record: &OutgoingRecord, deadline: Instant) -> Result<Position, SendError> {
+        let delivered = line.queue(record)?;
         match timeout_at(deadline, delivered).await {
-            Ok(delivered) => outcome(delivered),
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_closed)) => Err(unknown("the producer was closed")),
             Err(_elapsed) => Err(line.out_of_patience(self.shared.patience)),
         }
     }
@@ -151,13 +135,12 @@ impl Producer {
     }
 }
 
-fn outcome(delivered: Result<Outcome, RecvError>) -> Outcome {
-    let closed = |_| SendError::Unknown(KafkaError::local(ErrorCode::TIMED_OUT, "the producer was closed"));
-    delivered.map_err(closed)?
+fn unknown(message: &str) -> SendError {
+    SendError::Unknown(KafkaError::local(ErrorCode::TIMED_OUT, message))
 }
 
 impl Shared {
-    async fn alone(&self) -> Result<&Arc<Line>, SendError> {
+    async fn alone(&self) -> Result<&Line, SendError> {
         self.alone.get_or_try_init(async || self.together.with_single_records()).await.map_err(|error| {
             SendError::NotWritten(KafkaError::local(
                 ErrorCode::FATAL,
