@@ -125,7 +125,7 @@ async fn send_until_refused(sender: Sender) -> Vec<String> {
 
 #[tokio::test]
 async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
-    let cluster = OwnCluster::up("receiver-hang-up", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-hang-up");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
@@ -146,7 +146,7 @@ async fn an_event_whose_sender_hung_up_is_remembered_all_the_same() {
 async fn events_whose_senders_do_not_wait_for_a_broker_that_stands_still_are_written_once() {
     const EVENTS: usize = 50;
     const STILL: Duration = Duration::from_secs(12);
-    let cluster = OwnCluster::up("receiver-still", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-still");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
@@ -191,7 +191,7 @@ async fn events_whose_senders_do_not_wait_for_a_broker_that_stands_still_are_wri
 /// All that are sent at once are twice what a receiver holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_a_kafka_that_does_not_answer_costs_no_memory_and_no_event_that_was_acknowledged() {
-    let cluster = OwnCluster::up("receiver-pressure", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-pressure");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let receiver = Setup::new(kafka.clone(), &topic).ready().await;
@@ -262,6 +262,17 @@ async fn send_until(is_over: &AtomicBool, sender: Sender) -> Sent {
         }
     }
     sent
+}
+
+/// A cluster whose broker may stand still for a while. It is its own controller, which would take it for dead when both go on, and for alive again
+/// a moment later; where there are several, another broker leads by then.
+pub(crate) fn patient_cluster(purpose: &str) -> OwnCluster {
+    let cluster = OwnCluster::up(purpose, &[Part::Kafka]).unwrap();
+    let broker = cluster.component(Component::Kafka);
+    broker.stop().unwrap();
+    broker.add_settings("broker.session.timeout.ms=120000").unwrap();
+    broker.start().unwrap();
+    cluster
 }
 
 /// A broker that does nothing until this is dropped, and does not know it.

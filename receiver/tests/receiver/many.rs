@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fs};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::Method;
-use sluice_cluster::{Part, testing::OwnCluster};
 use sluice_crds::{
     KafkaConnection, NamespacedName,
     wire::{DeferredBecause, RateConfig, RateLimits, ReceiverStatus, SharedWebhook},
@@ -13,7 +12,7 @@ use sluice_crds::{
 use tempfile::TempDir;
 
 use crate::{
-    faults::Paused,
+    faults::{Paused, patient_cluster},
     kafka::{connection, connection_to, records, topic},
     running::{Running, Setup},
     sender::{Answer, Sender, fresh_id, full, sign},
@@ -216,7 +215,7 @@ async fn webhooks_whose_kafka_stands_still_leave_memory_to_the_others() {
     const STILL: usize = 5;
     const EVENTS: usize = 80;
     const BODY: usize = 256 * 1024;
-    let cluster = OwnCluster::up("receiver-many-still", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-many-still");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let secrets = tempfile::tempdir().unwrap();
     let mut webhooks = vec![webhook(&secrets, "well").await];
@@ -252,4 +251,5 @@ async fn webhooks_whose_kafka_stands_still_leave_memory_to_the_others() {
         assert_eq!(answer, Some(202), "{size} bytes");
     }
     drop(paused);
+    until(async || receiver.post_for("still-0").await, |status| *status == 202).await;
 }

@@ -18,7 +18,6 @@ use futures::future::{join_all, pending};
 use http::Method;
 use rcgen::SanType;
 use serde_json::json;
-use sluice_cluster::{Part, testing::OwnCluster};
 use sluice_crds::{CloudEvents, Duration, wire::Verification};
 use tempfile::TempDir;
 use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
@@ -26,7 +25,7 @@ use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
 use crate::{
     certificates::{Pair, authority, issue},
     ending::until_ended,
-    faults::Paused,
+    faults::{Paused, patient_cluster},
     kafka::{connection, connection_to, records, topic},
     running::{PATH, Running, SECRET, Setup},
     sender::{Sender, fresh_id, full},
@@ -319,7 +318,7 @@ fn key(id: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_receiver_is_at_is_written_by_no_other_one_however_long_kafka_stands_still() {
     const STILL: std::time::Duration = std::time::Duration::from_secs(12);
-    let cluster = OwnCluster::up("receiver-redis-still", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-redis-still");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let redis = Redis::start(free_port()).await;
@@ -479,7 +478,7 @@ async fn a_redis_that_is_a_replica_now_is_left_for_the_one_that_its_address_lead
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_redis_misses_is_counted_and_noted_where_it_is_back_before_the_write_ends() {
-    let cluster = OwnCluster::up("receiver-redis", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-redis");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let port = free_port();
@@ -524,7 +523,7 @@ async fn an_event_that_redis_misses_is_counted_and_noted_where_it_is_back_before
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_kafka_confirms_while_a_receiver_ends_is_noted_before_it_is_gone() {
-    let cluster = OwnCluster::up("receiver-redis-end", &[Part::Kafka]).unwrap();
+    let cluster = patient_cluster("receiver-redis-end");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let redis = Redis::start(free_port()).await;
