@@ -1,6 +1,8 @@
 //! What a person hears of: Events once per transition, and none for a new Topic that becomes ready.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use sluice_crds::{Integration, Topic};
@@ -29,11 +31,15 @@ async fn events(world: &World) -> Vec<String> {
     events.into_iter().map(text).collect()
 }
 
-/// Events come after the status that they tell of.
 async fn events_are(world: &World, wanted: &[&str]) {
-    until("the Events are there", PATIENCE, || async {
-        let found = events(world).await;
-        if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+    are("the Events are there", async || events(world).await, wanted).await;
+}
+
+/// Events come after the status that they tell of.
+async fn are<T: PartialEq<W> + Debug, W: Debug + ?Sized>(what: &str, look: impl AsyncFn() -> T, wanted: &W) {
+    until(what, PATIENCE, || async {
+        let found = look().await;
+        if found == *wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
     })
     .await
     .unwrap();
@@ -88,12 +94,7 @@ async fn told(world: &World) -> [i32; 2] {
 }
 
 async fn told_are(world: &World, wanted: [i32; 2]) {
-    until("trouble and its end were told so often", PATIENCE, || async {
-        let found = told(world).await;
-        if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
-    })
-    .await
-    .unwrap();
+    are("trouble and its end were told so often", async || told(world).await, &wanted).await;
 }
 
 #[tokio::test]
