@@ -10,7 +10,8 @@ export SLUICE_TEST_CLUSTER ?= test
 
 # Always the whole workspace with all targets: with a part of it the dependencies get other features, and are built once more.
 BUILD := cargo build --locked --workspace --all-targets
-RELEASE := cargo build --locked --workspace --bins --release
+# What is measured is what images have. The workspace again, so that features are those of BUILD.
+MEASURED := cargo build --locked --workspace --profile dist
 PROGRAMS := $(CARGO_TARGET_DIR)/debug
 
 .PHONY: help demo demo-down test soak bench-status bench-topics bench-webhook bench-worker unit fuzz valgrind lint generate prerequisites
@@ -42,20 +43,20 @@ soak: prerequisites ## A million records and 100,000 events, while workers, rece
 	SLUICE_EVENTS=$(EVENTS) cargo test --locked --workspace --test receiver --test node -- redis:: --test-threads 1 --nocapture
 
 bench-status: prerequisites ## What true numbers in 1,000 and 5,000 statuses cost, at rest and while records come
-	$(RELEASE)
-	$(CARGO_TARGET_DIR)/release/bench-status
+	$(MEASURED) --bin sluice-operator --bin bench-status
+	$(CARGO_TARGET_DIR)/dist/bench-status
 
 bench-topics: prerequisites ## What 100, 1,000 and 5,000 Topics cost, beside the least possible work
-	$(RELEASE)
-	$(CARGO_TARGET_DIR)/release/bench-topics
+	$(MEASURED) --bin sluice-operator --bin bench-topics
+	$(CARGO_TARGET_DIR)/dist/bench-topics
 
 bench-webhook: prerequisites ## What a receiver costs, beside a handler that checks nothing and beside other programs
-	$(RELEASE)
-	$(CARGO_TARGET_DIR)/release/bench-webhook
+	$(MEASURED) --bin sluice-receiver --bin bench-webhook
+	$(CARGO_TARGET_DIR)/dist/bench-webhook
 
 bench-worker: prerequisites ## What a worker costs, beside loops of the client library and beside another program
-	$(RELEASE)
-	$(CARGO_TARGET_DIR)/release/bench-worker
+	$(MEASURED) --bin sluice-worker --bin bench-worker
+	$(CARGO_TARGET_DIR)/dist/bench-worker
 
 unit: ## What needs no cluster
 	cargo test --locked -p sluice-crds -p sluice-pipeline -p sluice-model --lib
