@@ -36,6 +36,8 @@ struct Kept {
     caught: Mutex<Vec<Caught>>,
     /// What the next requests are answered with, before all are answered with 200.
     answers: Mutex<VecDeque<StatusCode>>,
+    /// The text for which a request is refused, whatever the next answer is, and the answer that it gets instead.
+    refused: Mutex<Option<(String, StatusCode)>>,
 }
 
 impl Catcher {
@@ -52,6 +54,16 @@ impl Catcher {
         self.kept.answers.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
     }
 
+    /// From now on every request whose body holds this text is answered with that; the empty one is in every body.
+    pub fn refuse(&self, text: &str, answer: StatusCode) {
+        *self.kept.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((text.to_owned(), answer));
+    }
+
+    /// No request is refused any more for what it holds.
+    pub fn refuse_none(&self) {
+        *self.kept.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// All that came so far, in order.
     pub fn caught(&self) -> Vec<Caught> {
         self.kept.caught.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -62,6 +74,17 @@ impl Caught {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Kept {
+    /// What a request with this body is answered with.
+    fn answer(&self, body: &[u8]) -> StatusCode {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some((text, answer)) if String::from_utf8_lossy(body).contains(text.as_str()) => *answer,
+            _ => self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(StatusCode::OK),
+        }
     }
 }
 
@@ -85,9 +108,8 @@ async fn answer(request: Request<Incoming>, kept: Arc<Kept>) -> Result<Response<
     match body.collect().await {
         Ok(body) => {
             let caught = Caught { headers: head.headers, body: body.to_bytes() };
+            *response.status_mut() = kept.answer(&caught.body);
             kept.caught.lock().unwrap_or_else(PoisonError::into_inner).push(caught);
-            let next = kept.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            *response.status_mut() = next.unwrap_or(StatusCode::OK);
         }
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }

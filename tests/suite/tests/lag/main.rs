@@ -1,5 +1,7 @@
-//! Lag as the status and the metrics show it: from a real broker, while no worker runs.
+//! Lag as the status and the metrics show it: from a real broker, while no worker runs, and while one has paused partitions.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+mod paused;
 
 use std::{
     collections::BTreeMap,
