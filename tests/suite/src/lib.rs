@@ -10,6 +10,7 @@ pub mod flow;
 pub mod install;
 pub mod kafka_proxy;
 pub mod letters;
+pub mod lines;
 pub mod measured;
 pub mod meter;
 pub mod operator;

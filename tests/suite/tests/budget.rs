@@ -1,17 +1,22 @@
 //! What the numbers of many Integrations cost the API server and the broker while all of them move: bounds that `make bench-status`
-//! measures for thousands. Alone in its process, because no other operator may look after these Integrations.
+//! measures for thousands; and what a person sees of it who watches them. Alone in its process, because no other operator may look after
+//! these Integrations.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
-use sluice_crds::{Integration, KafkaConnection, Topic};
+use sluice_crds::{Integration, KafkaConnection, Measuring, Topic};
 use sluice_kafka::{
     OutgoingRecord, Producer, ProducerSettings,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerSettings, consumer_config, offset_list},
 };
 use sluice_suite::{
     Stage,
+    lines::{Line, printed_during},
     meter::{during, pause},
     operator::Launch,
     until,
@@ -19,7 +24,7 @@ use sluice_suite::{
 };
 
 const INTEGRATIONS: usize = 30;
-/// Numbers are written that often, at most.
+/// Numbers are written that often, at most. By default it is half a minute.
 const EVERY: Duration = Duration::from_secs(5);
 const MEASURING: &str = "{interval: 1s, writeEvery: 5s, groups: 10}";
 /// How long records come.
@@ -42,8 +47,26 @@ fn commit(stage: &Stage, connection: &KafkaConnection, number: usize) {
     consumer.commit(&offset_list([(topic.as_str(), 0, 0, "")]), CommitMode::Sync).unwrap();
 }
 
+/// Of each Integration there are no more lines than the pauses between them allow, and each tells another thing than the one before.
+fn are_pleasant(lines: &[Line], time: f64) {
+    let mut of_each = BTreeMap::<&str, Vec<&Line>>::new();
+    for line in lines {
+        of_each.entry(&line.name).or_default().push(line);
+    }
+    assert_eq!(of_each.len(), INTEGRATIONS);
+    let most = time / EVERY.as_secs_f64() + 1.0;
+    for lines in of_each.into_values() {
+        // The first one tells what there was before.
+        let changes = u32::try_from(lines.len() - 1).unwrap();
+        assert!(changes > 0 && f64::from(changes) <= most, "{changes} of at most {most}: {lines:?}");
+        let repeated = lines.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(repeated, None, "of {lines:?}");
+    }
+    assert_eq!(Measuring::default().write_every.get(), Duration::from_secs(30), "by default");
+}
+
 #[tokio::test]
-async fn numbers_that_move_all_the_time_stay_within_the_budget() {
+async fn numbers_that_move_all_the_time_stay_within_the_budget_and_are_pleasant_to_watch() {
     let stage = Stage::begin("budget").await.unwrap();
     let launch = stage.launch_apart("budget").await.unwrap();
     let operator = stage.start(&Launch { measuring: MEASURING, ..launch }).await.unwrap();
@@ -70,16 +93,16 @@ async fn numbers_that_move_all_the_time_stay_within_the_budget() {
     let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
     let topic = format!("{}.orders", stage.namespace);
     let begin = Instant::now();
-    let [before, after] = during(&operator, async {
+    let moving = during(&operator, async {
         while begin.elapsed() < TIME {
             // So many that two digits always show another number.
             let records = (0..50).map(|_| producer.send(OutgoingRecord::new(topic.as_str(), "{}")));
             join_all(records).await;
             pause(Duration::from_millis(500)).await;
         }
-    })
-    .await
-    .unwrap();
+    });
+    let (meters, lines) = printed_during(&stage, moving).await.unwrap();
+    let [before, after] = meters.unwrap();
     let time = begin.elapsed().as_secs_f64();
     let (writes, reads) = (after.writes - before.writes, after.reads - before.reads);
     let (kafka, groups) = (after.kafka - before.kafka, after.groups - before.groups);
@@ -93,6 +116,7 @@ async fn numbers_that_move_all_the_time_stay_within_the_budget() {
     assert!(writes <= most, "{writes} writes of at most {most}");
     assert!(writes >= most / 4.0, "{writes} writes: nothing moved");
     assert!(reads < 1.0, "{reads} reads: numbers need none");
+    are_pleasant(&lines, time);
     // A look every second: ten groups, the ends, now and then the beginnings and the partitions.
     assert!(groups <= 10.0 * (time + 1.0), "{groups} groups were asked for");
     let others = kafka - groups - visits;
