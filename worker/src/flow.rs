@@ -81,7 +81,9 @@ impl Flow {
             self.status.well(Area::DeadLetters);
             return End::Buried;
         };
-        sending.fail(&error.name());
+        if sending.has_begun() {
+            sending.fail(&error.name());
+        }
         self.status.trouble(Area::DeadLetters, self.dead_letters.not_written(&error));
         End::NotBuried
     }

@@ -199,7 +199,9 @@ impl Receiver {
         }
         let mut headers = Arc::new(head.headers);
         let events = judge(&self.endpoint, &headers, &kept, &self.judges, deadline).await?;
-        span::carry_on(Arc::make_mut(&mut headers), span);
+        if span.has_begun() {
+            span::carry_on(Arc::make_mut(&mut headers), span);
+        }
         let weight = weight::of_events(&events, || self.endpoint.envelope.carried(&headers));
         kept.take_for_events(weight, &self.memory)?;
         // Past the deadline the events go on being written: what becomes of them is found out, and their ids stay reserved until then.

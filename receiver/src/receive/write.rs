@@ -208,7 +208,9 @@ impl Receiver {
                 Fate::Written
             }
             Err(error) => {
-                span.fail(&error.name());
+                if span.has_begun() {
+                    span.fail(&error.name());
+                }
                 self.log.write_failed(&error);
                 if let SendError::NotWritten(error) = &error
                     && error.is_about_the_content()
