@@ -40,6 +40,12 @@ fn memory() -> i64 {
     COUNTS.with(|counts| counts.as_ref().map_or(0, used)).cast_signed()
 }
 
+/// Bytes that the calling thread has allocated ever, whatever became of them.
+#[cfg(test)]
+pub(crate) fn allocated() -> u64 {
+    COUNTS.with(|counts| counts.as_ref().map(|counts| counts.allocated.get())).expect("the allocator counts")
+}
+
 #[cfg(test)]
 mod tests {
     use sluice_crds::{

@@ -1,7 +1,8 @@
 //! Receiver and worker as processes of this machine, with the configuration that the operator made for their pods.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::{self, DirEntry, File},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
@@ -81,6 +82,14 @@ impl Plane {
             if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_else(|_| status.to_string())) }
         })
         .await
+    }
+
+    /// The names of its threads, of which the kernel keeps 15 letters.
+    pub fn threads(&self) -> anyhow::Result<BTreeSet<String>> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
+        // One that has ended by now has none any more.
+        let name = |thread: DirEntry| fs::read_to_string(thread.path().join("comm")).ok();
+        Ok(threads.flatten().filter_map(name).map(|name| name.trim_end().to_owned()).collect())
     }
 
     /// What it has logged so far.

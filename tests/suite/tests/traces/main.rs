@@ -23,6 +23,8 @@ use sluice_suite::{
 use self::path::{Path, by_grpc, by_http};
 
 const LOST: &str = "Spans are lost until the collector takes them";
+/// The thread that sends spans from a queue, as the kernel knows it.
+const SENDER_OF_SPANS: &str = "OpenTelemetry.T";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// What a sender that traces says.
@@ -37,6 +39,11 @@ async fn said(plane: &Plane, text: &str) {
     })
     .await
     .unwrap();
+}
+
+/// Whether each of the programs has a queue for spans, and a thread that sends them.
+fn queues(path: &Path) -> [bool; 3] {
+    [&path.receiver, &path.between, &path.worker].map(|plane| plane.threads().unwrap().contains(SENDER_OF_SPANS))
 }
 
 /// Sends events until the Collector has spans of receiver and worker.
@@ -112,6 +119,7 @@ async fn one_trace_leads_from_the_request_through_two_topics_to_each_attempt() {
     assert_eq!(carried, [parent(5), parent(6)]);
     let told = format!("{seen:?}");
     assert!(!told.contains("customer-1") && !told.contains("key=secret"), "{told}");
+    assert_eq!(queues(&path), [true; 3]);
     exemplars::are_of(&path, &seen).await;
     exemplars::are_kept(&path, &seen[0].trace).await;
 }
@@ -185,5 +193,22 @@ async fn a_variable_with_a_bad_value_is_told_and_events_go_on() {
         assert!(log.contains(r#"No traces: OTEL_TRACES_SAMPLER is \"sometimes\"; known: always_on"#), "{log}");
     }
     assert!(collector.spans().is_empty());
+    exemplars::are_none(&path).await;
+}
+
+#[tokio::test]
+async fn without_a_collector_nothing_is_parsed_added_or_queued() {
+    let world = World::begin("traces-off").await.unwrap();
+    let path = Path::open(&world, &[], &[]).await.unwrap();
+    // Who parses it finds nothing that could go on.
+    let headers = [("traceparent", "not-w3c".to_owned()), ("tracestate", "shop=7".to_owned())];
+    let odd = path.sender_with(&headers).unwrap();
+    assert_eq!(odd.send("evt-1", &payment(1)).await.unwrap(), StatusCode::ACCEPTED);
+    path.caught_until(1).await.unwrap();
+    assert_eq!(path.sender.send("evt-2", &payment(2)).await.unwrap(), StatusCode::ACCEPTED);
+    let caught = path.caught_until(2).await.unwrap();
+    let context = |place: usize| ["traceparent", "tracestate"].map(|name| caught[place].header(name));
+    assert_eq!([context(0), context(1)], [[Some("not-w3c"), Some("shop=7")], [None, None]]);
+    assert_eq!(queues(&path), [false; 3]);
     exemplars::are_none(&path).await;
 }
