@@ -1,4 +1,5 @@
-//! What kstatus makes of real resources: the library by which GitOps tools tell what is current, under way, and stuck.
+//! What kstatus makes of real resources: the library by which GitOps tools tell what is current, under way, and stuck. And what
+//! `kubectl wait` makes of them, by which scripts do.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use std::{
@@ -54,6 +55,14 @@ async fn integration_that_says(world: &World, name: &str, what: &str) -> Value {
     world.until(name, what, judge).await.unwrap()
 }
 
+/// Waits for the condition of each as a script does.
+fn scripts_see(world: &World, conditions: &[(&str, &str)]) {
+    for (object, condition) in conditions {
+        let condition = format!("--for=condition={condition}");
+        world.kubectl(&["wait", &condition, "--timeout=10s", "-n", &world.namespace, object]).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn gitops_tools_see_what_is_current_what_is_under_way_and_what_needs_a_person() {
     let world = World::begin("kstatus").await.unwrap();
@@ -85,6 +94,18 @@ async fn gitops_tools_see_what_is_current_what_is_under_way_and_what_needs_a_per
         if ready.starts_with("False") { Ok(value(webhook)) } else { Err(ready) }
     };
     let starting = world.until("stripe", "its pods do not run", starting).await.unwrap();
+    scripts_see(
+        &world,
+        &[
+            ("topics.sluice.dev/payments", "Ready"),
+            ("topics.sluice.dev/orders", "Stalled"),
+            ("topics.sluice.dev/silent", "Ready=false"),
+            ("integrations.sluice.dev/early", "Reconciling"),
+            ("integrations.sluice.dev/bad", "ConfigValid=false"),
+            ("integrations.sluice.dev/paused", "Paused"),
+            ("webhooks.sluice.dev/stripe", "Ready=false"),
+        ],
+    );
 
     let objects = [new, ready, changed, withheld, silent, waits, bad, paused, starting];
     let expected = [

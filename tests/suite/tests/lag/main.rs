@@ -169,6 +169,10 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     assert_eq!(status.worst_partition, Some(format!("{}-1: 3", stand.topic)));
 
     stand.commit(&[(0, 5), (1, 3)]).await;
+    // As a script waits for it.
+    let (nothing_waits, namespace) = ("--for=jsonpath={.status.lag}=0", stand.world.namespace.as_str());
+    let integration = "integrations.sluice.dev/to-api";
+    stand.world.kubectl(&["wait", nothing_waits, "--timeout=60s", "-n", namespace, integration]).unwrap();
     let status = stand.lag_is("0").await;
     assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
 
