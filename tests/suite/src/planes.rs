@@ -39,7 +39,7 @@ impl Plane {
         secrets: &[(&str, &str)],
         environment: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let folder = configuration(stage, &format!("{webhook}-receiver")).await?;
+        let (folder, variables) = configuration(stage, &format!("{webhook}-receiver")).await?;
         for (name, content) in secrets {
             let file = folder.path().join(name);
             fs::create_dir_all(file.parent().context("a secret is a file in a folder")?)?;
@@ -47,14 +47,16 @@ impl Plane {
         }
         let endpoint = free_address()?;
         let mut command = Command::new(program("sluice-receiver")?);
-        command.args(["--listen", &endpoint.to_string(), "--drain-delay", "0s"]);
+        command.args(["--listen", &endpoint.to_string(), "--drain-delay", "0s"]).envs(variables);
         Self::start(command, endpoint, folder, environment).await
     }
 
     /// The worker of an Integration.
     pub async fn worker(stage: &Stage, integration: &str, environment: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let folder = configuration(stage, &format!("{integration}-worker")).await?;
-        Self::start(Command::new(program("sluice-worker")?), free_address()?, folder, environment).await
+        let (folder, variables) = configuration(stage, &format!("{integration}-worker")).await?;
+        let mut command = Command::new(program("sluice-worker")?);
+        command.envs(variables);
+        Self::start(command, free_address()?, folder, environment).await
     }
 
     async fn start(
@@ -106,8 +108,9 @@ impl Drop for Plane {
     }
 }
 
-/// A folder with what a pod of this Deployment would find in several. Secrets lie in it too.
-async fn configuration(stage: &Stage, deployment: &str) -> anyhow::Result<TempDir> {
+/// A folder with what a pod of this Deployment would find in several, and the variables of OpenTelemetry that it would have. Secrets lie in
+/// the folder too.
+async fn configuration(stage: &Stage, deployment: &str) -> anyhow::Result<(TempDir, Vec<(String, String)>)> {
     let made = stage.until(deployment, "it is made", |made: &Deployment| Ok(made.clone())).await?;
     let folder = tempfile::tempdir()?;
     for name in config_maps(&made) {
@@ -116,7 +119,15 @@ async fn configuration(stage: &Stage, deployment: &str) -> anyhow::Result<TempDi
             fs::write(folder.path().join(key), with_secrets_in(folder.path(), &text))?;
         }
     }
-    Ok(folder)
+    Ok((folder, variables(&made)))
+}
+
+fn variables(deployment: &Deployment) -> Vec<(String, String)> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+    let variables = containers.flat_map(|container| container.env.iter().flatten());
+    let variables = variables.filter(|variable| variable.name.starts_with("OTEL_"));
+    variables.filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?))).collect()
 }
 
 fn with_secrets_in(folder: &Path, text: &str) -> String {

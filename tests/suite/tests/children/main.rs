@@ -6,6 +6,7 @@ mod held;
 mod pods;
 mod scaling;
 mod shared;
+mod traced;
 mod unready;
 
 use k8s_openapi::api::apps::v1::Deployment;
