@@ -479,12 +479,24 @@ async fn the_scale_of_an_integration_is_read_and_set_as_that_of_a_deployment() {
     assert!(selector.contains("sluice.dev/integration=to-api"), "{selector}");
 
     let namespace = world.namespace.as_str();
-    world.kubectl(&["scale", "integrations.sluice.dev/to-api", "--replicas=3", "-n", namespace]).unwrap();
-    let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
-        Some(3) => Ok(()),
-        other => Err(format!("{other:?} replicas")),
-    };
-    world.until("to-api-worker", "3 replicas", scaled).await.unwrap();
+    // Down to none as KEDA does, and back.
+    for replicas in [0, 3] {
+        let to = format!("--replicas={replicas}");
+        world.kubectl(&["scale", "integrations.sluice.dev/to-api", &to, "-n", namespace]).unwrap();
+        let scaled = |worker: &Deployment| match worker.spec.as_ref().unwrap().replicas {
+            Some(found) if found == replicas => Ok(()),
+            other => Err(format!("{other:?} replicas")),
+        };
+        world.until("to-api-worker", &format!("{replicas} replicas"), scaled).await.unwrap();
+        // Those that are there, of which an autoscaler makes more or fewer.
+        until("its scale tells of them", PATIENCE, || async {
+            let scale = api.get_scale("to-api").await.map_err(|error| error.to_string())?;
+            let told = scale.status.map(|status| status.replicas);
+            if told == Some(replicas) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await
+        .unwrap();
+    }
     let autoscaler = "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: to-api}, spec: {\
                       scaleTargetRef: {apiVersion: sluice.dev/v1alpha1, kind: Integration, name: to-api}, minReplicas: 5, \
                       maxReplicas: 9, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, \
