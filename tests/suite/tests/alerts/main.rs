@@ -175,6 +175,17 @@ fn promtool_takes_the_rules_and_they_fire_when_they_should() {
     promtool(&["test", "rules", &path(folder.path(), "tests.yaml")]).unwrap();
 }
 
+#[test]
+fn every_alert_has_a_test_in_which_it_fires() {
+    let (rules, _folder) = rules();
+    let alerts: BTreeSet<_> = alerts(&rules).iter().map(|alert| alert["alert"].as_str().unwrap().to_owned()).collect();
+    let tests: Value = serde_saphyr::from_str(include_str!("tests.yaml")).unwrap();
+    let tests = tests["tests"].as_array().unwrap().iter().filter_map(|test| test["alert_rule_test"].as_array());
+    let fires = |test: &&Value| test["exp_alerts"].as_array().is_some_and(|expected| !expected.is_empty());
+    let firing = tests.flatten().filter(fires).map(|test| test["alertname"].as_str().unwrap().to_owned());
+    assert_eq!(firing.collect::<BTreeSet<_>>(), alerts);
+}
+
 /// The definitions of the Prometheus Operator's kinds.
 fn monitoring_definitions() -> PathBuf {
     let versions = [include_str!("prometheus-operator/go.mod"), include_str!("prometheus-operator/go.sum")];
