@@ -113,9 +113,11 @@ pub(crate) enum Fate {
     Bury(Box<Failed>),
 }
 
-/// Bytes of records that wait, before no more are received, and partitions are paused where that lasts: those of one batch, beside the one
-/// that is prepared and the one that is being written. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it
-/// again. They are resumed at half of it.
+/// Bytes of one batch, about: of its records and of what is made of them, as one may become many times as large.
+///
+/// As many bytes of records may wait, beside the batch that is prepared and the one that is being written, before no more are received,
+/// and partitions are paused where that lasts. librdkafka drops what it fetched ahead of a partition that is paused, and fetches it again.
+/// They are resumed at half of it.
 const BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of what is stuck, with what was made of its records, or waits behind that, before nothing more is read of any partition: while
 /// nothing can be written, each that is read gets stuck too, with what was prepared behind it. More than one partition brings along by

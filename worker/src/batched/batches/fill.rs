@@ -7,7 +7,7 @@ use sluice_crds::OnDataError;
 use sluice_pipeline::{Record, Rejection, Verdict};
 use tracing::debug;
 
-use super::{Batches, Fate, Hold, Output, Part, Waiting, memory};
+use super::{BYTES, Batches, Fate, Hold, Output, Part, Waiting, memory};
 use crate::{
     dead_letters::Failed,
     engine::Known,
@@ -27,8 +27,6 @@ struct Judged {
 
 /// Records of one batch, about: more take longer than a rebalance should wait, fewer cost more for each.
 const RECORDS: usize = 5_000;
-/// Bytes of them and of what is made of them, about: one may become many times as large, so that it is looked at after each.
-const BYTES: usize = 8 * 1024 * 1024;
 /// Records that are judged between two looks whether it is enough: each may take its share of time.
 const JUDGED: usize = 16;
 
@@ -140,6 +138,7 @@ impl Batches {
         judged.outputs.reserve(records.len());
         let mut records = records.into_iter();
         for number in 0_usize.. {
+            // What is made of one record may be enough.
             let is_turn = number > 0 && number.is_multiple_of(JUDGED);
             if !records.as_slice().is_empty() && (judged.bytes >= judged.most || is_turn && is_enough()) {
                 return Some(Batch { partition: id, records: records.collect() });
