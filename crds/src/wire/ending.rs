@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const HEAD: Duration = Duration::from_secs(5);
 /// A request's body is to come within this time.
 pub const BODY: Duration = Duration::from_secs(10);
-/// What else a request waits for: its answer is written.
+/// What is left for the rest: its answer is written, on a machine that may have much to end.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// The longest that a sender may be kept waiting for Kafka: what receivers of many Webhooks reckon with.
 pub const LONGEST_PATIENCE: Duration = Duration::from_secs(25);
@@ -20,10 +20,9 @@ pub const LAST_LOOKS: Duration = Duration::from_secs(1);
 /// The last spans are sent, and the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
-/// More than the longest that a request may take: a sender's patience begins when its body is there, and as much is left for what is slow
-/// on a machine that has much to end.
+/// The longest that a request may take: a sender's patience begins when its body is there, and all that happens then happens within it.
 pub fn longest_request(patience: Duration) -> Duration {
-    HEAD + BODY + patience * 2 + BETWEEN
+    HEAD + BODY + patience + BETWEEN
 }
 
 /// The longest that a receiver may take to end, from SIGTERM on.

@@ -178,6 +178,6 @@ mod tests {
                 desire(&endpoint, &settings).into_iter().filter(|one| one.kind == ChildKind::Deployment);
             receivers.next().unwrap().manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].clone()
         };
-        assert_eq!((grace("2500ms"), grace("25s")), (json!(37), json!(82)));
+        assert_eq!((grace("2500ms"), grace("25s")), (json!(35), json!(57)));
     }
 }
