@@ -102,13 +102,15 @@ impl Kind for Topic {
             context.schemas.forget(&name_of(self));
             return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
         }
-        let users = live_users(self, context, &wanted, &seen, &known).await?;
+        let planned = Planned::of(&wanted, seen, &known);
+        let users = live_users(self, context, &planned.plan, &known).await?;
         let growth = if users.is_some() { Growth::Judged } else { Growth::Left };
         let known = Known { users: users.as_deref().unwrap_or(&references.users), ..known };
+        let planned = if known.users == references.users { planned } else { planned.again(&wanted, &known) };
         // The registry is asked meanwhile, so that nothing waits for it but its own part.
         let schema = schema::outcome(self, &wanted, &references, context);
-        let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, seen, growth), schema);
-        let (seen, plan) = carried_out?;
+        let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, planned, growth), schema);
+        let Planned { seen, plan } = carried_out?;
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
@@ -153,22 +155,35 @@ enum Growth {
     Left,
 }
 
+/// What was seen of a topic, and the plan that follows from it and from what is known beside.
+struct Planned {
+    seen: Seen,
+    plan: Plan,
+}
+
+impl Planned {
+    fn of(wanted: &Wanted, seen: Seen, known: &Known<'_>) -> Self {
+        let plan = plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known });
+        Self { seen, plan }
+    }
+
+    /// The same by what else is known now.
+    fn again(self, wanted: &Wanted, known: &Known<'_>) -> Self {
+        Self::of(wanted, self.seen, known)
+    }
+}
+
 /// Who uses the Topic at this moment, where it is about to grow.
 async fn live_users(
     topic: &Topic,
     context: &Context,
-    wanted: &Wanted,
-    seen: &Seen,
+    plan: &Plan,
     known: &Known<'_>,
 ) -> Result<Option<Vec<Usage>>, Error> {
-    if think(wanted, seen, known).grows() {
+    if plan.grows() {
         return context.growths.users(context, topic, known.users).await.map(Some);
     }
     Ok(None)
-}
-
-fn think(wanted: &Wanted, seen: &Seen, known: &Known<'_>) -> Plan {
-    plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known })
 }
 
 /// Makes the changes and looks at the topic again: Kafka has no watch that would bring the next pass.
@@ -179,14 +194,14 @@ async fn carry_out(
     kafka: &TopicAdmin,
     wanted: &Wanted,
     mut known: Known<'_>,
-    mut seen: Seen,
+    mut planned: Planned,
     growth: Growth,
-) -> Result<(Seen, Plan), Error> {
+) -> Result<Planned, Error> {
     let is_left = |change: &Change| growth == Growth::Left && matches!(change, Change::Grow { .. });
-    let mut plan = think(wanted, &seen, &known);
     let mut made: Vec<Change> = Vec::new();
     for pause in LOOKS_MILLIS {
-        let (waiting, changes): (Vec<Change>, Vec<Change>) = plan
+        let (waiting, changes): (Vec<Change>, Vec<Change>) = planned
+            .plan
             .changes
             .iter()
             .filter(|change| change.is_noted(&known) && !is_left(change))
@@ -200,10 +215,10 @@ async fn carry_out(
         }
         known = changes.iter().fold(known, Known::after);
         made.extend(changes);
-        seen = observe(kafka, wanted, &known).await?;
-        plan = think(wanted, &seen, &known);
+        planned = Planned::of(wanted, observe(kafka, wanted, &known).await?, &known);
     }
-    Ok((seen, plan.confirmed(&made)))
+    let Planned { seen, plan } = planned;
+    Ok(Planned { seen, plan: plan.confirmed(&made) })
 }
 
 #[cfg(test)]
