@@ -68,19 +68,20 @@ impl Identities {
         }
         let description = context.clusters.client(cluster)?.describe_cluster().await;
         let id = description.map_err(|source| Error::Kafka { cluster: cluster.to_owned(), source })?.id;
-        let names = self.names_with(cluster, &id);
         // Topics under the other names did not know of who names theirs under this one.
-        for topic in context.relations.are_one(&names) {
+        for topic in self.learned(cluster, &id, |names| context.relations.are_one(names)) {
             context.topics.queue.wake(&topic);
         }
         Ok(())
     }
 
-    /// All names that mean the Kafka cluster with this id.
-    fn names_with(&self, cluster: &str, id: &str) -> Vec<String> {
+    /// Notes a cluster's id, and tells all names that mean it. Nobody takes the cluster for known before that: he would go on without those who
+    /// use its topics under another name. Of two names that are learned at the same time, the one that comes later is told with the other.
+    fn learned<T>(&self, cluster: &str, id: &str, tell: impl FnOnce(&[String]) -> T) -> T {
         let mut ids = self.ids();
         ids.insert(cluster.to_owned(), id.to_owned());
-        ids.iter().filter(|(_, other)| *other == id).map(|(name, _)| name.clone()).collect()
+        let names: Vec<String> = ids.iter().filter(|(_, other)| *other == id).map(|(name, _)| name.clone()).collect();
+        tell(&names)
     }
 
     fn ids(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
@@ -108,11 +109,35 @@ impl Late {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::{
+        future::{pending, ready},
+        sync::mpsc,
+        thread,
+    };
 
     use tokio::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn of_two_names_that_are_learned_at_the_same_time_the_later_one_is_told_with_the_other() {
+        let (identities, told) = (Identities::default(), Mutex::new(Vec::new()));
+        let (of, push) = (&identities, |names: &[String]| told.lock().unwrap().push(names.to_vec()));
+        let ((begun, has_begun), (ended, has_ended)) = (mpsc::channel(), mpsc::channel());
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                has_begun.recv().unwrap();
+                of.learned("west", "id", push);
+                ended.send(()).unwrap();
+            });
+            of.learned("east", "id", |names| {
+                begun.send(()).unwrap();
+                assert!(has_ended.recv_timeout(Duration::from_millis(50)).is_err(), "who comes meanwhile waits");
+                push(names);
+            });
+        });
+        assert_eq!(told.into_inner().unwrap(), [vec!["east"], vec!["east", "west"]]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_waits_once_for_a_cluster_that_is_away_and_for_no_other_one_longer() {
