@@ -78,10 +78,12 @@ impl Drop for Attempt<'_> {
             return;
         }
         let mut state = self.outage.state();
-        // Whoever asked lost interest: the next one may ask.
-        if let State::Probing { error } = mem::take(&mut *state) {
-            *state = State::Silent { error, retry: Instant::now() };
-        }
+        *state = match mem::take(&mut *state) {
+            // Whoever asked lost interest: the next one may ask.
+            State::Probing { error } => State::Silent { error, retry: Instant::now() },
+            // An older call has ended meanwhile, and told more.
+            told => told,
+        };
     }
 }
 
@@ -111,6 +113,18 @@ mod tests {
         outage.begin(start).unwrap().end(Some(&silence()), start);
         drop(outage.begin(start + PAUSE).unwrap());
         assert!(outage.begin(start + PAUSE).is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_takes_back_nothing_of_what_an_older_call_told_meanwhile() {
+        let (outage, start) = (Outage::default(), Instant::now());
+        let [first, slow] = [outage.begin(start).unwrap(), outage.begin(start).unwrap()];
+        first.end(Some(&silence()), start);
+        let probe = outage.begin(start + PAUSE).unwrap();
+        slow.end(Some(&silence()), start + PAUSE);
+        drop(probe);
+        assert!(!outage.is_answering());
+        assert!(outage.begin(start + PAUSE).is_err(), "others still fail at once");
     }
 
     #[test]
