@@ -5,7 +5,7 @@ mod broker;
 
 use std::time::{Duration, Instant};
 
-use broker::connection_to;
+use broker::{connection_to, until};
 use sluice_kafka::{Admin, Error};
 
 #[tokio::test]
@@ -29,4 +29,20 @@ async fn a_silent_cluster_is_unreachable_within_the_timeout() {
     let error = admin.describe_topics(&["orders"]).await.unwrap_err();
     assert!(start.elapsed() < timeout + Duration::from_secs(1), "it took {:?}", start.elapsed());
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_about_groups_that_no_broker_answers_lets_no_other_call_through() {
+    let timeout = Duration::from_secs(1);
+    let nobody = Admin::connect(&connection_to("127.0.0.1:9")).unwrap().with_timeout(timeout);
+    assert!(matches!(nobody.describe_cluster().await, Err(Error::Unreachable { .. })));
+    // A call that fails at once is none that was made.
+    let is_made = |doing: &str| nobody.requests_made().keys().any(|made| made.doing == doing);
+    let deleted = until(async || nobody.delete_groups(&["group"]).await, |_| is_made("delete consumer groups")).await;
+    assert!(matches!(deleted, Err(Error::Unreachable { .. })), "{deleted:?}");
+    assert!(!nobody.is_answering());
+    let described =
+        until(async || nobody.describe_groups(&["group"]).await, |_| is_made("describe consumer groups")).await;
+    assert!(matches!(described, Err(Error::Unreachable { .. })), "{described:?}");
+    assert!(!nobody.is_answering());
 }

@@ -40,6 +40,12 @@ impl<T> Batch<T> {
     }
 }
 
+/// Whether no broker has said any of this: librdkafka shares a request out among brokers, and tells of each item alone that nobody answered.
+pub(super) fn is_silence<K, T>(answers: &BTreeMap<K, Result<T, KafkaError>>) -> bool {
+    let is_no_answer = |answer: &Result<T, KafkaError>| answer.as_ref().is_err_and(|error| error.code.is_no_answer());
+    !answers.is_empty() && answers.values().all(is_no_answer)
+}
+
 impl fmt::Display for TopicPartition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}-{}", self.topic, self.partition)
@@ -49,7 +55,7 @@ impl fmt::Display for TopicPartition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native;
+    use crate::{ErrorCode, native};
 
     #[test]
     fn a_name_that_cannot_be_said_holds_up_no_other() {
@@ -57,6 +63,17 @@ mod tests {
         let batch = Batch::build(names.map(|name| (name, native::name(name))));
         assert_eq!(batch.requests, [c"orders".to_owned()]);
         assert_eq!(batch.refused.keys().collect::<Vec<_>>(), ["", "or\0ders"]);
+    }
+
+    #[test]
+    fn one_answer_of_a_broker_is_no_silence() {
+        let error = |code| Err(KafkaError::local(code, ""));
+        let answers = |all: Vec<Result<(), KafkaError>>| all.into_iter().enumerate().collect::<BTreeMap<_, _>>();
+        let [away, late] = [ErrorCode::TRANSPORT, ErrorCode::TIMED_OUT];
+        assert!(is_silence(&answers(vec![error(away), error(late)])));
+        assert!(!is_silence(&answers(vec![error(away), Ok(())])));
+        assert!(!is_silence(&answers(vec![error(away), error(ErrorCode::GROUP_ID_NOT_FOUND)])));
+        assert!(!is_silence(&answers(vec![])), "nothing is missing");
     }
 
     #[test]

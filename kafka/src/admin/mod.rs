@@ -35,10 +35,10 @@ pub use offsets::{CommittedOffset, OffsetAt};
 pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 
 use self::{
-    batch::Batch,
+    batch::{Batch, is_silence},
     count::Counts,
     inbox::Inbox,
-    outage::Outage,
+    outage::{Attempt, Outage},
     rights::{Task, principal, with_advice},
 };
 use crate::{
@@ -124,7 +124,7 @@ impl Admin {
         let Batch { requests, refused } = batch;
         let mut answers = BTreeMap::new();
         if !requests.is_empty() {
-            answers = read(&self.request(task.doing, task.changes, move |call| submit(call, &requests)).await?);
+            answers = self.request_each(task.doing, task.changes, move |call| submit(call, &requests), read).await?;
         }
         let advise = |(name, answer): (String, Result<T, KafkaError>)| {
             let answer = answer.map_err(|error| with_advice(error, task, &self.principal, &name));
@@ -148,13 +148,47 @@ impl Admin {
     /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors, and `changes` says whether it may change
     /// something.
     async fn request(&self, doing: &'static str, changes: bool, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
+        let (event, attempt) = self.send(doing, changes, submit).await?;
+        attempt.end(None, Instant::now());
+        Ok(event)
+    }
+
+    /// The same of many things, of which `read` tells what was answered about each. Where no broker has answered, that says nothing about the
+    /// cluster: those that were not asked may.
+    async fn request_each<K, T>(
+        &self,
+        doing: &'static str,
+        changes: bool,
+        submit: impl FnOnce(Call<'_>),
+        read: impl FnOnce(&Event) -> BTreeMap<K, Result<T, KafkaError>>,
+    ) -> Result<BTreeMap<K, Result<T, KafkaError>>, Error> {
+        let (event, attempt) = self.send(doing, changes, submit).await?;
+        let answers = read(&event);
+        if !is_silence(&answers) {
+            attempt.end(None, Instant::now());
+        }
+        Ok(answers)
+    }
+
+    /// The answer, and the attempt that got it.
+    async fn send(
+        &self,
+        doing: &'static str,
+        changes: bool,
+        submit: impl FnOnce(Call<'_>),
+    ) -> Result<(Event, Attempt<'_>), Error> {
         let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
         let Some(_permit) = (self.permit)(changes) else { return Err(Error::NotAllowed { doing }) };
         let count = self.counts.begin(doing);
         let answer = self.inbox.request(self.timeout, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));
         count.end(answer.as_ref().err());
-        attempt.end(answer.as_ref().err(), Instant::now());
-        answer
+        match answer {
+            Ok(event) => Ok((event, attempt)),
+            Err(error) => {
+                attempt.end(Some(&error), Instant::now());
+                Err(error)
+            }
+        }
     }
 }

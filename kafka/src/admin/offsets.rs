@@ -56,8 +56,8 @@ impl Admin {
         let mut answers = PerPartition::new();
         if !requests.is_empty() {
             let submit = move |call: native::Call<'_>| native::list_offsets(call, &requests, at);
-            answers = match self.request("list offsets", false, submit).await {
-                Ok(event) => native::listed_offsets(&event),
+            answers = match self.request_each("list offsets", false, submit, native::listed_offsets).await {
+                Ok(answers) => answers,
                 Err(Error::Refused { error, .. }) if error.code == ErrorCode::NO_LEADERS => leaderless(partitions),
                 Err(error) => return Err(error),
             };
