@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -67,10 +68,12 @@ impl Sightings {
         of_cluster.map(|(name, sighting)| (name.clone(), sighting.clone())).collect()
     }
 
-    /// Whether the last pass is older than `moment` and saw something else.
-    fn differs(&self, name: &NamespacedName, look: u64, moment: Instant) -> bool {
-        let sightings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sightings.get(name).is_some_and(|sighting| sighting.at < moment && sighting.look != look)
+    /// Whether the last pass is older than `moment` and saw something else. That is told once: a Topic that has lost its Kafka topic, or is being
+    /// deleted, has passes that do not look at it.
+    fn is_news(&self, name: &NamespacedName, look: u64, moment: Instant) -> bool {
+        let mut sightings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sighting = sightings.get_mut(name).filter(|sighting| sighting.at < moment);
+        sighting.is_some_and(|sighting| mem::replace(&mut sighting.look, look) != look)
     }
 }
 
@@ -155,7 +158,7 @@ impl Follower<'_> {
             let told = tell(kafka, some).await.map_err(|error| self.unreachable(error))?;
             for (name, sighting) in some {
                 let look = told.look(sighting);
-                if look.is_some_and(|look| sightings.differs(name, look, moment)) {
+                if look.is_some_and(|look| sightings.is_news(name, look, moment)) {
                     info!(
                         namespace = name.namespace,
                         name = name.name,
@@ -269,6 +272,18 @@ mod tests {
         assert_eq!(differs(told(Some(another), &[("retention.ms", "5")])), Some(true));
         let nothing_told = Told { topics: PerTopic::new(), settings: PerTopic::new() };
         assert_eq!(differs(nothing_told), None);
+    }
+
+    #[test]
+    fn what_others_changed_is_told_once_and_again_when_it_changes_back() {
+        let (name, sighting) = seen("orders", "orders", &[], None);
+        let (before, at) = (sighting.look, sighting.at);
+        let sightings = Sightings(Mutex::new([(name.clone(), sighting)].into()));
+        let made = look_of(Some(&observed(&topic(), BTreeMap::new())));
+        let later = at + Duration::from_secs(1);
+        let news = [before, made, made, before].map(|look| sightings.is_news(&name, look, later));
+        assert_eq!(news, [false, true, false, true]);
+        assert!(!sightings.is_news(&name, made, at), "a pass has looked since");
     }
 
     #[test]
