@@ -22,10 +22,17 @@ use crate::{
 /// Users that go wake the Topic; this is for an event that was lost.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
+/// A broker shows a topic some seconds after it was made: one that shows none, or the one before, is believed once the Topic has been in deletion
+/// for so long, and asked again until then.
+const SHOWN: Duration = Duration::from_secs(5);
+const LOOK_AT_UNSHOWN: Duration = Duration::from_secs(1);
+
 /// How a farewell came out.
 enum End {
     /// The Kafka topic is deleted.
     Deleted,
+    /// The broker that was asked may not show it yet.
+    NotShown,
     /// The Kafka topic stays.
     Released(Release),
     /// These still use it.
@@ -57,7 +64,9 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
         end => end?,
     };
     let unchanged = || topic.status.clone().unwrap_or_default();
+    let look_again = if matches!(end, End::NotShown) { LOOK_AT_UNSHOWN } else { LOOK_AGAIN };
     let status = match end {
+        End::NotShown => unchanged(),
         End::InUse(users) => report(topic, Some(&users), &Outcome::InUse(&users), Timestamp::now()),
         End::Deleted => {
             finalizer::release(&context.client, topic).await?;
@@ -69,7 +78,7 @@ pub async fn pass(topic: &Topic, context: &Context) -> Result<Pass<TopicStatus>,
             unchanged()
         }
     };
-    Ok(Pass { status, next: Next::Within(LOOK_AGAIN) })
+    Ok(Pass { status, next: Next::Within(look_again) })
 }
 
 async fn end(topic: &Topic, context: &Context, namespace_goes: bool) -> Result<End, Error> {
@@ -112,15 +121,39 @@ async fn delete(topic: &Topic, context: &Context, id: &str) -> Result<End, Error
     let (cluster, name) = (wanted.cluster.name.as_str(), wanted.name.as_str());
     let deletion = match context.clusters.topics(cluster)?.delete(name, id).await {
         // The broker that was looked at did not know yet: an operator that ended before it knew, or somebody else, has deleted it.
-        Err(TopicError::Topic(error)) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => Deletion::Gone,
+        Err(TopicError::Topic(error)) if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            return Ok(End::Released(Release::Gone));
+        }
         deleted => deleted.map_err(|error| Error::of_topic(cluster, || format!("delete topic {name:?}"), error))?,
     };
-    Ok(match deletion {
-        Deletion::Done => {
-            info!(topic = name, id, "Kafka topic deleted");
-            End::Deleted
-        }
+    if deletion == Deletion::Done {
+        info!(topic = name, id, "Kafka topic deleted");
+    }
+    Ok(end_of(deletion, waited(topic)))
+}
+
+/// What a deletion comes to after so long.
+fn end_of(deletion: Deletion, waited: Duration) -> End {
+    match deletion {
+        Deletion::Done => End::Deleted,
+        Deletion::Gone | Deletion::Another { .. } if waited < SHOWN => End::NotShown,
         Deletion::Gone => End::Released(Release::Gone),
         Deletion::Another { id } => End::Released(Release::Replaced { found: id }),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_shows_no_topic_or_another_one_is_believed_once_it_must_have_heard() {
+        let another = || Deletion::Another { id: "other".to_owned() };
+        for early in [Deletion::Gone, another()] {
+            assert!(matches!(end_of(early, SHOWN / 2), End::NotShown));
+        }
+        assert!(matches!(end_of(Deletion::Gone, SHOWN), End::Released(Release::Gone)));
+        assert!(matches!(end_of(another(), SHOWN), End::Released(Release::Replaced { found }) if found == "other"));
+        assert!(matches!(end_of(Deletion::Done, Duration::ZERO), End::Deleted));
+    }
 }
