@@ -20,7 +20,7 @@ use crate::{
     schema::Schemas,
     topic::{Growths, Identities, Relations, Sightings},
     watch::{Known, Seen, Watched},
-    webhook::{Reception, SHARED_KIND, Shared, UnknownKinds},
+    webhook::{Absences, Reception, SHARED_KIND, Shared, UnknownKinds},
 };
 
 /// What every pass may use.
@@ -51,6 +51,8 @@ pub struct Context {
     pub known: Known,
     /// Which kinds of routes the cluster did not have a moment ago.
     pub unknown_kinds: UnknownKinds,
+    /// Which objects of routes Webhooks do not have.
+    pub absences: Absences,
     /// The namespaces whose resources are looked at; none means all.
     pub namespaces: Vec<String>,
     /// Which names of the configuration mean the same Kafka cluster.

@@ -68,6 +68,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         integrations: Watched::default(),
         known: Known::default(),
         unknown_kinds: webhook::UnknownKinds::default(),
+        absences: webhook::Absences::default(),
         namespaces: arguments.namespaces.clone(),
         identities: Identities::default(),
         farewells: Farewells::default(),

@@ -208,6 +208,7 @@ fn refers_to_topic(integration: &Integration, name: &str) -> bool {
 impl Wakes for Webhook {
     fn forget(context: &Context, webhook: &NamespacedName) {
         context.shared.forget(webhook);
+        context.absences.forget(webhook);
     }
 
     fn wake_others(&self, context: &Context, webhook: &NamespacedName) {

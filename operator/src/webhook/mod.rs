@@ -1,5 +1,6 @@
 //! One pass over a Webhook.
 
+mod absences;
 mod gateway;
 mod observe;
 mod resolve;
@@ -28,6 +29,7 @@ use sluice_model::{
 };
 
 pub use self::{
+    absences::Absences,
     gateway::Gateway,
     observe::UnknownKinds,
     shared::{SHARED_KIND, Shared, run as run_shared},

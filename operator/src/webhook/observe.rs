@@ -6,13 +6,14 @@ use std::{
 };
 
 use futures::future::try_join_all;
+use sluice_crds::NamespacedName;
 use sluice_model::{
     children::{Child, ChildKind, Live, Owner},
     webhook::{COMPONENT, all_of_route, belongings, is_of_route, receiver_name},
 };
 use tokio::time::Instant;
 
-use super::LOOK_FOR_KIND;
+use super::{LOOK_FOR_KIND, absences::Object};
 use crate::{
     children::{self, Existence},
     context::Context,
@@ -53,19 +54,20 @@ pub async fn observe(
 ) -> Result<(Vec<Live>, Vec<ChildKind>), Error> {
     let (namespace, name) = (owner.name.namespace.as_str(), receiver_name(owner));
     let (of_route, rest): (Vec<Child>, Vec<Child>) = desired.iter().cloned().partition(|child| is_of_route(child.kind));
-    let wanted: Vec<(ChildKind, String)> = of_route.into_iter().map(|child| (child.kind, child.name)).collect();
+    let wanted: Vec<Object> = of_route.into_iter().map(|child| (child.kind, child.name)).collect();
     // Receivers of its own may be left over where it shares others now.
     let is_desired = |kind| rest.iter().any(|child| child.kind == kind);
     let own = [ChildKind::Deployment, ChildKind::Service].into_iter().filter(|kind| !is_desired(*kind));
     let others = all_of_route(owner).into_iter().chain(own.map(|kind| (kind, name.clone())));
     let others: Vec<_> = others.filter(|other| !wanted.contains(other)).collect();
+    context.absences.are_wanted(&owner.name, &wanted);
     let (found, left) =
-        futures::try_join!(get_all(context, namespace, &wanted), look_for(context, namespace, &others))?;
+        futures::try_join!(get_all(context, namespace, &wanted), look_for(context, &owner.name, &others))?;
     let unknown = wanted.iter().zip(&found).filter(|(_, found)| matches!(found, Existence::KindUnknown));
     let unknown = unknown.map(|((kind, _), _)| *kind).collect();
     let routes: Vec<Live> = found.into_iter().filter_map(Existence::there).chain(left).collect();
     let belongings: Vec<_> = routes.iter().flat_map(belongings).filter(|one| !wanted.contains(one)).collect();
-    let belongings = look_for(context, namespace, &belongings).await?;
+    let belongings = look_for(context, &owner.name, &belongings).await?;
     let mut live = children::observe(context, owner, COMPONENT, &rest).await?;
     for object in routes.into_iter().chain(belongings) {
         if !live.iter().any(|known| (known.kind, &known.name) == (object.kind, &object.name)) {
@@ -77,22 +79,29 @@ pub async fn observe(
     Ok((live, unknown))
 }
 
-async fn get_all(context: &Context, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Existence>, Error> {
+async fn get_all(context: &Context, namespace: &str, names: &[Object]) -> Result<Vec<Existence>, Error> {
     try_join_all(names.iter().map(|(kind, name)| get(context, *kind, namespace, name))).await
 }
 
 /// What there is of objects that may be left over. Where a kind may not be read, nothing of it was made either.
-async fn look_for(context: &Context, namespace: &str, names: &[(ChildKind, String)]) -> Result<Vec<Live>, Error> {
+async fn look_for(context: &Context, webhook: &NamespacedName, objects: &[Object]) -> Result<Vec<Live>, Error> {
     let now = Instant::now();
-    let names = names.iter().filter(|(kind, _)| context.unknown_kinds.may_exist(*kind, now));
-    let looks = try_join_all(names.map(|(kind, name)| look(context, *kind, namespace, name)));
+    let may_exist = |object: &&Object| {
+        context.unknown_kinds.may_exist(object.0, now) && context.absences.may_exist(webhook, object)
+    };
+    let looks = try_join_all(objects.iter().filter(may_exist).map(|object| look(context, webhook, object)));
     Ok(looks.await?.into_iter().flatten().collect())
 }
 
-async fn look(context: &Context, kind: ChildKind, namespace: &str, name: &str) -> Result<Option<Live>, Error> {
-    match get(context, kind, namespace, name).await {
+async fn look(context: &Context, webhook: &NamespacedName, object: &Object) -> Result<Option<Live>, Error> {
+    let (kind, name) = object;
+    match get(context, *kind, &webhook.namespace, name).await {
         Err(error) if error.is_forbidden() => Ok(None),
-        found => found.map(Existence::there),
+        found => {
+            let found = found?;
+            context.absences.hear(webhook, object, &found, Instant::now());
+            Ok(found.there())
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use sluice_cluster::{Cluster, Part, Target, testing::OwnCluster};
 use sluice_crds::{Webhook, WebhookStatus};
 use sluice_suite::{
     Stage,
+    audit::requests,
     definitions::definitions,
     operator::Operator,
     until,
@@ -35,8 +36,12 @@ const PLUGIN: Kind = (("configuration.konghq.com", "v1"), "KongPlugin", "kongplu
 const HTTP_ROUTE: Kind = (("gateway.networking.k8s.io", "v1"), "HTTPRoute", "httproutes");
 const ACK: [Kind; 5] = [API, VPC_LINK, INTEGRATION, ROUTE, STAGE];
 
+/// What the operator is called.
+const OPERATOR: &str = "gateways";
 /// What AWS has not finished is looked at every 30 s.
 const LOOKED_AT: Duration = Duration::from_secs(45);
+/// What was missed for a minute is no longer looked for.
+const MISSED: Duration = Duration::from_secs(100);
 const OWN_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:elasticloadbalancing:eu-central-1:012345678901:listener/net/hooks/1/2', \
                         vpcLink: {subnetIds: [subnet-a, subnet-b], securityGroupIds: [sg-a]}}";
 const STRANGE_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:servicediscovery:eu-central-1:012345678901:service/srv-1', \
@@ -190,8 +195,8 @@ async fn what_only_some_clusters_have_is_used_where_it_is() {
     let own = OwnCluster::up("gateways", &[Part::ControlPlane, Part::GatewayCrds, Part::Kafka]).unwrap();
     let name = format!("gateways-{}", std::process::id());
     let stage = Stage::on(Target::Local(Cluster::attach(&name).unwrap()), "gateways").await.unwrap();
-    let operator = stage.start(&stage.launch("gateways")).await.unwrap();
-    let scene = Scene { stage, operator };
+    let operator = stage.start(&stage.launch(OPERATOR)).await.unwrap();
+    let mut scene = Scene { stage, operator };
 
     scene.route(OWN_LINK).await;
     scene
@@ -201,7 +206,8 @@ async fn what_only_some_clusters_have_is_used_where_it_is() {
     scene.stage.touch::<Webhook>("stripe").await.unwrap();
     aws(&scene).await;
     kong(&scene).await;
-    kong_leaves_nothing(&scene).await;
+    kong_is_not_asked_for(&scene).await;
+    kong_leaves_nothing(&mut scene).await;
     kong_goes_and_comes_back(&scene, &own).await;
     drop(scene);
     tokio::task::spawn_blocking(|| drop(own)).await.unwrap();
@@ -269,8 +275,29 @@ async fn kong(scene: &Scene) {
     scene.has_no_plugins().await;
 }
 
-/// What an operator left that ended after it had changed the route, and before it could delete the plugins: no route names it any more.
-async fn kong_leaves_nothing(scene: &Scene) {
+/// Once nothing can come any more that was asked for before, passes over a Webhook without plugins look for none.
+async fn kong_is_not_asked_for(scene: &Scene) {
+    let log = scene.stage.audit_log.as_ref().unwrap();
+    let asked = || {
+        let all = requests(log).unwrap().into_iter();
+        all.filter(|request| request.is_by(OPERATOR) && request.object_ref.resource == PLUGIN.2).count()
+    };
+    until("no plugin is asked for", MISSED, || async {
+        let before = asked();
+        let looked = scene.operator.looks_again::<Webhook>(&scene.stage, "stripe").await;
+        looked.map_err(|error| format!("{error:#}"))?;
+        match asked() - before {
+            0 => Ok(()),
+            more => Err(format!("{more} requests")),
+        }
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.operator.log()));
+}
+
+/// What an operator left that ended after it had changed the route, and before it could delete the plugins: no route names it any more. The
+/// next one finds it.
+async fn kong_leaves_nothing(scene: &mut Scene) {
     let webhook = scene.stage.api::<Webhook>().get("stripe").await.unwrap();
     let metadata = json!({
         "name": "stripe-receiver-ip-restriction",
@@ -285,7 +312,7 @@ async fn kong_leaves_nothing(scene: &Scene) {
     });
     let left: DynamicObject = serde_json::from_value(left).unwrap();
     scene.api(PLUGIN).create(&PostParams::default(), &left).await.unwrap();
-    scene.stage.touch::<Webhook>("stripe").await.unwrap();
+    scene.operator = scene.stage.start(&scene.stage.launch(OPERATOR)).await.unwrap();
     scene.has_no_plugins().await;
 }
 
