@@ -254,6 +254,11 @@ impl Batches {
         self.holds.values_mut().filter_map(due).collect()
     }
 
+    /// What was told of how far partitions are written may not have been written down: all of it is worth a commit again.
+    pub(crate) fn tell_anew(&mut self) {
+        self.holds.values_mut().for_each(|hold| hold.told = Told::default());
+    }
+
     /// Whether so many are written since that commits do not wait for their time.
     pub(crate) fn owes_commits(&self) -> bool {
         self.committed.is_far_behind(self.counts.settled())

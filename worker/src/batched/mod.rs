@@ -189,6 +189,10 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
+            Event::Rebalanced => {
+                self.batches.tell_anew();
+                self.write_down();
+            }
             Event::Joined(member) => self.member = Some(member),
             Event::Assigned(starts) => starts.into_iter().for_each(|start| self.batches.assign(start)),
             Event::Records(batch) => self.batches.receive(batch),

@@ -164,6 +164,23 @@ async fn a_batch_that_takes_too_long_is_not_waited_for_and_its_end_is_nobody_els
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_committed_is_committed_again_at_once_when_a_rebalance_is_over() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
+        let Story { mut engine, source, .. } = story(guarantee);
+        engine.commit();
+        engine.commit();
+        let told = || source.commands.try_iter().collect::<Vec<_>>();
+        let expected = || match guarantee {
+            Guarantee::AtLeastOnce => vec![Command::Commit(vec![commit(0)])],
+            Guarantee::ExactlyOnce => vec![],
+        };
+        assert_eq!(told(), expected(), "{guarantee:?}: what is no news is told once");
+        engine.handle(Event::Rebalanced);
+        assert_eq!(told(), expected(), "{guarantee:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_is_told_of_the_topic_that_it_goes_to() {
     for guarantee in [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce] {
         let Story { mut engine, .. } = story(guarantee);

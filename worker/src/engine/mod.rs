@@ -228,6 +228,7 @@ impl Engine {
                 self.drain = Some(Drain { partitions, deadline: Instant::now() + DRAIN, settled });
             }
             Event::Lost(partitions) => drop(self.release(&partitions)),
+            Event::Rebalanced => self.commit_anew(),
             // Offsets are committed by the source itself.
             Event::Joined(_) => {}
             // A source that no longer listens is gone, and its partitions with it.
@@ -339,6 +340,12 @@ impl Engine {
         if !commits.is_empty() {
             self.command(Command::Commit(commits));
         }
+    }
+
+    /// Commits all that is settled, be it told before or not.
+    fn commit_anew(&mut self) {
+        self.schedule.tell_anew();
+        self.commit();
     }
 
     /// Gives partitions back that are about to go, once what is under way there has come to its end, or its time is over.

@@ -212,6 +212,11 @@ impl Partition {
         self.told.is_due(&commit, now).then_some(commit)
     }
 
+    /// What is to be committed next is news, whatever was told before.
+    pub(crate) fn tell_anew(&mut self) {
+        self.told = Told::default();
+    }
+
     /// How far it is settled; `None` before anything is known.
     pub(crate) fn commit(&mut self, spent: impl Fn(RecordKey) -> Option<Spent>) -> Option<Commit> {
         let offset = self.offsets.wall()?;

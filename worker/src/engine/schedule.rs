@@ -270,6 +270,11 @@ impl Schedule {
         commits
     }
 
+    /// What was told of how far partitions are settled may not have been written down: all of it is worth a commit again.
+    pub(crate) fn tell_anew(&mut self) {
+        self.partitions.values_mut().for_each(Partition::tell_anew);
+    }
+
     /// Whether so many are settled since that commits do not wait for their time.
     pub(crate) fn owes_commits(&self) -> bool {
         self.committed.is_far_behind(self.counts.settled())

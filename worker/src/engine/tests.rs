@@ -169,6 +169,35 @@ async fn many_that_are_settled_are_committed_before_it_is_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_committed_is_committed_again_at_once_when_a_rebalance_is_over() {
+    let story = Story::new(&[(0, 1, Fate::Delivered), (1, 1, Fate::Delivered)], delivery(Ordering::Key, 2));
+    let (source, mut end) = channels();
+    let _engine = tokio::spawn(engine::run(Arc::clone(&story.flow), source, CancellationToken::new()));
+    for number in 0..2 {
+        story.hand_out(&end, number, &BTreeMap::new()).await;
+    }
+    let offsets = |commits: Vec<Commit>| {
+        commits.into_iter().map(|commit| (commit.partition.partition, commit.offset)).collect::<BTreeMap<_, _>>()
+    };
+    // Each twice the time after which commits come.
+    let later = async || drop(tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await);
+    later().await;
+    assert_eq!(offsets(commits(&mut end, &[])), [(0, 11), (1, 11)].into());
+    later().await;
+    assert!(commits(&mut end, &[]).is_empty(), "they are no news");
+    end.events.send(Event::Rebalanced).await.unwrap();
+    // The clock stands still as long as somebody has something to do.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        if let Ok(Command::Commit(commits)) = end.commands.try_recv() {
+            assert_eq!(offsets(commits), [(0, 11), (1, 11)].into());
+            return;
+        }
+    }
+    panic!("not committed again: {:?}", story.flow.status.report());
+}
+
+#[tokio::test(start_paused = true)]
 async fn counts_are_told_soon_though_nothing_else_happens() {
     let story = Story::new(&[(0, 0, Fate::Delivered); 10], delivery(Ordering::Key, 1));
     let (source, end) = channels();

@@ -58,6 +58,8 @@ pub(crate) struct Batch {
 /// What a source tells, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The group has been rebalanced and takes commits again; those of the time before may be lost. It comes before the partitions.
+    Rebalanced,
     /// The worker is a member of its group, with what it shows for that, until the next of these. It comes before the partitions.
     Joined(Membership),
     /// These partitions are ours from now on.

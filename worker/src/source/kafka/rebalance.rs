@@ -100,6 +100,8 @@ impl ConsumerContext for Group {
             if let Err(error) = consumer.resume(partitions) {
                 warn!("Partitions cannot be resumed: {error}");
             }
+            // It is called after each rebalance, also where no partition comes.
+            self.tell(Event::Rebalanced);
             if let Some(membership) = Membership::of(consumer) {
                 self.tell(Event::Joined(membership));
             }
