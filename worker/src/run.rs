@@ -48,7 +48,8 @@ const BATCHES_PREFETCH_KIB: u32 = 4 * 1024;
 const REQUESTS_PREFETCH_KIB: u32 = 1024;
 /// How often it is looked whether the files of the Kafka connection are there.
 const FILES_INTERVAL: Duration = Duration::from_secs(2);
-/// The longest end, but for the last spans: draining takes up to 10 s, and Kubernetes kills after 30 s.
+/// The longest end, but for the last spans: the end of a rebalance is waited for for up to 12 s, draining takes up to 10 s, and Kubernetes
+/// kills after 30 s.
 const LONGEST_END: Duration = Duration::from_secs(25);
 
 /// Runs a worker until SIGTERM or SIGINT, then lets what is under way come to its end. Errors: what no waiting mends, such as

@@ -212,6 +212,37 @@ async fn sigterm_after_everything_is_settled_leaves_no_lag_and_no_duplicate() {
     assert!(api.numbers().values().all(|times| *times == 1));
 }
 
+/// A group takes no commits while it waits for a member that was killed, for 10 s.
+#[tokio::test]
+async fn sigterm_while_the_group_waits_for_another_member_repeats_nothing() {
+    const RECORDS: usize = 1_000;
+    let place = Place::new("amidst", 2).await;
+    let api = Api::scripted(|_| Answer { after: Duration::from_millis(20), ..status(200) }).await;
+    let config = config(&place, &api.url);
+    let (first, second) = (Worker::start(&config), Worker::start(&config));
+    for worker in [&first, &second] {
+        worker.until_status("its share", |status| status.partitions == 1).await;
+    }
+    second.kill();
+    let _third = Worker::start(&config);
+    crate::until("a rebalance", async || place.state().await, |state| state == "PreparingRebalance").await;
+    let records = numbered(0..RECORDS).zip((0..2).cycle()).map(|((key, value), partition)| OutgoingRecord {
+        key: Some(key.into()),
+        partition: Some(partition),
+        ..OutgoingRecord::new(place.topic.as_str(), value)
+    });
+    place.write_records(records).await;
+    // Five at a time: it takes longer than until it hears of the rebalance, and than until it commits.
+    api.until_numbers(RECORDS * 2 / 5).await;
+    first.terminate();
+    assert!(first.ended().await.success());
+
+    api.until_numbers(RECORDS).await;
+    place.until_no_lag().await;
+    let repeated: Vec<_> = api.numbers().into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(repeated.is_empty(), "{repeated:?}");
+}
+
 #[tokio::test]
 async fn a_thread_that_reads_no_more_is_told_to_kubernetes_until_it_reads_again() {
     let place = Place::new("hanging", 2).await;

@@ -10,6 +10,7 @@ use std::{
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
+    groups::GroupInfo,
 };
 use sluice_cluster::testing;
 use sluice_kafka::{
@@ -176,15 +177,24 @@ impl Place {
 
     /// The ids of the group's members: Kafka gives another one to a member that it has missed.
     pub(crate) async fn members(&self) -> Vec<String> {
+        self.look_at_group(|group| group.members().iter().map(|member| member.id().to_owned()).collect()).await
+    }
+
+    /// How it stands with the group, in Kafka's words.
+    pub(crate) async fn state(&self) -> String {
+        self.look_at_group(|group| group.state().to_owned()).await
+    }
+
+    async fn look_at_group<T: Send + 'static>(&self, look: impl FnOnce(&GroupInfo) -> T + Send + 'static) -> T {
         let (connection, group) = (self.connection.clone(), self.group.clone());
-        let members = move || {
+        let question = move || {
             let settings = sluice_kafka::consumer::ConsumerSettings::default();
             let config = consumer_config(&connection, &fresh("looker"), &settings).unwrap();
             let looker: BaseConsumer = config.create().unwrap();
             let groups = looker.fetch_group_list(Some(&group), Duration::from_mins(1)).unwrap();
-            groups.groups()[0].members().iter().map(|member| member.id().to_owned()).collect()
+            look(&groups.groups()[0])
         };
-        tokio::task::spawn_blocking(members).await.unwrap()
+        tokio::task::spawn_blocking(question).await.unwrap()
     }
 
     /// The committed offset of each partition.

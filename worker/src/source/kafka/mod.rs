@@ -71,6 +71,10 @@ const ABSENCE: Duration = Duration::from_secs(45);
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 const RENEWAL_RETRY: Duration = Duration::from_secs(30);
 
+/// How long the end of a rebalance is waited for before the group is left: it lasts until a member that was killed is missed, 10 s, and a little
+/// more.
+const LEAVING: Duration = Duration::from_secs(12);
+
 /// How long librdkafka's own thread may take for a seek, which asks no broker.
 const SEEK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -235,7 +239,7 @@ impl Reader {
             Renewal::NotNeeded => self.status.well(Area::Credentials),
             Renewal::Possible => {
                 info!("The Kafka credentials have changed: leaving the group to join it with the new ones");
-                consumer.unsubscribe();
+                self.leave(consumer);
                 return None;
             }
             Renewal::Impossible(message) => {
@@ -267,6 +271,18 @@ impl Reader {
         drop(thread::Builder::new().name("kafka-retired".into()).spawn(move || drop(consumer)));
     }
 
+    /// Gives all partitions back, in order. While the group is being rebalanced librdkafka puts it off until that is over, and is right:
+    /// Kafka takes no commit meanwhile. To drop the consumer would not wait, and what is settled would be delivered again.
+    fn leave(&self, consumer: &GroupConsumer) {
+        consumer.unsubscribe();
+        let deadline = Instant::now() + LEAVING;
+        while Instant::now() < deadline && consumer.assignment().is_ok_and(|held| held.count() > 0) {
+            self.status.beat();
+            // A record that comes now is read by whoever has its partition next.
+            drop(consumer.poll(POLL));
+        }
+    }
+
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let (mut next_probe, mut next_renewal, mut next_roll_call) = (Instant::now(), Instant::now(), Instant::now());
         let (mut suspicious, mut is_absent, mut absent_since) = (false, true, None);
@@ -275,7 +291,7 @@ impl Reader {
             match self.obey(consumer) {
                 None => {}
                 Some(End::Stopped) => {
-                    consumer.unsubscribe();
+                    self.leave(consumer);
                     return End::Stopped;
                 }
                 Some(end) => return end,
