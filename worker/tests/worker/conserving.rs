@@ -2,7 +2,7 @@
 //! is kept. `SLUICE_RECORDS` says with how many records.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -29,6 +29,7 @@ use crate::{
     exactly_once::{assert_once, exactly_once},
     into_kafka::into,
     kafka::{self, Place, connection_to},
+    repeats::{Repeats, Seen, Source, Taken, source_of},
     running::{config, numbered},
     until,
     wiremock::{Exchange, WireMock},
@@ -54,7 +55,6 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
     }
     let refused = (0..records).filter(|n| is_refused(*n)).count();
 
-    let in_flight = usize::try_from(config.delivery.max_in_flight).unwrap();
     let named = move |number: usize| {
         let mut config = config.clone();
         if let SinkConfig::Http(http) = &mut config.sink {
@@ -75,9 +75,17 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
     let buried: BTreeSet<i64> = letters.iter().map(|letter| number(letter.value.as_ref().unwrap())).collect();
     assert!(buried.iter().all(|n| is_refused(usize::try_from(*n).unwrap())), "{buried:?}");
     assert_eq!(buried.len(), refused, "every refused record is a dead letter");
+    let source = source_of(&place).await;
     let (seen, history) = (ledger.0.lock().unwrap(), crowd.history());
     assert_eq!((seen.taken.len(), seen.disorder.as_slice()), (records - refused, [].as_slice()));
-    let most = assert_few_repeats(&seen, history, in_flight);
+    let Repeats { most, unexplained } = Repeats::of(&seen, history, &source);
+    // Whose answer was lost with its connection is given back as it is.
+    let settled: Vec<_> = unexplained.into_iter().filter(|again| !again.was_last).collect();
+    let (number, first) = (settled.len(), settled.first());
+    assert!(
+        settled.is_empty(),
+        "{number} were delivered again that had to be committed, such as {first:?}: {history:?}"
+    );
     eprintln!(
         "{records} records: {} requests, {} delivered again by another worker, at most {most} of them after one death; {} dead letters for \
          {refused} refused",
@@ -85,30 +93,6 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
         seen.again.len(),
         letters.len()
     );
-}
-
-/// After a kill no more is delivered again than what was delivered since the last commit, and what was in flight; after members came and
-/// went in order, only what was in flight. Gives the most that one kill has cost.
-fn assert_few_repeats(seen: &Seen, history: &History, in_flight: usize) -> usize {
-    let again: Vec<_> = seen.again.iter().filter(|delivery| !history.was_away(delivery.at)).collect();
-    let mut most = 0;
-    for (dead, uncommitted_since) in history.uncommitted_since() {
-        let repeats = again.iter().filter(|delivery| delivery.worker == dead).count();
-        let delivered = seen.deliveries.get(&dead).into_iter().flatten();
-        let uncommitted = delivered.filter(|at| **at >= uncommitted_since).count();
-        assert!(
-            repeats <= uncommitted + in_flight,
-            "worker {dead} had delivered {uncommitted} that were not committed, and {repeats} were delivered again: {history:?}"
-        );
-        most = most.max(repeats);
-    }
-    // Whose answer was lost with its connection is given back as it is, with what else is in flight.
-    let others = again.iter().filter(|delivery| !history.is_dead(delivery.worker)).count();
-    assert!(
-        others <= history.changes * in_flight,
-        "{others} were delivered again that had to be committed: {history:?}"
-    );
-    most
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,8 +136,14 @@ async fn kills_rebalances_and_outages_of_a_kafka_sink_lose_nothing_and_repeat_on
     let expected: BTreeMap<_, _> = (end - 10..end).map(|n| (n % 10, n)).collect();
     assert_eq!(last, expected, "the last of each key is the last");
     assert_eq!(place.dead_letter_count().await, 0);
-    let most = assert_few_repeats(&seen, crowd.history(), WRITTEN_AT_ONCE);
-    assert_repeats_were_not_committed(&written, &place, crowd.history(), &clock).await;
+    let (source, history) = (source_of(&place).await, crowd.history());
+    let Repeats { most, unexplained } = Repeats::of(&seen, history, &source);
+    let (number, first) = (unexplained.len(), unexplained.first());
+    assert!(
+        number <= history.changes * WRITTEN_AT_ONCE,
+        "{number} were written again that had to be committed, such as {first:?}: {history:?}"
+    );
+    assert_repeats_were_not_committed(&written, &source, history, &clock);
     eprintln!(
         "{records} records: {} written, {} again by another worker, at most {most} of them after one death",
         written.len(),
@@ -162,13 +152,7 @@ async fn kills_rebalances_and_outages_of_a_kafka_sink_lose_nothing_and_repeat_on
 }
 
 /// What was committed before a worker was killed is written by nobody any more.
-async fn assert_repeats_were_not_committed(written: &[kafka::Seen], place: &Place, history: &History, clock: &Clock) {
-    let mut source = HashMap::<i64, (i32, i64)>::new();
-    for (partition, end) in place.ends().await {
-        let held = place.read_partition(&place.topic, partition, usize::try_from(end).unwrap()).await;
-        let numbers = held.iter().map(|record| number(record.value.as_ref().unwrap()));
-        source.extend(numbers.zip((0..).map(|offset| (partition, offset))));
-    }
+fn assert_repeats_were_not_committed(written: &[kafka::Seen], source: &Source, history: &History, clock: &Clock) {
     for record in written {
         let n = number(record.value.as_ref().unwrap());
         let (partition, offset) = source[&n];
@@ -267,28 +251,6 @@ async fn committed(place: &Place) -> usize {
 #[derive(Default)]
 struct Ledger(Mutex<Seen>);
 
-#[derive(Default)]
-struct Seen {
-    requests: usize,
-    /// The last delivery of each number, or the first of several by one worker.
-    taken: HashMap<i64, Taken>,
-    /// When each worker delivered a number that it had not delivered before.
-    deliveries: HashMap<usize, Vec<Instant>>,
-    /// Deliveries that another worker made again.
-    again: Vec<Taken>,
-    /// The highest number that each key has had taken.
-    last: HashMap<i64, i64>,
-    /// Numbers that were taken for the first time after a higher one of their key.
-    disorder: Vec<i64>,
-}
-
-/// When a number was taken, and from whom.
-#[derive(Clone, Copy)]
-struct Taken {
-    worker: usize,
-    at: Instant,
-}
-
 impl Ledger {
     /// Waits, as long as there is progress.
     async fn until_taken(&self, number: usize) {
@@ -319,23 +281,6 @@ impl Ledger {
         }
         seen.take(n, Taken { worker, at: Instant::now() });
         StatusCode::OK
-    }
-}
-
-impl Seen {
-    /// A number is delivered.
-    fn take(&mut self, n: i64, now: Taken) {
-        match self.taken.entry(n) {
-            Entry::Vacant(free) => {
-                free.insert(now);
-                if self.last.insert(n % 10, n).is_some_and(|last| last > n) {
-                    self.disorder.push(n);
-                }
-            }
-            Entry::Occupied(before) if before.get().worker == now.worker => return,
-            Entry::Occupied(mut before) => self.again.push(before.insert(now)),
-        }
-        self.deliveries.entry(now.worker).or_default().push(now.at);
     }
 }
 

@@ -9,15 +9,7 @@ use std::{
 use sluice_cluster::ComponentHandle;
 use sluice_crds::wire::WorkerConfig;
 
-use crate::{kafka::Place, running::Worker};
-
-/// How often a worker commits, at least.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
-/// How long Kafka may take none: from when another member comes or goes until all have heard of it, which they do with their heartbeats, each
-/// second, and while what is under way in partitions that go is waited for; as much once more on a machine that is busy.
-const SLACK: Duration = Duration::from_secs(2);
-/// What is settled is committed within this time.
-const COMMITTED_WITHIN: Duration = COMMIT_INTERVAL.saturating_add(SLACK);
+use crate::{kafka::Place, repeats::Taken, running::Worker};
 
 /// With how many records: what `SLUICE_RECORDS` says, or so many.
 pub(crate) fn records(usual: usize) -> usize {
@@ -50,17 +42,27 @@ pub(crate) struct History {
     pub(crate) changes: usize,
     /// Workers that were killed.
     deaths: Vec<Death>,
-    /// From when until when the broker was away, and nothing was committed.
-    outages: Vec<(Instant, Instant)>,
+    /// When the broker was killed.
+    outages: Vec<Outage>,
 }
 
-/// One of them.
+/// A worker that was killed.
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) worker: usize,
     pub(crate) at: Instant,
     /// How far each partition was committed a moment before.
     pub(crate) committed: BTreeMap<i32, i64>,
+}
+
+/// The broker was away.
+#[derive(Debug)]
+struct Outage {
+    begin: Instant,
+    /// More was committed of each partition.
+    end: Instant,
+    /// How far each partition was committed a moment before.
+    committed: BTreeMap<i32, i64>,
 }
 
 impl<'a> Crowd<'a> {
@@ -126,28 +128,49 @@ impl<'a> Crowd<'a> {
         self.members[0].worker.until_status("trouble", |status| status.trouble.is_some()).await;
         self.broker.start().unwrap();
         self.place.until_committed_since(&committed).await;
-        self.history.outages.push((begin, Instant::now()));
+        self.history.outages.push(Outage { begin, end: Instant::now(), committed });
     }
 }
 
 impl History {
-    /// Workers that were killed, each with the time after which it may have delivered what was not committed yet.
-    pub(crate) fn uncommitted_since(&self) -> impl Iterator<Item = (usize, Instant)> {
-        let since = |at: Instant| at.checked_sub(COMMITTED_WITHIN).expect("it lived for so long");
-        self.deaths.iter().map(move |death| (death.worker, since(death.at)))
-    }
-
     pub(crate) fn deaths(&self) -> &[Death] {
         &self.deaths
     }
 
-    /// Whether this worker was killed.
-    pub(crate) fn is_dead(&self, worker: usize) -> bool {
-        self.deaths.iter().any(|death| death.worker == worker)
+    /// Whether a record may have been delivered again, as its first delivery was not committed when its worker or the broker was killed.
+    pub(crate) fn explains(&self, (partition, offset): (i32, i64), before: Taken, now: Taken) -> bool {
+        let is_beyond =
+            |committed: &BTreeMap<i32, i64>| offset >= committed.get(&partition).copied().unwrap_or_default();
+        let by_death =
+            |death: &Death| death.worker == before.worker && death.at <= now.at && is_beyond(&death.committed);
+        let by_outage =
+            |outage: &Outage| before.at <= outage.end && outage.begin <= now.at && is_beyond(&outage.committed);
+        self.deaths.iter().any(by_death) || self.outages.iter().any(by_outage)
     }
+}
 
-    /// Whether the broker was away before what was delivered then was committed.
-    pub(crate) fn was_away(&self, delivered: Instant) -> bool {
-        self.outages.iter().any(|(begin, end)| *begin <= delivered + COMMITTED_WITHIN && delivered <= *end)
+#[test]
+fn only_what_was_not_committed_may_come_again() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let history = History {
+        changes: 2,
+        deaths: vec![Death { worker: 1, at: at(10), committed: [(0, 5)].into() }],
+        outages: vec![Outage { begin: at(20), end: at(30), committed: [(0, 50)].into() }],
+    };
+    let (killed, alive) = (1, 2);
+    for (what, place, (worker, before), now, expected) in [
+        ("its worker was killed", (0, 5), (killed, 9), 15, true),
+        ("it was committed before", (0, 4), (killed, 9), 15, false),
+        ("nothing of its partition was", (1, 0), (killed, 9), 15, true),
+        ("its worker was killed later", (0, 5), (killed, 8), 9, false),
+        ("its worker lives", (0, 5), (alive, 9), 15, false),
+        ("the broker was killed", (0, 50), (alive, 15), 31, true),
+        ("the broker was away", (0, 50), (alive, 25), 31, true),
+        ("it was committed before the broker was killed", (0, 49), (alive, 15), 31, false),
+        ("the broker was back", (0, 50), (alive, 31), 35, false),
+    ] {
+        let (before, now) = (Taken { worker, at: at(before) }, Taken { worker: 3, at: at(now) });
+        assert_eq!(history.explains(place, before, now), expected, "{what}");
     }
 }

@@ -5,6 +5,7 @@
 //! - `mounted`: Secrets as the kubelet mounts them.
 //! - `running`: the worker's process.
 //! - `disturbing`: several of them, and what may become of them and of their broker.
+//! - `repeats`: what was delivered, what of it again, and whether it had to be.
 #![allow(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
 mod api;
@@ -28,6 +29,7 @@ mod letters;
 mod memory;
 mod mounted;
 mod oauth2;
+mod repeats;
 mod requests;
 mod running;
 mod secured;
