@@ -239,7 +239,7 @@ fn impatient(place: &Place, url: &str) -> WorkerConfig {
     let backoff = Backoff { initial: Text::from_millis(20), max: Text::from_millis(200), ..Backoff::default() };
     let retry = Retry { backoff, ..usual.delivery.retry.clone() };
     let delivery = Delivery { retry, timeout: Text::from_millis(500), ..usual.delivery.clone() };
-    WorkerConfig { delivery, log_level: sluice_crds::LogLevel::Info, ..usual }
+    WorkerConfig { delivery, ..usual }
 }
 
 /// Records that are committed, over all partitions.

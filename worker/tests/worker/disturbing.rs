@@ -101,7 +101,7 @@ impl<'a> Crowd<'a> {
     fn run(&mut self, name: String) {
         let number = self.started;
         self.started += 1;
-        let worker = Worker::start_as(&name, &(self.config)(number));
+        let worker = Worker::start_quietly(&name, &(self.config)(number));
         self.members.push(Member { number, name, worker });
     }
 

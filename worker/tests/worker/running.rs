@@ -47,6 +47,16 @@ impl Worker {
         Self::start_with(instance, config, &[("NO_PROXY", "*")])
     }
 
+    /// The same, which says nothing of single attempts: where one in thirty fails that is most of what there is to say, and what a test
+    /// has to say that fails is lost in it.
+    pub(crate) fn start_quietly(instance: &str, config: &WorkerConfig) -> Self {
+        Self::start_with(
+            instance,
+            config,
+            &[("NO_PROXY", "*"), ("RUST_LOG", "warn,sluice_worker=info,sluice_worker::status=off")],
+        )
+    }
+
     /// The same, where the environment names these proxies.
     pub(crate) fn start_behind(proxies: &[(&str, &str)], config: &WorkerConfig) -> Self {
         Self::start_with("worker", config, proxies)
