@@ -96,13 +96,15 @@ impl Kind for Topic {
         };
         let kafka = context.clusters.topics(&wanted.cluster.name)?;
         let known = Known::of(self, &references.users);
+        let is_new = self.status.is_none() && references.rivals.is_empty();
+        let made = if is_new { create_unseen(&kafka, &wanted, &known).await? } else { Vec::new() };
         let seen = observe(&kafka, &wanted, &known).await?;
         let existing = seen.topic.as_ref().map(|topic| topic.id.as_str());
         if let Some(winner) = winner(&Claim::of(self).1, &references.rivals, existing) {
             context.schemas.forget(&name_of(self));
             return said(&Outcome::Lost { wanted: &wanted, winner }, Next::OnChange);
         }
-        let planned = Planned::of(&wanted, seen, &known);
+        let planned = Planned::of(&wanted, seen, &known, made);
         let users = live_users(self, context, &planned.plan, &known).await?;
         let growth = if users.is_some() { Growth::Judged } else { Growth::Left };
         let known = Known { users: users.as_deref().unwrap_or(&references.users), ..known };
@@ -110,7 +112,7 @@ impl Kind for Topic {
         // The registry is asked meanwhile, so that nothing waits for it but its own part.
         let schema = schema::outcome(self, &wanted, &references, context);
         let (carried_out, schema) = futures::join!(carry_out(&kafka, &wanted, known, planned, growth), schema);
-        let Planned { seen, plan } = carried_out?;
+        let Planned { seen, plan, .. } = carried_out?;
         let observed = seen.topic.as_ref();
         context.sightings.saw(name_of(self), &wanted, &known, observed);
         let next = if plan.changes.is_empty() { Next::OnChange } else { Next::Again };
@@ -159,17 +161,30 @@ enum Growth {
 struct Planned {
     seen: Seen,
     plan: Plan,
+    /// What this pass has changed already, whether Kafka shows it yet or not.
+    made: Vec<Change>,
 }
 
 impl Planned {
-    fn of(wanted: &Wanted, seen: Seen, known: &Known<'_>) -> Self {
+    fn of(wanted: &Wanted, seen: Seen, known: &Known<'_>, made: Vec<Change>) -> Self {
         let plan = plan(wanted, seen.topic.as_ref(), &Known { stakes: seen.stakes.as_ref(), ..*known });
-        Self { seen, plan }
+        Self { seen, plan, made }
     }
 
     /// The same by what else is known now.
     fn again(self, wanted: &Wanted, known: &Known<'_>) -> Self {
-        Self::of(wanted, self.seen, known)
+        Self::of(wanted, self.seen, known, self.made)
+    }
+}
+
+/// Makes the Kafka topic of a Topic that no pass has told of yet: as a rule there is none, and a look would only tell that. Gives what was made.
+/// What Kafka refuses is left to the plan, which knows after a look whether it is needed.
+async fn create_unseen(kafka: &TopicAdmin, wanted: &Wanted, known: &Known<'_>) -> Result<Vec<Change>, Error> {
+    let Plan { changes, waits_for_notes: false, .. } = plan(wanted, None, known) else { return Ok(Vec::new()) };
+    match apply(kafka, wanted, &changes).await {
+        Ok(()) => Ok(changes),
+        Err(Error::Refused { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -198,7 +213,6 @@ async fn carry_out(
     growth: Growth,
 ) -> Result<Planned, Error> {
     let is_left = |change: &Change| growth == Growth::Left && matches!(change, Change::Grow { .. });
-    let mut made: Vec<Change> = Vec::new();
     for pause in LOOKS_MILLIS {
         let (waiting, changes): (Vec<Change>, Vec<Change>) = planned
             .plan
@@ -206,7 +220,7 @@ async fn carry_out(
             .iter()
             .filter(|change| change.is_noted(&known) && !is_left(change))
             .cloned()
-            .partition(|change| made.contains(change));
+            .partition(|change| planned.made.contains(change));
         match (changes.is_empty(), waiting.is_empty()) {
             (true, true) => break,
             // Kafka has made them and does not show them yet.
@@ -214,11 +228,11 @@ async fn carry_out(
             (false, _) => apply(kafka, wanted, &changes).await?,
         }
         known = changes.iter().fold(known, Known::after);
-        made.extend(changes);
-        planned = Planned::of(wanted, observe(kafka, wanted, &known).await?, &known);
+        planned.made.extend(changes);
+        planned = Planned::of(wanted, observe(kafka, wanted, &known).await?, &known, planned.made);
     }
-    let Planned { seen, plan } = planned;
-    Ok(Planned { seen, plan: plan.confirmed(&made) })
+    let Planned { seen, plan, made } = planned;
+    Ok(Planned { seen, plan: plan.confirmed(&made), made })
 }
 
 #[cfg(test)]
