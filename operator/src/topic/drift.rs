@@ -105,8 +105,8 @@ impl Follower<'_> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            if let Err(error) = self.tick().await {
+            let moment = ticks.tick().await;
+            if let Err(error) = self.tick(moment).await {
                 self.is_silent();
                 // Its Topics say so already.
                 debug!(cluster = self.cluster, %error, "No look at the topics this time");
@@ -114,7 +114,8 @@ impl Follower<'_> {
         }
     }
 
-    async fn tick(&mut self) -> Result<(), Error> {
+    /// What is due at this moment of the ticks.
+    async fn tick(&mut self, moment: Instant) -> Result<(), Error> {
         let clusters = &self.context.clusters;
         if clusters.renew(self.cluster)? {
             info!(cluster = self.cluster, "Kafka credentials changed; connecting anew");
@@ -137,8 +138,9 @@ impl Follower<'_> {
         if let Err(error) = self.context.identities.learn(self.context, self.cluster).await {
             debug!(cluster = self.cluster, %error, "It is not known which Kafka cluster this is");
         }
-        if self.last_look.elapsed() >= self.context.settings.admin_requests.drift_interval.get() {
-            self.last_look = Instant::now();
+        // From tick to tick: what is done before a look must not put the next one off by a whole tick.
+        if moment.duration_since(self.last_look) >= self.context.settings.admin_requests.drift_interval.get() {
+            self.last_look = moment;
             self.look(&kafka).await?;
         }
         Ok(())
