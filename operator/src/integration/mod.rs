@@ -32,8 +32,9 @@ use crate::{
 
 pub(crate) use resolve::topic;
 
-/// Everything that matters is watched; this is for an event that was lost.
-const LOOK_AGAIN: Duration = Duration::from_mins(10);
+/// Everything that matters is watched; this is for an event that was lost. A pass costs the API server some six reads, for each of thousands
+/// at rest too.
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 impl Kind for Integration {
     type Status = IntegrationStatus;
@@ -139,9 +140,9 @@ async fn hold(
     let live = children::observe(context, &held.owner, COMPONENT, &desired).await?;
     let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
-    let of_pods = look_again(&pods, now).unwrap_or(LOOK_AGAIN);
-    let next = grants::look_at_held(&held.elsewhere).map_or(of_pods, |soon| soon.min(of_pods));
-    Ok(Pass { status: report(integration, &outcome, now), next: Next::Within(next) })
+    let next = next_look(&pods, now);
+    let next = grants::look_at_held(&held.elsewhere).map_or(next, |soon| next.at_latest(soon));
+    Ok(Pass { status: report(integration, &outcome, now), next })
 }
 
 /// What was seen while objects were kept as they should be.
