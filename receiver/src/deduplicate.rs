@@ -3,13 +3,19 @@
 //! An id is reserved, the event is written, the id is confirmed. Between the two, a second request with the same id is
 //! neither written nor acknowledged: whether the first one arrives is not known yet. A reservation that nobody confirms or
 //! releases, because the outcome of its write is unknown, ends with its time to live, which outlasts every write.
+//!
+//! - `table`: what is known of each id.
+
+mod table;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
+
+use self::table::{Entry, Table};
 
 /// An event's id, in a form of fixed size: the first half of its SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,28 +57,24 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Deduplicator {
     limits: Limits,
-    entries: HashMap<Fingerprint, Entry>,
-    /// By deadline: every reservation lives as long as any other. An item whose token is not its entry's is out of date.
+    entries: Table,
+    /// By deadline: every reservation lives as long as any other. An item whose deadline is not its entry's is out of date.
     reserved: VecDeque<Item>,
     /// By deadline, for the same reason.
     confirmed: VecDeque<Item>,
     next_token: u64,
+    /// What times are counted from: the first one that is told.
+    start: Option<Instant>,
     /// When the youngest event was confirmed that had to be forgotten before its time.
     forgotten: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    token: u64,
-    deadline: Instant,
-    confirmed: bool,
-}
-
+/// When an entry ends, or would have ended.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     fingerprint: Fingerprint,
-    token: u64,
-    deadline: Instant,
+    /// In nanoseconds.
+    deadline: u64,
 }
 
 /// Each reservation adds at most two items, so forgetting more than two at a time keeps up, and none takes long.
@@ -96,10 +98,11 @@ impl Deduplicator {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            entries: HashMap::new(),
+            entries: Table::default(),
             reserved: VecDeque::new(),
             confirmed: VecDeque::new(),
             next_token: 0,
+            start: None,
             forgotten: None,
         }
     }
@@ -111,38 +114,41 @@ impl Deduplicator {
 
     /// Says what to do with an event that has just come in.
     pub fn reserve(&mut self, fingerprint: Fingerprint, now: Instant) -> Admission {
-        self.forget_expired(now);
-        match self.entries.get(&fingerprint).filter(|entry| entry.deadline > now) {
-            Some(Entry { confirmed: true, .. }) => return Admission::Duplicate,
-            Some(Entry { confirmed: false, .. }) => return Admission::InProgress,
-            None => drop(self.entries.remove(&fingerprint)),
+        let time = self.time(now);
+        self.forget_expired(time);
+        match self.entries.get(&fingerprint) {
+            Some(entry) if entry.deadline <= time => self.entries.remove(&fingerprint),
+            Some(entry) if entry.is_confirmed() => return Admission::Duplicate,
+            Some(_) => return Admission::InProgress,
+            None => {}
         }
-        if self.entries.len() >= self.limits.capacity && !self.forget_oldest_confirmed(now) {
+        if self.entries.len() >= self.limits.capacity && !self.forget_oldest_confirmed(time) {
             return Admission::Full;
         }
         let token = self.next_token;
         self.next_token += 1;
-        let deadline = now + self.limits.reservation;
-        self.entries.insert(fingerprint, Entry { token, deadline, confirmed: false });
-        self.reserved.push_back(Item { fingerprint, token, deadline });
+        let deadline = time.saturating_add(nanos(self.limits.reservation));
+        self.entries.insert(fingerprint, Entry::reserved(token, deadline));
+        self.reserved.push_back(Item { fingerprint, deadline });
         Admission::Reserved(Reservation { fingerprint, token })
     }
 
     /// The event was written: from now on it is a duplicate. Without effect where the reservation expired and is another's now.
     pub fn confirm(&mut self, reservation: &Reservation, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&reservation.fingerprint).filter(|entry| entry.is(reservation)) else {
+        let &Reservation { fingerprint, token } = reservation;
+        let deadline = self.time(now).saturating_add(nanos(self.limits.window));
+        let Some(entry) = self.entries.get_mut(&fingerprint).filter(|entry| entry.is_reserved_as(token)) else {
             return;
         };
-        entry.deadline = now + self.limits.window;
-        entry.confirmed = true;
-        let &Reservation { fingerprint, token } = reservation;
-        self.confirmed.push_back(Item { fingerprint, token, deadline: entry.deadline });
+        *entry = Entry::confirmed(token, deadline);
+        self.confirmed.push_back(Item { fingerprint, deadline });
     }
 
     /// The event was certainly not written: the next request with its id may write it.
     pub fn release(&mut self, reservation: &Reservation) {
-        if self.entries.get(&reservation.fingerprint).is_some_and(|entry| entry.is(reservation)) {
-            self.entries.remove(&reservation.fingerprint);
+        let &Reservation { fingerprint, token } = reservation;
+        if self.entries.get(&fingerprint).is_some_and(|entry| entry.is_reserved_as(token)) {
+            self.entries.remove(&fingerprint);
         }
     }
 
@@ -157,24 +163,40 @@ impl Deduplicator {
         since.min(self.limits.window)
     }
 
-    fn forget_expired(&mut self, now: Instant) {
-        for queue in [&mut self.reserved, &mut self.confirmed] {
-            for _ in 0..FORGOTTEN_AT_A_TIME {
-                let Some(item) = queue.pop_front_if(|item| item.deadline <= now) else { break };
-                if self.entries.get(&item.fingerprint).is_some_and(|entry| entry.expires_as(&item)) {
-                    self.entries.remove(&item.fingerprint);
-                }
+    /// As entries have it: half of what an `Instant` takes.
+    fn time(&mut self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(*self.start.get_or_insert(now)))
+    }
+
+    /// Also lets go of reservations that have ended before their time, as nearly all do within milliseconds.
+    fn forget_expired(&mut self, time: u64) {
+        for _ in 0..FORGOTTEN_AT_A_TIME {
+            let Some(item) = self.reserved.front() else { break };
+            let stands = self.entries.has(item);
+            if stands && item.deadline > time {
+                break;
+            }
+            if stands {
+                self.entries.remove(&item.fingerprint);
+            }
+            self.reserved.pop_front();
+        }
+        for _ in 0..FORGOTTEN_AT_A_TIME {
+            let Some(item) = self.confirmed.pop_front_if(|item| item.deadline <= time) else { break };
+            if self.entries.has(&item) {
+                self.entries.remove(&item.fingerprint);
             }
         }
     }
 
     /// Makes room. Reservations are never given up: their events are on the way.
-    fn forget_oldest_confirmed(&mut self, now: Instant) -> bool {
+    fn forget_oldest_confirmed(&mut self, time: u64) -> bool {
         while let Some(item) = self.confirmed.pop_front() {
-            if self.entries.get(&item.fingerprint).is_some_and(|entry| entry.expires_as(&item)) {
+            if self.entries.has(&item) {
                 self.entries.remove(&item.fingerprint);
-                if item.deadline > now {
-                    self.forgotten = item.deadline.checked_sub(self.limits.window);
+                if item.deadline > time {
+                    let deadline = self.start.map(|start| start + Duration::from_nanos(item.deadline));
+                    self.forgotten = deadline.and_then(|deadline| deadline.checked_sub(self.limits.window));
                 }
                 return true;
             }
@@ -183,16 +205,9 @@ impl Deduplicator {
     }
 }
 
-impl Entry {
-    /// Whether the reservation still stands. One that has been confirmed does not.
-    fn is(&self, reservation: &Reservation) -> bool {
-        self.token == reservation.token && !self.confirmed
-    }
-
-    /// Whether the item says when the entry ends.
-    fn expires_as(&self, item: &Item) -> bool {
-        self.token == item.token && self.deadline == item.deadline
-    }
+/// Five hundred years fit.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

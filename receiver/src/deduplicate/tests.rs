@@ -1,5 +1,7 @@
 //! The states of one id by example, and of many against a model that forgets nothing by accident.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -97,6 +99,20 @@ fn what_has_expired_leaves_the_memory() {
         write(&mut deduplicator, &id.to_string(), now + WINDOW);
     }
     assert_eq!((deduplicator.len(), deduplicator.confirmed.len()), (500, 500));
+}
+
+#[test]
+fn reservations_that_have_ended_leave_the_memory_long_before_their_time() {
+    let (mut deduplicator, now) = (remembering(1000), Instant::now());
+    for id in 0..500 {
+        let reservation = reserve(&mut deduplicator, &id.to_string(), now);
+        if id % 3 == 0 {
+            deduplicator.release(&reservation);
+        } else {
+            deduplicator.confirm(&reservation, now);
+        }
+        assert!(deduplicator.reserved.len() < 3, "{} after {id}", deduplicator.reserved.len());
+    }
 }
 
 /// Something that happens to one of a few ids.

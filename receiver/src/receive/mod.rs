@@ -84,7 +84,7 @@ pub(crate) struct Receiver {
 
 /// Events on their way take at most this much, twice: here and in the producer. Four of the largest fit in any case.
 pub(crate) const MEMORY: usize = 16 * 1024 * 1024;
-/// Each takes about 100 bytes.
+/// Each takes about 75 bytes.
 pub(crate) const REMEMBERED: usize = 100_000;
 
 impl Receiver {
