@@ -103,7 +103,13 @@ impl Receiver {
     }
 
     /// First all rights, then all writes: Redis answers in any order, and the producer is to get the events in theirs.
-    async fn write_each(&self, events: Vec<(Received, Option<Rejection>)>) -> Vec<Result<Once, Refused>> {
+    async fn write_each(&self, mut events: Vec<(Received, Option<Rejection>)>) -> Vec<Result<Once, Refused>> {
+        // Most requests have one, which needs no lists of what is to be done.
+        if events.len() == 1 {
+            let (event, mismatch) = events.remove(0);
+            let turn = self.admit(event, mismatch).await;
+            return vec![self.take_turn(turn).await];
+        }
         let turns = events.into_iter().map(|(event, mismatch)| self.admit(event, mismatch));
         let turns = in_order(turns.collect()).await;
         in_order(turns.into_iter().map(|turn| self.take_turn(turn)).collect()).await
@@ -248,11 +254,7 @@ fn sum(outcomes: Vec<Result<Once, Refused>>) -> (Tally, Option<Refused>) {
 }
 
 /// Begins each before the next one, and gives what becomes of them in the same order.
-async fn in_order<F: Future>(mut all: Vec<F>) -> Vec<F::Output> {
-    // Most requests have one event.
-    if all.len() == 1 {
-        return vec![all.remove(0).await];
-    }
+async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
     let mut begun: Vec<_> = all.into_iter().map(|one| Box::pin(maybe_done(one))).collect();
     let once = poll_fn(|context| {
         for one in &mut begun {
