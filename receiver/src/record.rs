@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use sluice_crds::NamespacedName;
 use sluice_kafka::{Header, OutgoingRecord};
@@ -17,8 +17,8 @@ use crate::event::{CloudEvent, Event, Names};
 pub struct Envelope {
     topic: Arc<str>,
     source: Bytes,
-    /// The headers that stay with the event.
-    kept: Vec<HeaderName>,
+    /// The headers that stay with the event: those of its trace, and those that the Webhook keeps.
+    carried: Vec<HeaderName>,
 }
 
 /// An event as it was received.
@@ -41,7 +41,8 @@ impl Envelope {
     /// For the events of one Webhook.
     pub fn new(webhook: &NamespacedName, topic: &str, kept: Vec<HeaderName>) -> Self {
         let source = format!("/{}/webhooks/{}", webhook.namespace, webhook.name);
-        Self { topic: topic.into(), source: source.into(), kept }
+        let carried = TRACE_HEADERS.map(HeaderName::from_static).into_iter().chain(kept).collect();
+        Self { topic: topic.into(), source: source.into(), carried }
     }
 
     /// The record of an event. Only headers that are named here or kept get into it, so no credential does.
@@ -52,7 +53,7 @@ impl Envelope {
             Some(event) => of_cloud_event(event, at),
             None => (self.of_event(id, event_type, &given, at), Some(body)),
         };
-        headers.extend(self.names_of_carried().flat_map(|name| as_given(&given, name)));
+        headers.extend(self.carried.iter().flat_map(|name| as_given(&given, name)));
         if let Some(sequence) = sequence {
             headers.retain(|header| header.name != SEQUENCE);
             headers.push(Header::new(SEQUENCE, sequence));
@@ -70,12 +71,8 @@ impl Envelope {
     /// What the headers that stay with each event of a request take, in bytes.
     pub fn carried(&self, given: &HeaderMap) -> usize {
         let values =
-            self.names_of_carried().flat_map(|name| given.get_all(name).iter().map(move |value| (name, value)));
+            self.carried.iter().flat_map(|name| given.get_all(name).iter().map(move |value| (name.as_str(), value)));
         values.map(|(name, value)| HEADER + name.len() + value.len()).sum()
-    }
-
-    fn names_of_carried(&self) -> impl Iterator<Item = &str> {
-        TRACE_HEADERS.into_iter().chain(self.kept.iter().map(HeaderName::as_str))
     }
 
     fn of_event(&self, id: String, event_type: Option<String>, given: &HeaderMap, at: Timestamp) -> Vec<Header> {
@@ -86,7 +83,7 @@ impl Envelope {
             Header::new("ce_type", event_type.map_or(Bytes::from(DEFAULT_TYPE), Bytes::from)),
             Header::new("ce_time", at.to_string()),
         ];
-        headers.extend(as_given(given, header::CONTENT_TYPE.as_str()));
+        headers.extend(as_given(given, &header::CONTENT_TYPE));
         headers
     }
 }
@@ -101,8 +98,9 @@ fn of_cloud_event(event: CloudEvent, at: Timestamp) -> (Vec<Header>, Option<Byte
 }
 
 /// The headers of a request that have this name.
-fn as_given(headers: &HeaderMap, name: &str) -> impl Iterator<Item = Header> {
-    headers.get_all(name).iter().map(move |value| Header::new(name, Bytes::copy_from_slice(value.as_bytes())))
+fn as_given(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = Header> {
+    let header = move |value: &HeaderValue| Header::new(name.as_str(), Bytes::copy_from_slice(value.as_bytes()));
+    headers.get_all(name).iter().map(header)
 }
 
 #[cfg(test)]
