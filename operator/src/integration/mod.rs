@@ -35,6 +35,8 @@ pub(crate) use resolve::topic;
 /// Everything that matters is watched; this is for an event that was lost. A pass costs the API server some six reads, for each of thousands
 /// at rest too.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
+/// Whether an object of somebody else is gone, whose name is that of one that is needed, no watch tells: it need have no label of ours.
+const LOOK_AT_CONFLICT: Duration = Duration::from_secs(30);
 
 impl Kind for Integration {
     type Status = IntegrationStatus;
@@ -106,7 +108,7 @@ async fn carry_out(
     let Kept { live, plan, pods } = keep(integration, context, &flow.owner, &desired, live).await?;
     let last_good = last_good(&desired, &flow.elsewhere, &flow.uses);
     let outcome = Outcome::Planned { flow: &flow, live: &live, pods: &pods, plan: &plan, last_good };
-    Ok(Pass { status: report(integration, &outcome, now), next: next_look(&pods, now) })
+    Ok(Pass { status: report(integration, &outcome, now), next: next_look(&plan, &pods, now) })
 }
 
 /// What the new spec does not break goes on: the objects of the last one that could be carried out, in the number that the new one wants.
@@ -122,7 +124,7 @@ async fn hold(
     let Some(mut held) = configuration.and_then(|found| Held::recall(integration, &found)) else {
         return Ok(Pass {
             status: report(integration, &Outcome::Rejected(rejections), now),
-            next: next_look(&[], now),
+            next: Next::Within(LOOK_AGAIN),
         });
     };
     let who = User { kind: UserKind::Integration, name: held.owner.name.clone() };
@@ -138,9 +140,9 @@ async fn hold(
     }
     let desired = held.desire(&context.settings);
     let live = children::observe(context, &held.owner, COMPONENT, &desired).await?;
-    let Kept { live, pods, .. } = keep(integration, context, &held.owner, &desired, live).await?;
+    let Kept { live, plan, pods } = keep(integration, context, &held.owner, &desired, live).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
-    let next = next_look(&pods, now);
+    let next = next_look(&plan, &pods, now);
     let next = grants::look_at_held(&held.elsewhere).map_or(next, |soon| next.at_latest(soon));
     Ok(Pass { status: report(integration, &outcome, now), next })
 }
@@ -170,6 +172,22 @@ async fn keep(
     Ok(Kept { live, plan, pods })
 }
 
-fn next_look(pods: &[SeenPod], now: Timestamp) -> Next {
-    Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN))
+fn next_look(plan: &Plan, pods: &[SeenPod], now: Timestamp) -> Next {
+    let next = Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN));
+    if plan.withheld.is_empty() { next } else { next.at_latest(LOOK_AT_CONFLICT) }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::children::Withheld;
+
+    use super::*;
+
+    #[test]
+    fn it_is_soon_looked_whether_what_is_in_the_way_is_gone() {
+        let worker = Withheld { kind: ChildKind::Deployment, name: "to-api-worker".to_owned() };
+        let in_the_way = Plan { withheld: vec![worker], ..Plan::default() };
+        let next = [Plan::default(), in_the_way].map(|plan| next_look(&plan, &[], Timestamp::now()));
+        assert_eq!(next, [LOOK_AGAIN, LOOK_AT_CONFLICT].map(Next::Within));
+    }
 }

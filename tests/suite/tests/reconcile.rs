@@ -36,6 +36,8 @@ const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, 
                            spec: {source: {topic: {name: orders}}, sink: {http: {url: 'http://api.example/'}}, SPEC}}";
 const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, \
                        spec: {route: {parentRefs: [{name: edge}]}, verify: {none: {}}}}";
+/// Objects of others are not watched, and looked at every 30 s.
+const IN_THE_WAY: Duration = Duration::from_mins(1);
 
 async fn apply_topic(world: &World, spec: &str) -> Topic {
     world.apply(&TOPIC.replace("SPEC", spec)).await.unwrap()
@@ -232,7 +234,7 @@ async fn what_is_ours_is_repaired_and_what_others_own_is_left_alone() {
 }
 
 #[tokio::test]
-async fn an_object_of_somebody_else_is_not_taken_over() {
+async fn an_object_of_somebody_else_is_not_taken_over_and_its_name_is_once_it_is_gone() {
     let world = World::begin("conflict").await.unwrap();
     apply_topic(&world, "").await;
     let foreign = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: to-api-worker}, spec: {selector: {matchLabels: {a: b}}, \
@@ -243,6 +245,15 @@ async fn an_object_of_somebody_else_is_not_taken_over() {
     assert!(condition(&status.conditions, "Stalled").contains("to-api-worker"));
     let after = world.api::<Deployment>().get("to-api-worker").await.unwrap();
     assert_eq!(before.metadata.generation, after.metadata.generation);
+
+    world.api::<Deployment>().delete("to-api-worker", &DeleteParams::default()).await.unwrap();
+    until("its own has the name", IN_THE_WAY, || async {
+        let found = world.api::<Deployment>().get_opt("to-api-worker").await.map_err(|error| error.to_string())?;
+        let owners = found.ok_or("there is none")?.metadata.owner_references.unwrap_or_default();
+        if owners.iter().any(|owner| owner.name == "to-api") { Ok(()) } else { Err(format!("it is of {owners:?}")) }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
