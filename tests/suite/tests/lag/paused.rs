@@ -77,7 +77,8 @@ impl Flow {
 
 #[tokio::test]
 async fn where_a_partition_has_halted_only_that_one_waits_and_all_do_while_the_circuit_is_open() {
-    let retry = "retry: {backoff: {initial: 50ms, max: 100ms}}";
+    // Each second in which the circuit is open takes an attempt of the first record that waits: it must not halt too.
+    let retry = "retry: {maxAttempts: 1000, backoff: {initial: 50ms, max: 100ms}}";
     let delivery = format!("onDeliveryError: Halt, circuitBreaker: {{failures: 3, openFor: 1s}}, {retry}");
     let flow = Flow::open("halted", &delivery).await;
     flow.api.refuse("stop", StatusCode::UNPROCESSABLE_ENTITY);
