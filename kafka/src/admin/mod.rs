@@ -164,7 +164,9 @@ impl Admin {
     ) -> Result<BTreeMap<K, Result<T, KafkaError>>, Error> {
         let (event, attempt) = self.send(doing, changes, submit).await?;
         let answers = read(&event);
-        if !is_silence(&answers) {
+        if is_silence(&answers) {
+            attempt.end_unknown(Instant::now());
+        } else {
             attempt.end(None, Instant::now());
         }
         Ok(answers)

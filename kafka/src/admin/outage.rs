@@ -70,20 +70,30 @@ impl Attempt<'_> {
             _ => State::Answering,
         };
     }
-}
 
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.is_probe {
+    /// Those that were asked did not answer, which says nothing about the cluster: others may.
+    pub(super) fn end_unknown(mut self, now: Instant) {
+        self.pass_on(now + PAUSE);
+    }
+
+    /// From `retry` on the next one finds out.
+    fn pass_on(&mut self, retry: Instant) {
+        if !mem::take(&mut self.is_probe) {
             return;
         }
         let mut state = self.outage.state();
         *state = match mem::take(&mut *state) {
-            // Whoever asked lost interest: the next one may ask.
-            State::Probing { error } => State::Silent { error, retry: Instant::now() },
+            State::Probing { error } => State::Silent { error, retry },
             // An older call has ended meanwhile, and told more.
             told => told,
         };
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        // Whoever asked lost interest.
+        self.pass_on(Instant::now());
     }
 }
 
@@ -125,6 +135,17 @@ mod tests {
         drop(probe);
         assert!(!outage.is_answering());
         assert!(outage.begin(start + PAUSE).is_err(), "others still fail at once");
+    }
+
+    #[test]
+    fn a_probe_of_those_that_do_not_answer_leaves_the_next_one_to_others_and_not_at_once() {
+        let (outage, start) = (Outage::default(), Instant::now());
+        outage.begin(start).unwrap().end(Some(&silence()), start);
+        outage.begin(start + PAUSE).unwrap().end_unknown(start + PAUSE);
+        assert!(outage.begin(start + PAUSE).is_err());
+        outage.begin(start + 2 * PAUSE).unwrap().end(None, start + 2 * PAUSE);
+        outage.begin(start + 2 * PAUSE).unwrap().end_unknown(start + 2 * PAUSE);
+        assert!(outage.is_answering());
     }
 
     #[test]
