@@ -191,12 +191,20 @@ impl Wakes for Topic {
             let references = [webhook.spec.topic_ref.as_ref(), webhook.spec.dead_letters_ref()];
             references.into_iter().flatten().any(|reference| reference.name == topic.name)
         });
-        context.integrations.wake_where(&topic.namespace, |integration| refers_to_topic(integration, &topic.name));
+        let webhooks = context.webhooks.of_namespace(&topic.namespace);
+        let names_it =
+            |webhook: &Webhook| webhook.spec.topic_ref.as_ref().is_some_and(|named| named.name == topic.name);
+        let webhooks = webhooks.filter(|(_, webhook)| names_it(webhook.as_ref()));
+        let webhooks: BTreeSet<_> = webhooks.map(|(webhook, _)| webhook.name).collect();
+        context.integrations.wake_where(&topic.namespace, |integration| {
+            let webhook = integration.spec.source.webhook.as_ref();
+            refers_to_topic(integration, &topic.name) || webhook.is_some_and(|webhook| webhooks.contains(&webhook.name))
+        });
         wake_users(context, &context.relations.strangers(topic));
     }
 }
 
-/// By name, or through a Webhook: its own Topic is named like it, and one that it names wakes the Webhook's status anyway.
+/// By name, or through a Webhook, whose own Topic is named like it.
 fn refers_to_topic(integration: &Integration, name: &str) -> bool {
     let spec = &integration.spec;
     spec.source.topic.as_ref().is_some_and(|topic| topic.name == name)
