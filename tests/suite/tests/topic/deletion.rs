@@ -1,6 +1,6 @@
 //! What becomes of a Kafka topic whose Topic is deleted.
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::json;
 use sluice_crds::{Integration, TOPIC_FINALIZER, Topic};
 use sluice_suite::world::condition;
@@ -36,6 +36,21 @@ async fn a_kafka_topic_goes_with_its_resource_where_that_is_asked_for() {
     assert_eq!(finalizers(&stage, "orders").await, [TOPIC_FINALIZER]);
     stage.delete::<Topic>("orders").await;
     stage.gone("orders").await;
+    stage.kafka_shows(&stage.kafka_name("orders"), false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_others_write_all_the_time_goes_too() {
+    const WRITERS: usize = 4;
+    let stage = Stage::begin("written-meanwhile").await;
+    stage.topic("orders", DELETE).await;
+    stage.says("orders", "True InSync").await;
+    let write = || async { while stage.touch::<Topic>("orders").await.is_ok() {} };
+    let delete = async {
+        stage.delete::<Topic>("orders").await;
+        stage.gone("orders").await;
+    };
+    join(join_all((0..WRITERS).map(|_| write())), delete).await;
     stage.kafka_shows(&stage.kafka_name("orders"), false).await;
 }
 
