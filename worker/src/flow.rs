@@ -75,15 +75,13 @@ impl Flow {
 
     /// A dead letter stays where its record was in its trace.
     async fn bury(&self, record: &Record, failed: &Failed, span: &mut Span) -> End {
-        span.fail(&failed.code);
+        span.fail(|| failed.code.clone());
         let mut sending = span.child(|| messaging::send(self.dead_letters.topic()));
         let Err(error) = self.dead_letters.write(record, failed).await else {
             self.status.well(Area::DeadLetters);
             return End::Buried;
         };
-        if sending.has_begun() {
-            sending.fail(&error.name());
-        }
+        sending.fail(|| error.name());
         self.status.trouble(Area::DeadLetters, self.dead_letters.not_written(&error));
         End::NotBuried
     }

@@ -76,7 +76,7 @@ mod tests {
         spans.note_skip(&record, &skip);
         let mut attempt = process.child(|| Beginning::client("POST /entries"));
         attempt.set("http.response.status_code", 503_i64);
-        attempt.fail("503");
+        attempt.fail(|| "503".to_owned());
         process.written(0, 7);
         let told = (process.context(), process.exemplar(), attempt.context());
         drop((process, attempt));

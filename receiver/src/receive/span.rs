@@ -35,12 +35,12 @@ pub(super) fn carry_on(headers: &mut HeaderMap, span: &Span) {
 /// A request that is refused for what it is has not failed here.
 pub(super) fn answered(span: &mut Span, outcome: &Result<Taken, Refused>, status: StatusCode) {
     span.set("http.response.status_code", i64::from(status.as_u16()));
-    if let (Err(refused), true) = (outcome, span.is_recorded()) {
-        let because = match refused.because() {
+    if let Err(refused) = outcome {
+        let because = || match refused.because() {
             Because::Rejected(because) => format!("{because:?}"),
             Because::Deferred(because) => format!("{because:?}"),
         };
-        if status.is_server_error() { span.fail(&because) } else { span.refuse(&because) }
+        if status.is_server_error() { span.fail(because) } else { span.refuse(because) }
     }
 }
 

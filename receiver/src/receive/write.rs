@@ -214,9 +214,7 @@ impl Receiver {
                 Fate::Written
             }
             Err(error) => {
-                if span.has_begun() {
-                    span.fail(&error.name());
-                }
+                span.fail(|| error.name());
                 self.log.write_failed(&error);
                 if let SendError::NotWritten(error) = &error
                     && error.is_about_the_content()

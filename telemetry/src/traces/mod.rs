@@ -148,7 +148,8 @@ pub(crate) mod tests {
         let tracer = Tracer::default();
         let mut span = tracer.begin(|| unreachable!("nobody asks how a span begins"));
         span.set("key", "value");
-        span.fail("busy");
+        span.fail(|| unreachable!("nor with what it failed"));
+        span.refuse(|| unreachable!("nor why it was refused"));
         assert!(!span.child(|| unreachable!("nor of its children")).is_recorded());
         assert_eq!(span.context(), None);
         tracer.end().await;

@@ -114,18 +114,23 @@ impl Span {
         }
     }
 
-    /// What it stands for has failed with an error of this type, which is one of few.
-    pub fn fail(&mut self, error_type: &str) {
-        if let Some(begun) = self.0.as_mut().filter(|begun| begun.span.is_recording()) {
-            begun.span.set_status(Status::error(""));
-            begun.span.set_attribute(key_value(ERROR_TYPE, error_type.to_owned()));
+    /// What it stands for has failed with an error of this type, which is one of few; asked for only where anybody will see it.
+    pub fn fail(&mut self, error_type: impl FnOnce() -> String) {
+        if let Some(span) = self.recorded() {
+            span.set_status(Status::error(""));
+            span.set_attribute(key_value(ERROR_TYPE, error_type()));
         }
     }
 
     /// It was refused for a reason of this type; the fault is the other side's.
-    pub fn refuse(&mut self, error_type: &str) {
-        if self.is_recorded() {
-            self.set(ERROR_TYPE, error_type.to_owned());
+    pub fn refuse(&mut self, error_type: impl FnOnce() -> String) {
+        if let Some(span) = self.recorded() {
+            span.set_attribute(key_value(ERROR_TYPE, error_type()));
         }
+    }
+
+    fn recorded(&mut self) -> Option<&mut Recorded> {
+        let Begun { span, .. } = self.0.as_deref_mut()?;
+        span.is_recording().then_some(span)
     }
 }

@@ -37,7 +37,7 @@ fn traced(spans: &Spans, output: &Output, record: &mut OutgoingRecord) -> Traced
                 record.replace_headers(&TRACE_HEADERS, context.headers());
             }
         }
-        Fate::Bury(failed) => process.fail(&failed.code),
+        Fate::Bury(failed) => process.fail(|| failed.code.clone()),
     }
     Traced { process, send }
 }
@@ -48,8 +48,8 @@ impl Traced {
         self.process.exemplar()
     }
 
-    fn fail(&mut self, error_type: &str) {
-        self.process.fail(error_type);
+    fn fail(&mut self, error_type: impl Fn() -> String) {
+        self.process.fail(&error_type);
         self.send.fail(error_type);
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn note_failures(traced: &mut [Traced], end: &End) {
         End::Batch(unwritten) => {
             for (place, error) in unwritten.refused.iter().chain(&unwritten.failed) {
                 if let Some(traced) = traced.get_mut(*place) {
-                    traced.fail(&error.code.name());
+                    traced.fail(|| error.code.name());
                 }
             }
         }
@@ -70,9 +70,8 @@ pub(super) fn note_failures(traced: &mut [Traced], end: &End) {
             let (TransactionError::Refused { error, .. }
             | TransactionError::Aborted { error, .. }
             | TransactionError::Unknown(error)) = error;
-            let name = error.code.name();
             for traced in traced {
-                traced.fail(&name);
+                traced.fail(|| error.code.name());
             }
         }
     }

@@ -465,7 +465,7 @@ impl Schedule {
                 // Whoever goes on with it has the whole budget.
                 pending.failing = None;
                 // Nothing is done with it here any more.
-                std::mem::take(&mut pending.span).fail(&failed.code);
+                std::mem::take(&mut pending.span).fail(|| failed.code.clone());
                 let (hold, offset) = (pending.hold, pending.offset);
                 self.halt(hold, offset, &failed);
             }

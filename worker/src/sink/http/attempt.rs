@@ -41,10 +41,10 @@ pub(super) fn answered(span: &mut Span, answer: Result<StatusCode, &str>, is_suc
         Ok(status) => {
             span.set("http.response.status_code", i64::from(status.as_u16()));
             if !is_success(status) {
-                span.fail(status.as_str());
+                span.fail(|| status.as_str().to_owned());
             }
         }
-        Err(code) => span.fail(code),
+        Err(code) => span.fail(|| code.to_owned()),
     }
 }
 
