@@ -40,10 +40,20 @@ impl<T> Batch<T> {
     }
 }
 
-/// Whether no broker has said any of this: librdkafka shares a request out among brokers, and tells of each item alone that nobody answered.
-pub(super) fn is_silence<K, T>(answers: &BTreeMap<K, Result<T, KafkaError>>) -> bool {
-    let is_no_answer = |answer: &Result<T, KafkaError>| answer.as_ref().is_err_and(|error| error.code.is_no_answer());
-    !answers.is_empty() && answers.values().all(is_no_answer)
+/// What was answered about each of many things.
+pub(super) struct Answers<K, T> {
+    pub(super) each: BTreeMap<K, Result<T, KafkaError>>,
+    /// Why no broker has said any of this: librdkafka shares a request out among brokers, and tells of each item alone that nobody answered.
+    pub(super) silence: Option<KafkaError>,
+}
+
+impl<K, T> Answers<K, T> {
+    pub(super) fn of(each: BTreeMap<K, Result<T, KafkaError>>) -> Self {
+        let mut errors = each.values().map(|answer| answer.as_ref().err().filter(|error| error.code.is_no_answer()));
+        let first = errors.next().flatten().cloned();
+        let silence = first.filter(|_| errors.all(|error| error.is_some()));
+        Self { each, silence }
+    }
 }
 
 impl fmt::Display for TopicPartition {
@@ -68,12 +78,15 @@ mod tests {
     #[test]
     fn one_answer_of_a_broker_is_no_silence() {
         let error = |code| Err(KafkaError::local(code, ""));
-        let answers = |all: Vec<Result<(), KafkaError>>| all.into_iter().enumerate().collect::<BTreeMap<_, _>>();
+        let silence = |all: Vec<Result<(), KafkaError>>| {
+            Answers::of(all.into_iter().enumerate().collect()).silence.map(|error| error.code)
+        };
         let [away, late] = [ErrorCode::TRANSPORT, ErrorCode::TIMED_OUT];
-        assert!(is_silence(&answers(vec![error(away), error(late)])));
-        assert!(!is_silence(&answers(vec![error(away), Ok(())])));
-        assert!(!is_silence(&answers(vec![error(away), error(ErrorCode::GROUP_ID_NOT_FOUND)])));
-        assert!(!is_silence(&answers(vec![])), "nothing is missing");
+        assert_eq!(silence(vec![error(away), error(late)]), Some(away));
+        assert_eq!(silence(vec![error(away), Ok(())]), None);
+        assert_eq!(silence(vec![Ok(()), error(away)]), None);
+        assert_eq!(silence(vec![error(away), error(ErrorCode::GROUP_ID_NOT_FOUND)]), None);
+        assert_eq!(silence(vec![]), None, "nothing is missing");
     }
 
     #[test]

@@ -2,15 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Admin, TopicPartition,
-    batch::{Batch, is_silence},
-    rights::Task,
-};
-use crate::{
-    Error, KafkaError,
-    native::{self, Call, Event},
-};
+use super::{Admin, TopicPartition, batch::Batch, rights::Task};
+use crate::{Error, KafkaError, native};
 
 /// A consumer group, as its coordinator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +55,7 @@ impl Admin {
         groups: &[&str],
     ) -> Result<BTreeMap<String, Result<GroupDescription, KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::name(group))));
-        self.ask_coordinators(DESCRIBE, batch, native::describe_groups, native::group_descriptions).await
+        self.ask(DESCRIBE, batch, native::describe_groups, native::group_descriptions).await
     }
 
     /// All consumer groups of the cluster that we may describe, by name: one request to each broker.
@@ -79,23 +72,6 @@ impl Admin {
     /// [`ErrorCode::GROUP_ID_NOT_FOUND`](crate::ErrorCode::GROUP_ID_NOT_FOUND).
     pub async fn delete_groups(&self, groups: &[&str]) -> Result<BTreeMap<String, Result<(), KafkaError>>, Error> {
         let batch = Batch::build(groups.iter().map(|group| (*group, native::deleted_group(group))));
-        self.ask_coordinators(DELETE, batch, native::delete_groups, native::group_deletions).await
-    }
-
-    /// Asks about groups; an error where nobody answers about any.
-    async fn ask_coordinators<R, T>(
-        &self,
-        task: Task,
-        batch: Batch<R>,
-        submit: fn(Call<'_>, &[R]),
-        read: fn(&Event) -> BTreeMap<String, Result<T, KafkaError>>,
-    ) -> Result<BTreeMap<String, Result<T, KafkaError>>, Error> {
-        let mut answers = self.ask(task, batch, submit, read).await?;
-        if is_silence(&answers)
-            && let Some((_, Err(error))) = answers.pop_first()
-        {
-            return Err(Error::of_request(task.doing, self.timeout, error, None));
-        }
-        Ok(answers)
+        self.ask(DELETE, batch, native::delete_groups, native::group_deletions).await
     }
 }

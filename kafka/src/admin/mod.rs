@@ -35,7 +35,7 @@ pub use offsets::{CommittedOffset, OffsetAt};
 pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 
 use self::{
-    batch::{Batch, is_silence},
+    batch::{Answers, Batch},
     count::Counts,
     inbox::Inbox,
     outage::{Attempt, Outage},
@@ -113,7 +113,7 @@ impl Admin {
         self.counts.so_far()
     }
 
-    /// Asks for a whole batch and adds what was refused before it was asked.
+    /// Asks for a whole batch and adds what was refused before it was asked; an error where nobody answers about any.
     async fn ask<R, T>(
         &self,
         task: Task,
@@ -124,7 +124,12 @@ impl Admin {
         let Batch { requests, refused } = batch;
         let mut answers = BTreeMap::new();
         if !requests.is_empty() {
-            answers = self.request_each(task.doing, task.changes, move |call| submit(call, &requests), read).await?;
+            let submit = move |call: Call<'_>| submit(call, &requests);
+            let Answers { each, silence } = self.request_each(task.doing, task.changes, submit, read).await?;
+            if let Some(error) = silence {
+                return Err(Error::of_request(task.doing, self.timeout, error, None));
+            }
+            answers = each;
         }
         let advise = |(name, answer): (String, Result<T, KafkaError>)| {
             let answer = answer.map_err(|error| with_advice(error, task, &self.principal, &name));
@@ -161,10 +166,10 @@ impl Admin {
         changes: bool,
         submit: impl FnOnce(Call<'_>),
         read: impl FnOnce(&Event) -> BTreeMap<K, Result<T, KafkaError>>,
-    ) -> Result<BTreeMap<K, Result<T, KafkaError>>, Error> {
+    ) -> Result<Answers<K, T>, Error> {
         let (event, attempt) = self.send(doing, changes, submit).await?;
-        let answers = read(&event);
-        if is_silence(&answers) {
+        let answers = Answers::of(read(&event));
+        if answers.silence.is_some() {
             attempt.end_unknown(Instant::now());
         } else {
             attempt.end(None, Instant::now());

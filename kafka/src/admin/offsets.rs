@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
 };
 
-use super::{Admin, PerPartition, TopicPartition, rights::Task};
+use super::{Admin, PerPartition, TopicPartition, batch::Answers, rights::Task};
 use crate::{Error, ErrorCode, KafkaError, native};
 
 /// Which offset of a partition is asked for.
@@ -57,7 +57,7 @@ impl Admin {
         if !requests.is_empty() {
             let submit = move |call: native::Call<'_>| native::list_offsets(call, &requests, at);
             answers = match self.request_each("list offsets", false, submit, native::listed_offsets).await {
-                Ok(answers) => answers,
+                Ok(Answers { each, .. }) => each,
                 Err(Error::Refused { error, .. }) if error.code == ErrorCode::NO_LEADERS => leaderless(partitions),
                 Err(error) => return Err(error),
             };
