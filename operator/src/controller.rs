@@ -90,9 +90,10 @@ pub enum Next {
 }
 
 impl Next {
-    /// The same, and after that time in any case.
+    /// The same, and after that time in any case, where there is one.
     #[must_use]
-    pub fn at_latest(self, time: Duration) -> Self {
+    pub fn at_latest(self, time: impl Into<Option<Duration>>) -> Self {
+        let Some(time) = time.into() else { return self };
         match self {
             Self::Again => Self::Again,
             Self::OnChange => Self::Within(time),

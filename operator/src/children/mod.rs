@@ -5,11 +5,14 @@ mod observe;
 mod pods;
 mod remembered;
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject},
 };
-use sluice_model::children::ChildKind;
+use sluice_model::children::{self, ChildKind, Plan, SeenPod};
 
 pub use sluice_model::children::FIELD_MANAGER;
 
@@ -17,6 +20,9 @@ pub use apply::apply;
 pub use observe::{Existence, get, list, observe};
 pub use pods::{Pods, hear, list_pods};
 pub use remembered::remembered;
+
+/// Whether an object of somebody else is gone, whose name is that of one that is needed, no watch tells: it need have no label of ours.
+pub const LOOK_AT_CONFLICT: Duration = Duration::from_secs(30);
 
 /// The objects of a kind in a namespace.
 fn api(client: &Client, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
@@ -74,4 +80,10 @@ pub const fn is_watched(kind: ChildKind) -> bool {
         | ChildKind::AwsRoute
         | ChildKind::AwsStage => false,
     }
+}
+
+/// When to look again, though no watch says so: at pods that do not become ready, and at names that objects of somebody else hold.
+pub fn look_again(plan: &Plan, pods: &[SeenPod], now: Timestamp) -> Option<Duration> {
+    let at_conflict = (!plan.withheld.is_empty()).then_some(LOOK_AT_CONFLICT);
+    children::look_again(pods, now).into_iter().chain(at_conflict).min()
 }

@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use sluice_crds::{INTEGRATION_FINALIZER, Integration, IntegrationStatus};
 use sluice_model::{
     Rejection,
-    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, look_again, plan},
+    children::{Child, ChildKind, Live, Owner, Plan, SeenPod, find, last_good, plan},
     integration::{
         COMPONENT, Flow, Held, Outcome, Subject, Work, desire, is_deleted_too, report, validate, worker_name,
     },
@@ -35,8 +35,6 @@ pub(crate) use resolve::topic;
 /// Everything that matters is watched; this is for an event that was lost. A pass costs the API server some six reads, for each of thousands
 /// at rest too.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
-/// Whether an object of somebody else is gone, whose name is that of one that is needed, no watch tells: it need have no label of ours.
-const LOOK_AT_CONFLICT: Duration = Duration::from_secs(30);
 
 impl Kind for Integration {
     type Status = IntegrationStatus;
@@ -142,8 +140,7 @@ async fn hold(
     let live = children::observe(context, &held.owner, COMPONENT, &desired).await?;
     let Kept { live, plan, pods } = keep(integration, context, &held.owner, &desired, live).await?;
     let outcome = Outcome::Held { rejections, held: &held, live: &live, pods: &pods };
-    let next = next_look(&plan, &pods, now);
-    let next = grants::look_at_held(&held.elsewhere).map_or(next, |soon| next.at_latest(soon));
+    let next = next_look(&plan, &pods, now).at_latest(grants::look_at_held(&held.elsewhere));
     Ok(Pass { status: report(integration, &outcome, now), next })
 }
 
@@ -173,8 +170,7 @@ async fn keep(
 }
 
 fn next_look(plan: &Plan, pods: &[SeenPod], now: Timestamp) -> Next {
-    let next = Next::Within(look_again(pods, now).unwrap_or(LOOK_AGAIN));
-    if plan.withheld.is_empty() { next } else { next.at_latest(LOOK_AT_CONFLICT) }
+    Next::Within(children::look_again(plan, pods, now).unwrap_or(LOOK_AGAIN))
 }
 
 #[cfg(test)]
@@ -182,6 +178,7 @@ mod tests {
     use sluice_model::children::Withheld;
 
     use super::*;
+    use crate::children::LOOK_AT_CONFLICT;
 
     #[test]
     fn it_is_soon_looked_whether_what_is_in_the_way_is_gone() {

@@ -15,10 +15,7 @@ use kube::ResourceExt;
 use sluice_crds::{ConditionType, LastGood, NamespacedName, ReceiverMode, Webhook, WebhookStatus, wire::SharedWebhook};
 use sluice_model::{
     Refused, Rejection,
-    children::{
-        Availability, Child, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, look_again,
-        plan,
-    },
+    children::{Availability, Child, ChildKind, Live, Owner, Plan, SeenPod, find, find_availability, last_good, plan},
     conditions::is_true,
     topic::{User, UserKind},
     webhook::{
@@ -151,10 +148,10 @@ async fn carry_out(
         waits: step == Step::Beside,
         before: if is_shared { own_before } else { receivers.and_then(|shared| shared.availability.as_ref()) },
     };
-    let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, Some(&plan));
+    let Pass { status, next } = pass(webhook, context, &Outcome::Planned(endpoint, seen), &pods, &plan);
     let is_near = will_take_over && has_service(&plan);
-    let soon = [look_at_step(step, before.as_ref(), is_near), look_for(unknown_kind)].into_iter().flatten().min();
-    Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
+    let next = next.at_latest(look_at_step(step, before.as_ref(), is_near)).at_latest(look_for(unknown_kind));
+    Ok(Pass { status, next })
 }
 
 /// What ran before with receivers of the other kind.
@@ -203,7 +200,7 @@ async fn hold(
     rejections: &[Rejection],
 ) -> Result<Pass<WebhookStatus>, Error> {
     let Some(mut held) = held(webhook, context).await? else {
-        return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], None));
+        return Ok(pass(webhook, context, &Outcome::Rejected(rejections), &[], &Plan::default()));
     };
     let (refused, unknown) = (refused(context, &held).await?, held.unknown_uses());
     if !refused.is_empty() || unknown.is_some() {
@@ -244,9 +241,9 @@ async fn hold(
         traffic: traffic.as_ref(),
         shared: shared.as_ref().map(|(pool, _)| &pool.receivers),
     };
-    let Pass { status, next } = pass(webhook, context, &outcome, &pods, Some(&plan));
-    let soon = [(step == Step::Moves).then_some(LOOK_AT_STEP), look_for(unknown_kind)].into_iter().flatten().min();
-    Ok(Pass { status, next: soon.map_or(next, |soon| next.at_latest(soon)) })
+    let Pass { status, next } = pass(webhook, context, &outcome, &pods, &plan);
+    let next = next.at_latest((step == Step::Moves).then_some(LOOK_AT_STEP)).at_latest(look_for(unknown_kind));
+    Ok(Pass { status, next })
 }
 
 /// What followed from the last spec that could be carried out, as it is noted, or else as it is found.
@@ -337,19 +334,22 @@ fn pass(
     context: &Context,
     outcome: &Outcome<'_>,
     pods: &[SeenPod],
-    plan: Option<&Plan>,
+    plan: &Plan,
 ) -> Pass<WebhookStatus> {
     let now = Timestamp::now();
     let readers = context.relations.readers(&name_of(webhook));
     let status = report(webhook, Some(&readers), outcome, now);
-    let of_pods = look_again(pods, now).unwrap_or(LOOK_AGAIN);
-    Pass { next: Next::Within(look_at(outcome, plan, &status).map_or(of_pods, |soon| soon.min(of_pods))), status }
+    let next = next_look(plan, pods, now).at_latest(look_at(outcome, plan, &status));
+    Pass { status, next }
+}
+
+fn next_look(plan: &Plan, pods: &[SeenPod], now: Timestamp) -> Next {
+    Next::Within(children::look_again(plan, pods, now).unwrap_or(LOOK_AGAIN))
 }
 
 /// When to look again because something was changed, or has to come, that no watch tells of.
-fn look_at(outcome: &Outcome<'_>, plan: Option<&Plan>, status: &WebhookStatus) -> Option<Duration> {
-    let mut changes = plan.into_iter().flat_map(|plan| &plan.changes);
-    if changes.any(|change| !children::is_watched(change.kind())) {
+fn look_at(outcome: &Outcome<'_>, plan: &Plan, status: &WebhookStatus) -> Option<Duration> {
+    if plan.changes.iter().any(|change| !children::is_watched(change.kind())) {
         return Some(LOOK_AT_CHANGES);
     }
     if let Outcome::Held { held, .. } = outcome {
@@ -386,4 +386,20 @@ fn older_claim(context: &Context, webhook: &Webhook) -> Option<NamespacedName> {
     let oldest = older
         .min_by_key(|(name, webhook)| (webhook.metadata.creation_timestamp.as_ref().map(|time| time.0), name.clone()));
     oldest.map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::children::Withheld;
+
+    use super::*;
+    use crate::children::LOOK_AT_CONFLICT;
+
+    #[test]
+    fn it_is_soon_looked_whether_what_is_in_the_way_is_gone() {
+        let route = Withheld { kind: ChildKind::HttpRoute, name: "stripe-receiver".to_owned() };
+        let in_the_way = Plan { withheld: vec![route], ..Plan::default() };
+        let next = [Plan::default(), in_the_way].map(|plan| next_look(&plan, &[], Timestamp::now()));
+        assert_eq!(next, [LOOK_AGAIN, LOOK_AT_CONFLICT].map(Next::Within));
+    }
 }

@@ -15,7 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use sluice_crds::{NamespacedName, wire::SharedWebhook};
 use sluice_model::{
-    children::{ChildKind, Live, Owner, find, find_availability, look_again},
+    children::{ChildKind, Live, Owner, find, find_availability},
     webhook::{
         COMPONENT, SHARED_RECEIVERS, SharedReceivers, Sharer, desire_shared, plan_shared, shared_owner, sharers_before,
     },
@@ -285,6 +285,7 @@ async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Er
     let Pods { addresses, troubled } = children::list_pods(client, &owner, COMPONENT, deployment).await?;
     let pods = children::hear(&context.asker, troubled).await;
     let now = Timestamp::now();
+    let next = children::look_again(&plan, &pods, now).unwrap_or(LOOK_AGAIN);
     let receivers = SharedReceivers {
         availability: find_availability(&live, SHARED_RECEIVERS, &pods, now),
         withheld: plan.withheld,
@@ -294,7 +295,7 @@ async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Er
     if context.shared.tell(namespace, Pool { receivers, addresses }) {
         wake_sharers(context, namespace);
     }
-    Ok(Some(look_again(&pods, now).unwrap_or(LOOK_AGAIN)))
+    Ok(Some(next))
 }
 
 /// What there is of the shared objects, and what may be left over.
