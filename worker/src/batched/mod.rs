@@ -189,11 +189,12 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Rebalanced => {
+            Event::Rebalanced(member) => {
+                // One that has lost its place again is refused with what it showed before, and joins anew where that lasts.
+                self.member = member.or(self.member.take());
                 self.batches.tell_anew();
                 self.write_down();
             }
-            Event::Joined(member) => self.member = Some(member),
             Event::Assigned(starts) => starts.into_iter().for_each(|start| self.batches.assign(start)),
             Event::Records(batch) => self.batches.receive(batch),
             Event::Reached(positions) => self.batches.reach(positions),

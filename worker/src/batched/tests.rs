@@ -175,7 +175,7 @@ async fn what_was_committed_is_committed_again_at_once_when_a_rebalance_is_over(
             Guarantee::ExactlyOnce => vec![],
         };
         assert_eq!(told(), expected(), "{guarantee:?}: what is no news is told once");
-        engine.handle(Event::Rebalanced);
+        engine.handle(Event::Rebalanced(None));
         assert_eq!(told(), expected(), "{guarantee:?}");
     }
 }

@@ -228,9 +228,8 @@ impl Engine {
                 self.drain = Some(Drain { partitions, deadline: Instant::now() + DRAIN, settled });
             }
             Event::Lost(partitions) => drop(self.release(&partitions)),
-            Event::Rebalanced => self.commit_anew(),
-            // Offsets are committed by the source itself.
-            Event::Joined(_) => {}
+            // Offsets are committed by the source itself: nothing has to be shown for them.
+            Event::Rebalanced(_) => self.commit_anew(),
             // A source that no longer listens is gone, and its partitions with it.
             Event::Misplaced(extent, place) => drop(place.send(self.place(extent))),
         }

@@ -185,7 +185,7 @@ async fn what_was_committed_is_committed_again_at_once_when_a_rebalance_is_over(
     assert_eq!(offsets(commits(&mut end, &[])), [(0, 11), (1, 11)].into());
     later().await;
     assert!(commits(&mut end, &[]).is_empty(), "they are no news");
-    end.events.send(Event::Rebalanced).await.unwrap();
+    end.events.send(Event::Rebalanced(None)).await.unwrap();
     // The clock stands still as long as somebody has something to do.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;

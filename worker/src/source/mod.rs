@@ -58,10 +58,9 @@ pub(crate) struct Batch {
 /// What a source tells, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The group has been rebalanced and takes commits again; those of the time before may be lost. It comes before the partitions.
-    Rebalanced,
-    /// The worker is a member of its group, with what it shows for that, until the next of these. It comes before the partitions.
-    Joined(Membership),
+    /// The group has been rebalanced and takes commits again; those of the time before may be lost. It comes before the partitions, with what
+    /// the worker shows as a member from then on, unless it has lost its place again.
+    Rebalanced(Option<Membership>),
     /// These partitions are ours from now on.
     Assigned(Vec<Start>),
     /// Records of an assigned partition.

@@ -101,10 +101,7 @@ impl ConsumerContext for Group {
                 warn!("Partitions cannot be resumed: {error}");
             }
             // It is called after each rebalance, also where no partition comes.
-            self.tell(Event::Rebalanced);
-            if let Some(membership) = Membership::of(consumer) {
-                self.tell(Event::Joined(membership));
-            }
+            self.tell(Event::Rebalanced(Membership::of(consumer)));
             self.tell(Event::Assigned(start::starts(consumer, partitions)));
         }
     }
