@@ -116,9 +116,10 @@ impl Figures {
         let with = |samples: &Samples, kind| samples.get(&(connections, kind)).cloned().unwrap_or_default();
         let ratios_of =
             |kind: Kind, samples: &Samples, value: fn(&Sample) -> f64, better: fn(f64, f64) -> f64, others: &[Kind]| {
-                let others: Vec<_> = others.iter().map(|kind| with(samples, *kind)).collect();
-                let each = with(samples, kind).into_iter().enumerate().map(|(round, own)| {
-                    value(&own) / others.iter().map(|other| value(&other[round])).reduce(better).unwrap_or(f64::NAN)
+                let others = others.iter().map(|kind| with(samples, *kind)).filter(|others| !others.is_empty());
+                let others: Vec<_> = others.collect();
+                let each = with(samples, kind).into_iter().enumerate().filter_map(|(round, own)| {
+                    Some(value(&own) / others.iter().map(|other| value(&other[round])).reduce(better)?)
                 });
                 each.collect::<Vec<_>>()
             };

@@ -1,5 +1,5 @@
 //! What the receiver costs beside the least possible work, a handler that checks nothing, and beside other programs that turn webhooks
-//! into Kafka records.
+//! into Kafka records. `bench-webhook [ROUNDS [PROGRAM...]]`: five rounds of all programs where nothing is said.
 //!
 //! - `load`: senders, as fast as they can or at a given rate.
 //! - `bare`: the handler that checks nothing.
@@ -55,24 +55,26 @@ fn run() -> anyhow::Result<()> {
         return runtime.block_on(bare::serve(rest));
     }
     let rounds = arguments.first().map(|rounds| rounds.parse().context("a number of rounds")).transpose()?;
-    let measured = measure_all(&runtime, rounds.unwrap_or(ROUNDS));
+    let kinds = arguments.iter().skip(1).map(|name| Kind::named(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let kinds = if kinds.is_empty() { Kind::ALL.to_vec() } else { kinds };
+    let measured = measure_all(&runtime, rounds.unwrap_or(ROUNDS), &kinds);
     Cluster::remove(CLUSTER)?;
     measured?.print();
     Ok(())
 }
 
-fn measure_all(runtime: &tokio::runtime::Runtime, rounds: usize) -> anyhow::Result<Figures> {
+fn measure_all(runtime: &tokio::runtime::Runtime, rounds: usize, kinds: &[Kind]) -> anyhow::Result<Figures> {
     let cluster = Cluster::up(CLUSTER, &[Part::Kafka])?;
     let broker = cluster.component(Component::Kafka);
     broker.stop()?;
     broker.add_settings(BROKER)?;
     broker.start()?;
-    runtime.block_on(measure(&cluster.kafka_bootstrap(), rounds))
+    runtime.block_on(measure(&cluster.kafka_bootstrap(), rounds, kinds))
 }
 
-async fn measure(kafka: &str, rounds: usize) -> anyhow::Result<Figures> {
+async fn measure(kafka: &str, rounds: usize, kinds: &[Kind]) -> anyhow::Result<Figures> {
     let mut subjects = Vec::new();
-    for kind in Kind::ALL {
+    for kind in kinds.iter().copied() {
         make_topics(kafka, kind).await?;
         subjects.push(Subject::start(kind, kafka).await?);
     }
@@ -141,7 +143,8 @@ async fn measure_round(subjects: &[Subject], connections: usize, figures: &mut F
         }
         figures.fast(connections, subject.kind, sample);
     }
-    for subject in subjects.iter().filter(|subject| subject.kind.is_paced()) {
+    // Without a bare handler there is no rate to take a part of.
+    for subject in subjects.iter().filter(|subject| subject.kind.is_paced() && limit > 0.0) {
         load::at_rate(subject, connections, limit * LOAD, WARM_UP).await?;
         let cpu = subject.program.cpu()?;
         let traffic = load::at_rate(subject, connections, limit * LOAD, MEASURED).await?;

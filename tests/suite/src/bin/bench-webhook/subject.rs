@@ -77,6 +77,12 @@ impl Kind {
 
     pub(crate) const BARE: [Self; 4] = [Self::Bare, Self::BareLingering, Self::BareTuned, Self::BareTunedAtOnce];
 
+    /// The one with that name. Error: none has it.
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        let unknown = || format!("there is no program {name:?}: there are {}", Self::ALL.map(Self::name).join(", "));
+        Self::ALL.into_iter().find(|kind| kind.name() == name).with_context(unknown)
+    }
+
     /// For people, and in the names of its topics.
     pub(crate) fn name(self) -> &'static str {
         match self {
