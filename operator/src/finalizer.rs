@@ -1,13 +1,11 @@
 //! The finalizer that a resource has exactly while something in Kafka is to be deleted with it.
 
-use std::fmt::Debug;
-
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
+    core::Status,
 };
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     children::FIELD_MANAGER,
@@ -43,12 +41,16 @@ pub async fn follow_spec<K: Holds>(client: &Client, resource: &K) -> Result<bool
     Ok(true)
 }
 
-/// Only over the version that was looked at: the list of finalizers is replaced as a whole.
+/// Gives the resource its finalizer. Only where its spec and its finalizers are those that were judged; all else that is written meanwhile, however
+/// often, holds nothing up.
 async fn hold<K: Holds>(client: &Client, resource: &K) -> Result<(), Error> {
-    let mut finalizers = resource.finalizers().to_vec();
-    finalizers.push(K::FINALIZER.to_owned());
-    let patch = json!({"metadata": {"resourceVersion": resource.resource_version(), "finalizers": finalizers}});
-    write(client, resource, Patch::Merge(patch)).await
+    const PLACE: &str = "/metadata/finalizers";
+    let before = resource.finalizers();
+    let after: Vec<&str> = before.iter().map(String::as_str).chain([K::FINALIZER]).collect();
+    // Kubernetes leaves out what is empty, and what is not there is `null`.
+    let before = (!before.is_empty()).then_some(before);
+    let test = json!({"op": "test", "path": PLACE, "value": before});
+    change(client, resource, [test, json!({"op": "add", "path": PLACE, "value": after})]).await
 }
 
 /// Takes the finalizer from the resource: one that is being deleted is gone with it. Only where its spec is the one that was judged; all else
@@ -58,30 +60,52 @@ pub async fn release<K: Holds>(client: &Client, resource: &K) -> Result<(), Erro
         return Ok(());
     };
     let place = format!("/metadata/finalizers/{place}");
+    let test = json!({"op": "test", "path": place, "value": K::FINALIZER});
+    change(client, resource, [test, json!({"op": "remove", "path": place})]).await
+}
+
+/// Makes these operations of a JSON patch where the resource and its spec are those that were judged.
+async fn change<K: Holds>(client: &Client, resource: &K, [test, change]: [Value; 2]) -> Result<(), Error> {
     let patch = json!([
         {"op": "test", "path": "/metadata/uid", "value": resource.uid()},
         {"op": "test", "path": "/metadata/generation", "value": resource.meta().generation},
-        {"op": "test", "path": place, "value": K::FINALIZER},
-        {"op": "remove", "path": place},
+        test,
+        change,
     ]);
     let patch = serde_json::from_value(patch).expect("these are operations of a JSON patch");
-    match write(client, resource, Patch::Json::<()>(patch)).await {
-        Err(Error::Kube { source, .. }) if is_another(&source) => Err(Error::Stale),
-        written => written,
+    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
+    let api = Api::<K>::namespaced(client.clone(), &namespace);
+    match api.patch(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Json::<()>(patch)).await {
+        // It is gone already.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if is_another(&status) => Err(Error::Stale),
+        written => written.map(drop).doing(|| format!("write the finalizers of {} \"{namespace}/{name}\"", K::NAME)),
     }
 }
 
-/// Whether a test of a JSON patch found another value, which has no reason of its own.
-fn is_another(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 422 && status.message.contains("test failed"))
+/// Whether a test of a JSON patch found another value. The API server says so by nothing but the code of what is not valid and words for any such
+/// case; where it says what is not valid, it was something else.
+fn is_another(status: &Status) -> bool {
+    status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
 }
 
-async fn write<K: Holds>(client: &Client, resource: &K, patch: Patch<impl Serialize + Debug>) -> Result<(), Error> {
-    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-    let parameters = PatchParams::apply(FIELD_MANAGER);
-    match Api::<K>::namespaced(client.clone(), &namespace).patch(&name, &parameters, &patch).await {
-        // It is gone already.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        written => written.map(drop).doing(|| format!("write the finalizers of {} \"{namespace}/{name}\"", K::NAME)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_found_another_value_is_told_from_what_is_not_valid() {
+        let status = |details: Value| {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422, "reason": "Invalid",
+                "message": "the server rejected our request due to an error in our request", "details": details,
+            });
+            serde_json::from_value::<Status>(status).unwrap()
+        };
+        assert!(is_another(&status(json!({}))));
+        let cause = json!({"reason": "FieldValueForbidden", "message": "Forbidden", "field": "metadata.finalizers"});
+        let refused = status(json!({"name": "orders", "group": "sluice.dev", "kind": "Topic", "causes": [cause]}));
+        assert!(!is_another(&refused));
+        assert!(!is_another(&Status { code: 409, ..status(json!({})) }));
     }
 }

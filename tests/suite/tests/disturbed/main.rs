@@ -9,5 +9,6 @@
 mod faults;
 mod kafka;
 mod killed;
+mod meanwhile;
 mod overtaken;
 mod run;
