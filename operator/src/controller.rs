@@ -2,7 +2,11 @@
 
 use std::{fmt::Debug, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+    jiff::Timestamp,
+};
 use kube::{Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use sluice_crds::NamespacedName;
@@ -22,12 +26,15 @@ use crate::{
 
 /// No status may take longer to write.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
-/// The watch brings what was written within milliseconds; where it does not, the object is looked at as it is known.
-const NEWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The name of a resource.
 pub fn name_of(object: &impl Kind) -> NamespacedName {
     NamespacedName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+/// The version of an object, as a number: that of a newer one is greater. 0 where it is none, so that any other one is newer.
+pub fn version_of(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// A kind of resource that the loop reconciles.
@@ -146,7 +153,7 @@ impl<K: Kind> Passes for Resources<K> {
         match K::watched(context).get(name)? {
             Seen::Resource(object) => {
                 let result = reconcile(object.as_ref(), context).await;
-                Some(result.map(|(written, next)| then(written, next, name)))
+                Some(result.map(|next| then(next, name)))
             }
             Seen::Undecodable(invalid) => {
                 context.metrics.pass(K::NAME, Outcome::Undecodable, Duration::ZERO);
@@ -158,18 +165,12 @@ impl<K: Kind> Passes for Resources<K> {
     }
 }
 
-/// A pass over what was known before the own write would take it back, or miss that it has to.
-fn then(written: Written, next: Next, name: &NamespacedName) -> Then {
-    let now = Instant::now();
-    let next = match next {
-        Next::OnChange => None,
-        Next::Again => Some(now),
-        Next::Within(time) => Some(now + spread(time, name)),
-    };
-    match (written, next) {
-        (Written::Changed, next) => Then::AfterNewer { patience: now + NEWER_LIMIT, next },
-        (Written::Unchanged, Some(next)) => Then::At(next),
-        (Written::Unchanged, None) => Then::WhenWoken,
+/// What comes after a pass that came to an end.
+fn then(next: Next, name: &NamespacedName) -> Then {
+    match next {
+        Next::OnChange => Then::WhenWoken,
+        Next::Again => Then::At(Instant::now()),
+        Next::Within(time) => Then::At(Instant::now() + spread(time, name)),
     }
 }
 
@@ -183,15 +184,15 @@ fn spread(time: Duration, name: &NamespacedName) -> Duration {
     time.saturating_sub(time / 5 * (sum % 1000) / 1000)
 }
 
-async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, Next), Error> {
+async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Next, Error> {
     // What an object in deletion owns is collected by Kubernetes.
     if object.meta().deletion_timestamp.is_some() && !object.holds_on() {
-        return Ok((Written::Unchanged, Next::OnChange));
+        return Ok(Next::OnChange);
     }
     match within(PASS_LIMIT, object.reconcile(context)).await {
         Ok(pass) => {
-            let written = report(object, context, &pass.status).await?;
-            Ok((written, pass.next))
+            report(object, context, &pass.status).await?;
+            Ok(pass.next)
         }
         Err(error) => {
             if error.can_be_written() {
@@ -204,14 +205,23 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<(Written, N
 }
 
 /// Writes the status, and an Event where it is news.
-async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Result<Written, Error> {
-    let written = within(REPORT_LIMIT, status::write(&context.client, object, new)).await?;
-    if written == Written::Changed {
+async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Result<(), Error> {
+    let written = within(REPORT_LIMIT, status::write(&context.client, object, new)).await;
+    let version = match &written {
+        Ok(Written::Changed { version }) => Some(*version),
+        Ok(Written::Unchanged) | Err(Error::Stale) => None,
+        // It may have been, although nobody heard of it.
+        Err(_) => Some(version_of(object.meta()) + 1),
+    };
+    if let Some(version) = version {
+        K::watched(context).queue.wrote(&name_of(object), version);
+    }
+    if let Written::Changed { .. } = written? {
         debug!("Status written");
         let before = object.status().map(K::conditions).unwrap_or_default();
         context.events.transition(object, before, K::conditions(new)).await;
     }
-    Ok(written)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ async fn pass<P: Passes>(passes: Arc<P>, name: NamespacedName) -> Then {
             }
             let next = Instant::now() + passes.backoff().failed(&name);
             match error.retry() {
-                Retry::Newer => Then::AfterNewer { patience: next, next: Some(Instant::now()) },
+                Retry::Newer => Then::AfterNewer { patience: next },
                 Retry::Later => Then::At(next),
             }
         }

@@ -48,10 +48,15 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// A newer version of the object itself has come.
-    pub fn seen(&self, name: &NamespacedName) {
-        self.lock().seen(name, Instant::now());
+    /// That version of the object itself has come. Of two versions the newer one is the greater number.
+    pub fn seen(&self, name: &NamespacedName, version: u64) {
+        self.lock().seen(name, version, Instant::now());
         self.changed.notify_one();
+    }
+
+    /// The object's pass, which is under way, wrote that version of it: no other one begins before it was seen.
+    pub fn wrote(&self, name: &NamespacedName, version: u64) {
+        self.lock().wrote(name, version);
     }
 
     /// The object is gone.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     children::FIELD_MANAGER,
-    controller::Kind,
+    controller::{Kind, version_of},
     error::{Doing, Error},
 };
 
@@ -16,7 +16,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// The object has a newer version now.
-    Changed,
+    Changed {
+        /// This one.
+        version: u64,
+    },
     /// The status says already what it should.
     Unchanged,
 }
@@ -41,8 +44,8 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
             // It was deleted meanwhile: there is nothing to say any more.
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(Written::Unchanged),
             written => {
-                written.doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME))?;
-                return Ok(Written::Changed);
+                let written = written.doing(|| format!("write the status of {} \"{namespace}/{name}\"", K::NAME))?;
+                return Ok(Written::Changed { version: version_of(written.meta()) });
             }
         }
         let newer = api.get_opt(&name).await;

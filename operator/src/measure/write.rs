@@ -69,7 +69,7 @@ async fn write(context: &Context, name: &NamespacedName) {
         None => status,
     };
     match status::write::<Integration>(&context.client, &integration, &status).await {
-        Ok(Written::Changed) => {
+        Ok(Written::Changed { .. }) => {
             context.measurements.wrote(name, &numbers, Some(Instant::now()));
             context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
         }

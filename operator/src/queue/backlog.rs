@@ -1,6 +1,9 @@
 //! The queue's state. Pure: time is an argument.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use sluice_crds::NamespacedName;
 use tokio::time::Instant;
@@ -14,15 +17,16 @@ pub enum Then {
     At(Instant),
     /// Nothing until it is woken.
     WhenWoken,
-    /// The pass wrote the object, or found that it was written: no pass before the newer version was seen. It may be lost, so
-    /// not after `patience`; and another one at `next`, where there is one.
+    /// The pass found that the object was written meanwhile: another one as soon as a newer version was seen. It may be lost, so not after
+    /// `patience`.
     AfterNewer {
         /// Until when the newer version is waited for.
         patience: Instant,
-        /// When the object is looked at again.
-        next: Option<Instant>,
     },
 }
+
+/// The watch brings what a pass wrote within milliseconds; where it does not, the object is looked at as it is known.
+const OWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// All objects that are not at rest.
 #[derive(Debug, Default)]
@@ -34,6 +38,8 @@ pub struct Backlog {
     gone: usize,
     lanes: BTreeMap<String, Lane>,
     times: BTreeSet<(Instant, NamespacedName)>,
+    /// What passes wrote and the watch did not bring in time.
+    overdue: HashMap<NamespacedName, Overdue>,
 }
 
 /// Objects whose passes may wait for the same thing.
@@ -47,9 +53,34 @@ struct Lane {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Waiting(Line),
-    Running { lane: String, since: Instant, woken: bool, newer: bool, gone: bool },
-    Held { patience: Instant, next: Option<Instant>, woken: bool },
-    Asleep { until: Instant },
+    Running {
+        lane: String,
+        since: Instant,
+        woken: bool,
+        /// The newest version of the object that has come meanwhile.
+        seen: Option<u64>,
+        /// The one that the pass wrote.
+        wrote: Option<u64>,
+        gone: bool,
+    },
+    Held {
+        patience: Instant,
+        /// What is waited for: any newer version where it is none.
+        wrote: Option<u64>,
+        next: Option<Instant>,
+        woken: bool,
+    },
+    Asleep {
+        until: Instant,
+    },
+}
+
+/// What a pass wrote and the watch did not bring in time.
+#[derive(Debug)]
+struct Overdue {
+    version: u64,
+    /// Whether another pass looked at the object as it was before. What that found may be what the status said then, so that it wrote nothing.
+    is_missed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,17 +129,37 @@ impl Backlog {
         }
     }
 
-    /// A newer version of the object was seen.
-    pub fn seen(&mut self, name: &NamespacedName, now: Instant) {
+    /// That version of the object was seen.
+    pub fn seen(&mut self, name: &NamespacedName, version: u64, now: Instant) {
         match self.places.get_mut(name) {
-            Some(Place::Running { newer, .. }) => *newer = true,
-            Some(Place::Held { .. }) => self.release(name, now),
+            Some(Place::Running { seen, .. }) => *seen = (*seen).max(Some(version)),
+            Some(Place::Held { wrote, .. }) => {
+                let is_it = *wrote <= Some(version);
+                if is_it {
+                    self.release(name, now);
+                }
+            }
             Some(Place::Waiting(_) | Place::Asleep { .. }) | None => {}
+        }
+        if self.overdue.get(name).is_some_and(|overdue| overdue.version <= version) {
+            let is_missed = self.overdue.remove(name).is_some_and(|overdue| overdue.is_missed);
+            if is_missed {
+                self.wake_later(name);
+            }
+        }
+    }
+
+    /// The object's pass wrote that version of it: no other one begins before it was seen. That one would take it back, or find that the status
+    /// says already what it should.
+    pub fn wrote(&mut self, name: &NamespacedName, version: u64) {
+        if let Some(Place::Running { wrote, .. }) = self.places.get_mut(name) {
+            *wrote = (*wrote).max(Some(version));
         }
     }
 
     /// The object is gone. Its pass, if it has one, still ends.
     pub fn forget(&mut self, name: &NamespacedName) {
+        self.overdue.remove(name);
         match self.places.get_mut(name) {
             Some(Place::Running { woken, gone, .. }) => (*woken, *gone) = (false, true),
             Some(Place::Held { patience: time, .. } | Place::Asleep { until: time }) => {
@@ -158,7 +209,11 @@ impl Backlog {
             let name = chosen.lines[line as usize].pop_front()?;
             if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
                 chosen.running += 1;
-                *place = Place::Running { lane: key.clone(), since, woken: false, newer: false, gone: false };
+                let lane = key.clone();
+                *place = Place::Running { lane, since, woken: false, seen: None, wrote: None, gone: false };
+                if let Some(overdue) = self.overdue.get_mut(&name) {
+                    overdue.is_missed = true;
+                }
                 return Some(name);
             }
         }
@@ -171,16 +226,18 @@ impl Backlog {
 
     /// The object's pass has ended.
     pub fn finished(&mut self, name: &NamespacedName, then: Then, now: Instant) {
-        let Some(Place::Running { lane, woken, newer, gone, .. }) = self.places.remove(name) else { return };
+        let Some(Place::Running { lane, woken, seen, wrote, gone, .. }) = self.places.remove(name) else { return };
         self.leave(&lane);
-        match then {
+        let (newer_by, next) = match then {
+            Then::At(next) => (None, Some(next)),
+            Then::WhenWoken => (None, None),
+            Then::AfterNewer { patience } => (Some(patience).filter(|_| seen.is_none()), Some(now)),
+        };
+        let own_by = (seen < wrote).then(|| now + OWN_LIMIT);
+        match own_by.or(newer_by) {
             _ if gone => {}
-            Then::AfterNewer { patience, next } if !newer => {
-                self.set_time(name, patience, Place::Held { patience, next, woken });
-            }
-            _ if woken => self.line_up(name, Line::Changed),
-            Then::At(next) | Then::AfterNewer { next: Some(next), .. } => self.sleep(name, next, now),
-            Then::WhenWoken | Then::AfterNewer { next: None, .. } => {}
+            Some(patience) => self.set_time(name, patience, Place::Held { patience, wrote, next, woken }),
+            None => self.go_on(name, woken, next, now),
         }
     }
 
@@ -213,7 +270,11 @@ impl Backlog {
         {
             let (_, name) = self.times.pop_first().expect("there is a first");
             match self.places.get(&name) {
-                Some(Place::Held { .. }) => self.release(&name, now),
+                Some(Place::Held { wrote, .. }) => {
+                    let overdue = wrote.map(|version| (name.clone(), Overdue { version, is_missed: false }));
+                    self.overdue.extend(overdue);
+                    self.release(&name, now);
+                }
                 _ => self.line_up(&name, Line::Again),
             }
         }
@@ -221,8 +282,13 @@ impl Backlog {
 
     /// What was held goes on as it would have after its pass.
     fn release(&mut self, name: &NamespacedName, now: Instant) {
-        let Some(Place::Held { patience, next, woken }) = self.places.remove(name) else { return };
+        let Some(Place::Held { patience, next, woken, .. }) = self.places.remove(name) else { return };
         self.times.remove(&(patience, name.clone()));
+        self.go_on(name, woken, next, now);
+    }
+
+    /// The object waits for its next pass, where it has one.
+    fn go_on(&mut self, name: &NamespacedName, woken: bool, next: Option<Instant>, now: Instant) {
         match next {
             _ if woken => self.line_up(name, Line::Changed),
             Some(next) => self.sleep(name, next, now),
@@ -252,8 +318,6 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn name(name: &str) -> NamespacedName {
@@ -314,19 +378,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_write_no_pass_begins_before_the_newer_version_is_seen() {
+    async fn where_an_object_was_written_meanwhile_no_pass_begins_before_a_newer_version_is_seen() {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
-        let then = Then::AfterNewer { patience: now + seconds(1), next: Some(now) };
+        let then = Then::AfterNewer { patience: now + seconds(1) };
         backlog.wake(&name("a"));
         next(&mut backlog, now).unwrap();
         backlog.finished(&name("a"), then, now);
         backlog.wake(&name("a"));
         assert_eq!(drain(&mut backlog, now), [""; 0]);
-        backlog.seen(&name("a"), now);
+        backlog.seen(&name("a"), 1, now);
         assert_eq!(drain(&mut backlog, now), ["a"]);
 
         // It came while the pass was still under way.
-        backlog.seen(&name("a"), now);
+        backlog.seen(&name("a"), 2, now);
         backlog.finished(&name("a"), then, now);
         assert_eq!(drain(&mut backlog, now), ["a"]);
 
@@ -334,6 +398,73 @@ mod tests {
         backlog.finished(&name("a"), then, now);
         assert_eq!(drain(&mut backlog, now + seconds(1)), ["a"]);
         assert_eq!(backlog.times.len(), 0);
+    }
+
+    /// Has a pass that writes this version and then comes to that, while `seen` comes and something else wakes the object.
+    fn pass_that_writes(backlog: &mut Backlog, version: u64, seen: Option<u64>, then: Then, now: Instant) {
+        backlog.wake(&name("a"));
+        next(backlog, now).unwrap();
+        backlog.wrote(&name("a"), version);
+        if let Some(seen) = seen {
+            backlog.seen(&name("a"), seen, now);
+        }
+        backlog.wake(&name("a"));
+        backlog.finished(&name("a"), then, now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_pass_begins_before_what_the_last_one_wrote_is_seen_whatever_that_one_came_to() {
+        let now = Instant::now();
+        // A pass that failed has its time, and may have said so in the status.
+        for then in [Then::WhenWoken, Then::At(now), Then::At(now + seconds(10))] {
+            let mut backlog = Backlog::default();
+            // Somebody else's version that came meanwhile is not what it wrote.
+            pass_that_writes(&mut backlog, 7, Some(6), then, now);
+            assert_eq!(drain(&mut backlog, now), [""; 0], "{then:?}");
+            backlog.seen(&name("a"), 6, now);
+            assert_eq!(drain(&mut backlog, now), [""; 0], "{then:?}");
+            backlog.seen(&name("a"), 7, now);
+            assert_eq!(drain(&mut backlog, now), ["a"], "{then:?}");
+            backlog.finished(&name("a"), Then::WhenWoken, now);
+
+            pass_that_writes(&mut backlog, 8, Some(8), then, now);
+            assert_eq!(drain(&mut backlog, now), ["a"], "it came already");
+            assert_eq!((backlog.times.len(), backlog.overdue.len()), (0, 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_at_which_a_pass_looked_before_it_saw_what_was_written_is_looked_at_once_more() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        pass_that_writes(&mut backlog, 7, None, Then::WhenWoken, now);
+        let late = now + OWN_LIMIT;
+        assert_eq!(drain(&mut backlog, late), ["a"], "nobody waits for ever");
+        backlog.finished(&name("a"), Then::WhenWoken, late);
+        assert_eq!(drain(&mut backlog, late), [""; 0]);
+        backlog.seen(&name("a"), 6, late);
+        assert_eq!(drain(&mut backlog, late), [""; 0]);
+        backlog.seen(&name("a"), 7, late);
+        assert_eq!(drain(&mut backlog, late), ["a"]);
+        backlog.finished(&name("a"), Then::WhenWoken, late);
+        backlog.seen(&name("a"), 8, late);
+        assert_eq!((drain(&mut backlog, late), backlog.overdue.len()), (vec![], 0), "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_late_and_nobody_missed_wakes_nobody() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        backlog.wake(&name("a"));
+        next(&mut backlog, now).unwrap();
+        backlog.wrote(&name("a"), 7);
+        backlog.finished(&name("a"), Then::WhenWoken, now);
+        assert_eq!(drain(&mut backlog, now + OWN_LIMIT), [""; 0]);
+        backlog.seen(&name("a"), 7, now + OWN_LIMIT);
+        assert_eq!((drain(&mut backlog, now + OWN_LIMIT), backlog.overdue.len()), (vec![], 0));
+
+        pass_that_writes(&mut backlog, 8, None, Then::WhenWoken, now);
+        assert_eq!(drain(&mut backlog, now + OWN_LIMIT), ["a"]);
+        backlog.forget(&name("a"));
+        assert!(backlog.overdue.is_empty(), "it is gone");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,11 @@ use super::{
     Change, Seen, Watched,
     others::{Owned, SeenGateway, SeenGrant, SeenNamespace, controller},
 };
-use crate::{context::Context, controller::Kind, topic::Related};
+use crate::{
+    context::Context,
+    controller::{Kind, version_of},
+    topic::Related,
+};
 
 /// A kind whose changes concern others.
 pub trait Wakes: Sized {
@@ -45,7 +49,7 @@ pub fn resource<K: Kind + Wakes + Related>(context: &Context, change: &Change<Se
         (None, Some(_)) if begins => queue.wake_later(name),
         (None, Some(_)) => queue.wake(name),
         (Some(before), Some(after)) => {
-            queue.seen(name);
+            queue.seen(name, version_of(after.meta()));
             if asks_for_something_else(before, after) {
                 queue.wake(name);
             }
