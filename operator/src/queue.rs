@@ -1,8 +1,8 @@
 //! Which objects of a kind wait for a pass, in which order, and until when.
 //!
 //! An object is in one place at a time: it waits, has its pass, is held after it, or sleeps until a time. What changed comes
-//! before what is only looked at again, so that a person who changes one resource does not wait for all the others. Objects whose passes may
-//! wait for the same thing are a lane: those who wait for it leave the others their room.
+//! before what is only looked at again, so that a person who changes one resource does not wait for all the others; but every few passes one of
+//! those has its turn. Objects whose passes may wait for the same thing are a lane: those who wait for it leave the others their room.
 
 mod backlog;
 

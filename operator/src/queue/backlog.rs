@@ -28,6 +28,10 @@ pub enum Then {
 /// The watch brings what a pass wrote within milliseconds; where it does not, the object is looked at as it is known.
 const OWN_LIMIT: Duration = Duration::from_secs(1);
 
+/// So many passes over what changed may begin in a lane before the next one over what is only looked at again. Objects that change all the time
+/// would else leave those no room: also those whose passes failed are looked at again.
+const MOST_IN_A_ROW: usize = 7;
+
 /// All objects that are not at rest.
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -46,6 +50,8 @@ pub struct Backlog {
 #[derive(Debug, Default)]
 struct Lane {
     running: usize,
+    /// Passes over what changed that have begun in a row while others waited to be looked at again.
+    in_a_row: usize,
     /// Names that wait, by [`Line`]; one that has left its place since is passed over.
     lines: [VecDeque<NamespacedName>; 2],
 }
@@ -92,6 +98,12 @@ enum Line {
 impl Lane {
     fn can_begin(&self, line: Line, room: usize) -> bool {
         self.running < room && !self.lines[line as usize].is_empty()
+    }
+
+    fn begins(&mut self, line: Line) {
+        self.running += 1;
+        let others_wait = line == Line::Changed && !self.lines[Line::Again as usize].is_empty();
+        self.in_a_row = if others_wait { self.in_a_row + 1 } else { 0 };
     }
 
     fn is_at_rest(&self) -> bool {
@@ -198,17 +210,20 @@ impl Backlog {
         for (line, name) in self.arrived.drain(..) {
             self.lanes.entry(lane_of(&name)).or_default().lines[line as usize].push_back(name);
         }
-        [Line::Changed, Line::Again].into_iter().find_map(|line| self.begin(line, room, now))
+        let turns = [(Line::Again, MOST_IN_A_ROW), (Line::Changed, 0), (Line::Again, 0)];
+        turns.into_iter().find_map(|(line, in_a_row)| self.begin(line, in_a_row, room, now))
     }
 
-    /// In the lane where the fewest are under way: nobody waits for the crowd of another lane.
-    fn begin(&mut self, line: Line, room: usize, since: Instant) -> Option<NamespacedName> {
+    /// In the lane where the fewest are under way, of those where so many of what changed have begun in a row: nobody waits for the crowd of
+    /// another lane.
+    fn begin(&mut self, line: Line, in_a_row: usize, room: usize, since: Instant) -> Option<NamespacedName> {
         loop {
-            let with_room = self.lanes.iter_mut().filter(|(_, lane)| lane.can_begin(line, room));
+            let can_begin = |lane: &Lane| lane.in_a_row >= in_a_row && lane.can_begin(line, room);
+            let with_room = self.lanes.iter_mut().filter(|(_, lane)| can_begin(lane));
             let (key, chosen) = with_room.min_by_key(|(_, lane)| lane.running)?;
             let name = chosen.lines[line as usize].pop_front()?;
             if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
-                chosen.running += 1;
+                chosen.begins(line);
                 let lane = key.clone();
                 *place = Place::Running { lane, since, woken: false, seen: None, wrote: None, gone: false };
                 if let Some(overdue) = self.overdue.get_mut(&name) {
@@ -517,6 +532,26 @@ mod tests {
         backlog.forget(&name("a0"));
         backlog.finished(&name("a0"), Then::WhenWoken, now);
         assert!(backlog.lanes.is_empty() && backlog.places.is_empty(), "{backlog:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_all_the_time_leaves_room_for_what_is_looked_at_again() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        for object in ["a", "b"] {
+            backlog.wake_later(&name(object));
+        }
+        let mut begun = Vec::new();
+        for _ in 0..2 * (MOST_IN_A_ROW + 1) {
+            backlog.wake(&name("busy"));
+            let next = backlog.next(now, 1, |_| String::new()).unwrap();
+            backlog.finished(&next, Then::WhenWoken, now);
+            begun.push(next.name);
+        }
+        let mut expected = vec!["busy"; MOST_IN_A_ROW];
+        expected.push("a");
+        expected.extend(["busy"; MOST_IN_A_ROW]);
+        expected.push("b");
+        assert_eq!(begun, expected);
     }
 
     #[tokio::test(start_paused = true)]
