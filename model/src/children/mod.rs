@@ -26,6 +26,8 @@ pub use trouble::{Said, SeenPod, Trouble, is_ready, is_worth_asking, look_again,
 pub const FIELD_MANAGER: &str = "sluice";
 /// Annotation with the hash of the manifest that was applied last: it tells when a field has left the manifest.
 pub const APPLIED_ANNOTATION: &str = "sluice.dev/applied";
+/// How the names of all annotations begin that are Sluice's.
+const OUR_NOTES: &str = "sluice.dev/";
 /// The kind of an owner that is no resource: the receivers that Webhooks of a namespace share. Its name is that of their Deployment.
 pub const SHARED: &str = "Receivers";
 /// Label with the name of the component that an object belongs to.
@@ -147,6 +149,11 @@ impl Live {
         self.object["metadata"][key].as_str().unwrap_or_default()
     }
 
+    /// Whether a plan for this object is right for a newer version of it too: others have only written its status, or noted something on it.
+    pub fn is_still(&self, newer: &Self) -> bool {
+        planned_for(&self.object) == planned_for(&newer.object)
+    }
+
     /// Whether it is named by its content, so that older ones serve a rollback.
     fn is_configuration(&self) -> bool {
         self.kind == ChildKind::ConfigMap && self.object["immutable"] == true
@@ -157,6 +164,26 @@ impl Live {
         let references = self.object["metadata"]["ownerReferences"].as_array();
         references.into_iter().flatten().any(|r| r["uid"] == owner.uid.as_str() && r["controller"] == true)
     }
+}
+
+/// What of an object a plan for it goes by.
+fn planned_for(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(parts) = object.as_object_mut() {
+        parts.remove("status");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for of_version in ["resourceVersion", "managedFields"] {
+            metadata.remove(of_version);
+        }
+        let mut notes = match metadata.remove("annotations") {
+            Some(Value::Object(notes)) => notes,
+            _ => Map::new(),
+        };
+        notes.retain(|name, _| name.starts_with(OUR_NOTES));
+        metadata.insert("annotations".to_owned(), Value::Object(notes));
+    }
+    object
 }
 
 /// The live object of that kind and name.

@@ -160,7 +160,7 @@ async fn keep(
     live: Vec<Live>,
 ) -> Result<Kept, Error> {
     let plan = plan(owner, desired, &live);
-    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    children::apply(&context.client, &owner.name.namespace, &plan, &live).await?;
     let deployment = find(&live, ChildKind::Deployment, &worker_name(owner));
     let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
     let begin = || Work::resume(&integration.status.clone().unwrap_or_default(), Timestamp::now());

@@ -6,6 +6,8 @@
 //! kube's own client waits for an answer as long as it takes and repeats a refused request 15 times: a pass would hang, and a
 //! lease would be renewed after it was lost.
 
+#[cfg(test)]
+pub mod answers;
 mod counted;
 mod gate;
 

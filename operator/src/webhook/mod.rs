@@ -126,7 +126,7 @@ async fn carry_out(
         None => Turn::Stay,
     };
     let (step, plan) = steps.step(turn, &live, now, plan_of);
-    children::apply(&context.client, &owner.name.namespace, &plan).await?;
+    children::apply(&context.client, &owner.name.namespace, &plan, &live).await?;
     if !is_served && (turn != Turn::Leave || step == Step::Done) {
         context.shared.hand(owner, None);
     }
@@ -223,7 +223,7 @@ async fn hold(
     // A change to other receivers may have begun: requests still come to them.
     let step = after_take_over(leaves, &plan, &live, now);
     let plan = if step == Step::Moves { without_farewells(plan) } else { plan };
-    children::apply(&context.client, &held.owner.name.namespace, &plan).await?;
+    children::apply(&context.client, &held.owner.name.namespace, &plan, &live).await?;
     if !is_served && (!leaves || step == Step::Done) {
         context.shared.hand(&held.owner, None);
     }

@@ -279,7 +279,7 @@ async fn pass(context: &Context, namespace: &str) -> Result<Option<Duration>, Er
     let others = try_join_all(others.collect::<Vec<_>>()).await?;
     live.extend(others.into_iter().filter_map(Existence::there));
     let plan = plan_shared(&desired, &live);
-    children::apply(client, namespace, &plan).await?;
+    children::apply(client, namespace, &plan, &live).await?;
 
     let deployment = find(&live, ChildKind::Deployment, SHARED_RECEIVERS);
     let Pods { addresses, troubled } = children::list_pods(client, &owner, COMPONENT, deployment).await?;
