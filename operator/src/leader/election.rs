@@ -25,6 +25,8 @@ const RENEWAL: Duration = Duration::from_secs(4);
 const SETTLING: Duration = Duration::from_secs(5);
 /// Wait after a request about the lease failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Writes over newer versions that one renewal may need: others may write labels that fast.
+const VERSIONS: usize = 4;
 /// A stand-by's watch is renewed this often, in seconds.
 const WATCH_SECONDS: u32 = 60;
 
@@ -140,8 +142,9 @@ impl Election {
             match timeout(left, events.next()).await {
                 Ok(Some(event)) => match event? {
                     WatchEvent::Added(lease) | WatchEvent::Modified(lease) => sight.see(lease, since_boot()),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Deleted(_) | WatchEvent::Error(_) => return Ok(()),
+                    // One that was deleted lasts all the same: its holder does not know yet.
+                    WatchEvent::Bookmark(_) | WatchEvent::Deleted(_) => {}
+                    WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
                 },
                 Ok(None) | Err(_) => return Ok(()),
             }
@@ -170,20 +173,27 @@ impl Election {
         }
     }
 
-    /// Renews once. A conflict is looked into: it may be an own request whose answer was lost, or somebody's label.
+    /// Renews once. A conflict is looked into: it may be an own request whose answer was lost, or somebody's label, and then it is tried again at
+    /// once. Who writes labels every second would else have the lease expire.
     async fn renew(&self, held: &mut Held) -> Result<(), Trouble> {
-        let asked = since_boot();
-        match self.replace(&lease::renewed(&held.0, self.writer())).await {
-            Ok(lease) => {
-                held.0 = lease;
-                self.leadership.renewed(asked);
-                Ok(())
+        let mut left = VERSIONS;
+        loop {
+            let asked = since_boot();
+            match self.replace(&lease::renewed(&held.0, self.writer())).await {
+                Ok(lease) => {
+                    held.0 = lease;
+                    self.leadership.renewed(asked);
+                    return Ok(());
+                }
+                Err(error) if is_conflict(&error) || is_not_found(&error) => {
+                    held.0 = self.still_ours().await?;
+                    left -= 1;
+                    if left == 0 {
+                        return Err(Trouble::Kube(error));
+                    }
+                }
+                Err(error) => return Err(Trouble::Kube(error)),
             }
-            Err(error) if is_conflict(&error) || is_not_found(&error) => {
-                held.0 = self.still_ours().await?;
-                Err(Trouble::Kube(error))
-            }
-            Err(error) => Err(Trouble::Kube(error)),
         }
     }
 
@@ -202,7 +212,7 @@ impl Election {
             warn!(lease = ?LEASE, "A request did not end in time: the lease is left to expire, so that nobody acts beside it");
             return;
         }
-        for _ in 0..2 {
+        for _ in 0..VERSIONS {
             match self.replace(&lease::given_back(&held.0, self.writer())).await {
                 Ok(_) => return info!("The lease was given back"),
                 Err(error) if is_conflict(&error) => match self.still_ours().await {
@@ -247,4 +257,71 @@ fn is_not_found(error: &kube::Error) -> bool {
 #[allow(clippy::disallowed_methods, reason = "the lease is renewed, and a failed request repeated, after a while")]
 async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{future::ready, stream};
+    use http::{Request, Response};
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::{BoxError, service_fn};
+
+    use super::*;
+    use crate::kubernetes::answers::answers;
+
+    fn election(client: Client) -> Election {
+        Election::new(client, "sluice", "a".to_owned(), Leadership::default())
+    }
+
+    /// The lease as that replica holds it, in this version.
+    fn held_by(identity: &str, version: &str) -> Lease {
+        let mut lease = lease::taken(None, Writer { identity, now: Timestamp::UNIX_EPOCH });
+        (lease.metadata.name, lease.metadata.resource_version) = (Some(NAME.to_owned()), Some(version.to_owned()));
+        lease
+    }
+
+    fn conflict() -> (u16, Value) {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no",
+        });
+        (409, status)
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_others_label_all_the_time_is_renewed() {
+        let holds = |version: &str| (200, json!(held_by("a", version)));
+        let (client, asked) = answers([conflict(), holds("2"), conflict(), holds("3"), holds("4")]);
+        let (election, mut held) = (election(client), Held(held_by("a", "1")));
+        election.renew(&mut held).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let versions: Vec<&Value> = asked.iter().filter_map(|sent| sent.pointer("/metadata/resourceVersion")).collect();
+        assert_eq!(versions, ["1", "2", "3"]);
+        assert!(election.leadership.is_held());
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_somebody_else_has_is_lost() {
+        let (client, _) = answers([conflict(), (200, json!(held_by("b", "2")))]);
+        let trouble = election(client).renew(&mut Held(held_by("a", "1"))).await;
+        assert!(matches!(&trouble, Err(Trouble::Lost(Lost::Taken(holder))) if holder == "b"), "{trouble:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_somebody_deleted_is_not_asked_for_again_and_again() {
+        let lease = held_by("b", "1");
+        let line = json!({"type": "DELETED", "object": lease}).to_string() + "\n";
+        let watch = move |_: Request<Body>| {
+            let frame = Ok::<_, BoxError>(Frame::data(Bytes::from(line.clone())));
+            let body = StreamBody::new(stream::once(ready(frame)).chain(stream::pending()));
+            ready(Ok::<_, BoxError>(Response::new(body)))
+        };
+        let election = election(Client::new(service_fn(watch), "default"));
+        let mut sight = Sight::default();
+        sight.see(lease, since_boot());
+        let ended = timeout(Duration::from_secs(1), election.watch(&mut sight)).await;
+        assert!(ended.is_err(), "it cannot be taken yet: {ended:?}");
+    }
 }

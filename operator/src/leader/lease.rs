@@ -20,19 +20,19 @@ pub struct Writer<'a> {
     pub now: Timestamp,
 }
 
-/// The newest version of the lease that was seen, and when it was seen first.
+/// The newest version of the lease that was seen, and when it was seen first what its holder has written into it.
 #[derive(Debug, Default)]
 pub struct Sight {
     newest: Option<(Lease, Duration)>,
 }
 
 impl Sight {
-    /// Takes what was read at `now`.
+    /// Takes what was read at `now`. Each renewal is another time in the lease. What others note on it, as a label, renews nothing: it would last as
+    /// long as somebody does so.
     pub fn see(&mut self, lease: Lease, now: Duration) {
-        let known = self.newest.as_ref().is_some_and(|(seen, _)| seen.resource_version() == lease.resource_version());
-        if !known {
-            self.newest = Some((lease, now));
-        }
+        let known = self.newest.as_ref().filter(|(seen, _)| seen.spec == lease.spec);
+        let since = known.map_or(now, |(_, since)| *since);
+        self.newest = Some((lease, since));
     }
 
     /// How long it cannot be taken yet.
@@ -127,16 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_lasts_from_when_its_newest_version_was_seen_first() {
+    fn a_lease_lasts_from_when_its_newest_renewal_was_seen_first() {
         let mut sight = Sight::default();
         assert_eq!(sight.taken_for(at(0)), Duration::ZERO, "nobody has taken it yet");
         let lease = versioned(taken(None, writer("a")), "1");
         sight.see(lease.clone(), at(100));
         sight.see(lease.clone(), at(110));
         assert_eq!(sight.taken_for(at(110)), LEASE.saturating_sub(at(10)));
-        sight.see(versioned(renewed(&lease, writer("a")), "2"), at(115));
+        let later = Writer { now: Timestamp::from_second(2).unwrap(), ..writer("a") };
+        sight.see(versioned(renewed(&lease, later), "2"), at(115));
         assert_eq!(sight.taken_for(at(120)), LEASE.saturating_sub(at(5)));
         assert_eq!(sight.taken_for(at(500)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_others_note_on_a_lease_renews_nothing() {
+        let (mut sight, lease) = (Sight::default(), versioned(taken(None, writer("a")), "1"));
+        sight.see(lease.clone(), at(100));
+        let mut labelled = versioned(lease, "2");
+        labelled.metadata.labels = Some([("team".to_owned(), "shop".to_owned())].into());
+        sight.see(labelled, at(115));
+        assert_eq!(sight.taken_for(at(115)), LEASE.saturating_sub(at(15)));
+        assert_eq!(sight.version(), "2", "it is taken over that version");
     }
 
     #[test]

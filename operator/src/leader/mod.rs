@@ -4,8 +4,8 @@
 //! - `election`: takes the lease, keeps it and gives it back.
 //!
 //! The lease is a `coordination.k8s.io` Lease. Its holder is the replica whose write to it succeeded last, over the version
-//! that it had looked at. Nobody compares wall clocks: a stand-by measures on its own clock how long the lease has not
-//! changed, and the holder how long ago it asked for its last renewal.
+//! that it had looked at. Nobody compares wall clocks: a stand-by measures on its own clock how long the lease was not
+//! renewed, and the holder how long ago it asked for its last renewal.
 
 mod election;
 mod lease;
@@ -29,7 +29,7 @@ pub use election::Election;
 const TERM: Duration = Duration::from_secs(10);
 /// No request may take longer, so that what was begun in time has ended before another replica begins anything.
 pub const MARGIN: Duration = Duration::from_secs(10);
-/// A stand-by takes the lease over when it has not changed for so long.
+/// A stand-by takes the lease over when it was not renewed for so long.
 const LEASE: Duration = TERM.saturating_add(MARGIN);
 
 /// Whether this replica leads, up to a moment that has to be moved again and again. Clones share it.
