@@ -69,6 +69,9 @@ pub trait Kind:
     /// The conditions of a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
+    /// The parts of a status that are written beside the passes, which keep them as they are.
+    const BESIDE: &'static [&'static str] = &[];
+
     /// One pass: resolve, validate, desire, observe, plan, apply, report.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Pass<Self::Status>, Error>> + Send;
 
@@ -206,7 +209,7 @@ async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Next, Error
 
 /// Writes the status, and an Event where it is news.
 async fn report<K: Kind>(object: &K, context: &Context, new: &K::Status) -> Result<(), Error> {
-    let written = within(REPORT_LIMIT, status::write(&context.client, object, new)).await;
+    let written = within(REPORT_LIMIT, status::write(&context.client, object, new, K::BESIDE)).await;
     let version = match &written {
         Ok(Written::Changed { version }) => Some(*version),
         Ok(Written::Unchanged) | Err(Error::Stale) => None,

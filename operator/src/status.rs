@@ -29,8 +29,14 @@ const VERSIONS: usize = 4;
 
 /// Writes the status where it differs from the one that was seen. Error: [`Error::Stale`] where another status was written
 /// meanwhile, or the object is about to go, with nothing that it holds on for, or is another one. Other changes do not hold it up: an object that others annotate, or
-/// whose spec changes, faster than a pass ends would never get a status. Its `observedGeneration` says which spec it is about.
-pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> Result<Written, Error> {
+/// whose spec changes, faster than a pass ends would never get a status. Its `observedGeneration` says which spec it is about. Nor do those in the
+/// parts `beside`, which are not written here: numbers may change as often.
+pub async fn write<K: Kind>(
+    client: &Client,
+    object: &K,
+    status: &K::Status,
+    beside: &[&str],
+) -> Result<Written, Error> {
     let before = object.status().map(to_value).unwrap_or_default();
     let Some(change) = merge_patch(&before, &to_value(status)) else { return Ok(Written::Unchanged) };
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -51,7 +57,7 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
         let newer = api.get_opt(&name).await;
         let newer = newer.doing(|| format!("read {} \"{namespace}/{name}\"", K::NAME))?;
         let Some(newer) = newer else { return Ok(Written::Unchanged) };
-        if subject(&newer) != subject(object) {
+        if subject(&newer, beside) != subject(object, beside) {
             return Err(Error::Stale);
         }
         version = newer.resource_version();
@@ -59,11 +65,16 @@ pub async fn write<K: Kind>(client: &Client, object: &K, status: &K::Status) -> 
     Err(Error::Stale)
 }
 
-/// What a status speaks of: which object, whether it is going, and what was said before. One that holds on in its deletion is not: what a
-/// pass notes of Kafka is what its farewell has to delete.
-fn subject<K: Kind>(object: &K) -> (Option<&str>, bool, Option<Value>) {
+/// What a status speaks of: which object, whether it is going, and what was said before, but for the parts `beside`. One that holds on in its
+/// deletion is not: what a pass notes of Kafka is what its farewell has to delete.
+fn subject<'a, K: Kind>(object: &'a K, beside: &[&str]) -> (Option<&'a str>, bool, Option<Value>) {
     let meta = object.meta();
-    let said = object.status().map(to_value);
+    let said = object.status().map(to_value).map(|mut said| {
+        if let Some(parts) = said.as_object_mut() {
+            parts.retain(|part, _| !beside.contains(&part.as_str()));
+        }
+        said
+    });
     (meta.uid.as_deref(), meta.deletion_timestamp.is_some() && !object.holds_on(), said)
 }
 
@@ -92,9 +103,44 @@ fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use sluice_crds::Integration;
 
-    use super::merge_patch;
+    use super::*;
+    use crate::kubernetes::answers::answers;
+
+    /// An Integration in this version with this status.
+    fn integration(version: &str, status: &Value) -> Integration {
+        let metadata = json!({"name": "to-api", "namespace": "shop", "uid": "a", "resourceVersion": version});
+        let spec = json!({"source": {"topic": {"name": "orders"}}, "sink": {"http": {"url": "https://api.example/"}}});
+        let (api_version, kind) = ("sluice.dev/v1alpha1", "Integration");
+        let object =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec, "status": status});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// Writes the status of an Integration that says otherwise by then, as is known once it was written.
+    async fn write_over(now: &Value, beside: &[&str]) -> Result<Written, Error> {
+        let before = integration("7", &json!({"lag": "0", "sink": "old"}));
+        let newer = (200, json!(integration("8", now)));
+        let conflict = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no",
+        });
+        let (client, _) = answers([(409, conflict), newer, (200, json!(integration("9", now)))]);
+        let mut status = before.status.clone().unwrap();
+        status.sink = Some("new".to_owned());
+        write(&client, &before, &status, beside).await
+    }
+
+    #[tokio::test]
+    async fn numbers_that_change_meanwhile_hold_up_no_status_and_all_else_does() {
+        let numbers = json!({"lag": "5", "sink": "old"});
+        let written = write_over(&numbers, &["lag"]).await.unwrap();
+        assert_eq!(written, Written::Changed { version: 9 });
+        let other = json!({"lag": "0", "sink": "other"});
+        for stale in [write_over(&numbers, &[]).await, write_over(&other, &["lag"]).await] {
+            assert!(matches!(stale, Err(Error::Stale)), "{stale:?}");
+        }
+    }
 
     #[test]
     fn a_patch_says_only_what_changed() {

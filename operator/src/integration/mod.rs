@@ -43,6 +43,23 @@ impl Kind for Integration {
 
     const CONCURRENCY: usize = 32;
 
+    const BESIDE: &'static [&'static str] = &[
+        "lag",
+        "worstPartition",
+        "oldestWaiting",
+        "drainedIn",
+        "deadLetters",
+        "rate",
+        "deadLetterRate",
+        "errorRate",
+        "p95",
+        "inFlight",
+        "circuit",
+        "lastDeliveryTime",
+        "gone",
+        "trouble",
+    ];
+
     fn watched(context: &Context) -> &Watched<Self> {
         &context.integrations
     }

@@ -68,7 +68,7 @@ async fn write(context: &Context, name: &NamespacedName) {
         Some(work) => with_work(&status, work, now),
         None => status,
     };
-    match status::write::<Integration>(&context.client, &integration, &status).await {
+    match status::write::<Integration>(&context.client, &integration, &status, &[]).await {
         Ok(Written::Changed { .. }) => {
             context.measurements.wrote(name, &numbers, Some(Instant::now()));
             context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
@@ -103,10 +103,41 @@ impl Measurements {
 
 #[cfg(test)]
 mod tests {
-    use sluice_crds::Reason;
-    use sluice_model::integration::{Subject, Told, Why};
+    use std::collections::BTreeSet;
+
+    use sluice_crds::{IntegrationStatus, Reason};
+    use sluice_model::integration::{Age, Backlog, PartitionOffsets, Shown, Subject, Told, Why};
 
     use super::*;
+    use crate::controller::Kind;
+
+    #[test]
+    fn what_is_written_beside_passes_is_what_these_are_told_to_be_so() {
+        let [before, now] = [0, 10].map(|second| Timestamp::from_second(second).unwrap());
+        let waits = |records| {
+            let partition = PartitionOffsets::new("shop.orders-0".into(), (0, records), Some(0));
+            [partition.aged(|_, _| Some(Age::About(Duration::from_mins(1))))]
+        };
+        let backlog = Backlog::of(&waits(10), Some(&Backlog::of(&waits(20), None, before)), now);
+        let text = || Some("1".to_owned());
+        let work = Shown {
+            rate: text(),
+            dead_letter_rate: text(),
+            error_rate: text(),
+            p95: text(),
+            in_flight: text(),
+            circuit: text(),
+            gone: text(),
+            last_delivery: Some(now),
+            trouble: text(),
+            ..Shown::default()
+        };
+        let numbers = with_numbers(&IntegrationStatus::default(), &Told::Known(backlog), &Told::Known(3), now);
+        let status = serde_json::to_value(with_work(&numbers, &work, now)).unwrap();
+        let written: BTreeSet<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
+        let told: BTreeSet<&str> = Integration::BESIDE.iter().copied().collect();
+        assert_eq!(written, told);
+    }
 
     /// An Integration that is measured from now on.
     fn followed(measurements: &Measurements) -> NamespacedName {
