@@ -68,9 +68,9 @@ impl Numbers {
 struct Followed {
     subject: Subject,
     numbers: Numbers,
-    /// Whether they have changed since they were written last.
+    /// Whether they have changed since they were written last, or the status may say otherwise.
     changed: bool,
-    /// When they were written last.
+    /// When they were written last, or could not be.
     written: Option<Instant>,
     workers: Workers,
     /// Whether those that run have settled records, of which the poller does not know yet.
@@ -128,7 +128,8 @@ pub struct Measurements {
 }
 
 impl Measurements {
-    /// From now on the Integration is measured. Gives the number of workers to run: `replicas` unless `scaling` knows better.
+    /// From now on the Integration is measured. Gives the number of workers to run: `replicas` unless `scaling` knows better. What the status says is
+    /// compared once more: it may be that of another Integration of this name, or a watch told too late what stood there when it was written.
     pub fn follow(&self, name: &NamespacedName, subject: Subject, scaling: Option<Scaling>, replicas: i32) -> i32 {
         let mut followed = self.followed();
         let new = |subject| Followed {
@@ -143,6 +144,7 @@ impl Measurements {
         if known.subject != subject {
             *known = new(subject);
         }
+        known.changed = true;
         known.workers.follow(scaling, replicas)
     }
 

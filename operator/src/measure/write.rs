@@ -54,7 +54,8 @@ impl UnderWay {
     }
 }
 
-/// Over the version that is known: where a pass wrote meanwhile, it is tried again at the next look.
+/// Over the version that is known: where a pass wrote meanwhile, it is tried again at the next look. Where the API server does not take it, that
+/// takes as long as from one write to the next.
 async fn write(context: &Context, name: &NamespacedName) {
     let Some(numbers) = context.measurements.numbers(name) else { return };
     let Some(Seen::Resource(integration)) = context.integrations.get(name) else { return };
@@ -74,7 +75,12 @@ async fn write(context: &Context, name: &NamespacedName) {
             context.events.transition::<Integration>(&integration, &previous.conditions, &status.conditions).await;
         }
         Ok(Written::Unchanged) => context.measurements.wrote(name, &numbers, None),
-        Err(error) => debug!(%name, %error, "The numbers could not be written and will be tried again"),
+        Err(error) => {
+            debug!(%name, %error, "The numbers could not be written and will be tried again");
+            if !error.is_outdated() {
+                context.measurements.put_off(name, Instant::now());
+            }
+        }
     }
 }
 
@@ -97,6 +103,13 @@ impl Measurements {
         if let Some(known) = self.followed().get_mut(name) {
             known.changed = known.numbers != *numbers;
             known.written = at.or(known.written);
+        }
+    }
+
+    /// The numbers could not be written.
+    fn put_off(&self, name: &NamespacedName, at: Instant) {
+        if let Some(known) = self.followed().get_mut(name) {
+            known.written = Some(at);
         }
     }
 }
@@ -178,5 +191,32 @@ mod tests {
         assert_eq!(after.held_dead_letters, Told::Known(3));
         measurements.wrote(&name, &after, Some(begin + pause));
         assert!(measurements.due(begin + 3 * pause, pause).is_empty());
+    }
+
+    #[test]
+    fn after_each_pass_it_is_looked_whether_the_status_says_what_is_known() {
+        let (measurements, pause) = (Measurements::default(), Duration::from_secs(30));
+        let (name, begin) = (followed(&measurements), Instant::now());
+        measurements.take_dead_letters(&name, 3);
+        let numbers = measurements.numbers(&name).unwrap();
+        measurements.wrote(&name, &numbers, Some(begin));
+        assert!(measurements.due(begin + pause, pause).is_empty());
+        // Another one of that name, about which Kafka tells the same.
+        followed(&measurements);
+        assert_eq!(measurements.due(begin + pause, pause), std::slice::from_ref(&name));
+        measurements.wrote(&name, &numbers, None);
+        assert!(measurements.due(begin + pause, pause).is_empty(), "it does");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_as_often_as_what_can() {
+        let (measurements, pause) = (Measurements::default(), Duration::from_secs(30));
+        let (name, begin) = (followed(&measurements), Instant::now());
+        measurements.take_dead_letters(&name, 3);
+        for turn in [begin, begin + pause, begin + 2 * pause] {
+            assert_eq!(measurements.due(turn, pause), std::slice::from_ref(&name));
+            measurements.put_off(&name, turn);
+            assert!(measurements.due(turn + pause / 2, pause).is_empty());
+        }
     }
 }
