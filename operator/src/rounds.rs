@@ -139,6 +139,11 @@ impl<A> Rounds<A> {
         }
     }
 
+    /// The resource is gone: another one of its name begins anew.
+    pub fn forget(&self, name: &NamespacedName) {
+        self.lock().remove(name);
+    }
+
     /// Keeps only those resources that exist.
     fn keep(&self, exists: impl Fn(&NamespacedName) -> bool) {
         self.lock().retain(|name, _| exists(name));
@@ -293,6 +298,22 @@ mod tests {
         rounds.take(&name, &asked, Lane::Silent, |()| busy()).unwrap();
         assert_eq!(rounds.due(Lane::Answering, Instant::now()), std::slice::from_ref(&name), "they were not silent");
         assert_eq!(rounds.begin(&name), Some(addresses(&["10.0.0.2"])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_resource_of_the_name_of_one_that_is_gone_begins_anew() {
+        let rounds = Rounds::new(Duration::from_secs(30));
+        let name = named("to-api");
+        let look = |count: &mut i32| {
+            *count += 1;
+            *count
+        };
+        let follow = || rounds.follow(&name, addresses(&["10.0.0.1"]), || 0, look);
+        assert_eq!((follow(), follow()), (1, 2));
+        let asked = rounds.begin(&name).unwrap();
+        rounds.forget(&name);
+        assert_eq!(rounds.take(&name, &asked, Lane::Answering, |_| busy()), None, "nobody waits for it any more");
+        assert_eq!(follow(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -160,7 +160,7 @@ impl Live {
     }
 
     /// Whether it is that owner's.
-    pub(crate) fn is_owned_by(&self, owner: &Owner) -> bool {
+    pub fn is_owned_by(&self, owner: &Owner) -> bool {
         let references = self.object["metadata"]["ownerReferences"].as_array();
         references.into_iter().flatten().any(|r| r["uid"] == owner.uid.as_str() && r["controller"] == true)
     }

@@ -179,6 +179,8 @@ async fn keep(
     let plan = plan(owner, desired, &live);
     children::apply(&context.client, &owner.name.namespace, &plan, &live).await?;
     let deployment = find(&live, ChildKind::Deployment, &worker_name(owner));
+    // Those of another Integration that had this name, and is gone, have counted for that one.
+    let deployment = deployment.filter(|found| found.is_owned_by(owner));
     let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
     let begin = || Work::resume(&integration.status.clone().unwrap_or_default(), Timestamp::now());
     context.work.follow(&owner.name, addresses, begin, |_| ());

@@ -153,6 +153,13 @@ impl Measurements {
         self.followed().remove(name);
     }
 
+    /// The Integration is gone, and another one of its name may come: what waits for that is the same, and what its workers have done is not.
+    pub fn forget_work(&self, name: &NamespacedName) {
+        if let Some(known) = self.followed().get_mut(name) {
+            known.numbers.work = None;
+        }
+    }
+
     /// The groups of those Integrations that run no worker.
     pub fn idle_groups(&self) -> HashSet<IdleGroup> {
         let group = |Followed { subject, .. }: &Followed| {
@@ -379,6 +386,8 @@ mod tests {
         let work = Shown { last_delivery: minute(2), ..work };
         assert_eq!(got_on(&work), (0, 1));
         assert_eq!(got_on(&work), (0, 0), "it was told");
-        assert_eq!(got_on(&Shown { dead_letters: 1, ..work }), (0, 1));
+        assert_eq!(got_on(&Shown { dead_letters: 1, ..work.clone() }), (0, 1));
+        measurements.forget_work(&name);
+        assert_eq!(got_on(&work), (0, 0), "those of another one of that name");
     }
 }

@@ -49,6 +49,11 @@ pub fn resource<K: Kind + Wakes + Related>(context: &Context, change: &Change<Se
         (None, Some(_)) if begins => queue.wake_later(name),
         (None, Some(_)) => queue.wake(name),
         (Some(before), Some(after)) => {
+            if before.meta().uid != after.meta().uid {
+                // It is another one of that name: the watch was away in between.
+                backoff.succeeded(name);
+                K::forget(context, name);
+            }
             queue.seen(name, version_of(after.meta()));
             if asks_for_something_else(before, after) {
                 queue.wake(name);
@@ -221,6 +226,7 @@ impl Wakes for Webhook {
     fn forget(context: &Context, webhook: &NamespacedName) {
         context.shared.forget(webhook);
         context.absences.forget(webhook);
+        context.reception.forget(webhook);
     }
 
     fn wake_others(&self, context: &Context, webhook: &NamespacedName) {
@@ -236,5 +242,10 @@ impl Wakes for Webhook {
 }
 
 impl Wakes for Integration {
+    fn forget(context: &Context, integration: &NamespacedName) {
+        context.work.forget(integration);
+        context.measurements.forget_work(integration);
+    }
+
     fn wake_others(&self, _: &Context, _: &NamespacedName) {}
 }

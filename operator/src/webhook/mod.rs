@@ -307,6 +307,8 @@ async fn share(
 /// Listens to its own receivers: where they can be asked, and what their pods wait for.
 async fn listen(context: &Context, owner: &Owner, live: &[Live]) -> Result<(Vec<String>, Vec<SeenPod>), Error> {
     let deployment = find(live, ChildKind::Deployment, &receiver_name(owner));
+    // Those of another Webhook that had this name, and is gone, have counted for that one.
+    let deployment = deployment.filter(|found| found.is_owned_by(owner));
     let Pods { addresses, troubled } = children::list_pods(&context.client, owner, COMPONENT, deployment).await?;
     Ok((addresses, children::hear(&context.asker, troubled).await))
 }
