@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::context::Context;
 
 /// A consumer group without workers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IdleGroup {
     /// The Kafka cluster, as the operator's configuration names it.
     pub cluster: String,
@@ -41,7 +41,9 @@ pub async fn run(context: Arc<Context>) {
         let idle = context.measurements.idle_groups();
         due.retain(|group, _| idle.contains(group));
         for group in idle {
-            if due.get(&group).is_none_or(|due| *due <= Instant::now()) {
+            // The visits before may have taken long: beside its workers one would be a member of it, and take partitions from them.
+            let is_due = due.get(&group).is_none_or(|due| *due <= Instant::now());
+            if is_due && context.measurements.is_idle(&group) {
                 let wait = if visit(&context, group.clone()).await { VISIT } else { RETRY };
                 due.insert(group, Instant::now() + wait);
             }

@@ -169,6 +169,14 @@ impl Measurements {
         self.followed().values().filter(|known| known.workers.run == 0).map(group).collect()
     }
 
+    /// Whether a group is one of these at this moment.
+    pub fn is_idle(&self, IdleGroup { cluster, group, topics }: &IdleGroup) -> bool {
+        let is_it = |Followed { subject, workers, .. }: &Followed| {
+            workers.run == 0 && (&subject.cluster, &subject.group, &subject.topics) == (cluster, group, topics)
+        };
+        self.followed().values().any(is_it)
+    }
+
     /// Whether another number of workers is needed than the last pass had.
     fn needs_others(&self, name: &NamespacedName, partitions: usize, now: Timestamp) -> bool {
         let mut followed = self.followed();
@@ -367,6 +375,21 @@ mod tests {
         measurements.lose_backlog(&name, Why { reason: Reason::NotAuthorized, message: String::new() });
         assert!(!measurements.needs_others(&name, 4, at(COOLDOWN * 2)));
         assert_eq!(follow(), 3);
+    }
+
+    #[test]
+    fn a_group_is_idle_while_no_worker_runs_and_its_integration_is_there() {
+        let (measurements, of_another) = (Measurements::default(), IdleGroup::default());
+        let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
+        measurements.follow(&name, subject(), None, 0);
+        let idle: Vec<IdleGroup> = measurements.idle_groups().into_iter().collect();
+        assert_eq!((idle.len(), measurements.is_idle(&idle[0]), measurements.is_idle(&of_another)), (1, true, false));
+        measurements.follow(&name, subject(), None, 1);
+        assert!(!measurements.is_idle(&idle[0]), "it goes on");
+        measurements.follow(&name, subject(), None, 0);
+        assert!(measurements.is_idle(&idle[0]));
+        measurements.forget(&name);
+        assert!(!measurements.is_idle(&idle[0]), "it goes, and its group with it");
     }
 
     #[test]
