@@ -53,6 +53,7 @@ impl<S, A, B> Service<Request<A>> for Counted<S>
 where
     S: Service<Request<A>, Response = Response<B>, Error = BoxError>,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = Response<B>;
     type Error = BoxError;
@@ -65,15 +66,20 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let CountedLayer { patience, gate, metrics } = self.layer.clone();
         let verb = verb(&request);
-        let changing = (!matches!(verb, "get" | "list" | "watch")).then(|| gate.changing());
+        let permit = if matches!(verb, "get" | "list" | "watch") { None } else { gate.changing() };
         let answer = self.inner.call(request);
-        async move {
-            let _changing = changing;
+        let answer = async move {
             let answer = timeout(patience, answer).await.unwrap_or_else(|_| Err(NoAnswer(patience).into()));
             metrics.api_request(verb, answer.as_ref().ok().map(|answer| answer.status().as_u16()));
             answer
-        }
-        .boxed()
+        };
+        let Some(permit) = permit else { return answer.boxed() };
+        // It goes on where nobody waits for the answer any more: what was sent may still be carried out.
+        let ended = tokio::spawn(async move {
+            let _permit = permit;
+            answer.await
+        });
+        async move { ended.await.unwrap_or_else(|panic| Err(panic.into())) }.boxed()
     }
 }
 

@@ -35,7 +35,7 @@ use sluice_suite::{
     until,
     world::{PATIENCE, judge_topic},
 };
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 /// The lease lasts 20 s.
 const TAKEOVER: Duration = Duration::from_secs(25);
@@ -360,6 +360,28 @@ async fn an_update_that_arrives_after_the_takeover_is_refused() {
     let late = writes_of(&stage, &a).into_iter().filter(|request| request.received > taken);
     let late: Vec<_> = late.map(|request| (request.object_ref.resource, request.response_status.code)).collect();
     assert_eq!(late, vec![("deployments".to_owned(), 409); answers.len()]);
+}
+
+#[tokio::test]
+async fn a_leader_that_is_stopped_hands_over_nothing_while_a_change_of_its_is_under_way() {
+    let _alone = ALONE.lock().await;
+    let stage = Stage::begin("unanswered").await.unwrap();
+    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let (a, b) = two_replicas_by(&stage, |launch| Launch { server: Some(proxy.url.clone()), ..launch }).await;
+    apply_topic(&stage, "orders", 1_000_000).await;
+    apply_integration(&stage, 1).await;
+    workers_are(&stage, 1).await;
+
+    let held = delay.clone();
+    proxy.judge(move |asked| if is_update_of_deployment(asked) { Fate::Delay(held.clone()) } else { Fate::Forward });
+    apply_integration(&stage, 2).await;
+    delay.holds_one().await;
+    a.signal(Signal::TERM).unwrap();
+    timeout(PATIENCE, a.end()).await.with_context(|| a.log()).unwrap();
+    assert!(a.log().contains("the lease is left to expire"), "{}", a.log());
+    b.leads(TAKEOVER).await.unwrap();
+    workers_are(&stage, 2).await;
+    delay.end().await;
 }
 
 #[tokio::test]
