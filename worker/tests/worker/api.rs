@@ -107,10 +107,14 @@ impl Api {
         self.shared.seen.lock().unwrap().numbers.clone()
     }
 
-    /// Waits until so many different numbers were taken.
+    /// Waits until so many different numbers were taken, as long as more of them come.
     pub(crate) async fn until_numbers(&self, different: usize) {
-        until("different numbers", async || self.shared.seen.lock().unwrap().numbers.len(), |seen| *seen >= different)
-            .await;
+        let look = async || self.shared.seen.lock().unwrap().numbers.len();
+        let mut taken = look().await;
+        while taken < different {
+            let what = format!("more than {taken} of {different} different numbers");
+            taken = until(&what, look, |seen| *seen > taken).await;
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use rdkafka::{
 };
 use sluice_cluster::testing;
 use sluice_kafka::{
-    Admin, Header, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord, Producer, ProducerSettings,
+    Admin, CommittedOffset, Header, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord, PerPartition, Producer,
+    ProducerSettings,
     consumer::{BaseConsumer, Consumer as _, Headers as _, Message as _, Offset, TopicPartitionList, consumer_config},
 };
 
@@ -144,10 +145,11 @@ impl Place {
         Self { topic: topic.to_owned(), dead_letters: self.dead_letters.clone(), ..planned }
     }
 
-    /// Whether all partitions of the topic have a leader.
+    /// Whether the first partition of the topic has a leader.
     pub(crate) async fn leads(&self) -> bool {
         let partition = sluice_kafka::TopicPartition { topic: self.topic.clone(), partition: 0 };
-        self.admin.list_offsets(&[partition], OffsetAt::Latest).await.is_ok()
+        let ends = self.admin.list_offsets(&[partition], OffsetAt::Latest).await;
+        ends.is_ok_and(|ends| ends.values().all(Result::is_ok))
     }
 
     /// How many records, and markers of transactions, the first partition of a topic holds.
@@ -199,11 +201,14 @@ impl Place {
 
     /// The committed offset of each partition.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
+        let of_topic = self.offsets().await.into_iter().filter(|(partition, _)| partition.topic == self.topic);
+        of_topic.map(|(partition, committed)| (partition.partition, committed.unwrap().offset)).collect()
+    }
+
+    async fn offsets(&self) -> PerPartition<CommittedOffset> {
         // A broker that came back takes a while to be the group's coordinator again.
         let ask = async || self.admin.group_offsets(&self.group).await.map_err(|error| error.to_string());
-        let offsets = until("committed offsets", ask, Result::is_ok).await.unwrap();
-        let of_topic = offsets.into_iter().filter(|(partition, _)| partition.topic == self.topic);
-        of_topic.map(|(partition, committed)| (partition.partition, committed.unwrap().offset)).collect()
+        until("committed offsets", ask, Result::is_ok).await.unwrap()
     }
 
     /// Waits until the worker has committed anew what it knows, at least twice: everything before the call is then in it.
@@ -216,14 +221,17 @@ impl Place {
     }
 
     async fn notes(&self) -> Vec<String> {
-        let offsets = self.admin.group_offsets(&self.group).await.unwrap();
-        offsets.into_values().map(|committed| committed.unwrap().metadata).collect()
+        self.offsets().await.into_values().map(|committed| committed.unwrap().metadata).collect()
     }
 
     /// The offset after the last record of each partition.
     pub(crate) async fn ends(&self) -> BTreeMap<i32, i64> {
-        let partitions: Vec<_> = (0..self.partitions)
-            .map(|partition| sluice_kafka::TopicPartition { topic: self.topic.clone(), partition })
+        self.ends_of(&self.topic, self.partitions).await
+    }
+
+    async fn ends_of(&self, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+        let partitions: Vec<_> = (0..partitions)
+            .map(|partition| sluice_kafka::TopicPartition { topic: topic.to_owned(), partition })
             .collect();
         // A broker that came back takes a while to be the partitions' leader again.
         let ask = async || {
@@ -237,11 +245,19 @@ impl Place {
         until("ends of partitions", ask, Result::is_ok).await.unwrap()
     }
 
-    /// Waits until everything is committed. The ends are read anew each time: a transaction's marker comes after its commit
-    /// or abort has returned.
+    /// Waits until everything is committed, as long as more of it is. The ends are read anew each time: a transaction's marker comes after
+    /// its commit or abort has returned.
     pub(crate) async fn until_no_lag(&self) {
         let look = async || (self.committed().await, self.ends().await);
-        until("committed offsets at the ends", look, |(committed, ends)| committed == ends).await;
+        let sum = |offsets: &BTreeMap<i32, i64>| offsets.values().sum::<i64>();
+        let (mut committed, mut ends) = look().await;
+        while committed != ends {
+            let before = sum(&committed);
+            let is_nearer = |(committed, ends): &(BTreeMap<i32, i64>, BTreeMap<i32, i64>)| {
+                committed == ends || sum(committed) > before
+            };
+            (committed, ends) = until("more of what is not committed yet", look, is_nearer).await;
+        }
     }
 
     /// Waits until more of each partition is committed than before, as far as there is more.
@@ -258,9 +274,7 @@ impl Place {
 
     /// How many dead letters there are.
     pub(crate) async fn dead_letter_count(&self) -> usize {
-        let partition = sluice_kafka::TopicPartition { topic: self.dead_letters.clone(), partition: 0 };
-        let ends = self.admin.list_offsets(&[partition], OffsetAt::Latest).await.unwrap();
-        ends.into_values().map(|end| usize::try_from(end.unwrap()).unwrap()).sum()
+        self.ends_of(&self.dead_letters, 1).await.into_values().map(|end| usize::try_from(end).unwrap()).sum()
     }
 
     /// Waits until there are so many dead letters, and reads them.
@@ -312,7 +326,7 @@ fn read_until(
     consumer.assign(&partitions).unwrap();
     let mut seen = Vec::new();
     while !is_enough(&seen) {
-        let message = consumer.poll(Duration::from_mins(1)).expect("a record within a minute").unwrap();
+        let message = consumer.poll(Duration::from_mins(3)).expect("a record within three minutes").unwrap();
         let headers = message.headers().map_or_else(Vec::new, |headers| {
             headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
         });

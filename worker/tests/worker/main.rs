@@ -43,7 +43,7 @@ use std::{
 
 /// Looks again and again until what is seen is as wanted.
 async fn until<T: Debug>(what: &str, look: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
-    const DEADLINE: Duration = Duration::from_mins(3);
+    const DEADLINE: Duration = Duration::from_mins(5);
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     let start = Instant::now();
     loop {

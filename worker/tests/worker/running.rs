@@ -109,7 +109,7 @@ impl Worker {
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         // Only the first call installs it.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let answer = client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
@@ -117,6 +117,11 @@ impl Worker {
     /// Whether a line of the log holds this text.
     pub(crate) fn logged(&self, text: &str) -> bool {
         self.log.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    /// Waits until a line of the log holds this text: it comes by another way than what the worker tells otherwise.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        until(text, async || self.logged(text), |logged| *logged).await;
     }
 
     /// How many lines of the log hold this text.
@@ -163,6 +168,8 @@ fn status_address(line: &str) -> Option<String> {
 pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
     let backoff = Backoff { initial: Text::from_millis(50), max: Text::from_millis(500), ..Backoff::default() };
     let retry = Retry { max_attempts: 1_000, backoff, ..Retry::default() };
+    // On a machine that stands still for some seconds too no attempt fails that the test does not let fail.
+    let delivery = Delivery { retry, timeout: Text::from_secs(60), ..Delivery::default() };
     WorkerConfig {
         integration: NamespacedName { namespace: "shop".into(), name: "payments-to-ledger".into() },
         source: SourceConfig::Kafka {
@@ -174,7 +181,7 @@ pub(crate) fn config(place: &Place, url: &str) -> WorkerConfig {
         decode: Decode::default(),
         steps: vec![],
         sink: SinkConfig::Http(HttpSinkConfig::new(url)),
-        delivery: Delivery { retry, ..Delivery::default() },
+        delivery,
         dead_letters: place.dead_letters.clone(),
         dead_letter_headers: HeaderStyle::Sluice,
         outgoing: OutgoingCalls { allow: vec!["127.0.0.0/8".parse().unwrap()], deny: vec![] },
