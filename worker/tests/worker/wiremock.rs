@@ -94,7 +94,7 @@ impl WireMock {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap();
         let wiremock = Self { process, address: format!("http://127.0.0.1:{port}"), client };
         let answers = async || {
             let mappings = format!("{}/__admin/mappings", wiremock.address);
@@ -142,6 +142,9 @@ impl WireMock {
     }
 }
 
+/// How long an attempt may take, in milliseconds: longer than WireMock takes for an answer for which it has to load its classes first.
+const PATIENCE: u64 = 5_000;
+
 /// Every way in which an API fails to take a record that it may take later.
 fn failures() -> Vec<(&'static str, Value)> {
     let in_two_seconds = "{{now offset='2 seconds' timezone='GMT' format='EEE, dd MMM yyyy HH:mm:ss z'}}";
@@ -151,7 +154,7 @@ fn failures() -> Vec<(&'static str, Value)> {
         ("reset", json!({"fault": "CONNECTION_RESET_BY_PEER"})),
         ("empty", json!({"fault": "EMPTY_RESPONSE"})),
         ("garbage", json!({"fault": "RANDOM_DATA_THEN_CLOSE"})),
-        ("late", json!({"status": 200, "fixedDelayMilliseconds": 3_000})),
+        ("late", json!({"status": 200, "fixedDelayMilliseconds": 2 * PATIENCE})),
         ("seconds", json!({"status": 429, "headers": {"Retry-After": "1"}})),
         ("date", date),
         ("away", json!({"status": 503})),
@@ -170,7 +173,7 @@ async fn an_api_that_fails_in_every_way_loses_nothing_and_no_order() {
     // Its status has come before it breaks off: the record is taken.
     wiremock.answers("chunk", 5, json!({"status": 200, "fault": "MALFORMED_RESPONSE_CHUNK"})).await;
     let mut config = config(&place, &wiremock.url());
-    config.delivery.timeout = sluice_crds::Duration::from_millis(1_500);
+    config.delivery.timeout = sluice_crds::Duration::from_millis(PATIENCE);
     let worker = Worker::start(&config);
     let kinds: Vec<_> = failures.iter().map(|(kind, _)| *kind).chain(["chunk"]).collect();
     let records = (0..EACH).flat_map(|n| kinds.iter().map(move |kind| (kind, n)));
