@@ -127,7 +127,7 @@ async fn certificates_are_checked_shown_and_rotated_without_a_restart() {
     mount(&others, &known);
     let worker = Worker::start(&config);
     worker.until_status("the API's certificate is refused", |told| told.retries > 0).await;
-    assert!(worker.logged("invalid peer certificate: UnknownIssuer"));
+    worker.until_logged("invalid peer certificate: UnknownIssuer").await;
     // The API does not trust the worker.
     mount(&servers, &unknown);
     let before = worker.status().await.retries;

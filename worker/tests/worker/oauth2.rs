@@ -159,8 +159,8 @@ async fn all_requests_share_a_token_and_a_refused_one_is_replaced_once() {
         place.until_no_lag().await;
         assert_eq!(ledger.seen(), 2, "{client}");
         assert!(ledger.refused() >= 1);
-        let told = worker.status().await;
-        assert_eq!((told.delivered, told.retries, told.dead_lettered), (400, 0, 0), "{client}");
+        let told = worker.until_status("all are told", |told| told.delivered == 400).await;
+        assert_eq!((told.retries, told.dead_lettered), (0, 0), "{client}");
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_server_that_gives_no_token_is_asked_again_and_a_corrected_secret_is_u
     let worker = Worker::start(&with_auth(&place, &ledger.api.url, auth(&mounted, port, ClientAuthentication::Basic)));
     place.write(numbered(0..10)).await;
     worker.until_status("retried while the server is away", |told| told.retries > 0).await;
-    assert!(worker.logged(&format!("no token from http://127.0.0.1:{port}/token: error sending request")));
+    worker.until_logged(&format!("no token from http://127.0.0.1:{port}/token: error sending request")).await;
 
     let _issuer = Issuer::start(port, 600).await;
     let before = worker.status().await.retries;
@@ -201,7 +201,7 @@ async fn a_server_that_gives_no_token_is_asked_again_and_a_corrected_secret_is_u
     mounted.write("ledger", &[("id", "by:basic"), ("secret", SECRET)]);
     ledger.api.until_numbers(10).await;
     place.until_no_lag().await;
-    let told = worker.status().await;
-    assert_eq!((told.delivered, told.dead_lettered, ledger.seen()), (10, 0, 1));
+    let told = worker.until_status("all are told", |told| told.delivered == 10).await;
+    assert_eq!((told.dead_lettered, ledger.seen()), (0, 1));
     assert!(!worker.logged("wrong-wrong") && !worker.logged(SECRET));
 }

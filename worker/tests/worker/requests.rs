@@ -60,7 +60,7 @@ async fn method_path_query_and_headers_come_from_the_record() {
     assert_eq!(reasons[0][..3], ["DataError", "http", "InvalidRequest"]);
     assert_eq!(reasons[0][3], "http.headers[X-Tenant] would hold a line break or another control character");
     assert_eq!(reasons[1][3], "http.url would have the path segment \"..\", which means another address");
-    assert_eq!(worker.status().await.delivered, 2);
+    worker.until_status("both are told", |status| status.delivered == 2).await;
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn the_sink_says_what_is_success_and_a_packed_answer_is_quoted() {
     let message = "the API answered 410 Gone: there is no such account";
     assert_eq!(header(&letters[0], "sluice-error-message"), message);
     assert_eq!(api.requests()[0].headers["accept-encoding"], "gzip");
-    assert_eq!((worker.status().await.delivered, worker.status().await.dead_lettered), (1, 1));
+    worker.until_status("both are told", |status| (status.delivered, status.dead_lettered) == (1, 1)).await;
 }
