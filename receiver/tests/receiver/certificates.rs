@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
 };
 
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     kafka::{connection, records, topic},
-    running::{PATH, Setup},
+    running::{PATH, Setup, free_address},
     sender::fresh_id,
     until,
 };
@@ -65,7 +65,7 @@ struct Envoy {
 
 impl Envoy {
     async fn start(receiver: SocketAddr, authority: &Authority) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let folder = tempfile::tempdir().unwrap();
         let own = issue(authority, "edge", SanType::DnsName(HOST.try_into().unwrap()));
         let file = |name: &str, content: &str| {

@@ -15,7 +15,10 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_is_told_to_end_under_load_fails_no_request() {
     let topic = topic(&connection(), &[]).await;
-    let mut receiver = Setup::new(connection(), &topic).ready().await;
+    let mut setup = Setup::new(connection(), &topic);
+    // Longer than all that follows takes.
+    setup.drain_delay = Duration::from_secs(300);
+    let mut receiver = setup.ready().await;
     let gone = AtomicBool::new(false);
     let senders = join_all((0..32).map(|_| send_until(&receiver, &gone)));
     let end = async {
@@ -30,6 +33,8 @@ async fn a_receiver_that_is_told_to_end_under_load_fails_no_request() {
     let (answers, ()) = futures::join!(senders, end);
 
     let accepted: usize = answers.into_iter().sum();
+    // Nobody sends any more: a second signal cuts the wait short.
+    receiver.terminate();
     let ended = until_ended(&mut receiver).await;
     assert!(ended.success(), "{ended}");
     assert_eq!(records(&connection(), &topic).await.len(), accepted);

@@ -15,25 +15,37 @@ use tokio::time::{interval, timeout};
 
 use crate::{
     kafka::{connection, connection_to, records, topic},
-    running::{CONTAINER, SECRET, Setup},
+    running::{CONTAINER, Running, SECRET, SHORT, Setup, free_address},
     sender::{Sender, fresh_id},
     until,
 };
 
+/// How soon senders are sent back that do not wait for longer than `SHORT`.
+const SOON: Duration = Duration::from_secs(4);
+
+/// Sends events until one is sent back before its sender gives up, which a machine that stands still may hinder; none is accepted. How
+/// many it sent.
+async fn until_sent_back_in_time(receiver: &Running) -> u64 {
+    for sent in 1..=5 {
+        let start = Instant::now();
+        let answer = receiver.post("{}").await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+        if start.elapsed() < SOON {
+            return sent;
+        }
+    }
+    panic!("patience is {SHORT}; each of them took longer than {SOON:?}");
+}
+
 #[tokio::test]
 async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap().to_string();
-    drop(nobody);
-    let mut receiver = Setup::new(connection_to(address), "shop.github").start();
+    let mut setup = Setup::new(connection_to(free_address().to_string()), "shop.github");
+    setup.config.patience = SHORT;
+    let mut receiver = setup.start();
     let alive = async || Sender::to(receiver.status).get("/healthz").await.map(|answer| answer.status).ok();
     until(alive, |status| *status == Some(200)).await;
 
-    let start = Instant::now();
-    let answer = receiver.post("{}").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
-    assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
-
+    let sent = until_sent_back_in_time(&receiver).await;
     assert!(!receiver.is_ready().await);
     until(
         async || receiver.status().await.trouble,
@@ -45,16 +57,27 @@ async fn a_receiver_without_kafka_lives_is_not_ready_and_acknowledges_nothing() 
         .iter()
         .filter_map(|because| status.deferred.get(because))
         .sum();
-    assert_eq!((status.accepted, deferred), (0, 1));
+    assert_eq!((status.accepted, deferred), (0, sent));
     assert_eq!(receiver.ended(), None);
 }
 
 #[tokio::test]
 async fn an_event_whose_topic_does_not_exist_is_known_not_to_be_written_before_its_sender_gives_up() {
-    let receiver = Setup::new(connection(), "receiver-test.missing").start();
-    until(async || receiver.log().contains("does not exist"), |told| *told).await;
-    assert_eq!(receiver.post("{}").await.status, 503);
-    assert_eq!(receiver.status().await.deferred, [(DeferredBecause::NotWritten, 1)].into());
+    for _ in 0..3 {
+        let mut setup = Setup::new(connection(), "receiver-test.missing");
+        setup.config.patience = SHORT;
+        let receiver = setup.start();
+        until(async || receiver.log().contains("does not exist"), |told| *told).await;
+        let start = Instant::now();
+        assert_eq!(receiver.post("{}").await.status, 503);
+        let (took, deferred) = (start.elapsed(), receiver.status().await.deferred);
+        if deferred == [(DeferredBecause::NotWritten, 1)].into() {
+            return;
+        }
+        // The sender gives up first where the machine stands still for a moment.
+        assert!(took >= SHORT.get(), "{deferred:?}");
+    }
+    panic!("no sender waited for long enough");
 }
 
 #[tokio::test]
@@ -63,17 +86,18 @@ async fn while_the_broker_is_stopped_senders_are_asked_to_come_back_and_then_not
     let broker = cluster.component(Component::Kafka);
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
-    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
-    assert_eq!(receiver.post("{}").await.status, 202);
+    let mut setup = Setup::new(kafka.clone(), &topic);
+    setup.config.patience = SHORT;
+    let receiver = setup.ready().await;
+    until(async || receiver.post("{}").await.status, |status| *status == 202).await;
 
     broker.stop().unwrap();
     let sender = Sender::to(receiver.endpoint);
     for id in ["e-1", "e-2"] {
-        let start = Instant::now();
         let answer = sender.signed(SECRET, id, "{}").await.unwrap();
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
-        assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
     }
+    until_sent_back_in_time(&receiver).await;
     let told = until(async || receiver.status().await.kafka_trouble, Option::is_some).await.unwrap();
     assert!(told.contains("no answer from Kafka"), "{told}");
     // It goes on answering for itself, with Retry-After.
@@ -149,26 +173,35 @@ async fn events_whose_senders_do_not_wait_for_a_broker_that_stands_still_are_wri
     let cluster = patient_cluster("receiver-still");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
-    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    let mut setup = Setup::new(kafka.clone(), &topic);
+    setup.config.patience = SHORT;
+    let receiver = setup.ready().await;
     let sender = Sender::to(receiver.endpoint);
-    assert_eq!(sender.signed(SECRET, "before", "{}").await.unwrap().status, 202);
+    until(async || sender.signed(SECRET, "before", "{}").await.unwrap().status, |status| *status == 202).await;
 
+    let before = receiver.status().await;
     let (paused, start) = (Paused::broker(&cluster), Instant::now());
     let ids: Vec<String> = (0..EVENTS).map(|_| fresh_id()).collect();
-    let first = join_all(ids.iter().map(|id| sender.signed(SECRET, id, "{}"))).await;
-    let first: BTreeSet<_> = first.into_iter().map(|answer| answer.unwrap().status).collect();
-    assert_eq!(first, [503].into(), "nobody is told that an event is safe");
-    assert!(start.elapsed() < Duration::from_secs(4), "patience is 2.5 s; it took {:?}", start.elapsed());
+    let mut took = Vec::new();
+    for ids in ids.chunks(EVENTS / 2) {
+        let start = Instant::now();
+        let first = join_all(ids.iter().map(|id| sender.signed(SECRET, id, "{}"))).await;
+        let first: BTreeSet<_> = first.into_iter().map(|answer| answer.unwrap().status).collect();
+        assert_eq!(first, [503].into(), "nobody is told that an event is safe");
+        took.push(start.elapsed());
+    }
+    assert!(took.iter().any(|took| *took < SOON), "patience is {SHORT}; it took {took:?}");
     // Meanwhile nobody writes an event again that is on its way, and nobody calls it a duplicate.
-    let still = async || (sender.signed(SECRET, &ids[0], "{}").await.unwrap().status, start.elapsed());
-    until(still, |(status, still)| {
-        assert_eq!(*status, 503);
-        *still > STILL
-    })
-    .await;
-    let deferred = receiver.status().await.deferred;
-    assert_eq!(deferred[&DeferredBecause::Unconfirmed], u64::try_from(EVENTS).unwrap(), "{deferred:?}");
-    assert!(deferred[&DeferredBecause::InProgress] > 10, "{deferred:?}");
+    let still = async || {
+        assert_eq!(sender.signed(SECRET, &ids[0], "{}").await.unwrap().status, 503);
+        (start.elapsed(), receiver.status().await.deferred)
+    };
+    let is_enough =
+        |deferred: &BTreeMap<DeferredBecause, u64>| *deferred.get(&DeferredBecause::InProgress).unwrap_or(&0) > 10;
+    let (_, deferred) = until(still, |(still, deferred)| *still > STILL && is_enough(deferred)).await;
+    let events = u64::try_from(EVENTS).unwrap();
+    let unconfirmed = before.deferred.get(&DeferredBecause::Unconfirmed).copied().unwrap_or_default() + events;
+    assert_eq!(deferred[&DeferredBecause::Unconfirmed], unconfirmed, "{deferred:?}");
     drop(paused);
     let retries = ids.iter().map(|id| {
         let sender = &sender;
@@ -184,8 +217,7 @@ async fn events_whose_senders_do_not_wait_for_a_broker_that_stands_still_are_wri
     assert_eq!(written, expected);
     // What was written late is counted, and what was asked for again is a duplicate.
     let status = receiver.status().await;
-    let events = u64::try_from(EVENTS).unwrap();
-    assert_eq!((status.accepted, status.duplicates), (events + 1, events));
+    assert_eq!((status.accepted, status.duplicates), (events + 1, before.duplicates + events));
 }
 
 /// All that are sent at once are twice what a receiver holds.
@@ -194,7 +226,9 @@ async fn under_load_a_kafka_that_does_not_answer_costs_no_memory_and_no_event_th
     let cluster = patient_cluster("receiver-pressure");
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
-    let receiver = Setup::new(kafka.clone(), &topic).ready().await;
+    let mut setup = Setup::new(kafka.clone(), &topic);
+    setup.config.patience = SHORT;
+    let receiver = setup.ready().await;
     let is_over = AtomicBool::new(false);
     let sender = |number| {
         let endpoint = receiver.endpoint;

@@ -10,7 +10,7 @@ use sluice_crds::wire::{DeferredBecause, RejectedBecause, SharedWebhook, Verific
 
 use crate::{
     kafka::{connection, topic},
-    running::{PATH, Running, Setup},
+    running::{PATH, Running, SHORT, Setup, free_port},
     sender::{Sender, full},
     signers, until,
 };
@@ -55,10 +55,6 @@ impl Drop for Issuer {
         drop(self.process.kill());
         drop(self.process.wait());
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn receiver(port: u16, audience: &str) -> Setup {
@@ -117,7 +113,10 @@ async fn a_token_of_a_key_that_its_issuer_is_yet_to_tell_is_asked_for_again() {
     let port = free_port();
     let issuer = Issuer::start(port, "k1", "ES256").await;
     let another = Issuer::start(free_port(), "k2", "ES256").await;
-    let receiver = receiver(port, "hooks").await.ready().await;
+    let mut setup = receiver(port, "hooks").await;
+    // Its senders do not wait for as long as an issuer that is asked for its keys.
+    setup.config.patience = SHORT;
+    let receiver = setup.ready().await;
     let (token, unknown) = (issuer.token().await, another.token().await);
     assert_eq!(send(&receiver, &token).await.0, 202);
     // It was asked just now, and had no such key.

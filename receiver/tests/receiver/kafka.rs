@@ -48,7 +48,7 @@ pub(crate) async fn topic(connection: &KafkaConnection, config: &[(&str, &str)])
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let name = format!("receiver-test.{now}-{}-{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
-    let admin = Admin::connect(connection).unwrap();
+    let admin = Admin::connect(connection).unwrap().with_timeout(TIMEOUT);
     let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let topic = NewTopic { name: name.clone(), partitions: Some(1), replicas: None, config };
     assert_eq!(admin.create_topics(&[topic]).await.unwrap(), [(name.clone(), Ok(()))].into());
@@ -63,15 +63,16 @@ pub(crate) async fn records(connection: &KafkaConnection, topic: &str) -> Vec<Re
     tokio::task::spawn_blocking(move || read_all(&connection, &topic)).await.unwrap()
 }
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A consumer of the topic, and where this ends. A broker that stood still has to be let in again first, and leads nothing until then.
 fn consumer_of(connection: &KafkaConnection, topic: &str) -> (BaseConsumer, i64) {
+    const ATTEMPT: Duration = Duration::from_secs(10);
     let config = consumer_config(connection, "receiver-test", &ConsumerSettings::default()).unwrap();
     let deadline = Instant::now() + TIMEOUT * 3;
     loop {
         let consumer: BaseConsumer = config.create().unwrap();
-        match consumer.fetch_watermarks(topic, 0, TIMEOUT) {
+        match consumer.fetch_watermarks(topic, 0, ATTEMPT) {
             Ok((_, end)) => return (consumer, end),
             Err(error) => assert!(Instant::now() < deadline, "{topic} cannot be read: {error}"),
         }

@@ -36,7 +36,7 @@ use std::{
 
 /// Looks again and again until what is seen is as wanted.
 async fn until<T: Debug>(look: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
-    const DEADLINE: Duration = Duration::from_mins(1);
+    const DEADLINE: Duration = Duration::from_mins(3);
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     let start = Instant::now();
     loop {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     faults::{Paused, patient_cluster},
     kafka::{connection, connection_to, records, topic},
-    running::{Running, Setup},
+    running::{Running, SHORT, Setup},
     sender::{Answer, Sender, fresh_id, full, sign},
     until,
 };
@@ -221,7 +221,9 @@ async fn webhooks_whose_kafka_stands_still_leave_memory_to_the_others() {
     let mut webhooks = vec![webhook(&secrets, "well").await];
     let names: Vec<String> = (0..STILL).map(|number| format!("still-{number}")).collect();
     for name in &names {
-        webhooks.push(webhook_at(&kafka, &secrets, name).await);
+        let mut webhook = webhook_at(&kafka, &secrets, name).await;
+        webhook.config.patience = SHORT;
+        webhooks.push(webhook);
     }
     let receiver = ready(&webhooks).await;
     for webhook in &webhooks {

@@ -5,6 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +32,8 @@ pub(crate) struct Running {
 pub(crate) struct Setup {
     pub(crate) config: ReceiverConfig,
     pub(crate) controls: ReceiverControls,
+    /// How long it takes requests after it was told to end.
+    pub(crate) drain_delay: Duration,
     /// A folder with authorities that are believed beside the system's.
     pub(crate) authorities: Option<PathBuf>,
     folder: TempDir,
@@ -39,6 +45,8 @@ pub(crate) const PATH: &str = "/shop/github";
 /// Where senders believe that they send.
 pub(crate) const URL: &str = "https://hooks.example/shop/github";
 pub(crate) const SECRET: &[u8] = b"It's a Secret to Everybody";
+/// The patience of senders that are to be sent back, as most of them have it.
+pub(crate) const SHORT: Duration = Duration::from_millis(2500);
 
 impl Setup {
     /// GitHub's scheme with one secret.
@@ -61,12 +69,13 @@ impl Setup {
             body_limit: Size::from_mebibytes(1),
             rate_limits: RateLimits::default(),
             respond: 202,
-            patience: Duration::from_millis(2500),
+            // Kafka, and the whole machine, may stand still for some seconds.
+            patience: Duration::from_secs(25),
             deprecation: None,
             outgoing: sluice_crds::OutgoingCalls::default(),
         };
         let controls = ReceiverControls { paused: false, replicas: 1 };
-        Self { config, controls, authorities: None, folder }
+        Self { config, controls, drain_delay: DRAIN_DELAY, authorities: None, folder }
     }
 
     /// The file of the secret with this name.
@@ -86,10 +95,10 @@ impl Setup {
 
     /// Starts a receiver; it need not be ready.
     pub(crate) fn start(self) -> Running {
-        let (folder, authorities) = (self.folder, self.authorities);
-        fs::write(folder.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
+        let Self { config, controls, drain_delay, authorities, folder } = self;
+        fs::write(folder.path().join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
         fs::write(folder.path().join("generation"), "3").unwrap();
-        Running::start(folder, self.controls, |command, folder| {
+        Running::start(folder, controls, drain_delay, |command, folder| {
             command.arg("--config").arg(folder);
             if let Some(authorities) = authorities {
                 // As the operator names them to receivers.
@@ -106,6 +115,7 @@ impl Setup {
     }
 }
 
+const DRAIN_DELAY: Duration = Duration::from_secs(3);
 /// The folder with the configurations of many Webhooks.
 const WEBHOOKS: &str = "webhooks";
 
@@ -115,8 +125,17 @@ fn put(folder: &Path, webhook: &str, text: &str) {
     fs::rename(next, folder.join(WEBHOOKS).join(format!("{webhook}.json"))).unwrap();
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port for a server that starts later: below those that the system gives to connections and to whoever asks for any, and each one only
+/// once.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(20_000..28_000)));
+    let mut ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+/// The address with such a port.
+pub(crate) fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 impl Running {
@@ -127,17 +146,22 @@ impl Running {
         for webhook in webhooks {
             put(folder.path(), &webhook.config.webhook.name, &serde_json::to_string(webhook).unwrap());
         }
-        Self::start(folder, ReceiverControls { paused: false, replicas: 1 }, |command, folder| {
+        Self::start(folder, ReceiverControls { paused: false, replicas: 1 }, DRAIN_DELAY, |command, folder| {
             command.arg("--webhooks").arg(folder.join(WEBHOOKS));
         })
     }
 
-    fn start(folder: TempDir, controls: ReceiverControls, more: impl FnOnce(&mut Command, &Path)) -> Self {
+    fn start(
+        folder: TempDir,
+        controls: ReceiverControls,
+        drain_delay: Duration,
+        more: impl FnOnce(&mut Command, &Path),
+    ) -> Self {
         fs::write(folder.path().join("controls.json"), serde_json::to_vec(&controls).unwrap()).unwrap();
         let [endpoint, status] = [free_address(), free_address()];
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-receiver"));
         command
-            .args(["--log-format", "text", "--drain-delay", "3s"])
+            .args(["--log-format", "text", "--drain-delay", &drain_delay.to_string()])
             .args(["--listen", &endpoint.to_string(), "--status-listen", &status.to_string()])
             .arg("--controls")
             .arg(folder.path())
