@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -18,16 +18,17 @@ use futures::future::{join_all, pending};
 use http::Method;
 use rcgen::SanType;
 use serde_json::json;
+use sluice_cluster::Cluster;
 use sluice_crds::{CloudEvents, Duration, wire::Verification};
 use tempfile::TempDir;
-use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch};
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch, time::interval};
 
 use crate::{
     certificates::{Pair, authority, issue},
     ending::until_ended,
     faults::{Paused, patient_cluster},
     kafka::{connection, connection_to, records, topic},
-    running::{PATH, Running, SECRET, Setup},
+    running::{PATH, Running, SECRET, SHORT, Setup, free_port},
     sender::{Sender, fresh_id, full},
     until,
 };
@@ -150,10 +151,6 @@ async fn carry(mut near: TcpStream, to: u16, mut lost: watch::Receiver<()>) {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 async fn receiver(topic: &str, url: &str) -> Running {
     let mut setup = Setup::new(connection(), topic);
     share(&mut setup, url);
@@ -180,8 +177,31 @@ fn requests() -> usize {
     env::var("SLUICE_EVENTS").map_or(12_000, |number| number.parse().expect("SLUICE_EVENTS is a number"))
 }
 
+/// How often they did not get Redis's advice, since it answers within a fraction of a second or is taken for gone.
+fn troubles<'a>(receivers: impl IntoIterator<Item = &'a Running>) -> usize {
+    receivers.into_iter().map(|receiver| receiver.log().matches("Deduplication in trouble").count()).sum()
+}
+
+async fn unchecked(receivers: &[Running]) -> Vec<u64> {
+    join_all(receivers.iter().map(Running::status)).await.iter().map(|status| status.unchecked).collect()
+}
+
+/// Repeats a round until its receivers always got Redis's advice: a machine that stands still for a moment is no fault of theirs.
+async fn until_redis_is_in_time(round: impl AsyncFn() -> bool) {
+    for _ in 0..5 {
+        if round().await {
+            return;
+        }
+    }
+    panic!("Redis was late in every round");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_is_written_once_however_often_it_comes_to_whom() {
+    until_redis_is_in_time(send_each_often).await;
+}
+
+async fn send_each_often() -> bool {
     const SENDERS: usize = 32;
     let requests = requests();
     let topic = topic(&connection(), &[]).await;
@@ -204,22 +224,39 @@ async fn each_event_is_written_once_however_often_it_comes_to_whom() {
     }
     let mut found = written(&topic).await;
     found.sort_unstable();
-    let mut expected = ids.clone();
+    let unchecked = unchecked(&receivers).await;
+    let is_in_time = troubles(&receivers) == 0;
+    if is_in_time {
+        assert_eq!(unchecked, [0, 0, 0]);
+    }
+    let surplus = found.len().saturating_sub(ids.len());
+    assert!(u64::try_from(surplus).unwrap() <= unchecked.iter().sum::<u64>(), "{surplus} twice, {unchecked:?} told");
+    found.dedup();
+    let mut expected = ids;
     expected.sort_unstable();
     assert_eq!(found, expected);
-    let unchecked: Vec<_> = join_all(receivers.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
-    assert_eq!(unchecked, [0, 0, 0]);
+    is_in_time
 }
 
 /// What is under way when a receiver dies may have been written, and nobody knows; everything else is written once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_is_killed_loses_no_event_and_only_what_it_was_at_may_be_written_twice() {
+    until_redis_is_in_time(kill_one_of_three).await;
+}
+
+async fn kill_one_of_three() -> bool {
     const SENDERS: usize = 32;
     let requests = requests();
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
-    let url = redis.url();
-    let mut survivors = join_all((0..3).map(|_| receiver(&topic, &url))).await;
+    let receiver = async || {
+        let mut setup = Setup::new(connection(), &topic);
+        share(&mut setup, &redis.url());
+        // What it leaves reserved is written after twice as long.
+        setup.config.patience = SHORT;
+        setup.ready().await
+    };
+    let mut survivors = join_all((0..3).map(|_| receiver())).await;
     let mut victim = survivors.remove(0);
     let endpoints = [victim.endpoint, survivors[0].endpoint, survivors[1].endpoint];
     let ids: Vec<String> = (0..requests / 6).map(|_| fresh_id()).collect();
@@ -254,15 +291,22 @@ async fn a_receiver_that_is_killed_loses_no_event_and_only_what_it_was_at_may_be
         *times.entry(id).or_default() += 1;
     }
     assert_eq!(times.keys().collect::<BTreeSet<_>>(), ids.iter().collect());
+    if troubles(survivors.iter().chain([&victim])) > 0 {
+        return false;
+    }
     let may_be = |id: &String| 1 + usize::from(unanswered.contains(id));
     let too_often: Vec<_> = times.iter().filter(|(id, times)| **times > may_be(id)).collect();
     assert!(too_often.is_empty(), "{too_often:?} of {unanswered:?}");
-    let unchecked: Vec<_> = join_all(survivors.iter().map(Running::status)).await.iter().map(|s| s.unchecked).collect();
-    assert_eq!(unchecked, [0, 0]);
+    assert_eq!(unchecked(&survivors).await, [0, 0]);
+    true
 }
 
 #[tokio::test]
 async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
+    until_redis_is_in_time(send_batches).await;
+}
+
+async fn send_batches() -> bool {
     let topic = topic(&connection(), &[]).await;
     let redis = Redis::start(free_port()).await;
     let receiver = async || {
@@ -280,12 +324,17 @@ async fn events_of_a_batch_are_written_in_order_whenever_redis_answers() {
         let request = sender.request(Method::POST, PATH).header("content-type", "application/cloudevents-batch+json");
         sender.send(request.body(full(batch)).unwrap()).await.unwrap().status
     };
+    let receivers = [receiver().await, receiver().await];
     // Of every second event Redis tells the other receiver that it is there.
-    assert_eq!(send(&receiver().await, (0..200).step_by(2).collect()).await, 202);
-    assert_eq!(send(&receiver().await, (0..200).collect()).await, 202);
+    assert_eq!(send(&receivers[0], (0..200).step_by(2).collect()).await, 202);
+    assert_eq!(send(&receivers[1], (0..200).collect()).await, 202);
+    if troubles(&receivers) > 0 {
+        return false;
+    }
     let written: Vec<usize> = written(&topic).await.iter().map(|id| id.parse().unwrap()).collect();
     let expected: Vec<_> = (0..200).step_by(2).chain((1..200).step_by(2)).collect();
     assert_eq!(written, expected);
+    true
 }
 
 #[tokio::test]
@@ -297,7 +346,7 @@ async fn what_a_receiver_left_reserved_when_it_died_is_written_when_the_reservat
     // What a receiver leaves that is killed between its reservation and its confirmation.
     let key = redis.ask(&["KEYS", "*"]);
     let other = key.replace(&key[key.len() - 32..], &fingerprint("e-2"));
-    assert_eq!(redis.ask(&["SET", &other, "reserved-by-a-dead-receiver", "PX", "1500"]), "OK");
+    assert_eq!(redis.ask(&["SET", &other, "reserved-by-a-dead-receiver", "PX", "5000"]), "OK");
     assert_eq!(send(&receiver, "e-2").await, 503);
     until(async || send(&receiver, "e-2").await, |status| *status == 202).await;
     assert_eq!(written(&topic).await, ["e-1", "e-2"]);
@@ -317,37 +366,47 @@ fn key(id: &str) -> String {
 /// For longer than a reservation lives that nobody renews.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_receiver_is_at_is_written_by_no_other_one_however_long_kafka_stands_still() {
-    const STILL: std::time::Duration = std::time::Duration::from_secs(12);
     let cluster = patient_cluster("receiver-redis-still");
+    until_redis_is_in_time(async || stand_still(&cluster).await).await;
+}
+
+async fn stand_still(cluster: &Cluster) -> bool {
+    const STILL: std::time::Duration = std::time::Duration::from_secs(16);
     let kafka = connection_to(cluster.kafka_bootstrap());
     let topic = topic(&kafka, &[]).await;
     let redis = Redis::start(free_port()).await;
     let receiver = async || {
         let mut setup = Setup::new(kafka.clone(), &topic);
         share(&mut setup, &redis.url());
+        // A reservation lives for not quite twelve seconds then.
+        setup.config.patience = Duration::from_secs(5);
         setup.ready().await
     };
-    let [one, other] = [receiver().await, receiver().await];
-    assert_eq!((send(&one, "e-1").await, send(&other, "e-1").await), (202, 202));
+    let receivers = [receiver().await, receiver().await];
+    let [one, other] = &receivers;
+    for receiver in &receivers {
+        until(async || send(receiver, "e-1").await, |status| *status == 202).await;
+    }
 
-    let (paused, start) = (Paused::broker(&cluster), Instant::now());
-    assert_eq!(send(&one, "e-2").await, 503);
-    until(
-        async || (send(&other, "e-2").await, start.elapsed()),
-        |(status, still)| {
-            assert_eq!(*status, 503);
-            *still > STILL
-        },
-    )
-    .await;
-    assert!(redis.ask(&["GET", &key("e-2")]).starts_with("reserved-"));
+    let (paused, start) = (Paused::broker(cluster), Instant::now());
+    assert_eq!(send(one, "e-2").await, 503);
+    let mut pace = interval(std::time::Duration::from_secs(2));
+    while start.elapsed() < STILL {
+        pace.tick().await;
+        assert_eq!(send(other, "e-2").await, 503);
+    }
+    let noted = redis.ask(&["GET", &key("e-2")]);
     drop(paused);
-    until(async || send(&other, "e-2").await, |status| *status == 202).await;
+    until(async || send(other, "e-2").await, |status| *status == 202).await;
+    if troubles(&receivers) > 0 {
+        return false;
+    }
+    assert!(noted.starts_with("reserved-"), "{noted}");
     assert_eq!(redis.ask(&["GET", &key("e-2")]), "confirmed");
     let written: Vec<_> = records(&kafka, &topic).await.iter().map(|record| record.headers["ce_id"].clone()).collect();
     assert_eq!(written, ["e-1", "e-2"]);
-    let unchecked = [one.status().await.unchecked, other.status().await.unchecked];
-    assert_eq!(unchecked, [0, 0]);
+    assert_eq!(unchecked(&receivers).await, [0, 0]);
+    true
 }
 
 #[tokio::test]
@@ -368,11 +427,20 @@ async fn a_webhook_of_the_same_name_is_another_one() {
 
 /// Whether what is sent to each of them is written once.
 async fn judge_together(receivers: &[Running], topic: &str) {
-    let id = fresh_id();
-    for receiver in receivers {
-        assert_eq!(send(receiver, &id).await, 202);
-    }
-    assert_eq!(written(topic).await.into_iter().filter(|written| *written == id).count(), 1);
+    until_redis_is_in_time(async || {
+        for receiver in receivers {
+            until(async || receiver.status().await.redis_trouble, Option::is_none).await;
+        }
+        let (before, id) = (troubles(receivers), fresh_id());
+        for receiver in receivers {
+            assert_eq!(send(receiver, &id).await, 202);
+        }
+        let is_in_time = troubles(receivers) == before;
+        let times = written(topic).await.into_iter().filter(|written| *written == id).count();
+        assert!(times == 1 || !is_in_time, "{times} times");
+        is_in_time
+    })
+    .await;
 }
 
 /// What `docs/receiving.md` promises of `rediss://`, of the Redis user's rights, and of an authority of one's own.
@@ -531,6 +599,7 @@ async fn what_kafka_confirms_while_a_receiver_ends_is_noted_before_it_is_gone() 
     share(&mut setup, &redis.url());
     // Short, so that Kafka's answer still comes over the same connection: at once.
     setup.config.patience = Duration::from_millis(500);
+    setup.drain_delay = Duration::from_secs(0);
     let mut receiver = setup.ready().await;
     until(async || send(&receiver, "e-1").await, |status| *status == 202).await;
 
@@ -540,7 +609,7 @@ async fn what_kafka_confirms_while_a_receiver_ends_is_noted_before_it_is_gone() 
     // From then on it waits for Kafka alone.
     until(async || TcpStream::connect(receiver.endpoint).await.is_ok(), |taken| !taken).await;
     // Redis answers later than Kafka, and not too late.
-    assert_eq!(redis.ask(&["CLIENT", "PAUSE", "200"]), "OK");
+    assert_eq!(redis.ask(&["CLIENT", "PAUSE", "100"]), "OK");
     drop(paused);
     assert!(until_ended(&mut receiver).await.success());
     assert_eq!(redis.ask(&["GET", &key("e-2")]), "confirmed");
