@@ -32,7 +32,7 @@ async fn genuine_events_are_taken_while_others_hold_connections_for_nothing() {
     let attack = async |mode: &str| {
         let url = format!("http://{}{PATH}", receiver.endpoint);
         let mut tool = Command::new("slowhttptest");
-        tool.args([mode, "-c", "200", "-r", "200", "-i", "1", "-l", "12", "-p", "5", "-v", "1", "-u", &url]);
+        tool.args([mode, "-c", "200", "-r", "200", "-i", "1", "-l", "20", "-p", "15", "-v", "1", "-u", &url]);
         let ended = tool.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let ended = ended.unwrap_or_else(|error| panic!("slowhttptest, a package of Debian: {error}"));
         String::from_utf8_lossy(&ended.stdout).into_owned()
@@ -101,7 +101,7 @@ async fn answers(receiver: &Running, framing: &str, body: &str) -> Vec<String> {
     stream.write_all(format!("{head}{}", raw_event(&fresh_id())).as_bytes()).await.unwrap();
     let mut answers = Vec::new();
     // Where bytes were left it is closed with a reset.
-    drop(timeout(Duration::from_secs(20), stream.read_to_end(&mut answers)).await.unwrap());
+    drop(timeout(Duration::from_mins(1), stream.read_to_end(&mut answers)).await.unwrap());
     let text = String::from_utf8_lossy(&answers);
     text.split("HTTP/1.1 ").skip(1).map(|answer| answer.chars().take(3).collect()).collect()
 }

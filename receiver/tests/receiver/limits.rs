@@ -114,10 +114,14 @@ async fn a_head_that_comes_in_drops_is_not_waited_for() {
     assert_eq!(accepted_over(&mut idle, "before").await, 202);
     // Each of them would hold its connection for ever: nothing, the beginning of HTTP/2's preface, a head byte by byte.
     for begin in ["", "PRI * HTT", "POST / HTTP/1.1\r\nx-slow: "] {
-        let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
-        stream.write_all(begin.as_bytes()).await.unwrap();
-        let took = closed_after(stream, begin.starts_with("POST")).await;
-        assert!((4..9).contains(&took.as_secs()), "{begin:?}: {took:?}");
+        let mut took = Vec::new();
+        // A machine that stands still for a moment adds to it.
+        while !took.iter().any(|took: &Duration| (4..9).contains(&took.as_secs())) {
+            assert!(took.len() < 3, "{begin:?}: {took:?}");
+            let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            took.push(closed_after(stream, begin.starts_with("POST")).await);
+        }
     }
     // Fifteen seconds later the connection of the first event is still good.
     assert_eq!(accepted_over(&mut idle, "after").await, 202);
@@ -131,13 +135,16 @@ async fn connections_that_find_no_place_wait_and_are_served_when_others_end() {
     let descriptors = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, maximum: descriptors.maximum }).unwrap();
     let (topic, receiver) = receiver("1Mi").await;
-    let mut served = Vec::new();
-    for _ in 0..PLACES + WAITING {
-        served.push(TcpStream::connect(receiver.endpoint).await.unwrap());
-    }
-    let mut waiting = served.split_off(PLACES);
-    for stream in served.iter_mut().chain(&mut waiting) {
+    let connect = async || {
+        let mut stream = TcpStream::connect(receiver.endpoint).await.unwrap();
+        // At once: a connection over which nothing is said for some seconds loses its place.
         stream.write_all(raw_event(&fresh_id()).as_bytes()).await.unwrap();
+        stream
+    };
+    let (mut served, mut waiting) = (Vec::new(), Vec::new());
+    for number in 0..PLACES + WAITING {
+        let side = if number < PLACES { &mut served } else { &mut waiting };
+        side.push(connect().await);
     }
     for stream in &mut served {
         assert_eq!(answer_on(stream).await, 202);
@@ -152,7 +159,7 @@ async fn connections_that_find_no_place_wait_and_are_served_when_others_end() {
 
     served.truncate(PLACES - WAITING);
     for stream in &mut waiting {
-        assert_eq!(timeout(Duration::from_secs(20), answer_on(stream)).await.unwrap(), 202);
+        assert_eq!(timeout(Duration::from_mins(1), answer_on(stream)).await.unwrap(), 202);
     }
     assert_eq!(records(&connection(), &topic).await.len(), PLACES + 1 + WAITING);
 }
@@ -185,7 +192,7 @@ async fn closed_after(stream: TcpStream, drips: bool) -> Duration {
         }
     };
     let closed = async { while matches!(reader.read(&mut byte).await, Ok(1)) {} };
-    timeout(Duration::from_secs(15), async {
+    timeout(Duration::from_mins(1), async {
         tokio::select! { () = drip => {}, () = closed => {} }
     })
     .await
