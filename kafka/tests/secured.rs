@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use broker::{created, fresh, plain_topic, until};
+use broker::{created, described, fresh, plain_topic, until};
 use sluice_cluster::{Acl, Operation, Resource, SecuredKafka, testing};
 use sluice_crds::{SaslMechanism, SecurityProtocol};
 use sluice_kafka::{
@@ -18,7 +18,7 @@ use sluice_kafka::{
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const MECHANISMS: [SaslMechanism; 3] = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
 
@@ -70,7 +70,7 @@ async fn every_way_in_serves_admin_calls_producer_and_consumer() {
     let prefix = fresh("ways-in");
     allow_all(&kafka, &prefix);
     for (number, connection) in ways_in(&kafka, "alice").into_iter().enumerate() {
-        let topic = created(&admin(&connection), new(&format!("{prefix}.{number}"))).await;
+        let topic = created_once_allowed(&admin(&connection), format!("{prefix}.{number}")).await;
         let settings = ProducerSettings { patience: PATIENCE, ..ProducerSettings::default() };
         let producer = Producer::connect(&connection, &settings).unwrap();
         producer.send(OutgoingRecord::new(topic.as_str(), "value")).await.unwrap();
@@ -138,13 +138,17 @@ async fn a_right_that_is_missing_is_each_topics_own_error_with_the_command_that_
         created(&superuser, new(name)).await;
     }
     let alice = admin(&login(&kafka, SaslMechanism::ScramSha512, kafka.credentials("alice").unwrap()));
-    created(&alice, new(&allowed)).await;
+    created_once_allowed(&alice, allowed.clone()).await;
 
-    let described = alice.describe_topics(&[&allowed, &seen, &hidden]).await.unwrap();
-    assert!(matches!((&described[&allowed], &described[&seen]), (Ok(Some(_)), Ok(Some(_)))), "{described:?}");
+    let described = until(
+        async || alice.describe_topics(&[&allowed, &seen, &hidden]).await.unwrap(),
+        |described| [&allowed, &seen].iter().all(|topic| matches!(described[*topic], Ok(Some(_)))),
+    )
+    .await;
     lacks(&described, &hidden, "Describe");
-    let configs = alice.describe_own_configs(&[(seen.as_str(), vec![]), (hidden.as_str(), vec![])]).await.unwrap();
-    assert!(configs[&seen].is_ok(), "{configs:?}");
+    let asked = [(seen.as_str(), vec![]), (hidden.as_str(), vec![])];
+    let configs = async || alice.describe_own_configs(&asked).await.unwrap();
+    let configs = until(configs, |configs| configs[&seen].is_ok()).await;
     lacks(&configs, &hidden, "DescribeConfigs");
 
     let (another, forbidden) = (format!("{allowed}.another"), format!("{seen}.forbidden"));
@@ -205,10 +209,21 @@ fn new(name: &str) -> sluice_kafka::NewTopic {
     sluice_kafka::NewTopic { name: name.to_owned(), ..plain_topic("") }
 }
 
-/// What a short call comes to for somebody who is not let in.
+/// Makes a topic once the broker knows of the right to.
+async fn created_once_allowed(admin: &Admin, topic: String) -> String {
+    let create = async || admin.create_topics(&[new(&topic)]).await.unwrap().remove(&topic).unwrap();
+    until(create, Result::is_ok).await.unwrap();
+    until(async || described(admin, &topic).await, Option::is_some).await;
+    topic
+}
+
+/// What a short call comes to for somebody who is not let in. Where the broker is slow, it may end before anybody says so.
 async fn refused(connection: &KafkaConnection) -> Error {
-    let admin = Admin::connect(connection).unwrap().with_timeout(Duration::from_secs(3));
-    admin.describe_cluster().await.unwrap_err()
+    let ask = async || {
+        let admin = Admin::connect(connection).unwrap().with_timeout(Duration::from_secs(3));
+        admin.describe_cluster().await.unwrap_err()
+    };
+    until(ask, |error| !matches!(error, Error::Unreachable { .. })).await
 }
 
 fn says(error: &Error, words: &[&str]) {
