@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::name::Name;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes the branch in every hierarchy: the kubelet wants to find it.

@@ -14,7 +14,7 @@ use crate::process::{Process, Signal};
 use crate::site::{self, Site};
 use crate::{cgroup, network, supervision};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Nothing of the cluster is worth keeping, so everything is killed. Mounts vanish with the last process that sees them.
 pub(crate) fn remove(name: &Name) -> Result<()> {

@@ -160,6 +160,6 @@ mod tests {
         let process = start(&["sleep".into(), "60".into()], &[], &folder.path().join("log")).unwrap();
         assert!(!process.wait_for_end(Duration::from_millis(20)).unwrap());
         process.signal(Signal::KILL).unwrap();
-        assert!(process.wait_for_end(Duration::from_secs(10)).unwrap());
+        assert!(process.wait_for_end(Duration::from_mins(1)).unwrap());
     }
 }

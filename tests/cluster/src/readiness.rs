@@ -171,7 +171,7 @@ mod tests {
     fn the_death_of_the_process_ends_the_wait_with_its_last_words() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        let command = ["sh", "-c", "echo last words; exec sleep 0.05"].map(String::from);
+        let command = ["sh", "-c", "echo last words; exec sleep 0.5"].map(String::from);
         let process = crate::process::start(&command, &[], &log).unwrap();
         let probe = Probe::File(folder.path().join("never"));
         let error = wait(&process, &[probe], Duration::from_secs(20), &log).unwrap_err().to_string();

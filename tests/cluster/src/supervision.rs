@@ -13,8 +13,8 @@ use crate::readiness::Probe;
 use crate::site::Site;
 use crate::{logs, network, readiness, template};
 
-const READY: Duration = Duration::from_mins(2);
-const STOP: Duration = Duration::from_secs(45);
+const READY: Duration = Duration::from_mins(5);
+const STOP: Duration = Duration::from_mins(2);
 
 /// What is written down about a component that was started.
 #[derive(Serialize, Deserialize)]

@@ -37,15 +37,15 @@ pub(super) fn obtain_classes() -> Result<PathBuf> {
     let inputs = [inputs, vec![("users", format!("{USERS:?}"))]].concat();
     Recipe { name: "kafka-classes", inputs, takes: "about 10 s" }.obtain(|workshop| {
         let file = workshop.sources.join("server.properties");
-        let broker = free_address()?;
+        let [broker, controller, other] = free_addresses()?;
         let data = workshop.out.join("data");
         template::write(&workshop.sources.join("log4j2.properties"), LOGGING)?;
         template::write(&workshop.sources.join("hosts"), HOSTS)?;
         let settings = |data: &Path, controller| settings(1, &[controller], &format!("PLAINTEXT://{broker}"), data);
         let secured = workshop.sources.join("secured.properties");
-        template::write(&secured, &settings(&workshop.out.join("secured"), free_address()?.port()))?;
+        template::write(&secured, &settings(&workshop.out.join("secured"), other.port()))?;
         format(workshop, &jars, &secured, &users())?;
-        template::write(&file, &settings(&data, free_address()?.port()))?;
+        template::write(&file, &settings(&data, controller.port()))?;
         format(workshop, &jars, &file, &[])?;
         let formatted = workshop.sources.join("formatted");
         workshop.run(Command::new("cp").arg("-r").arg(&data).arg(&formatted))?;
@@ -85,7 +85,13 @@ fn run_once(workshop: &Workshop, jars: &Path, broker: SocketAddrV4) -> Result<()
     Ok(())
 }
 
-fn free_address() -> Result<SocketAddrV4> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port()))
+/// They are held together: a port that is free again may be given a second time.
+fn free_addresses() -> Result<[SocketAddrV4; 3]> {
+    let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port");
+    let held = [hold()?, hold()?, hold()?];
+    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 3];
+    for (address, listener) in addresses.iter_mut().zip(&held) {
+        address.set_port(listener.local_addr()?.port());
+    }
+    Ok(addresses)
 }

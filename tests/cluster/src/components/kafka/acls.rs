@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::secured::{Acl, Resource};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Sends it to a listener that takes anybody.
 pub(crate) fn create(broker: SocketAddrV4, user: &str, acl: Acl<'_>) -> Result<()> {
