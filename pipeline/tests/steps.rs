@@ -133,12 +133,14 @@ fn a_schema_that_does_not_compile_is_named() {
     assert!(errors[0].to_string().starts_with("step \"contract\": not a JSON Schema: /type: "), "{}", errors[0]);
 }
 
+/// How long this thread has been at work: others, and a machine that stands still, add nothing to it.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap()
+}
+
 #[test]
 fn a_record_that_takes_more_than_its_share_of_cpu_is_rejected() {
-    fn thread_time() -> Duration {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::try_from(time).unwrap()
-    }
     // Few expressions, each of which takes long.
     let program = ".b = upcase(downcase(string!(.a)))\n".repeat(400);
     let body = serde_json::to_string(&json!({"a": "ä".repeat(400_000)})).unwrap();
@@ -155,10 +157,11 @@ fn a_record_that_takes_more_than_its_share_of_cpu_is_rejected() {
 fn a_step_is_stopped_when_it_works_too_long() {
     let program = "total = 0\nitems = array!(.items)\nfor_each(items) -> |_i, _a| { for_each(items) -> |_j, _b| { total = total + 1 } }\n.total = total";
     let body = format!(r#"{{"items": [{}0]}}"#, "0,".repeat(5_000));
-    let begin = std::time::Instant::now();
+    let begin = thread_time();
     let verdict = apply(&[map(program)], &body);
     assert!(matches!(verdict, Verdict::Reject(rejection) if rejection.code == Code::TooMuchWork));
-    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+    let took = thread_time().saturating_sub(begin);
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
