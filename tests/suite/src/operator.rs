@@ -49,6 +49,9 @@ pub const SERVICE_ACCOUNT: (&str, &str) = ("sluice-system", "sluice-operator");
 /// The Role that lets an operator have a lease elsewhere, and its binding.
 const OWN_LEASE: &str = "sluice-lease";
 
+/// How long an operator may take to end. It gives itself some seconds for what is under way, and a busy machine takes longer.
+const ENDING: Duration = Duration::from_secs(30);
+
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -248,10 +251,10 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // Politely, so that it gives its lease back. It may have ended by itself.
+        // Politely, so that it gives its lease back: whoever is next would wait until it expires. It may have ended by itself.
         let _ = self.signal(Signal::CONT);
         let _ = self.signal(Signal::TERM);
-        if self.ended_within(Duration::from_secs(5)).is_none() {
+        if self.ended_within(ENDING).is_none() {
             let _ = self.child().kill();
             let _ = self.child().wait();
         }

@@ -33,8 +33,9 @@ use crate::{
     until,
 };
 
-/// Long enough for two busy cores; what takes longer is broken.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for two busy cores that do nothing at all for ten seconds; what takes longer is broken. The operator looks at what it has
+/// missed within a minute and more, less a fifth: that must not come to the aid of what is awaited.
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The operator that the tests of this process share while one of them runs.
 static OPERATOR: Mutex<Weak<Operator>> = Mutex::const_new(Weak::new());
