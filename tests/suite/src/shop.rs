@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use sluice_cluster::{Cluster, Part, SecuredKafka, Target, testing};
 use sluice_crds::{Integration, KafkaConnection, Webhook};
-use sluice_kafka::{Producer, ProducerSettings};
+use sluice_kafka::Producer;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     install::{self, Ledger, ROLLOUT},
     sender::Sender,
     until,
-    world::{client, condition, kafka_of},
+    world::{client, condition, kafka_of, producer},
 };
 
 /// As in `examples/quickstart/secret.yaml`.
@@ -160,7 +160,7 @@ impl Shop {
 
     /// Writes payments straight into the topic.
     pub fn producer(&self) -> anyhow::Result<Producer> {
-        Ok(Producer::connect(&self.kafka()?, &ProducerSettings::default())?)
+        producer(&self.kafka()?)
     }
 }
 

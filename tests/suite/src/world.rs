@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::{Part, Target, testing};
 use sluice_crds::{Integration, KafkaConnection, Topic, TopicStatus};
-use sluice_kafka::Admin;
+use sluice_kafka::{Admin, Producer, ProducerSettings};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -43,6 +43,12 @@ static OPERATOR: Mutex<Weak<Operator>> = Mutex::const_new(Weak::new());
 /// How a program of this machine reaches the Kafka cluster.
 pub fn kafka_of(target: &Target) -> anyhow::Result<KafkaConnection> {
     Ok(KafkaConnection { bootstrap_servers: vec![target.kafka_bootstrap()?.to_string()], ..KafkaConnection::default() })
+}
+
+/// What writes records for a test. Whoever waits for their fate is no sender, who would rather hear of a slow Kafka soon.
+pub fn producer(connection: &KafkaConnection) -> anyhow::Result<Producer> {
+    let settings = ProducerSettings { patience: PATIENCE, ..ProducerSettings::default() };
+    Ok(Producer::connect(connection, &settings)?)
 }
 
 /// A world for one test.

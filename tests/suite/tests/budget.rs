@@ -11,7 +11,7 @@ use std::{
 use futures::future::join_all;
 use sluice_crds::{Integration, KafkaConnection, Measuring, Topic};
 use sluice_kafka::{
-    OutgoingRecord, Producer, ProducerSettings,
+    OutgoingRecord,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerSettings, consumer_config, offset_list},
 };
 use sluice_suite::{
@@ -20,7 +20,7 @@ use sluice_suite::{
     meter::{during, pause},
     operator::Launch,
     until,
-    world::{PATIENCE, judge_topic},
+    world::{PATIENCE, judge_topic, producer},
 };
 
 const INTEGRATIONS: usize = 30;
@@ -90,7 +90,7 @@ async fn numbers_that_move_all_the_time_stay_within_the_budget_and_are_pleasant_
     .unwrap();
     pause(EVERY * 2).await;
 
-    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let producer = producer(&connection).unwrap();
     let topic = format!("{}.orders", stage.namespace);
     let begin = Instant::now();
     let moving = during(&operator, async {

@@ -25,7 +25,7 @@ use sluice_crds::{
         resource::OLDEST_WAITING,
     },
 };
-use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
+use sluice_kafka::OutgoingRecord;
 use sluice_suite::{
     Stage,
     audit::{self, Request},
@@ -33,7 +33,7 @@ use sluice_suite::{
     operator::{Launch, Operator, SERVICE_ACCOUNT, Signal, forget_lease},
     proxy::{Asked, Deed, Delay, Fate, Proxy},
     until,
-    world::{PATIENCE, judge_topic},
+    world::{PATIENCE, judge_topic, producer},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
@@ -167,7 +167,7 @@ async fn how_long_records_have_waited_is_handed_over_with_the_lease() {
     apply_topic(&stage, "orders", 1_000_000).await;
     topic_is_ready(&stage, "orders").await;
     let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
-    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let producer = producer(&connection).unwrap();
     let topic = format!("{}.orders", stage.namespace);
     producer.send(OutgoingRecord::new(topic.as_str(), "{}")).await.unwrap();
     apply_integration(&stage, 0).await;

@@ -15,12 +15,15 @@ use kube::{
 use serde_json::json;
 use sluice_cluster::testing;
 use sluice_crds::{APPROVE_ANNOTATION, Integration, KafkaConnection, Topic, Webhook};
-use sluice_kafka::{NewTopic, OutgoingRecord, Producer, ProducerSettings};
+use sluice_kafka::{NewTopic, OutgoingRecord};
 use tokio::sync::OnceCell;
 
 pub use state::{State, clear, comes_to, is_told, topic_ids};
 
-use crate::{Stage, until, world::PATIENCE};
+use crate::{
+    Stage, until,
+    world::{PATIENCE, producer},
+};
 
 /// What a story is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -380,7 +383,7 @@ async fn typed(stage: &Stage, compatibility: &str, fields: &str) -> anyhow::Resu
 /// Writes a record as it was written so long ago.
 async fn write(stage: &Stage, topic: &str, age: Duration) -> anyhow::Result<()> {
     let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
-    let producer = Producer::connect(&connection, &ProducerSettings::default())?;
+    let producer = producer(&connection)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let then = now.checked_sub(age).context("no clock is that wrong")?;
     let name = format!("{}.{topic}", stage.namespace);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use sluice_crds::{Integration, KafkaConnection, Topic};
-use sluice_kafka::{OffsetAt, OutgoingRecord, Producer, ProducerSettings, TopicPartition};
+use sluice_kafka::{OffsetAt, OutgoingRecord, TopicPartition};
 use sluice_suite::{
     Stage, until,
-    world::{PATIENCE, judge_topic},
+    world::{PATIENCE, judge_topic, producer},
 };
 
 use crate::{apply_integration, template};
@@ -18,7 +18,7 @@ fn partition(stage: &Stage, partition: i32) -> TopicPartition {
 
 async fn write(stage: &Stage, count: usize) {
     let connection = KafkaConnection { bootstrap_servers: vec![stage.bootstrap.clone()], ..KafkaConnection::default() };
-    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let producer = producer(&connection).unwrap();
     let topic = partition(stage, 0).topic;
     for _ in 0..count {
         producer.send(OutgoingRecord::new(topic.as_str(), "{}")).await.unwrap();

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::Target;
 use sluice_crds::{Integration, KafkaCluster, NamespacedName, PodSettings, Settings, Topic, Webhook};
-use sluice_kafka::{OutgoingRecord, Producer, ProducerSettings};
+use sluice_kafka::OutgoingRecord;
 use sluice_model::{
     Cluster,
     children::{Configuration, DataPlane, Owner, SeenPod, trouble},
@@ -139,7 +139,7 @@ async fn an_integration_whose_worker_has_too_little_memory_says_so() {
     place.says("orders", of_topic, "True").await;
     // More than the limit waits to be read, and nobody takes it.
     let connection = world::kafka_of(place.target).unwrap();
-    let producer = Producer::connect(&connection, &ProducerSettings::default()).unwrap();
+    let producer = world::producer(&connection).unwrap();
     let (topic, large) = (format!("{}.orders", place.namespace), json!({"large": "x".repeat(900_000)}).to_string());
     for _ in 0..40 {
         producer.send(OutgoingRecord::new(topic.as_str(), large.clone())).await.unwrap();

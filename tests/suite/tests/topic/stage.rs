@@ -9,12 +9,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use sluice_crds::{Integration, PendingChanges, Topic, TopicStatus};
-use sluice_kafka::{
-    ConfigSource, KafkaConnection, NewTopic, OutgoingRecord, Producer, ProducerSettings, TopicDescription,
-};
+use sluice_kafka::{ConfigSource, KafkaConnection, NewTopic, OutgoingRecord, TopicDescription};
 use sluice_suite::{
     World, until,
-    world::{PATIENCE, condition, judge_topic},
+    world::{PATIENCE, condition, judge_topic, producer},
 };
 
 /// A world with Topics.
@@ -204,7 +202,7 @@ impl Stage {
 
     /// Writes a record of that time, in milliseconds since the epoch.
     pub(crate) async fn write(&self, topic: &str, milliseconds: i64) {
-        let producer = Producer::connect(&self.connection(), &ProducerSettings::default()).unwrap();
+        let producer = producer(&self.connection()).unwrap();
         let record = OutgoingRecord { timestamp: Some(milliseconds), ..OutgoingRecord::new(topic, "a record") };
         producer.send(record).await.unwrap();
     }
