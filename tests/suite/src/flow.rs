@@ -14,7 +14,7 @@ use crate::{
     Stage,
     planes::Plane,
     program::{free_address, program},
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     until,
     world::PATIENCE,
 };
@@ -41,7 +41,7 @@ pub struct Ledger {
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: payments}, spec: {partitions: 2}}";
 const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: payments}, spec: {\
-     route: {parentRefs: [{name: edge}], path: /payments}, topicRef: {name: payments}, \
+     route: {parentRefs: [{name: edge}], path: /payments}, topicRef: {name: payments}, patience: PATIENCE, \
      verify: {preset: {name: StandardWebhooks, secretRefs: [{name: signing, key: current}]}}}}";
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-ledger}, spec: {\
      source: {topic: {name: payments}}, steps: [{name: only-payments, filter: 'exists(.amount)'}], \
@@ -52,7 +52,7 @@ impl Flow {
     pub async fn open(stage: &Stage, environment: &[(&str, &str)]) -> anyhow::Result<Self> {
         let ledger = Ledger::start().await?;
         stage.apply::<Topic>(TOPIC).await?;
-        stage.apply::<Webhook>(WEBHOOK).await?;
+        stage.apply::<Webhook>(&WEBHOOK.replace("PATIENCE", UNHURRIED)).await?;
         stage.apply::<Integration>(&INTEGRATION.replace("LEDGER", &ledger.address.to_string())).await?;
         let receiver = Plane::receiver(stage, "payments", &[("signing/current", SECRET)], environment).await?;
         let worker = Plane::worker(stage, "to-ledger", environment).await?;

@@ -9,6 +9,11 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::{Client, Response, StatusCode, header::HeaderMap};
 use serde_json::Value;
 
+/// The `patience` of Webhooks whose events are all to be taken. By default a sender hears soon that Kafka is slow, as it is on a busy machine.
+pub const UNHURRIED: &str = "20s";
+/// Longer than any gateway waits for an answer.
+const ANSWER: Duration = Duration::from_mins(1);
+
 /// Sends signed events to one endpoint, through a gateway.
 pub struct Sender {
     client: Client,
@@ -22,7 +27,7 @@ impl Sender {
     pub fn new(gateway: SocketAddr, host: &str, path: &str, secret: &str) -> anyhow::Result<Self> {
         let key = secret.strip_prefix("whsec_").context("the secret must begin with whsec_")?;
         let key = BASE64_STANDARD.decode(key).context("the secret is not base64")?;
-        let client = Client::builder().resolve(host, gateway).timeout(Duration::from_secs(15)).build()?;
+        let client = Client::builder().resolve(host, gateway).timeout(ANSWER).build()?;
         Ok(Self {
             client,
             url: format!("http://{host}:{}{path}", gateway.port()),

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::{
     checkout,
     install::{self, Ledger, ROLLOUT},
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     until,
     world::{client, condition, kafka_of, producer},
 };
@@ -46,16 +46,26 @@ impl Drop for Shop {
 }
 
 impl Shop {
-    /// Applies the quickstart and waits until everything is ready. `change` may change its Integration before.
+    /// Applies the quickstart and waits until everything is ready. `change` may change its Integration before. Its Webhook takes events also
+    /// where Kafka is slow.
     pub async fn open(name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<Self> {
+        Self::open_with(name, |webhook| webhook["spec"]["patience"] = json!(UNHURRIED), change).await
+    }
+
+    /// The same with a Webhook that may be changed too.
+    pub async fn open_with(
+        name: &str,
+        change_webhook: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut Value),
+    ) -> anyhow::Result<Self> {
         let target = node().await?;
         let client = client(target.kubeconfig()).await?;
         let namespace = format!("{name}-{}", std::process::id());
         let ledger = Ledger::new(client.clone(), &namespace);
         let shop = Self { target, client, namespace, ledger };
         let mut manifests = shop.manifests()?;
-        let integration = manifests.iter_mut().find(|manifest| manifest["kind"] == "Integration");
-        change(integration.context("the quickstart has no Integration")?);
+        change_webhook(of_kind(&mut manifests, "Webhook")?);
+        change(of_kind(&mut manifests, "Integration")?);
         install::apply(target, &json!({"apiVersion": "v1", "kind": "List", "items": manifests}))?;
         install::rolled_out(&shop.client, &shop.namespace, "ledger").await?;
         shop.is_ready().await?;
@@ -162,6 +172,11 @@ impl Shop {
     pub fn producer(&self) -> anyhow::Result<Producer> {
         producer(&self.kafka()?)
     }
+}
+
+fn of_kind<'a>(manifests: &'a mut [Value], kind: &str) -> anyhow::Result<&'a mut Value> {
+    let found = manifests.iter_mut().find(|manifest| manifest["kind"] == kind);
+    found.with_context(|| format!("the quickstart has no {kind}"))
 }
 
 /// A payment that the quickstart's Integration delivers.

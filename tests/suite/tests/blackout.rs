@@ -75,7 +75,7 @@ async fn unconfirmed_are_counted(shop: &Shop) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_kafka_is_gone_senders_are_asked_to_come_again_and_nothing_acknowledged_is_lost() {
-    let shop = Shop::open("blackout", |_| ()).await.unwrap();
+    let shop = Shop::open_with("blackout", |_| (), |_| ()).await.unwrap();
     let Target::Local(cluster) = shop.target else {
         println!("a Kafka that is not ours is not stopped");
         return;

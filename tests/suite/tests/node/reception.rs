@@ -13,6 +13,7 @@ use sluice_crds::{Webhook, WebhookStatus};
 use sluice_suite::{
     Shop, install,
     install::ROLLOUT,
+    sender::UNHURRIED,
     shop::{payment, ready},
     until,
     world::condition,
@@ -108,6 +109,7 @@ async fn what_is_refused_is_told_by_its_cause() {
                 "hostnames": ["hooks.shop.example"],
             },
             "verify": {"preset": {"name": "StandardWebhooks", "secretRefs": [secret]}},
+            "patience": UNHURRIED,
         });
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let metadata = json!({"name": name, "namespace": shop.namespace});

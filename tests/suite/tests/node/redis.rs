@@ -25,7 +25,7 @@ use sluice_suite::{
     install,
     install::ROLLOUT,
     letters,
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     shop::{node, payment, ready},
     until,
     world::{PATIENCE, client, condition, kafka_of},
@@ -99,6 +99,7 @@ fn manifests(namespace: &str, redis: SocketAddr) -> Value {
             "route": {"parentRefs": [{"name": "edge", "namespace": "gateways"}], "hostnames": [HOST]},
             "verify": {"preset": {"name": "StandardWebhooks", "secretRefs": [{"name": "signing", "key": "current"}]}},
             "deduplicate": {"store": {"redis": {"urlSecretRef": {"name": "redis", "key": "url"}}}},
+            "patience": UNHURRIED,
             "replicas": REPLICAS,
         },
     });

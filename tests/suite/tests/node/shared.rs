@@ -15,7 +15,7 @@ use sluice_suite::{
     install,
     install::ROLLOUT,
     letters,
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     shop::{node, payment, ready},
     until,
     world::{client, condition, kafka_of},
@@ -36,6 +36,7 @@ fn webhook(namespace: &str, name: &str) -> Value {
         "spec": {
             "route": {"parentRefs": [{"name": "edge", "namespace": "gateways"}], "hostnames": [HOST]},
             "verify": {"preset": {"name": "StandardWebhooks", "secretRefs": [secret]}},
+            "patience": UNHURRIED,
             "receiver": {"mode": "Shared"},
         },
     })

@@ -10,7 +10,7 @@ use sluice_suite::{
     checkout, install,
     install::ROLLOUT,
     letters,
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     shop::{node, ready},
     until,
     world::{client, kafka_of},
@@ -32,7 +32,13 @@ fn manifests(namespace: &str) -> Vec<Value> {
         let text = text.replace("path: /orders", &format!("path: /{namespace}/orders"));
         serde_saphyr::from_multiple::<Value>(&text).unwrap()
     });
-    documents.collect()
+    let unhurried = |mut document: Value| {
+        if document["kind"] == "Webhook" {
+            document["spec"]["patience"] = json!(UNHURRIED);
+        }
+        document
+    };
+    documents.map(unhurried).collect()
 }
 
 #[tokio::test]

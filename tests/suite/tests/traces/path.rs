@@ -8,7 +8,7 @@ use sluice_suite::{
     catcher::{Catcher, Caught},
     collector::{Collector, Seen, TOKEN},
     planes::Plane,
-    sender::Sender,
+    sender::{Sender, UNHURRIED},
     until,
     world::PATIENCE,
 };
@@ -36,7 +36,7 @@ pub struct Path {
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: NAME}, spec: {partitions: 1}}";
 const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: payments}, spec: {\
-     route: {parentRefs: [{name: edge}], path: /payments}, topicRef: {name: payments}, \
+     route: {parentRefs: [{name: edge}], path: /payments}, topicRef: {name: payments}, patience: PATIENCE, \
      verify: {preset: {name: StandardWebhooks, secretRefs: [{name: signing, key: current}]}}}}";
 const TO_COPIES: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-copies}, spec: {\
      source: {topic: {name: payments}}, sink: {kafka: {topic: {name: copies}}}}}";
@@ -86,7 +86,7 @@ impl Path {
         for name in ["payments", "copies"] {
             stage.apply::<Topic>(&TOPIC.replace("NAME", name)).await?;
         }
-        stage.apply::<Webhook>(WEBHOOK).await?;
+        stage.apply::<Webhook>(&WEBHOOK.replace("PATIENCE", UNHURRIED)).await?;
         stage.apply::<Integration>(TO_COPIES).await?;
         stage.apply::<Integration>(&TO_API.replace("API", &api.address.to_string())).await?;
         let [of_receiver, of_worker] = [receiver, worker].map(borrowed);
