@@ -33,7 +33,7 @@ use rustix::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use sluice_crds::metrics::operator::LEADER;
+use sluice_crds::metrics::operator::{LEADER, QUEUE_DEPTH, RECONCILES_IN_PROGRESS};
 use tempfile::TempDir;
 
 use crate::{
@@ -159,6 +159,17 @@ impl Operator {
         let text = reqwest::get(format!("http://{}/metrics", self.status)).await?.text().await?;
         let samples = text.lines().filter(|line| line.starts_with(beginning));
         Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Whether it has nothing to do now; `Err` says what.
+    pub async fn is_idle(&self) -> Result<(), String> {
+        for passes in [QUEUE_DEPTH.name, RECONCILES_IN_PROGRESS.name] {
+            match self.metric(passes).await {
+                Ok(count) if count < 0.5 => (),
+                other => return Err(format!("{passes} is {other:?}")),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until it has looked again at an object that was touched: what it would do by now is done. Gives the object as the last touch

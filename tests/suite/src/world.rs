@@ -267,6 +267,13 @@ pub fn judge_topic(topic: &Topic, what: &str) -> Result<(TopicStatus, String), S
     if current && ready.starts_with(what) { Ok((status, ready)) } else { Err(ready) }
 }
 
+/// Whether Kubernetes has looked at the newest spec of each Deployment, as it writes its status then; `Err` names one where it has not.
+pub fn are_observed(deployments: &[Deployment]) -> Result<(), String> {
+    let observed = |deployment: &Deployment| deployment.status.as_ref()?.observed_generation;
+    let unseen = deployments.iter().find(|deployment| observed(deployment) < deployment.metadata.generation);
+    unseen.map_or(Ok(()), |deployment| Err(format!("{:?} was not looked at", deployment.metadata.name)))
+}
+
 /// The condition of that type, as `status reason: message`.
 pub fn condition(conditions: &[Condition], kind: &str) -> String {
     conditions

@@ -8,11 +8,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -26,10 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sluice_crds::{Integration, Topic, Webhook, metrics::operator::RECONCILES};
 use sluice_suite::{
-    World, until,
-    world::{PATIENCE, condition},
+    World, settled, until,
+    world::{PATIENCE, are_observed, condition},
 };
-use tokio::time::interval;
 
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: to-api}, \
@@ -85,20 +80,16 @@ async fn all_versions(world: &World) -> BTreeMap<String, String> {
     all
 }
 
-/// The versions of all objects once none has changed for a second: what came last may still stir others.
-async fn settled(world: &World) -> BTreeMap<String, String> {
-    let mut looks = interval(Duration::from_secs(1));
-    let mut before = BTreeMap::new();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        looks.tick().await;
-        let now = all_versions(world).await;
-        if now == before {
-            return now;
-        }
-        assert!(Instant::now() < deadline, "{before:?} became {now:?}");
-        before = now;
-    }
+/// The versions of all objects once none changes any more, and neither the operator nor Kubernetes has anything to do.
+async fn at_rest(world: &World) -> BTreeMap<String, String> {
+    settled("no object changes", 2 * PATIENCE, || async {
+        let versions = all_versions(world).await;
+        are_observed(&world.api::<Deployment>().list(&ListParams::default()).await.unwrap().items)?;
+        world.operator.is_idle().await?;
+        Ok(versions)
+    })
+    .await
+    .unwrap()
 }
 
 /// Makes the operator look at everything again; the versions that this leads to, as long as it writes nothing itself.
@@ -135,7 +126,7 @@ async fn a_pass_over_an_unchanged_world_writes_nothing() {
     world.until("to-api", "it was measured", measured).await.unwrap();
     world.until("stripe-receiver", "the Deployment is made", |_: &Deployment| Ok(())).await.unwrap();
 
-    let mut expected = settled(&world).await;
+    let mut expected = at_rest(&world).await;
     let passes = passes_of(&world).await;
     let before = requests(&world).len();
     for _ in 0..3 {

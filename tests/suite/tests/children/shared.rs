@@ -19,8 +19,8 @@ use sluice_crds::{Webhook, wire::SharedWebhook};
 use sluice_suite::{
     Stage,
     operator::Operator,
-    until,
-    world::{PATIENCE, condition},
+    settled, until,
+    world::{PATIENCE, are_observed, condition},
 };
 
 /// Name of what is shared.
@@ -60,19 +60,16 @@ async fn deployment(stage: &Stage) -> Deployment {
     stage.until(SHARED, "it exists", |deployment: &Deployment| Ok(deployment.clone())).await.unwrap()
 }
 
-/// The versions of all objects once none has changed for a second: what came last may still stir others.
-async fn settled(stage: &Stage) -> BTreeMap<String, String> {
-    let mut looks = tokio::time::interval(std::time::Duration::from_secs(1));
-    let mut before = BTreeMap::new();
-    for _ in 0..PATIENCE.as_secs() {
-        looks.tick().await;
-        let now = versions(stage).await;
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
-    panic!("objects change all the time: {before:?}")
+/// The versions of all objects once none changes any more, and neither the operator nor Kubernetes has anything to do.
+async fn at_rest(stage: &Stage, operator: &Operator) -> BTreeMap<String, String> {
+    settled("no object changes", 2 * PATIENCE, || async {
+        let versions = versions(stage).await;
+        are_observed(&stage.api::<Deployment>().list(&ListParams::default()).await.unwrap().items)?;
+        operator.is_idle().await?;
+        Ok(versions)
+    })
+    .await
+    .unwrap()
 }
 
 async fn versions(stage: &Stage) -> BTreeMap<String, String> {
@@ -95,7 +92,7 @@ async fn versions(stage: &Stage) -> BTreeMap<String, String> {
 
 /// Makes passes over these Webhooks; nothing that they own or share may change.
 async fn rests(stage: &Stage, operator: &Operator, names: &[&str]) {
-    let before = settled(stage).await;
+    let before = at_rest(stage, operator).await;
     for name in names {
         operator.looks_again::<Webhook>(stage, name).await.unwrap();
     }
@@ -107,9 +104,9 @@ fn template(deployment: &Deployment) -> Option<&PodTemplateSpec> {
     deployment.spec.as_ref().map(|spec| &spec.template)
 }
 
-/// Waits until no object is left with this in its name.
+/// Waits until no object is left with this in its name. Kubernetes collects what nobody owns when it comes to it.
 async fn are_gone(stage: &Stage, what: &str, part: &str) {
-    until(what, PATIENCE, || async {
+    until(what, 2 * PATIENCE, || async {
         let left: Vec<String> = versions(stage).await.into_keys().filter(|name| name.contains(part)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
@@ -131,7 +128,7 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     tells_of(&stage, &["a", "b"]).await;
     // It comes after the ConfigMaps, and its Service with it.
     deployment(&stage).await;
-    settled(&stage).await;
+    at_rest(&stage, &operator).await;
     let deployments = stage.api::<Deployment>().list(&ListParams::default()).await.unwrap();
     assert_eq!(deployments.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), [SHARED]);
     let services = stage.api::<Service>().list(&ListParams::default()).await.unwrap();
@@ -145,7 +142,7 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     apply(&stage, "c", "Shared", OF_TOKENS).await;
     apply(&stage, "d", "Shared", PLAIN).await;
     tells_of(&stage, &["a", "b", "c", "d"]).await;
-    settled(&stage).await;
+    at_rest(&stage, &operator).await;
     assert_eq!(template(&deployment(&stage).await), template(&first));
     apply(&stage, "e", "Shared", "verify: {bearer: {secretRefs: [{name: others, key: current}]}}").await;
     let is_new = |deployment: &Deployment| {
@@ -155,7 +152,7 @@ async fn webhooks_share_one_deployment_that_goes_with_the_last_of_them() {
     stage.until(SHARED, "another Secret is mounted", is_new).await.unwrap();
 
     // An operator that has just started knows the same, and drops nobody.
-    let before = settled(&stage).await;
+    let before = at_rest(&stage, &operator).await;
     drop(operator);
     let operator = stage.start(&launch).await.unwrap();
     rests(&stage, &operator, &["a", "b", "c", "d", "e"]).await;
@@ -179,7 +176,7 @@ async fn without_an_operator_kubernetes_collects_what_is_shared_with_the_last_we
     }
     tells_of(&stage, &["a", "b"]).await;
     let before = deployment(&stage).await.uid();
-    settled(&stage).await;
+    at_rest(&stage, &operator).await;
     drop(operator);
     delete(&stage, "a").await;
     are_gone(&stage, "what a owned is collected", "a-receiver").await;
@@ -234,7 +231,7 @@ async fn an_operator_that_starts_meanwhile_has_a_webhook_served_until_gateways_h
     let operator = stage.start(&launch).await.unwrap();
     apply(&stage, "a", "Shared", PLAIN).await;
     tells_of(&stage, &["a"]).await;
-    settled(&stage).await;
+    at_rest(&stage, &operator).await;
     let noted = |webhook: &Webhook| webhook.status.clone().unwrap_or_default().last_good;
     let is_noted = |webhook: &Webhook| noted(webhook).ok_or_else(|| "it is not".to_owned());
     let before = stage.until("a", "it is noted", is_noted).await.unwrap();
@@ -269,7 +266,7 @@ async fn a_webhook_that_is_made_anew_is_not_served_what_the_one_before_it_was() 
         apply(&stage, name, "Shared", PLAIN).await;
     }
     tells_of(&stage, &["a", "h"]).await;
-    settled(&stage).await;
+    at_rest(&stage, &operator).await;
     drop(operator);
     delete(&stage, "a").await;
     apply(&stage, "a", "Shared", &format!("{PLAIN}, topicRef: {{name: missing}}")).await;
