@@ -17,13 +17,13 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_cluster::{Part, Target, testing};
-use sluice_crds::{Integration, KafkaConnection, Topic, TopicStatus};
+use sluice_crds::{Integration, KafkaConnection, Topic, TopicStatus, Webhook};
 use sluice_kafka::{Admin, Producer, ProducerSettings};
 use tokio::sync::Mutex;
 
@@ -122,7 +122,9 @@ impl Stage {
     /// The same on a cluster of the test's own.
     pub async fn on(target: Target, name: &str) -> anyhow::Result<Self> {
         install(&target)?;
-        Self::bare(target, format!("{name}-{}", std::process::id())).await
+        let stage = Self::bare(target, format!("{name}-{}", std::process::id())).await?;
+        are_served(&stage.client).await?;
+        Ok(stage)
     }
 
     /// A stage whose namespace is called like that, on a cluster where nothing is installed.
@@ -321,6 +323,20 @@ fn install(target: &Target) -> anyhow::Result<()> {
         target.kubectl(&["apply", "--server-side", "--force-conflicts", how, &path])?;
     }
     Ok(())
+}
+
+/// Waits until the API server serves our kinds. It does a moment after it has taken their definitions.
+async fn are_served(client: &Client) -> anyhow::Result<()> {
+    let one = ListParams::default().limit(1);
+    until("the API server serves Topics, Integrations and Webhooks", PATIENCE, || async {
+        let look = async {
+            Api::<Topic>::all(client.clone()).list_metadata(&one).await?;
+            Api::<Integration>::all(client.clone()).list_metadata(&one).await?;
+            Api::<Webhook>::all(client.clone()).list_metadata(&one).await.map(drop)
+        };
+        look.await.map_err(|error: kube::Error| error.to_string())
+    })
+    .await
 }
 
 /// Puts an installed operator to rest, as the tests with pods install one: it would reconcile beside ours.
