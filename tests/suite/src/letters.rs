@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use sluice_crds::KafkaConnection;
 use sluice_kafka::consumer::{
     BaseConsumer, Consumer, ConsumerSettings, Headers, Message, Offset, TopicPartitionList, consumer_config,
@@ -33,13 +33,20 @@ pub fn read(
     assignment.add_partition_offset(topic, 0, Offset::Beginning)?;
     consumer.assign(&assignment)?;
     let deadline = Instant::now() + patience;
-    let mut letters = Vec::new();
+    let (mut letters, mut trouble) = (Vec::new(), None);
     while letters.len() < count {
         if Instant::now() > deadline {
-            bail!("{topic} has {} of {count} records", letters.len());
+            bail!("{topic} has {} of {count} records; the last trouble: {trouble:?}", letters.len());
         }
-        if let Some(record) = consumer.poll(Duration::from_millis(200)) {
-            let record = record.with_context(|| format!("reading {topic}"))?;
+        if let Some(polled) = consumer.poll(Duration::from_millis(200)) {
+            let record = match polled {
+                Ok(record) => record,
+                // Such as a connection that broke: it is made again.
+                Err(error) => {
+                    trouble = Some(error);
+                    continue;
+                }
+            };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let headers = record.headers().into_iter().flat_map(Headers::iter);
             letters.push(Letter {

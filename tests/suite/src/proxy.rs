@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Error, bail};
@@ -32,7 +33,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch as channel,
     task::JoinSet,
+    time::timeout,
 };
+
+/// How long a request may take to come to where it is held up, and to be answered after that: a test that waits for ever says nothing.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 type Body = UnsyncBoxBody<Bytes, Error>;
 type Upstream = Client<hyper_rustls::HttpsConnector<HttpConnector>, Body>;
@@ -102,7 +107,8 @@ impl Delay {
     /// Waits until a request is held up.
     pub async fn holds_one(&self) {
         let mut held = self.0.held.subscribe();
-        held.wait_for(|held| *held > 0).await.expect("this is its sender");
+        let holds = timeout(PATIENCE, held.wait_for(|held| *held > 0)).await;
+        holds.expect("no request came to be held up").expect("this is its sender");
     }
 
     /// Lets everything through, from now on too; gives the answers to what was held up.
@@ -110,8 +116,8 @@ impl Delay {
         let held = *self.0.held.borrow();
         self.0.is_over.send_replace(true);
         let mut answers = self.0.answers.subscribe();
-        let answers = answers.wait_for(|answers| answers.len() >= held).await;
-        answers.expect("this is its sender").clone()
+        let answers = timeout(PATIENCE, answers.wait_for(|answers| answers.len() >= held)).await;
+        answers.expect("what was held up is not answered").expect("this is its sender").clone()
     }
 
     async fn pass(&self) {
