@@ -17,8 +17,9 @@ const IMAGES: [(&str, &str); 4] = [
     ("sluice/worker:dev", "sluice-worker"),
     ("sluice/ledger:dev", "ledger"),
 ];
-/// Pods start within seconds; a busy machine may need longer.
-pub const ROLLOUT: Duration = Duration::from_mins(2);
+/// Pods start within seconds; a busy machine may need longer. The operator looks again at what it has missed within eight minutes: even twice
+/// as long as this is less.
+pub const ROLLOUT: Duration = Duration::from_mins(3);
 
 /// Builds the images from the programs of this build and loads them into the node.
 pub fn load_images(target: &Target) -> anyhow::Result<()> {

@@ -128,9 +128,7 @@ fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
 async fn workers_that_are_sent_to_a_kafka_that_nobody_knows_are_blocked_and_say_so() {
     let elsewhere = json!({"clients": {"bootstrapServers": ["kafka.invalid:9092"]}});
     let place = Place::open("unresolvable", &elsewhere, "sluice/worker:dev").await;
-    let says = place.says("False Blocked", "").await;
-    assert!(says.starts_with(BLOCKED), "{says}");
-    assert!(says.contains("Failed to resolve 'kafka.invalid:9092'"), "{says}");
+    place.says(BLOCKED, "Failed to resolve 'kafka.invalid:9092'").await;
 }
 
 #[tokio::test]

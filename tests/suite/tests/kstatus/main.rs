@@ -59,7 +59,7 @@ async fn integration_that_says(world: &World, name: &str, what: &str) -> Value {
 fn scripts_see(world: &World, conditions: &[(&str, &str)]) {
     for (object, condition) in conditions {
         let condition = format!("--for=condition={condition}");
-        world.kubectl(&["wait", &condition, "--timeout=10s", "-n", &world.namespace, object]).unwrap();
+        world.kubectl(&["wait", &condition, "--timeout=1m", "-n", &world.namespace, object]).unwrap();
     }
 }
 

@@ -28,7 +28,7 @@ async fn status_says(shop: &Shop, what: &str, judge: impl Fn(&IntegrationStatus)
 fn wait_for(shop: &Shop, condition: &str) {
     let condition = format!("--for=condition={condition}");
     let integration = "integrations.sluice.dev/payments-to-ledger";
-    shop.target.kubectl(&["wait", &condition, "--timeout=10s", "-n", &shop.namespace, integration]).unwrap();
+    shop.target.kubectl(&["wait", &condition, "--timeout=1m", "-n", &shop.namespace, integration]).unwrap();
 }
 
 fn is_positive(rate: Option<&String>) -> bool {
@@ -156,6 +156,6 @@ async fn a_group_is_deleted_with_its_integration_after_its_workers_have_ended() 
     .await
     .unwrap();
     let integration = "integrations.sluice.dev/payments-to-ledger";
-    shop.target.kubectl(&["delete", "--timeout=60s", "-n", &shop.namespace, integration]).unwrap();
+    shop.target.kubectl(&["delete", "--timeout=3m", "-n", &shop.namespace, integration]).unwrap();
     assert_eq!(kafka.group_offsets(&group).await.unwrap(), [].into());
 }

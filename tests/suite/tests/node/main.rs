@@ -22,7 +22,7 @@ mod trouble;
 mod versions;
 mod witness;
 
-use std::{cell::Cell, collections::BTreeSet, fs, process::Command, time::Duration};
+use std::{cell::Cell, collections::BTreeSet, fs, process::Command};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -36,8 +36,11 @@ use sluice_cluster::Target;
 use sluice_crds::{Integration, IntegrationStatus};
 use sluice_kafka::OutgoingRecord;
 use sluice_suite::{
-    Shop, letters,
+    Shop,
+    install::ROLLOUT,
+    letters,
     shop::{payment, ready},
+    until,
 };
 use tokio::sync::oneshot;
 
@@ -130,7 +133,7 @@ async fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
     };
     let shop = Shop::open("killed", unhurried).await.unwrap();
     write(&shop, 0..FIRST).await;
-    sluice_suite::until("the worker works", Duration::from_mins(1), || async {
+    until("the worker works", ROLLOUT, || async {
         let count = shop.ledger.entries().await.map_err(|error| error.to_string())?.len();
         if count > FIRST / 2 { Ok(()) } else { Err(format!("{count} entries")) }
     })
@@ -200,7 +203,7 @@ async fn what_the_api_refuses_becomes_a_dead_letter_and_is_counted() {
     write(&shop, 0..50).await;
     shop.ledger_has(45).await.unwrap();
     let (connection, topic) = (shop.kafka().unwrap(), shop.dead_letters());
-    let letters = tokio::task::spawn_blocking(move || letters::read(&connection, &topic, 5, Duration::from_secs(30)));
+    let letters = tokio::task::spawn_blocking(move || letters::read(&connection, &topic, 5, ROLLOUT));
     for letter in letters.await.unwrap().unwrap() {
         let number: usize =
             serde_json::from_str::<serde_json::Value>(&letter.value).unwrap()["amount"].as_u64().unwrap() as usize;

@@ -7,7 +7,6 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Duration,
 };
 
 use futures::{StreamExt, future::join_all, stream};
@@ -141,7 +140,7 @@ pub(crate) async fn written(kafka: &KafkaConnection, topic: &str) -> Vec<String>
     let ends = admin.list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await.unwrap();
     let count = usize::try_from(*ends[&partition].as_ref().unwrap()).unwrap();
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
-    let read = move || letters::read(&kafka, &topic, count, Duration::from_mins(1)).unwrap();
+    let read = move || letters::read(&kafka, &topic, count, ROLLOUT).unwrap();
     let records = tokio::task::spawn_blocking(read).await.unwrap();
     records.into_iter().map(|record| record.headers["ce_id"].clone()).collect()
 }

@@ -15,8 +15,8 @@ use sluice_suite::{
 };
 use tempfile::TempDir;
 
-/// How long a command may go on failing.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a command may go on failing. Some of them begin with a Java program of Kafka's.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What would disturb the tests beside this one.
 const DISTURBING: &str = "kubectl rollout restart";
 /// What prints nothing where all is well.

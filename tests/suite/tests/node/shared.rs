@@ -1,6 +1,6 @@
 //! Webhooks that share receivers, through the gateway.
 
-use std::{cell::Cell, collections::BTreeSet, time::Duration};
+use std::{cell::Cell, collections::BTreeSet};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -103,7 +103,7 @@ async fn events_of_webhooks_that_share_receivers_have_their_own_topics_and_anoth
     let connection = kafka_of(target).unwrap();
     for (name, numbers) in [("orders", vec![1, 4]), ("refunds", vec![2]), ("returns", vec![3])] {
         let (connection, topic, count) = (connection.clone(), format!("{namespace}.{name}"), numbers.len());
-        let read = move || letters::read(&connection, &topic, count, Duration::from_secs(30)).unwrap();
+        let read = move || letters::read(&connection, &topic, count, ROLLOUT).unwrap();
         let values: Vec<_> =
             tokio::task::spawn_blocking(read).await.unwrap().into_iter().map(|one| one.value).collect();
         let expected: Vec<_> = numbers.into_iter().map(|number| payment(number).to_string()).collect();
@@ -116,7 +116,7 @@ async fn events_of_webhooks_that_share_receivers_have_their_own_topics_and_anoth
 /// Waits until all Webhooks of a namespace are ready.
 async fn all_are_ready(client: &Client, namespace: &str, count: usize) {
     let api = Api::<Webhook>::namespaced(client.clone(), namespace);
-    until(&format!("{count} Webhooks are ready"), 3 * ROLLOUT, || async {
+    until(&format!("{count} Webhooks are ready"), 2 * ROLLOUT, || async {
         let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
         let conditions = all.into_iter().map(|webhook| webhook.status.unwrap_or_default().conditions);
         let (are, are_not): (Vec<_>, Vec<_>) = conditions.map(|conditions| ready(&conditions)).partition(Result::is_ok);

@@ -1,6 +1,6 @@
 //! `examples/versions`: versions of one endpoint side by side, through the gateway.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use kube::Api;
 use reqwest::StatusCode;
@@ -84,7 +84,7 @@ async fn versions_of_an_endpoint_are_told_apart_and_the_old_one_says_so_in_every
     let connection = kafka_of(target).unwrap();
     for (version, expected) in VERSIONS.into_iter().zip([2, 1, 1]) {
         let (connection, topic) = (connection.clone(), format!("{namespace}.{version}"));
-        let read = move || letters::read(&connection, &topic, expected, Duration::from_secs(30)).unwrap();
+        let read = move || letters::read(&connection, &topic, expected, ROLLOUT).unwrap();
         let values: Vec<_> =
             tokio::task::spawn_blocking(read).await.unwrap().into_iter().map(|one| one.value).collect();
         let own = VERSIONS.iter().position(|name| *name == version).unwrap();
