@@ -37,7 +37,7 @@ const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, 
 const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, \
                        spec: {route: {parentRefs: [{name: edge}]}, verify: {none: {}}}}";
 /// Objects of others are not watched, and looked at every 30 s.
-const IN_THE_WAY: Duration = Duration::from_mins(1);
+const IN_THE_WAY: Duration = Duration::from_secs(90);
 
 async fn apply_topic(world: &World, spec: &str) -> Topic {
     world.apply(&TOPIC.replace("SPEC", spec)).await.unwrap()

@@ -20,7 +20,7 @@ use sluice_suite::{
 };
 
 /// A kind that is missing is looked for every 30 s.
-const LOOKED_FOR: Duration = Duration::from_secs(45);
+const LOOKED_FOR: Duration = Duration::from_secs(90);
 const WEBHOOK: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Webhook, metadata: {name: stripe}, \
                        spec: {route: {parentRefs: [{name: edge}]}, verify: {none: {}}}}";
 

@@ -18,7 +18,7 @@ use tokio::task;
 use crate::ALONE;
 
 /// Each look at it starts a virtual machine.
-const MOVED: Duration = Duration::from_mins(1);
+const MOVED: Duration = Duration::from_mins(3);
 
 async fn says(stage: &Stage, name: &str, what: &str) -> TopicStatus {
     let judge = |topic: &Topic| judge_topic(topic, what).map(|(status, _)| status);

@@ -39,9 +39,9 @@ const ACK: [Kind; 5] = [API, VPC_LINK, INTEGRATION, ROUTE, STAGE];
 /// What the operator is called.
 const OPERATOR: &str = "gateways";
 /// What AWS has not finished is looked at every 30 s.
-const LOOKED_AT: Duration = Duration::from_secs(45);
+const LOOKED_AT: Duration = Duration::from_secs(90);
 /// What was missed for a minute is no longer looked for.
-const MISSED: Duration = Duration::from_secs(100);
+const MISSED: Duration = Duration::from_secs(150);
 const OWN_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:elasticloadbalancing:eu-central-1:012345678901:listener/net/hooks/1/2', \
                         vpcLink: {subnetIds: [subnet-a, subnet-b], securityGroupIds: [sg-a]}}";
 const STRANGE_LINK: &str = "awsApiGateway: {targetArn: 'arn:aws:servicediscovery:eu-central-1:012345678901:service/srv-1', \

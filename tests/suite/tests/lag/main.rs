@@ -28,7 +28,7 @@ use sluice_suite::{
 };
 
 /// What a status shows is at most some looks old.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// What Kafka does not tell any more counts for a minute.
 const SILENCE: Duration = Duration::from_mins(3);
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
@@ -172,7 +172,7 @@ async fn lag_is_right_without_workers_before_a_commit_after_one_and_after_record
     // As a script waits for it.
     let (nothing_waits, namespace) = ("--for=jsonpath={.status.lag}=0", stand.world.namespace.as_str());
     let integration = "integrations.sluice.dev/to-api";
-    stand.world.kubectl(&["wait", nothing_waits, "--timeout=60s", "-n", namespace, integration]).unwrap();
+    stand.world.kubectl(&["wait", nothing_waits, "--timeout=2m", "-n", namespace, integration]).unwrap();
     let status = stand.lag_is("0").await;
     assert_eq!((status.worst_partition, status.oldest_waiting, status.drained_in), (None, None, None));
 

@@ -123,7 +123,8 @@ impl Stage {
     pub(crate) async fn delete_namespace(&self) {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
-        until("the namespace is gone", Duration::from_mins(2), || async {
+        // Less than the five minutes, less a fifth, after which the operator would look at what it has missed.
+        until("the namespace is gone", Duration::from_mins(3), || async {
             match namespaces.get_opt(&self.namespace).await.unwrap() {
                 None => Ok(()),
                 Some(namespace) => Err(format!("{:?}", namespace.status)),
