@@ -326,7 +326,7 @@ fn install(target: &Target) -> anyhow::Result<()> {
 }
 
 /// Waits until the API server serves our kinds. It does a moment after it has taken their definitions.
-async fn are_served(client: &Client) -> anyhow::Result<()> {
+pub async fn are_served(client: &Client) -> anyhow::Result<()> {
     let one = ListParams::default().limit(1);
     until("the API server serves Topics, Integrations and Webhooks", PATIENCE, || async {
         let look = async {

@@ -15,9 +15,9 @@ use sluice_crds::{
 };
 use sluice_suite::{
     Stage, checkout,
-    operator::Launch,
+    operator::{Launch, SERVICE_ACCOUNT},
     until,
-    world::{PATIENCE, condition},
+    world::{PATIENCE, are_served, condition},
 };
 
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {partitions: 2}}";
@@ -65,6 +65,21 @@ fn an_operator_has_no_right_to_make_delete_or_scale_webhooks_and_integrations_no
     }
 }
 
+/// Waits until the operator may do what its Roles say: the API server knows of them a moment after it has taken them.
+async fn has_its_rights(cluster: &OwnCluster) {
+    let account = format!("--as=system:serviceaccount:{}:{}", SERVICE_ACCOUNT.0, SERVICE_ACCOUNT.1);
+    let rights = [("leases.coordination.k8s.io", SERVICE_ACCOUNT.0), ("topics.sluice.dev", "shop")];
+    until("the operator has its rights", PATIENCE, || async {
+        for (resource, namespace) in rights {
+            let may = cluster.kubectl(&["auth", "can-i", "create", resource, "--namespace", namespace, &account]);
+            may.map_err(|error| format!("{error:#}"))?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn an_operator_with_roles_only_looks_after_its_namespaces_and_no_other() {
     let cluster = OwnCluster::up("namespaced", &[Part::ControlPlane, Part::GatewayCrds, Part::Kafka]).unwrap();
@@ -81,6 +96,9 @@ async fn an_operator_with_roles_only_looks_after_its_namespaces_and_no_other() {
     cluster.kubectl(&["apply", "--server-side", "-k", &folder]).unwrap();
     let roles = cluster.kubectl(&["get", "clusterroles,clusterrolebindings", "-o", "name"]).unwrap();
     assert!(!roles.contains("sluice"), "{roles}");
+
+    are_served(&shop.client).await.unwrap();
+    has_its_rights(&cluster).await;
 
     let arguments = vec!["--namespaces".to_owned(), "shop".to_owned()];
     let operator = shop.start(&Launch { arguments, ..shop.launch("namespaced") }).await.unwrap();
