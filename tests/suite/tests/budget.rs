@@ -10,10 +10,7 @@ use std::{
 
 use futures::future::join_all;
 use sluice_crds::{Integration, KafkaConnection, Measuring, Topic};
-use sluice_kafka::{
-    OutgoingRecord,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerSettings, consumer_config, offset_list},
-};
+use sluice_kafka::{OutgoingRecord, TopicPartition};
 use sluice_suite::{
     Stage,
     lines::{Line, printed_during},
@@ -38,13 +35,16 @@ async fn integration(stage: &Stage, number: usize) {
     stage.apply::<Integration>(&yaml).await.unwrap();
 }
 
-/// Its group has read everything so far.
-fn commit(stage: &Stage, connection: &KafkaConnection, number: usize) {
+/// Its group has read everything so far. Kafka may have to find out first who keeps the offsets of that group.
+async fn commit(stage: &Stage, number: usize) {
     let group = format!("{}.i-{number}", stage.namespace);
-    let config = consumer_config(connection, &group, &ConsumerSettings::default()).unwrap();
-    let consumer: BaseConsumer = config.create().unwrap();
-    let topic = format!("{}.orders", stage.namespace);
-    consumer.commit(&offset_list([(topic.as_str(), 0, 0, "")]), CommitMode::Sync).unwrap();
+    let offsets = [(TopicPartition { topic: format!("{}.orders", stage.namespace), partition: 0 }, 0)].into();
+    until("an offset is committed", PATIENCE, || async {
+        let answers = stage.kafka.commit_group_offsets(&group, &offsets).await.map_err(|error| error.to_string())?;
+        if answers.values().all(Result::is_ok) { Ok(()) } else { Err(format!("{answers:?}")) }
+    })
+    .await
+    .unwrap();
 }
 
 /// Of each Integration there are no more lines than the pauses between them allow, and each tells another thing than the one before.
@@ -76,7 +76,7 @@ async fn numbers_that_move_all_the_time_stay_within_the_budget_and_are_pleasant_
         let ready = |topic: &Topic| judge_topic(topic, "True").map(drop);
         stage.until(topic, "it is ready", ready).await.unwrap();
     }
-    (0..INTEGRATIONS).for_each(|number| commit(&stage, &connection, number));
+    join_all((0..INTEGRATIONS).map(|number| commit(&stage, number))).await;
     join_all((0..INTEGRATIONS).map(|number| integration(&stage, number))).await;
     let lags = async || {
         let all = stage.api::<Integration>().list(&kube::api::ListParams::default()).await.unwrap();
