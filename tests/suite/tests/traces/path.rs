@@ -75,7 +75,7 @@ fn environment(endpoint: String, protocol: &str) -> Vec<Named> {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
         ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000".to_owned()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000".to_owned()),
     ]
 }
 
