@@ -28,5 +28,5 @@ pub mod world;
 
 pub use checkout::checkout;
 pub use shop::Shop;
-pub use wait::{settled, until};
+pub use wait::{losing, settled, until};
 pub use world::{Stage, World};

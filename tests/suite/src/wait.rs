@@ -10,6 +10,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(1);
 /// So many looks after one another see the same where all is at rest: what came last may still stir others.
 const EQUAL: usize = 4;
+/// What a small request takes at most on a machine that loses no time.
+const ORDINARY: Duration = Duration::from_millis(30);
 
 /// Waits until `look` gives a value. It says `Err` with what it sees instead; the last one is part of the failure.
 pub async fn until<T, F, L>(what: &str, patience: Duration, mut look: L) -> anyhow::Result<T>
@@ -53,4 +55,29 @@ where
         seen = now;
     }
     seen.map_err(Error::msg)
+}
+
+/// Does some work, and gives with what it comes to how much time the machine lost meanwhile: so much longer than it should did a small request
+/// take that was made over and over. A promise of some seconds is one about machines that stand still for none of them.
+pub async fn losing<T>(request: impl AsyncFn(), work: impl Future<Output = T>) -> (T, Duration) {
+    let mut lost = Duration::ZERO;
+    let requests = Box::pin(async {
+        loop {
+            let begin = Instant::now();
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the pause between two requests; that it is longer is part of what is lost"
+            )]
+            sleep(PAUSE).await;
+            request().await;
+            lost += begin.elapsed().saturating_sub(PAUSE + ORDINARY);
+        }
+    });
+    let done = tokio::select! {
+        // What is lost is counted before it is judged.
+        biased;
+        () = requests => unreachable!("there is always another one"),
+        done = Box::pin(work) => done,
+    };
+    (done, lost)
 }

@@ -12,7 +12,10 @@ use std::{
 use anyhow::Context;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::Deployment, core::v1::Namespace},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Namespace},
+    },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{
@@ -28,7 +31,7 @@ use sluice_kafka::{Admin, Producer, ProducerSettings};
 use tokio::sync::Mutex;
 
 use crate::{
-    checkout,
+    checkout, losing,
     operator::{Launch, Operator, SERVICE_ACCOUNT, allow_lease, forget_lease},
     until,
 };
@@ -238,6 +241,18 @@ impl Stage {
         };
         let found = until(&format!("lag is {lag}"), Duration::from_mins(3), look).await;
         found.with_context(|| operator.log())
+    }
+
+    /// Does some work, and gives with what it comes to how much time was lost meanwhile: the machine's, the API server's or its disk's.
+    pub async fn losing<T>(&self, work: impl Future<Output = T>) -> (T, Duration) {
+        let (maps, parameters) = (self.api::<ConfigMap>(), PatchParams::apply("suite"));
+        let write = async || {
+            let now = k8s_openapi::jiff::Timestamp::now().to_string();
+            let map =
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "clock"}, "data": {"now": now}});
+            drop(maps.patch("clock", &parameters, &Patch::Apply(map)).await);
+        };
+        losing(write, Box::pin(work)).await
     }
 
     /// Waits until an object is as `judge` wants it; `Err` says what it sees instead.

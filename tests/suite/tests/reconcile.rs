@@ -8,7 +8,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,7 @@ use sluice_suite::{
     World, until,
     world::{PATIENCE, condition, judge_topic},
 };
+use tokio::time::MissedTickBehavior;
 
 const TOPIC: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Topic, metadata: {name: orders}, spec: {SPEC}}";
 const INTEGRATION: &str = "{apiVersion: sluice.dev/v1alpha1, kind: Integration, metadata: {name: NAME}, \
@@ -137,11 +138,14 @@ async fn a_kafka_cluster_that_is_down_holds_up_no_other() {
         applied.unwrap();
     }
     let start = Instant::now();
-    apply_topic(&world, "").await;
-    topic_says(&world, "orders", "True InSync").await;
+    let is_ready = async {
+        apply_topic(&world, "").await;
+        topic_says(&world, "orders", "True InSync").await;
+    };
+    let ((), lost) = world.losing(is_ready).await;
     let took = start.elapsed();
-    println!("a Topic was ready in {took:?} beside {TOPICS} of a cluster that is down");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    println!("a Topic was ready in {took:?} beside {TOPICS} of a cluster that is down; {lost:?} were lost");
+    assert!(took < Duration::from_secs(5) + lost, "{took:?}, of which {lost:?} were lost");
     let last = topic_says(&world, &format!("silent-{}", TOPICS - 1), "False KafkaUnreachable").await.status.unwrap();
     assert!(condition(&last.conditions, "Ready").contains("Connection refused"), "{last:?}");
     world.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
@@ -195,8 +199,11 @@ async fn an_integration_gets_its_worker_as_soon_as_its_topic_is_ready() {
     apply_topic(&world, "").await;
     topic_says(&world, "orders", "True InSync").await;
     let ready = Instant::now();
-    world.until("to-api-worker", "the worker is made", |_: &Deployment| Ok(())).await.unwrap();
-    assert!(ready.elapsed().as_millis() < 1_000, "{:?}", ready.elapsed());
+    let made = world.until("to-api-worker", "the worker is made", |_: &Deployment| Ok(()));
+    let (made, lost) = world.losing(made).await;
+    made.unwrap();
+    let took = ready.elapsed();
+    assert!(took < Duration::from_secs(1) + lost, "{took:?}, of which {lost:?} were lost");
     topic_says(&world, "to-api-dead-letters", "True InSync").await;
 }
 
@@ -446,21 +453,26 @@ async fn a_topic_whose_spec_changes_all_the_time_gets_a_status_and_in_the_end_th
         let spec = format!("partitions: 1, config: {{retention.ms: '{}'}}", 1_000_000 + round);
         apply_topic(&world, &spec).await.metadata.generation.unwrap()
     };
+    // The next change comes a tenth of a second after the last one, however late that was: there is none without a pause.
     let mut turns = tokio::time::interval(Duration::from_millis(100));
-    let (mut told, mut last) = (Vec::new(), 0);
-    for round in 0..CHANGES {
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut told, mut last) = (Vec::<i64>::new(), 0);
+    // A slow machine gets as many changes as it needs: they go on until the status has told of one generation, and then of a later one.
+    let of_two = |told: &[i64]| told.iter().filter(|generation| **generation > 0).collect::<BTreeSet<_>>().len() >= 2;
+    let deadline = Instant::now() + PATIENCE;
+    while told.len() < CHANGES || (!of_two(&told) && Instant::now() < deadline) {
         turns.tick().await;
-        last = apply(round).await;
+        last = apply(told.len()).await;
         let status = world.api::<Topic>().get("orders").await.unwrap().status.unwrap_or_default();
         told.push(status.observed_generation.unwrap_or_default());
     }
     println!("while generations came up to {last} the status told of {told:?}");
     assert!(told.is_sorted(), "{told:?}");
-    assert!(told[CHANGES / 2] > 0 && told[CHANGES - 1] > told[CHANGES / 2], "{told:?}");
+    assert!(of_two(&told), "{told:?}");
     let topic = topic_says(&world, "orders", "True InSync").await;
     assert_eq!(topic.status.unwrap().observed_generation, Some(last));
     let settings = own_settings(&world, &format!("{}.orders", world.namespace)).await;
-    assert_eq!(settings["retention.ms"], (1_000_000 + CHANGES - 1).to_string());
+    assert_eq!(settings["retention.ms"], (1_000_000 + told.len() - 1).to_string());
 }
 
 /// What `kubectl scale`, a HorizontalPodAutoscaler and KEDA use.
