@@ -1,6 +1,6 @@
 //! What other tools change is found by one look at all topics of a cluster in each interval: what that costs does not grow with the Topics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sluice_crds::Topic;
@@ -8,7 +8,7 @@ use sluice_kafka::ConfigChange;
 use sluice_suite::{
     Stage,
     meter::{Meter, during, pause},
-    operator::Launch,
+    operator::{Launch, Operator},
     until,
     world::{PATIENCE, judge_topic},
 };
@@ -27,6 +27,17 @@ const WANTED: &str = "7200000";
 /// Requests to Kafka, and writes to the API server, between two moments.
 fn spent([before, after]: [Meter; 2]) -> (f64, f64) {
     (after.kafka - before.kafka, after.writes - before.writes)
+}
+
+/// Waits until the operator has looked so many times from now on.
+async fn has_looked(operator: &Operator) {
+    let begin = Meter::read(operator).await.unwrap().kafka;
+    until("it looks in each interval", INTERVAL * INTERVALS + PATIENCE, || async {
+        let requests = Meter::read(operator).await.map_err(|error| error.to_string())?.kafka - begin;
+        if requests >= LOOK * f64::from(INTERVALS) { Ok(()) } else { Err(format!("{requests} requests")) }
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until all topics have their setting.
@@ -61,11 +72,16 @@ async fn changes_by_others_are_found_by_one_look_per_cluster_and_interval() {
         stage.until(name, "it is in sync", ready).await.unwrap();
     }
     pause(INTERVAL).await;
+    until("it is at rest", PATIENCE, || operator.is_idle()).await.unwrap();
 
-    let (requests, writes) = spent(during(&operator, pause(INTERVAL * INTERVALS)).await.unwrap());
-    let [least, most] = [INTERVALS - 1, INTERVALS + 1].map(|looks| LOOK * f64::from(looks));
-    println!("{TOPICS} Topics, {INTERVALS} intervals: {requests} requests to Kafka");
-    assert!((least..=most).contains(&requests), "{requests} requests to Kafka, not {least} to {most}");
+    let begin = Instant::now();
+    let (meters, lost) = stage.losing(during(&operator, has_looked(&operator))).await;
+    let took = begin.elapsed();
+    let (requests, writes) = spent(meters.unwrap());
+    println!("{TOPICS} Topics, {INTERVALS} intervals: {requests} requests to Kafka in {took:?}; {lost:?} were lost");
+    assert!(took < INTERVAL * (INTERVALS + 1) + lost, "{INTERVALS} looks in {took:?}, of which {lost:?} were lost");
+    let most = LOOK * (took.as_secs_f64() / INTERVAL.as_secs_f64() + 1.0);
+    assert!(requests <= most, "{requests} requests to Kafka in {took:?}, of at most {most}");
     assert!(writes < 1.0, "{writes} writes at rest");
 
     let names: Vec<String> = topics.iter().map(|name| format!("{}.{name}", stage.namespace)).collect();
