@@ -2,10 +2,7 @@
 //! its process, because the replicas here share the one lease.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test ends where something is not as it must be")]
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use http::StatusCode;
@@ -39,11 +36,11 @@ use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 /// The lease lasts 20 s.
 const TAKEOVER: Duration = Duration::from_secs(25);
-/// From SIGTERM to the other replica's lease, where no change is under way.
+/// Until it is seen, a crowded machine may take longer than the takeover itself.
+const SEEN: Duration = Duration::from_mins(1);
+/// From SIGTERM to the other replica's lease, where no change is under way. Only a lease that was given back changes hands in that time: else it
+/// lasts 16 s after the last renewal, at the least.
 const HAND_OVER: Duration = Duration::from_secs(2);
-/// Only a lease that was given back changes hands in that time: else it lasts 16 s after the last renewal, at the least. Until it is seen
-/// to have done so, a crowded machine may take longer than the hand-over itself.
-const SEEN: Duration = Duration::from_secs(10);
 
 /// Topics that are changed all the time.
 const BUSY: usize = 10;
@@ -147,10 +144,11 @@ async fn a_leader_that_is_stopped_hands_over_at_once() {
 
     let asked = Timestamp::now();
     a.signal(Signal::TERM).unwrap();
-    b.leads(SEEN).await.with_context(|| a.log()).unwrap();
+    let (leads, lost) = stage.losing(b.leads(SEEN)).await;
+    leads.with_context(|| a.log()).unwrap();
     let took: Duration = taken_by(&stage, &b).await.duration_since(asked).try_into().unwrap();
-    println!("handed over in {took:?}");
-    assert!(took < HAND_OVER, "{took:?}: {}", a.log());
+    println!("handed over in {took:?}; {lost:?} were lost");
+    assert!(took < HAND_OVER + lost, "{took:?}, of which {lost:?} were lost: {}", a.log());
     assert!(a.ended_within(SEEN).unwrap().success(), "{}", a.log());
     apply_topic(&stage, "after", 1_000_000).await;
     topic_is_ready(&stage, "after").await;
@@ -197,11 +195,14 @@ async fn a_leader_that_is_killed_is_followed_when_its_lease_is_over() {
     let _alone = ALONE.lock().await;
     let stage = Stage::begin("takeover").await.unwrap();
     let (a, b) = two_replicas(&stage).await;
-    let killed = Instant::now();
+    let killed = Timestamp::now();
     a.signal(Signal::KILL).unwrap();
     apply_topic(&stage, "orphan", 1_000_000).await;
-    b.leads(TAKEOVER).await.unwrap();
-    println!("taken over in {:?}", killed.elapsed());
+    let (leads, lost) = stage.losing(b.leads(SEEN)).await;
+    leads.unwrap();
+    let took: Duration = taken_by(&stage, &b).await.duration_since(killed).try_into().unwrap();
+    println!("taken over in {took:?}; {lost:?} were lost");
+    assert!(took < TAKEOVER + lost, "{took:?}, of which {lost:?} were lost");
     topic_is_ready(&stage, "orphan").await;
 }
 
@@ -220,7 +221,7 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_writes_nothing_more
     .unwrap();
 
     a.signal(Signal::STOP).unwrap();
-    b.leads(TAKEOVER).await.unwrap();
+    b.leads(SEEN).await.unwrap();
     let taken = taken_by(&stage, &b).await;
     a.signal(Signal::CONT).unwrap();
     let ended = a.ended_within(PATIENCE).expect("a replica that lost its lease ends");
@@ -255,7 +256,7 @@ async fn a_leader_that_stood_still_between_two_changes_of_a_topic_makes_only_the
         _ => kafka_proxy::Fate::Forward,
     });
     stage.apply_topic("orders", "partitions: 2, config: {retention.ms: '2000000'}").await.unwrap();
-    b.leads(TAKEOVER).await.with_context(|| a.log()).unwrap();
+    b.leads(SEEN).await.with_context(|| a.log()).unwrap();
     topic_is_ready(&stage, "orders").await;
     // What the stopped one still has in mind is older than what there is now.
     stage.apply_topic("orders", "partitions: 2, config: {retention.ms: '3000000'}").await.unwrap();
@@ -291,7 +292,7 @@ async fn a_leader_that_cannot_renew_its_lease_changes_nothing_in_kafka_once_anot
 
     let stalled = Timestamp::now();
     proxy.judge(|asked| if asked.is_about_a_lease() { Fate::Swallow } else { Fate::Forward });
-    b.leads(TAKEOVER).await.unwrap();
+    b.leads(SEEN).await.unwrap();
     let taken = taken_by(&stage, &b).await;
     let ended = a.ended_within(PATIENCE).expect("a replica that lost its lease ends");
     assert!(!ended.success(), "{}", a.log());
@@ -348,7 +349,7 @@ async fn an_update_that_arrives_after_the_takeover_is_refused() {
     apply_integration(&stage, 2).await;
     delay.holds_one().await;
     // It was sent by the leader, and is still under way when there is another one.
-    b.leads(TAKEOVER).await.unwrap();
+    b.leads(SEEN).await.unwrap();
     let taken = taken_by(&stage, &b).await;
     assert!(a.ended_within(PATIENCE).is_some(), "a replica that lost its lease ends: {}", a.log());
     apply_integration(&stage, 3).await;
