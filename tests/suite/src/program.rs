@@ -1,7 +1,7 @@
 //! The programs under test, as they were built beside the tests, and addresses for them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
     path::PathBuf,
     process,
@@ -23,13 +23,18 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 /// An address of this machine at which nobody listens yet, and another one each time. It is none of those that the kernel gives to
 /// connections: one of them could take it before the program listens there.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
+    free_address_of(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same where this machine is known by that address.
+pub fn free_address_of(host: IpAddr) -> anyhow::Result<SocketAddr> {
     const PORTS: Range<u32> = 20_000..32_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     // Processes of tests begin at different places.
     let begin = process::id().wrapping_mul(97);
     for _ in PORTS {
         let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(PORTS.start + number)?));
+        let address = SocketAddr::from((host, u16::try_from(PORTS.start + number)?));
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }

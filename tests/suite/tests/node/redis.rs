@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     env,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
@@ -24,6 +24,7 @@ use sluice_suite::{
     install,
     install::ROLLOUT,
     letters,
+    program::free_address_of,
     sender::{Sender, UNHURRIED},
     shop::{node, payment, ready},
     until,
@@ -38,6 +39,8 @@ const REQUESTS: usize = 6_000;
 const SENDERS: usize = 16;
 /// So many senders send each event at about the same time.
 const AT_ONCE: usize = 6;
+/// How often at most it is looked whether Redis is asked.
+const ATTEMPTS: usize = 3;
 
 /// A Redis of this machine, at an address that pods reach, until it is dropped.
 struct Redis {
@@ -48,7 +51,7 @@ struct Redis {
 
 impl Redis {
     async fn start(host: IpAddr) -> Self {
-        let address = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+        let address = free_address_of(host).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let process = Command::new("redis-server")
             .args(["--port", &address.port().to_string(), "--bind", &host.to_string()])
@@ -188,22 +191,31 @@ async fn each_event_is_written_once_whichever_receiver_it_comes_to_and_that_redi
 
     let path = format!("/{namespace}/payments");
     let sender = Sender::new(target.gateway_address().unwrap(), HOST, &path, SECRET).unwrap();
-    let ids: Vec<String> = (0..requests / AT_ONCE).map(|number| format!("evt-{number}")).collect();
-    replay(&sender, &ids).await;
-
     let kafka = kafka_of(target).unwrap();
     let topic = format!("{namespace}.payments");
-    let found = written(&kafka, &topic).await;
-    let told = receivers(&client, &namespace).await;
-    assert_eq!(found.iter().collect::<BTreeSet<_>>(), ids.iter().collect(), "{told:?}");
-    assert_eq!(told.len(), REPLICAS);
-    assert!(told.iter().all(|one| one.accepted > 0 && one.duplicates > 0), "{told:?}");
-    // On a crowded machine Redis may be too late once: that event counts as unchecked, and may be there twice.
-    let unchecked: u64 = told.iter().map(|one| one.unchecked).sum();
-    let more = u64::try_from(found.len() - ids.len()).unwrap();
-    assert!(more <= unchecked && unchecked < ids.len() as u64 / 100, "{more} written again, {told:?}");
-    if unchecked == 0 {
-        assert_eq!(redis.ask("DBSIZE"), ids.len().to_string(), "there is one key for each event");
+    let (mut found, mut all_unchecked) = (0, 0);
+    for attempt in 1..=ATTEMPTS {
+        let ids: Vec<String> = (0..requests / AT_ONCE).map(|number| format!("evt-{attempt}-{number}")).collect();
+        replay(&sender, &ids).await;
+        let these = written(&kafka, &topic).await.split_off(found);
+        found += these.len();
+        let told = receivers(&client, &namespace).await;
+        let unchecked = told.iter().map(|one| one.unchecked).sum::<u64>() - all_unchecked;
+        all_unchecked += unchecked;
+        assert_eq!(told.len(), REPLICAS);
+        assert!(told.iter().all(|one| one.accepted > 0 && one.duplicates > 0), "{told:?}");
+        assert_eq!(these.iter().collect::<BTreeSet<_>>(), ids.iter().collect(), "{told:?}");
+        let more = u64::try_from(these.len() - ids.len()).unwrap();
+        assert!(more <= unchecked, "{more} written again, {told:?}");
+        if all_unchecked == 0 {
+            assert_eq!(redis.ask("DBSIZE"), ids.len().to_string(), "there is one key for each event");
+        }
+        // On a crowded machine Redis may be too late. Then it is not asked for a second: what comes meanwhile counts as unchecked, and may be
+        // there twice. That does not happen each time.
+        if unchecked < ids.len() as u64 / 100 {
+            break;
+        }
+        assert!(attempt < ATTEMPTS, "{unchecked} of {} are unchecked, {told:?}", ids.len());
     }
 
     drop(redis);
@@ -216,7 +228,7 @@ async fn each_event_is_written_once_whichever_receiver_it_comes_to_and_that_redi
         if told { Ok(()) } else { Err(format!("{healthy}; {ready}")) }
     })
     .await;
-    assert_eq!(written(&kafka, &topic).await.len(), found.len() + 30);
+    assert_eq!(written(&kafka, &topic).await.len(), found + 30);
     // Room on the node for the next test.
     target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
 }
