@@ -4,9 +4,10 @@ use std::{
     fs::File,
     net::SocketAddr,
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    thread,
     time::Duration,
 };
 
@@ -39,6 +40,7 @@ use tempfile::TempDir;
 use crate::{
     Stage,
     program::{free_address, program},
+    proxy::lock,
     until,
     world::PATIENCE,
 };
@@ -51,6 +53,11 @@ const OWN_LEASE: &str = "sluice-lease";
 
 /// How long an operator may take to end. It gives itself some seconds for what is under way, and a busy machine takes longer.
 const ENDING: Duration = Duration::from_secs(30);
+
+/// What an operator says last that could not renew its lease in time.
+const UNRENEWED: &str = "the lease could not be renewed in time";
+/// How often an operator may be started again that ended so. A machine that stands still so often is of no use.
+const RESTARTS: usize = 3;
 
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
@@ -83,12 +90,20 @@ pub struct Launch {
 
 /// A running operator; it is stopped when this is dropped.
 pub struct Operator {
-    child: Mutex<Child>,
+    running: Arc<Mutex<Running>>,
     /// Where it serves `/readyz` and `/metrics`.
     pub status: SocketAddr,
     /// What the replica is called.
     pub identity: String,
     folder: TempDir,
+}
+
+/// Its process, and how another one is started.
+struct Running {
+    child: Child,
+    command: Command,
+    /// Whether no other one is to come.
+    is_over: bool,
 }
 
 impl Operator {
@@ -114,7 +129,8 @@ impl Operator {
         std::fs::write(folder.path().join("kubeconfig"), own)?;
         let status = free_address()?;
         let log = File::create(folder.path().join("operator.log"))?;
-        let child = Command::new(program("sluice-operator")?)
+        let mut command = Command::new(program("sluice-operator")?);
+        command
             .arg("--config")
             .arg(folder.path().join("config.yaml"))
             .args(["--namespace", &launch.lease_namespace, "--identity", &launch.identity])
@@ -125,10 +141,25 @@ impl Operator {
             .env("KUBECONFIG", folder.path().join("kubeconfig"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot start the operator")?;
-        Ok(Self { child: Mutex::new(child), status, identity: launch.identity.clone(), folder })
+            .stderr(log);
+        let child = command.spawn().context("cannot start the operator")?;
+        let running = Arc::new(Mutex::new(Running { child, command, is_over: false }));
+        Ok(Self { running, status, identity: launch.identity.clone(), folder })
+    }
+
+    /// From now on it is started again, as Kubernetes has it, where it ends because it could not renew its lease in time. So it is where a
+    /// machine stands still for some seconds; that an operator ends then, and when, is shown by the tests of the lease.
+    pub fn keep(&self) {
+        let (running, log) = (Arc::downgrade(&self.running), self.log_file());
+        thread::spawn(move || {
+            let mut begin = 0;
+            for _ in 0..RESTARTS {
+                let Some(end) = another_comes(&running, &log, begin) else { return };
+                // Nobody else hears of it.
+                eprintln!("an operator is started again: {UNRENEWED}");
+                begin = end;
+            }
+        });
     }
 
     /// Waits until it is ready.
@@ -215,9 +246,10 @@ impl Operator {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         // Not yet waited for, so its id is still its own.
-        let mut child = self.child();
-        ensure!(child.try_wait()?.is_none(), "the operator has ended");
-        kill_process(Pid::from_child(&child), signal).with_context(|| format!("cannot send {signal:?} to the operator"))
+        let mut running = self.running();
+        ensure!(running.child.try_wait()?.is_none(), "the operator has ended");
+        let sent = kill_process(Pid::from_child(&running.child), signal);
+        sent.with_context(|| format!("cannot send {signal:?} to the operator"))
     }
 
     /// How it ended; `None` while it still runs after that time.
@@ -225,7 +257,7 @@ impl Operator {
         if let Some(handle) = self.handle() {
             wait_for(&handle, Some(patience));
         }
-        self.child().try_wait().ok().flatten()
+        self.running().child.try_wait().ok().flatten()
     }
 
     /// Waits until it has ended, however.
@@ -238,36 +270,63 @@ impl Operator {
         }
     }
 
-    /// Becomes readable when the process ends; `None` where it has.
     fn handle(&self) -> Option<OwnedFd> {
-        let mut child = self.child();
-        let runs = child.try_wait().ok()?.is_none();
-        runs.then(|| pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok()).flatten()
+        self.running().handle()
     }
 
     /// The id of its process.
     pub fn id(&self) -> u32 {
-        self.child().id()
+        self.running().child.id()
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("operator.log")).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("operator.log")
     }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        lock(&self.running)
+    }
+}
+
+impl Running {
+    /// Becomes readable when the process ends; `None` where it has.
+    fn handle(&mut self) -> Option<OwnedFd> {
+        let runs = self.child.try_wait().ok()?.is_none();
+        runs.then(|| pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).ok()).flatten()
+    }
+}
+
+/// Waits until an operator has ended whose log begins there, and starts another one where it could not renew its lease in time. Gives where the
+/// log of that one begins; `None` where there is none.
+fn another_comes(running: &Weak<Mutex<Running>>, log: &Path, begin: usize) -> Option<usize> {
+    let handle = || lock(&running.upgrade()?).handle();
+    while let Some(handle) = handle() {
+        wait_for(&handle, None);
+    }
+    let running = running.upgrade()?;
+    let mut running = lock(&running);
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    if running.is_over || !said.get(begin..)?.contains(UNRENEWED) {
+        return None;
+    }
+    running.child = running.command.spawn().ok()?;
+    Some(said.len())
 }
 
 impl Drop for Operator {
     fn drop(&mut self) {
+        self.running().is_over = true;
         // Politely, so that it gives its lease back: whoever is next would wait until it expires. It may have ended by itself.
         let _ = self.signal(Signal::CONT);
         let _ = self.signal(Signal::TERM);
         if self.ended_within(ENDING).is_none() {
-            let _ = self.child().kill();
-            let _ = self.child().wait();
+            let _ = self.running().child.kill();
+            let _ = self.running().child.wait();
         }
     }
 }

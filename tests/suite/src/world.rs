@@ -189,6 +189,13 @@ impl Stage {
 
     /// Starts an operator and waits until it is ready.
     pub async fn start(&self, launch: &Launch) -> anyhow::Result<Operator> {
+        let operator = self.start_once(launch).await?;
+        operator.keep();
+        Ok(operator)
+    }
+
+    /// The same with one after which no other one comes, whatever it ends of.
+    pub async fn start_once(&self, launch: &Launch) -> anyhow::Result<Operator> {
         let operator = Operator::start(self.client.clone(), launch).await?;
         operator.is_ready().await?;
         Ok(operator)

@@ -57,9 +57,9 @@ async fn two_replicas(stage: &Stage) -> (Operator, Operator) {
 async fn two_replicas_by(stage: &Stage, ways: impl FnOnce(Launch) -> Launch) -> (Operator, Operator) {
     forget_lease(&stage.client).await.unwrap();
     let launch = |replica| stage.launch(&format!("{}-{replica}", stage.namespace));
-    let a = stage.start(&ways(launch("a"))).await.unwrap();
+    let a = stage.start_once(&ways(launch("a"))).await.unwrap();
     a.leads(PATIENCE).await.unwrap();
-    let b = stage.start(&launch("b")).await.unwrap();
+    let b = stage.start_once(&launch("b")).await.unwrap();
     assert!(b.metric(LEADER.name).await.unwrap() < 0.5, "{}", b.log());
     (a, b)
 }
