@@ -98,6 +98,8 @@ async fn watches_that_are_cut_change_nothing() {
     let proxy = Arc::clone(&run.ways.api_server);
     let cuts = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(300));
+        // Watches live between two cuts, also after the machine stood still.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             proxy.cut_watches();

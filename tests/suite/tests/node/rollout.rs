@@ -24,17 +24,17 @@ use sluice_crds::Webhook;
 use sluice_suite::{
     Shop,
     install::ROLLOUT,
+    meter::pause,
     sender::Sender,
     shop::{payment, ready},
     until,
     world::condition,
 };
-use tokio::time::interval;
 
 use crate::{kill_process_of, witness::Witness};
 
 const SENDERS: usize = 8;
-/// How often each of them sends: pods that nobody lets answer their probes are taken from the gateway.
+/// How long each of them pauses after an answer, however late that came: pods that nobody lets answer their probes are taken from the gateway.
 const PACE: Duration = Duration::from_millis(20);
 
 /// Senders that go on until they are told to stop.
@@ -42,7 +42,7 @@ const PACE: Duration = Duration::from_millis(20);
 pub(crate) struct Traffic {
     next: AtomicUsize,
     is_over: AtomicBool,
-    /// How often each of them sends, where it is not the usual pace.
+    /// How long each of them pauses, where it is not as long as usual.
     pace: Option<Duration>,
 }
 
@@ -65,9 +65,9 @@ impl Traffic {
     }
 
     async fn send(&self, send: &impl AsyncFn(usize) -> anyhow::Result<StatusCode>) -> (Vec<usize>, Vec<String>) {
-        let (mut acknowledged, mut others, mut pace) = (Vec::new(), Vec::new(), interval(self.pace.unwrap_or(PACE)));
+        let (mut acknowledged, mut others) = (Vec::new(), Vec::new());
         while !self.is_over.load(Relaxed) {
-            pace.tick().await;
+            pause(self.pace.unwrap_or(PACE)).await;
             let number = self.next.fetch_add(1, Relaxed);
             match send(number).await {
                 Ok(StatusCode::ACCEPTED) => acknowledged.push(number),

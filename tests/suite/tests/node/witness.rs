@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 use sluice_cluster::{Component, Target};
 use sluice_suite::Shop;
-use tokio::time::{Duration, interval};
+use tokio::time::{Duration, MissedTickBehavior, interval};
 
 /// From one look to the next: an answer that lasts a second is seen with what was there before and after it.
 const PACE: Duration = Duration::from_millis(250);
@@ -44,6 +44,7 @@ impl<'a> Witness<'a> {
 
     async fn look_on(&self) {
         let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             pace.tick().await;
             let seen = self.look().await.unwrap_or_else(|error| error.to_string());
