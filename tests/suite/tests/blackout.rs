@@ -13,11 +13,13 @@ use kube::Api;
 use reqwest::StatusCode;
 use sluice_cluster::{Component, ComponentHandle, Target};
 use sluice_crds::Webhook;
-use sluice_suite::{Shop, install::ROLLOUT, sender::Sender, shop::payment, until, world::condition};
+use sluice_suite::{Shop, install::ROLLOUT, meter::pause, sender::Sender, shop::payment, until, world::condition};
 use tokio::task;
 
 const OUTAGE: Duration = Duration::from_secs(30);
 const SENDERS: usize = 4;
+/// How long each of them pauses after an answer: a receiver that cannot answer its probe is taken from the gateway, which then answers itself.
+const PACE: Duration = Duration::from_millis(20);
 
 /// An event, and what its sender was told.
 struct Sent {
@@ -43,6 +45,7 @@ async fn send(sender: &Sender, next: &AtomicUsize, is_over: &AtomicBool) -> Vec<
         let answer = sender.ask(&format!("evt-{number}"), &payment(number)).await.unwrap();
         let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         all.push(Sent { number, status: answer.status(), retry_after });
+        pause(PACE).await;
     }
     all
 }
