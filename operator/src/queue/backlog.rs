@@ -224,8 +224,8 @@ impl Backlog {
             let name = chosen.lines[line as usize].pop_front()?;
             if let Some(place @ Place::Waiting(_)) = self.places.get_mut(&name) {
                 chosen.begins(line);
-                let lane = key.clone();
-                *place = Place::Running { lane, since, woken: false, seen: None, wrote: None, gone: false };
+                *place =
+                    Place::Running { lane: key.clone(), since, woken: false, seen: None, wrote: None, gone: false };
                 if let Some(overdue) = self.overdue.get_mut(&name) {
                     overdue.is_missed = true;
                 }

@@ -63,7 +63,7 @@ const RESTARTS: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The administrator's.
-    pub kubeconfig: std::path::PathBuf,
+    pub kubeconfig: PathBuf,
     /// The Kafka cluster `default` and, by another name, `alias`. Nothing answers at the one called `away`.
     pub bootstrap: String,
     /// What the replica is called.
@@ -304,7 +304,10 @@ impl Running {
 /// Waits until an operator has ended whose log begins there, and starts another one where it could not renew its lease in time. Gives where the
 /// log of that one begins; `None` where there is none.
 fn another_comes(running: &Weak<Mutex<Running>>, log: &Path, begin: usize) -> Option<usize> {
-    let handle = || lock(&running.upgrade()?).handle();
+    let handle = || {
+        let running = running.upgrade()?;
+        lock(&running).handle()
+    };
     while let Some(handle) = handle() {
         wait_for(&handle, None);
     }

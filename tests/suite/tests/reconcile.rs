@@ -146,8 +146,8 @@ async fn a_kafka_cluster_that_is_down_holds_up_no_other() {
     let took = start.elapsed();
     println!("a Topic was ready in {took:?} beside {TOPICS} of a cluster that is down; {lost:?} were lost");
     assert!(took < Duration::from_secs(5) + lost, "{took:?}, of which {lost:?} were lost");
-    let last = topic_says(&world, &format!("silent-{}", TOPICS - 1), "False KafkaUnreachable").await.status.unwrap();
-    assert!(condition(&last.conditions, "Ready").contains("Connection refused"), "{last:?}");
+    let silent = topic_says(&world, &format!("silent-{}", TOPICS - 1), "False KafkaUnreachable").await.status.unwrap();
+    assert!(condition(&silent.conditions, "Ready").contains("Connection refused"), "{silent:?}");
     world.api::<Topic>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
 }
 

@@ -85,12 +85,12 @@ fn run_once(workshop: &Workshop, jars: &Path, broker: SocketAddrV4) -> Result<()
     Ok(())
 }
 
-/// They are held together: a port that is free again may be given a second time.
+/// They are listeners together: a port that is free again may be given a second time.
 fn free_addresses() -> Result<[SocketAddrV4; 3]> {
     let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port");
-    let held = [hold()?, hold()?, hold()?];
+    let listeners = [hold()?, hold()?, hold()?];
     let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 3];
-    for (address, listener) in addresses.iter_mut().zip(&held) {
+    for (address, listener) in addresses.iter_mut().zip(&listeners) {
         address.set_port(listener.local_addr()?.port());
     }
     Ok(addresses)
