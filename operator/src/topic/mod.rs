@@ -96,8 +96,11 @@ impl Kind for Topic {
         };
         let kafka = context.clusters.topics(&wanted.cluster.name)?;
         let known = Known::of(self, &references.users);
-        let is_new = self.status.is_none() && references.rivals.is_empty();
-        let made = if is_new { create_unseen(&kafka, &wanted, &known).await? } else { Vec::new() };
+        let made = if is_new(self) && references.rivals.is_empty() {
+            create_unseen(&kafka, &wanted, &known).await?
+        } else {
+            Vec::new()
+        };
         let seen = observe(&kafka, &wanted, &known).await?;
         let existing = seen.topic.as_ref().map(|topic| topic.id.as_str());
         if let Some(winner) = winner(&Claim::of(self).1, &references.rivals, existing) {
@@ -175,6 +178,11 @@ impl Planned {
     fn again(self, wanted: &Wanted, known: &Known<'_>) -> Self {
         Self::of(wanted, self.seen, known, self.made)
     }
+}
+
+/// Whether no pass has told of it yet. The API server gives every object a status.
+fn is_new(topic: &Topic) -> bool {
+    topic.status.as_ref().is_none_or(|status| status.observed_generation.is_none())
 }
 
 /// Makes the Kafka topic of a Topic that no pass has told of yet: as a rule there is none, and a look would only tell that. Gives what was made.

@@ -5,7 +5,10 @@
 use kube::api::DeleteParams;
 use rcgen::CertificateParams;
 use sluice_cluster::{Acl, Component, Operation, Part, Resource, SecuredKafka, testing, testing::OwnCluster};
-use sluice_crds::{Integration, Topic, metrics::process::CERTIFICATE_EXPIRY};
+use sluice_crds::{
+    Integration, Topic,
+    metrics::{operator::KAFKA_REQUESTS, process::CERTIFICATE_EXPIRY},
+};
 use sluice_suite::{
     Stage,
     operator::{Launch, Operator},
@@ -89,6 +92,20 @@ async fn each_right_that_is_missing_is_named_until_it_is_given() {
     stage.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();
     lacks(&stage, &operator, &kafka, Operation::Delete).await;
     gone(&stage, &operator).await;
+}
+
+#[tokio::test]
+async fn a_new_topic_is_made_before_anybody_looks_for_it() {
+    let stage = Stage::begin("unseen").await.unwrap();
+    let kafka = task::spawn_blocking(testing::shared_secured_kafka).await.unwrap();
+    let operator = operator(&stage, &kafka).await;
+    apply(&stage, "cluster: secured").await;
+    lacks(&stage, &operator, &kafka, Operation::Describe).await;
+    let asked =
+        operator.metric(&format!("{}{{cluster=\"secured\",request=\"create topics\"", KAFKA_REQUESTS.name)).await;
+    assert!(asked.unwrap() >= 1.0, "{}", operator.log());
+    lacks(&stage, &operator, &kafka, Operation::Create).await;
+    ready(&stage, &operator, 1).await;
 }
 
 /// Fails where Prometheus is not told until when the authority of the broker is valid: for as long as rcgen has it by default.
