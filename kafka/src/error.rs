@@ -183,8 +183,13 @@ impl KafkaError {
         };
         match error {
             ClientError::Transaction(told) => Self::local(code, told.string()),
-            _ => Self::local(code, native::code_description(code)),
+            _ => Self::of_code(code),
         }
+    }
+
+    /// A code of librdkafka's, in its own words.
+    pub(crate) fn of_code(code: ErrorCode) -> Self {
+        Self::local(code, native::code_description(code))
     }
 
     /// The same, with what the connection last failed with.
@@ -269,6 +274,7 @@ impl ErrorCode {
     pub(crate) const DESTROYED: Self = Self(-197);
     pub(crate) const UNKNOWN_PARTITION: Self = Self(-190);
     pub(crate) const MESSAGE_TIMED_OUT: Self = Self(-192);
+    pub(crate) const QUEUE_FULL: Self = Self(-184);
     pub(crate) const FATAL: Self = Self(-150);
     pub(crate) const INCONSISTENT: Self = Self(-149);
     /// `_INVALID_DIFFERENT_RECORD`: another record of its request is invalid.

@@ -10,11 +10,16 @@ use rdkafka::{
     ClientConfig, ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError as ClientError, KafkaResult},
-    producer::{DeliveryResult, ProducerContext},
-    types::RDKafkaErrorCode,
+    producer::{DeliveryResult, Producer as _, ProducerContext},
 };
 
-use crate::{ErrorCode, KafkaError, OutgoingRecord, native, running::Running, trouble::Trouble, write_log_line};
+use crate::{
+    ErrorCode, KafkaError, OutgoingRecord,
+    native::{self, Sent},
+    running::Running,
+    trouble::Trouble,
+    write_log_line,
+};
 
 /// A producer, and which of the records that were sent last are not written.
 pub(super) struct Queue {
@@ -50,13 +55,11 @@ impl Queue {
     /// Puts a record into the queue; waits while it is full.
     pub(super) fn send(&self, place: usize, record: &OutgoingRecord, deadline: Instant) -> Result<(), NotQueued> {
         loop {
-            let Err((error, _)) = self.producer.send(record.to_base(place)) else { return Ok(()) };
-            let full = matches!(error, ClientError::MessageProduction(RDKafkaErrorCode::QueueFull));
-            if full && Instant::now() < deadline && self.flush(deadline).is_ok() {
+            let Err((error, _)) = native::produce(self.producer.client(), record, place) else { return Ok(()) };
+            if error.code == ErrorCode::QUEUE_FULL && Instant::now() < deadline && self.flush(deadline).is_ok() {
                 continue;
             }
-            let dead = matches!(error, ClientError::MessageProduction(RDKafkaErrorCode::Fatal));
-            let error = KafkaError::of_client(&error);
+            let dead = error.code == ErrorCode::FATAL;
             lock(&self.failures).push((place, error.clone()));
             return Err(NotQueued { error, dead });
         }
@@ -105,14 +108,14 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = Box<Sent<usize>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent<usize>>) {
         let error = match result {
             Ok(message) if message.offset() >= 0 => return,
             Ok(_) => KafkaError::overtaken(),
             Err((_, message)) => self.trouble.explain(native::failure(message).1),
         };
-        lock(&self.failures).push((place, error));
+        lock(&self.failures).push((sent.report, error));
     }
 }

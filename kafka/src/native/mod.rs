@@ -5,7 +5,8 @@
 //! - `event`: one answer, and what it says about the request as a whole.
 //! - `read`: strings, lists and codes, copied out of librdkafka's memory.
 //! - `cluster`, `topics`, `configs`, `offsets`, `groups`: for each admin call, how it is asked and how its answer is read.
-//! - `delivery`: what became of a produced record.
+//! - `produce`: hands a record to a producer.
+//! - `delivery`: what became of it.
 //! - `membership`: the generation of a consumer's group.
 #![allow(unsafe_code, reason = "calls into C; each block says why it is sound")]
 
@@ -18,6 +19,7 @@ mod groups;
 mod membership;
 mod offsets;
 mod owned;
+mod produce;
 mod read;
 mod topics;
 
@@ -34,6 +36,7 @@ pub(crate) use groups::*;
 pub(crate) use membership::generation;
 pub(crate) use offsets::*;
 use owned::Owned;
+pub(crate) use produce::{Sent, produce};
 pub(crate) use read::{code_description, code_name};
 pub(crate) use topics::*;
 

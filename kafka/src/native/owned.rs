@@ -1,6 +1,6 @@
 //! Objects of librdkafka that are released exactly once.
 
-use std::ptr::NonNull;
+use std::{mem, ptr::NonNull};
 
 use rdkafka_sys as sys;
 
@@ -25,6 +25,11 @@ impl<T: Destroy> Owned<T> {
     /// `pointer` is null or comes from the constructor of `T`, and nobody else will destroy it.
     pub(super) unsafe fn take(pointer: *mut T) -> Option<Self> {
         NonNull::new(pointer).map(Self)
+    }
+
+    /// Leaves it to whoever has taken it, who destroys it.
+    pub(super) fn give(self) {
+        mem::forget(self);
     }
 
     pub(super) fn pointer(&self) -> *mut T {
@@ -59,6 +64,7 @@ macro_rules! destroyed_by {
 destroyed_by! {
     rd_kafka_queue_t => rd_kafka_queue_destroy,
     rd_kafka_event_t => rd_kafka_event_destroy,
+    rd_kafka_headers_t => rd_kafka_headers_destroy,
     rd_kafka_error_t => rd_kafka_error_destroy,
     rd_kafka_AdminOptions_t => rd_kafka_AdminOptions_destroy,
     rd_kafka_NewTopic_t => rd_kafka_NewTopic_destroy,

@@ -6,15 +6,14 @@ use rdkafka::{
     ClientConfig, ClientContext, Message,
     config::RDKafkaLogLevel,
     error::KafkaError as ClientError,
-    producer::{DeliveryResult, ProducerContext},
-    types::RDKafkaErrorCode,
+    producer::{DeliveryResult, Producer as _, ProducerContext},
 };
 use tokio::sync::oneshot;
 
 use super::{OutgoingRecord, Position, SendError};
 use crate::{
     Error, ErrorCode, KafkaError,
-    native::{self, Fate},
+    native::{self, Fate, Sent},
     running::Running,
     trouble::Trouble,
     write_log_line,
@@ -49,14 +48,10 @@ impl Engine {
     }
 
     pub(super) fn queue(&self, record: &OutgoingRecord, report: Report) -> Result<(), NotQueued> {
-        let (error, refused) = match self.producer.send(record.to_base(Box::new(report))) {
-            Ok(()) => return Ok(()),
-            Err(refused) => refused,
-        };
-        Err(match error {
-            ClientError::MessageProduction(RDKafkaErrorCode::Fatal) => NotQueued::Dead(*refused.delivery_opaque),
-            ClientError::MessageProduction(RDKafkaErrorCode::QueueFull) => NotQueued::Refused(SendError::Busy),
-            error => NotQueued::Refused(SendError::NotWritten(KafkaError::of_client(&error))),
+        native::produce(self.producer.client(), record, report).map_err(|(error, report)| match error.code {
+            ErrorCode::FATAL => NotQueued::Dead(report),
+            ErrorCode::QUEUE_FULL => NotQueued::Refused(SendError::Busy),
+            _ => NotQueued::Refused(SendError::NotWritten(error)),
         })
     }
 
@@ -73,7 +68,6 @@ impl Engine {
 
     #[cfg(test)]
     pub(super) fn fail_for_good(&self) {
-        use rdkafka::producer::Producer as _;
         native::fail_for_good(self.producer.client());
     }
 }
@@ -100,9 +94,9 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Report>;
+    type DeliveryOpaque = Box<Sent<Report>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent<Report>>) {
         let outcome = match result {
             Ok(message) if message.offset() >= 0 => {
                 self.trouble.forget();
@@ -112,7 +106,7 @@ impl ProducerContext for Reports {
             Err((_, message)) => Err(self.failure(native::failure(message))),
         };
         // Nobody waits any longer where the future was dropped.
-        drop(report.send(outcome));
+        drop(sent.report.send(outcome));
     }
 }
 

@@ -3,11 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rdkafka::{
-    message::{self, OwnedHeaders},
-    producer::BaseRecord,
-    util::IntoOpaque,
-};
 
 /// A record to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,28 +63,6 @@ impl OutgoingRecord {
         let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
         let headers = self.headers.iter().map(|header| header.name.len() + length(header.value.as_ref()));
         length(self.key.as_ref()) + length(self.value.as_ref()) + headers.sum::<usize>()
-    }
-
-    /// The record as rdkafka takes it.
-    pub(crate) fn to_base<D: IntoOpaque>(&self, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
-        let mut base = BaseRecord::with_opaque_to(&self.topic, opaque);
-        base.partition = self.partition;
-        base.key = self.key.as_deref();
-        base.payload = self.value.as_deref();
-        base.timestamp = self.timestamp;
-        base.headers = self.native_headers();
-        base
-    }
-
-    fn native_headers(&self) -> Option<OwnedHeaders> {
-        if self.headers.is_empty() {
-            return None;
-        }
-        let start = OwnedHeaders::new_with_capacity(self.headers.len());
-        let add = |headers: OwnedHeaders, header: &Header| {
-            headers.insert(message::Header { key: &header.name, value: header.value.as_deref() })
-        };
-        Some(self.headers.iter().fold(start, add))
     }
 }
 
