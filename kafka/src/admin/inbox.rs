@@ -36,10 +36,19 @@ struct Desk {
     trouble: Trouble,
 }
 
+/// What is kept until a call is answered, whether anybody still waits for that or not.
+pub(super) type Kept = Box<dyn Send>;
+
+/// A call that is under way.
+struct Asked {
+    answer: oneshot::Sender<Event>,
+    _kept: Kept,
+}
+
 #[derive(Default)]
 struct Waiting {
     last_ticket: usize,
-    senders: HashMap<Ticket, oneshot::Sender<Event>>,
+    asked: HashMap<Ticket, Asked>,
 }
 
 impl Inbox {
@@ -59,10 +68,11 @@ impl Inbox {
     pub(super) async fn request(
         &self,
         timeout: Duration,
+        kept: Kept,
         submit: impl FnOnce(Call<'_>),
     ) -> Result<Event, (KafkaError, Option<KafkaError>)> {
         let desk = self.desk.as_ref().expect("taken only by drop");
-        let (ticket, answer) = desk.expect_answer();
+        let (ticket, answer) = desk.expect_answer(kept);
         submit(Call { client: &desk.client, ticket, timeout });
         let event = answer.await.map_err(|_| (closed(), None))?;
         match event.whole_request() {
@@ -99,13 +109,13 @@ fn empty_queue(desk: &Desk, farewell: &Farewell) {
 }
 
 impl Desk {
-    fn expect_answer(&self) -> (Ticket, oneshot::Receiver<Event>) {
-        let (sender, receiver) = oneshot::channel();
+    fn expect_answer(&self, kept: Kept) -> (Ticket, oneshot::Receiver<Event>) {
+        let (answer, answered) = oneshot::channel();
         let mut waiting = locked(&self.waiting);
         waiting.last_ticket += 1;
         let ticket = Ticket(waiting.last_ticket);
-        waiting.senders.insert(ticket, sender);
-        (ticket, receiver)
+        waiting.asked.insert(ticket, Asked { answer, _kept: kept });
+        (ticket, answered)
     }
 
     fn handle(&self, event: Event) {
@@ -120,9 +130,9 @@ impl Desk {
         if event.whole_request().is_ok() {
             self.trouble.forget();
         }
-        if let Some(sender) = locked(&self.waiting).senders.remove(&ticket) {
+        if let Some(asked) = locked(&self.waiting).asked.remove(&ticket) {
             // Nobody waits any longer where the future was dropped.
-            drop(sender.send(event));
+            drop(asked.answer.send(event));
         }
     }
 }

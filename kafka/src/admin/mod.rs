@@ -37,7 +37,7 @@ pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 use self::{
     batch::{Answers, Batch},
     count::Counts,
-    inbox::Inbox,
+    inbox::{Inbox, Kept},
     outage::{Attempt, Outage},
     rights::{Task, principal, with_advice},
 };
@@ -60,11 +60,8 @@ pub struct Admin {
     principal: Arc<str>,
     counts: Arc<Counts>,
     timeout: Duration,
-    permit: Arc<dyn Fn(bool) -> Option<Permit> + Send + Sync>,
+    permit: Arc<dyn Fn(bool) -> Option<Kept> + Send + Sync>,
 }
-
-/// What is kept while a call is under way.
-type Permit = Box<dyn Send>;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -91,7 +88,7 @@ impl Admin {
     }
 
     /// The same client, which sends nothing without a permit: each call asks for one right before it is sent, says whether it may change
-    /// something, and keeps it until the answer is there. Without one it gives [`Error::NotAllowed`].
+    /// something, and keeps it until the answer is there, whether anybody still waits for that or not. Without one it gives [`Error::NotAllowed`].
     #[must_use]
     pub fn only_with<P: Send + 'static>(self, permit: impl Fn(bool) -> Option<P> + Send + Sync + 'static) -> Self {
         Self { permit: Arc::new(move |changes| Some(Box::new(permit(changes)?))), ..self }
@@ -185,9 +182,9 @@ impl Admin {
         submit: impl FnOnce(Call<'_>),
     ) -> Result<(Event, Attempt<'_>), Error> {
         let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
-        let Some(_permit) = (self.permit)(changes) else { return Err(Error::NotAllowed { doing }) };
+        let Some(permit) = (self.permit)(changes) else { return Err(Error::NotAllowed { doing }) };
         let count = self.counts.begin(doing);
-        let answer = self.inbox.request(self.timeout, submit).await;
+        let answer = self.inbox.request(self.timeout, permit, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));
         count.end(answer.as_ref().err());
         match answer {
@@ -197,5 +194,37 @@ impl Admin {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    struct Told(UnboundedSender<()>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_kept_until_a_call_is_answered_whether_anybody_waits_or_not() {
+        let nobody = KafkaConnection { bootstrap_servers: vec!["127.0.0.1:9".into()], ..KafkaConnection::default() };
+        let (given, mut back) = unbounded_channel();
+        let admin = Admin::connect(&nobody).unwrap().with_timeout(Duration::from_secs(1));
+        let admin = admin.only_with(move |_| Some(Told(given.clone())));
+        {
+            let mut call = pin!(admin.delete_groups(&["shop.to-api"]));
+            assert!(poll!(&mut call).is_pending());
+        }
+        assert!(back.try_recv().is_err(), "it may still be carried out");
+        assert_eq!(back.recv().await, Some(()));
     }
 }
