@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
+use futures::future::join_all;
 use sluice_kafka::{Error, visit_group};
 use tokio::{
     sync::oneshot,
@@ -9,7 +10,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::context::Context;
+use crate::{context::Context, measure::Measurements};
 
 /// A consumer group without workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,20 +32,27 @@ const RETRY: Duration = Duration::from_mins(10);
 /// How long a visit may take; joining an empty group takes 3 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Visits for ever, one group after the other.
+/// Visits for ever. Each Kafka cluster has its turn beside the others: visits to one that does not answer take long.
 pub async fn run(context: Arc<Context>) {
+    let clusters: Vec<&String> = context.clusters.names().collect();
+    let visit = async |group| visit(&context, group).await;
+    join_all(clusters.into_iter().map(|cluster| keep(cluster, &context.measurements, &visit))).await;
+}
+
+/// Visits the groups of a cluster, one after the other.
+async fn keep(cluster: &str, measurements: &Measurements, visit: &impl AsyncFn(IdleGroup) -> bool) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = HashMap::<IdleGroup, Instant>::new();
     loop {
         ticks.tick().await;
-        let idle = context.measurements.idle_groups();
+        let idle = measurements.idle_groups(cluster);
         due.retain(|group, _| idle.contains(group));
         for group in idle {
             // The visits before may have taken long: beside its workers one would be a member of it, and take partitions from them.
             let is_due = due.get(&group).is_none_or(|due| *due <= Instant::now());
-            if is_due && context.measurements.is_idle(&group) {
-                let wait = if visit(&context, group.clone()).await { VISIT } else { RETRY };
+            if is_due && measurements.is_idle(&group) {
+                let wait = if visit(group.clone()).await { VISIT } else { RETRY };
                 due.insert(group, Instant::now() + wait);
             }
         }
@@ -72,5 +80,45 @@ async fn visit(context: &Context, group: IdleGroup) -> bool {
             false
         }
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::pending};
+
+    use sluice_crds::NamespacedName;
+    use sluice_model::integration::Subject;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// An Integration of that cluster that runs no worker.
+    fn follow(measurements: &Measurements, cluster: &str, name: &str) {
+        let name = NamespacedName { namespace: "shop".into(), name: name.into() };
+        let (group, topics) = (format!("shop.{}", name.name), vec!["shop.orders".into()]);
+        let subject = Subject { cluster: cluster.into(), group, topics, dead_letters: "shop.dead".into() };
+        measurements.follow(&name, subject, None, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn groups_of_a_cluster_that_does_not_answer_hold_up_no_others() {
+        let (measurements, visited) = (Measurements::default(), RefCell::new(Vec::new()));
+        for number in 0..100 {
+            follow(&measurements, "away", &format!("away-{number}"));
+        }
+        follow(&measurements, "default", "to-api");
+        let begin = Instant::now();
+        let visit = async |group: IdleGroup| {
+            if group.cluster == "away" {
+                assert!(timeout(PATIENCE, pending::<()>()).await.is_err());
+                return false;
+            }
+            visited.borrow_mut().push(begin.elapsed());
+            true
+        };
+        let keep_all = join_all(["away", "default"].map(|cluster| keep(cluster, &measurements, &visit)));
+        assert!(timeout(VISIT + INTERVAL, keep_all).await.is_err(), "for ever");
+        assert_eq!(*visited.borrow(), [Duration::ZERO, VISIT]);
     }
 }

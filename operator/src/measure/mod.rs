@@ -160,13 +160,14 @@ impl Measurements {
         }
     }
 
-    /// The groups of those Integrations that run no worker.
-    pub fn idle_groups(&self) -> HashSet<IdleGroup> {
+    /// The groups of a cluster's Integrations that run no worker.
+    pub fn idle_groups(&self, cluster: &str) -> HashSet<IdleGroup> {
         let group = |Followed { subject, .. }: &Followed| {
             let Subject { cluster, group, topics, .. } = subject.clone();
             IdleGroup { cluster, group, topics }
         };
-        self.followed().values().filter(|known| known.workers.run == 0).map(group).collect()
+        let is_idle = |known: &&Followed| known.subject.cluster == cluster && known.workers.run == 0;
+        self.followed().values().filter(is_idle).map(group).collect()
     }
 
     /// Whether a group is one of these at this moment.
@@ -382,7 +383,7 @@ mod tests {
         let (measurements, of_another) = (Measurements::default(), IdleGroup::default());
         let name = NamespacedName { namespace: "shop".into(), name: "to-api".into() };
         measurements.follow(&name, subject(), None, 0);
-        let idle: Vec<IdleGroup> = measurements.idle_groups().into_iter().collect();
+        let idle: Vec<IdleGroup> = measurements.idle_groups("default").into_iter().collect();
         assert_eq!((idle.len(), measurements.is_idle(&idle[0]), measurements.is_idle(&of_another)), (1, true, false));
         measurements.follow(&name, subject(), None, 1);
         assert!(!measurements.is_idle(&idle[0]), "it goes on");
