@@ -99,7 +99,7 @@ pub struct Delay(Arc<Delayed>);
 struct Delayed {
     is_over: channel::Sender<bool>,
     held: channel::Sender<usize>,
-    /// What the API server answered to those that were let through.
+    /// What the API server answered to those that were held up.
     answers: channel::Sender<Vec<StatusCode>>,
 }
 
@@ -120,10 +120,15 @@ impl Delay {
         answers.expect("what was held up is not answered").expect("this is its sender").clone()
     }
 
-    async fn pass(&self) {
-        self.0.held.send_modify(|held| *held += 1);
+    /// Waits until it is let through; says whether it had to.
+    async fn pass(&self) -> bool {
         let mut is_over = self.0.is_over.subscribe();
-        is_over.wait_for(|is_over| *is_over).await.expect("this is its sender");
+        let is_held = !*is_over.borrow();
+        if is_held {
+            self.0.held.send_modify(|held| *held += 1);
+            is_over.wait_for(|is_over| *is_over).await.expect("this is its sender");
+        }
+        is_held
     }
 
     fn answered(&self, status: StatusCode) {
@@ -272,9 +277,11 @@ impl Shared {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, whole(body.collect().await?.to_bytes()));
         let late = async move {
-            delay.pass().await;
+            let was_held = delay.pass().await;
             let answer = self.forward(&asked, request).await?;
-            delay.answered(answer.status());
+            if was_held {
+                delay.answered(answer.status());
+            }
             Ok(answer)
         };
         tokio::spawn(late).await?

@@ -401,7 +401,7 @@ async fn an_update_over_what_changed_meanwhile_is_made_again_without_a_word() {
     apply_integration(&stage, 2).await;
     delay.holds_one().await;
     stage.touch::<Deployment>("to-api-worker").await.unwrap();
-    assert_eq!(delay.end().await.first(), Some(&StatusCode::CONFLICT));
+    assert_eq!(delay.end().await, [StatusCode::CONFLICT]);
     workers_are(&stage, 2).await;
     assert!(!operator.log().contains("The pass failed"), "{}", operator.log());
     let told = stage.api::<Event>().list(&ListParams::default()).await.unwrap();
