@@ -133,7 +133,7 @@ impl Shop {
 
     /// Waits until each of these payments is in the ledger. They may be many thousands, and senders are faster than a worker.
     pub async fn ledger_has_all(&self, payments: &BTreeSet<usize>) -> anyhow::Result<()> {
-        until("every acknowledged event is delivered", 3 * ROLLOUT, || async {
+        until("every acknowledged event is delivered", ROLLOUT, || async {
             let entries = self.ledger.entries().await.map_err(|error| error.to_string())?;
             let entries: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["payment"].as_str()).collect();
             let missing = payments.iter().filter(|number| !entries.contains(format!("pay-{number}").as_str())).count();

@@ -37,6 +37,9 @@ const SENDERS: usize = 8;
 /// How long each of them pauses after an answer, however late that came: pods that nobody lets answer their probes are taken from the gateway.
 const PACE: Duration = Duration::from_millis(20);
 
+/// So long senders wait during a rollout: a receiver that is ready before it can write would not have an event written by then.
+const PATIENCE: &str = "5s";
+
 /// Senders that go on until they are told to stop.
 #[derive(Default)]
 pub(crate) struct Traffic {
@@ -113,7 +116,8 @@ async fn replaced(shop: &Shop, before: &BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_under_traffic_fails_no_request() {
-    let shop = Shop::open("rollout", |_| ()).await.unwrap();
+    let shop =
+        Shop::open_with("rollout", |webhook| webhook["spec"]["patience"] = json!(PATIENCE), |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
     let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
@@ -168,7 +172,7 @@ async fn leads_to(shop: &Shop, service: &str) {
 async fn a_change_to_shared_receivers_and_back_under_traffic_fails_no_request() {
     const OWN: &str = "payments-receiver";
     const SHARED: &str = "sluice-receivers";
-    let shop = Shop::open("modes", |_| ()).await.unwrap();
+    let shop = Shop::open_with("modes", |webhook| webhook["spec"]["patience"] = json!(PATIENCE), |_| ()).await.unwrap();
     let sender = shop.sender().unwrap();
     let send = async |number: usize| sent(&sender, number).await;
     let webhooks = Api::<Webhook>::namespaced(shop.client.clone(), &shop.namespace);
