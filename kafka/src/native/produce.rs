@@ -66,7 +66,9 @@ where
         )
     };
     if code == ErrorCode::NONE.number() {
-        headers.map(Owned::give);
+        if let Some(headers) = headers {
+            headers.give();
+        }
         return Ok(());
     }
     // SAFETY: it is the pointer from above, which librdkafka did not take.
