@@ -1,6 +1,6 @@
 //! Keeps the offsets of groups whose Integrations run no worker: Kafka forgets them after 7 days, and the Integration would begin anew.
 
-use std::{collections::HashMap, sync::Arc, thread, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, thread, time::Duration};
 
 use futures::future::join_all;
 use sluice_kafka::{Error, visit_group};
@@ -35,12 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Visits for ever. Each Kafka cluster has its turn beside the others: visits to one that does not answer take long.
 pub async fn run(context: Arc<Context>) {
     let clusters: Vec<&String> = context.clusters.names().collect();
-    let visit = async |group| visit(&context, group).await;
+    let visit = |group| visit(&context, group);
     join_all(clusters.into_iter().map(|cluster| keep(cluster, &context.measurements, &visit))).await;
 }
 
-/// Visits the groups of a cluster, one after the other.
-async fn keep(cluster: &str, measurements: &Measurements, visit: &impl AsyncFn(IdleGroup) -> bool) {
+/// Visits the groups of a cluster, one after the other; `visit` says whether it kept the offsets of one.
+async fn keep<V: Future<Output = bool>>(cluster: &str, measurements: &Measurements, visit: impl Fn(IdleGroup) -> V) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = HashMap::<IdleGroup, Instant>::new();
