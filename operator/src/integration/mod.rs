@@ -104,6 +104,8 @@ impl Kind for Integration {
 impl Holds for Integration {
     const FINALIZER: &'static str = INTEGRATION_FINALIZER;
 
+    const NOTED: &'static str = "consumerGroup";
+
     fn deletes_too(&self) -> bool {
         is_deleted_too(self)
     }

@@ -137,6 +137,8 @@ impl Kind for Topic {
 impl Holds for Topic {
     const FINALIZER: &'static str = TOPIC_FINALIZER;
 
+    const NOTED: &'static str = "topicId";
+
     fn deletes_too(&self) -> bool {
         is_deleted_too(&self.spec)
     }
