@@ -69,7 +69,7 @@ fuzz: ## Every parser with CASES cases of what it may be given (1000000)
 		-p sluice-telemetry -p sluice-worker --lib --test no_panic
 
 # Those that go through the `unsafe` of `kafka`. One test at a time: each is some twenty times slower than without.
-VALGRIND_TESTS ?= topics configs offsets producing visits unreachable
+VALGRIND_TESTS ?= topics configs offsets producing batches visits unreachable
 VALGRIND := valgrind --quiet --error-exitcode=1 --fair-sched=yes --num-callers=40 --leak-check=full \
 	--show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/kafka/tests/valgrind.supp
 
