@@ -122,7 +122,7 @@ mod tests {
     use sluice_model::children::Difference;
 
     use super::*;
-    use crate::kubernetes::answers::{Asked, answers};
+    use crate::kubernetes::answers::{Asked, answers, conflict};
 
     const NAME: &str = "to-api-worker";
 
@@ -136,13 +136,6 @@ mod tests {
             },
             "spec": {"replicas": replicas}, "status": {"observedGeneration": version.len()},
         })
-    }
-
-    fn conflict() -> (u16, Value) {
-        let status = json!({
-            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no",
-        });
-        (409, status)
     }
 
     fn update() -> Change {

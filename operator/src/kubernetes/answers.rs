@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use kube::{Client, client::Body};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::{BoxError, service_fn};
 
 /// What was sent with each request; `null` where nothing was.
@@ -31,4 +31,12 @@ pub fn answers(answers: impl IntoIterator<Item = (u16, Value)>) -> (Client, Aske
         }
     };
     (Client::new(service_fn(answer), "default"), asked)
+}
+
+/// The answer to a write over a version that is not the newest.
+pub fn conflict() -> (u16, Value) {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no",
+    });
+    (409, status)
 }

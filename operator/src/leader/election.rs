@@ -270,7 +270,7 @@ mod tests {
     use tower::{BoxError, service_fn};
 
     use super::*;
-    use crate::kubernetes::answers::answers;
+    use crate::kubernetes::answers::{answers, conflict};
 
     fn election(client: Client) -> Election {
         Election::new(client, "sluice", "a".to_owned(), Leadership::default())
@@ -281,13 +281,6 @@ mod tests {
         let mut lease = lease::taken(None, Writer { identity, now: Timestamp::UNIX_EPOCH });
         (lease.metadata.name, lease.metadata.resource_version) = (Some(NAME.to_owned()), Some(version.to_owned()));
         lease
-    }
-
-    fn conflict() -> (u16, Value) {
-        let status = json!({
-            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no",
-        });
-        (409, status)
     }
 
     #[tokio::test]

@@ -332,16 +332,32 @@ fn is_update_of_deployment(asked: &Asked) -> bool {
     asked.is_write() && asked.path.contains("/deployments/") && asked.query.contains("force=true")
 }
 
+/// Applies the Integration and its Topic, and waits for its worker.
+async fn apply_with_a_worker(stage: &Stage) {
+    apply_topic(stage, "orders", 1_000_000).await;
+    apply_integration(stage, 1).await;
+    workers_are(stage, 1).await;
+}
+
+/// Wants a second worker, and holds up the write of it.
+async fn hold_up_an_update(stage: &Stage, proxy: &Proxy) -> Delay {
+    let delay = Delay::default();
+    let held = delay.clone();
+    proxy.judge(move |asked| if is_update_of_deployment(asked) { Fate::Delay(held.clone()) } else { Fate::Forward });
+    apply_integration(stage, 2).await;
+    delay.holds_one().await;
+    delay
+}
+
 #[tokio::test]
 async fn an_update_that_arrives_after_the_takeover_is_refused() {
     let _alone = ALONE.lock().await;
     let stage = Stage::begin("late").await.unwrap();
-    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let proxy = Proxy::start(stage.kubeconfig()).await.unwrap();
     let (a, b) = two_replicas_by(&stage, |launch| Launch { server: Some(proxy.url.clone()), ..launch }).await;
-    apply_topic(&stage, "orders", 1_000_000).await;
-    apply_integration(&stage, 1).await;
-    workers_are(&stage, 1).await;
+    apply_with_a_worker(&stage).await;
 
+    let delay = Delay::default();
     let held = delay.clone();
     proxy.judge(move |asked| match asked {
         asked if is_update_of_deployment(asked) => Fate::Delay(held.clone()),
@@ -369,16 +385,11 @@ async fn an_update_that_arrives_after_the_takeover_is_refused() {
 async fn a_leader_that_is_stopped_hands_over_nothing_while_a_change_of_its_is_under_way() {
     let _alone = ALONE.lock().await;
     let stage = Stage::begin("unanswered").await.unwrap();
-    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let proxy = Proxy::start(stage.kubeconfig()).await.unwrap();
     let (a, b) = two_replicas_by(&stage, |launch| Launch { server: Some(proxy.url.clone()), ..launch }).await;
-    apply_topic(&stage, "orders", 1_000_000).await;
-    apply_integration(&stage, 1).await;
-    workers_are(&stage, 1).await;
+    apply_with_a_worker(&stage).await;
 
-    let held = delay.clone();
-    proxy.judge(move |asked| if is_update_of_deployment(asked) { Fate::Delay(held.clone()) } else { Fate::Forward });
-    apply_integration(&stage, 2).await;
-    delay.holds_one().await;
+    let delay = hold_up_an_update(&stage, &proxy).await;
     a.signal(Signal::TERM).unwrap();
     timeout(PATIENCE, a.end()).await.with_context(|| a.log()).unwrap();
     assert!(a.log().contains("the lease is left to expire"), "{}", a.log());
@@ -391,17 +402,12 @@ async fn a_leader_that_is_stopped_hands_over_nothing_while_a_change_of_its_is_un
 async fn an_update_over_what_changed_meanwhile_is_made_again_without_a_word() {
     let _alone = ALONE.lock().await;
     let stage = Stage::begin("overtaken").await.unwrap();
-    let (proxy, delay) = (Proxy::start(stage.kubeconfig()).await.unwrap(), Delay::default());
+    let proxy = Proxy::start(stage.kubeconfig()).await.unwrap();
     let launch = stage.launch_apart("overtaken").await.unwrap();
     let operator = stage.start(&Launch { server: Some(proxy.url.clone()), ..launch }).await.unwrap();
-    apply_topic(&stage, "orders", 1_000_000).await;
-    apply_integration(&stage, 1).await;
-    workers_are(&stage, 1).await;
+    apply_with_a_worker(&stage).await;
 
-    let held = delay.clone();
-    proxy.judge(move |asked| if is_update_of_deployment(asked) { Fate::Delay(held.clone()) } else { Fate::Forward });
-    apply_integration(&stage, 2).await;
-    delay.holds_one().await;
+    let delay = hold_up_an_update(&stage, &proxy).await;
     stage.touch::<Deployment>("to-api-worker").await.unwrap();
     assert_eq!(delay.end().await, [StatusCode::CONFLICT]);
     workers_are(&stage, 2).await;
