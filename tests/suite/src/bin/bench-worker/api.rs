@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{paced::Latency, records::Stamp};
+use crate::{paced::Latency, punctual::Punctual, records::Stamp};
 
 /// The first argument of this program where it is to be the API.
 pub(crate) const ARGUMENT: &str = "api";
@@ -48,25 +48,25 @@ struct Seen {
 pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     let [address, delay] = arguments else { bail!("api ADDRESS MILLISECONDS") };
     let address: SocketAddr = address.parse().context("an address")?;
-    let delay = Duration::from_millis(delay.parse().context("milliseconds")?);
+    let delay = Punctual::new(Duration::from_millis(delay.parse().context("milliseconds")?));
     let listener = TcpListener::bind(address).await?;
     let seen = Arc::<Mutex<Seen>>::default();
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(connection(stream, Arc::clone(&seen), delay));
+        tokio::spawn(connection(stream, Arc::clone(&seen), delay.clone()));
     }
 }
 
-async fn connection(stream: TcpStream, seen: Arc<Mutex<Seen>>, delay: Duration) -> anyhow::Result<()> {
+async fn connection(stream: TcpStream, seen: Arc<Mutex<Seen>>, delay: Punctual) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let service = service_fn(move |request| {
-        let seen = Arc::clone(&seen);
-        async move { Ok::<_, Infallible>(answer(request, &seen, delay).await) }
+        let (seen, delay) = (Arc::clone(&seen), delay.clone());
+        async move { Ok::<_, Infallible>(answer(request, &seen, &delay).await) }
     });
     Ok(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?)
 }
 
-async fn answer(request: Request<Incoming>, seen: &Mutex<Seen>, delay: Duration) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, seen: &Mutex<Seen>, delay: &Punctual) -> Response<Full<Bytes>> {
     let seen = || seen.lock().unwrap_or_else(PoisonError::into_inner);
     if request.method() == Method::GET {
         let with_latency = request.uri().path() == LATENCY;
@@ -75,8 +75,7 @@ async fn answer(request: Request<Incoming>, seen: &Mutex<Seen>, delay: Duration)
     let Ok(body) = request.into_body().collect().await else { return refusal() };
     let Ok(stamp) = Stamp::read(&body.to_bytes()) else { return refusal() };
     seen().take(stamp);
-    #[allow(clippy::disallowed_methods, reason = "an API that takes its time is what is wanted")]
-    tokio::time::sleep(delay).await;
+    delay.wait().await;
     Response::default()
 }
 

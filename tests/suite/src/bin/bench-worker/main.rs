@@ -4,7 +4,7 @@
 //! - `records`, `job`: what is delivered, and what is done with it.
 //! - `subject`: a program that is measured.
 //! - `bare`: the loop.
-//! - `target`, `api`: where records go.
+//! - `target`, `api`, `punctual`: where records go, and how long that takes.
 //! - `arrived`: whether each is there, and once.
 //! - `paced`: how long they take.
 //! - `figures`: medians, ratios and what must hold.
@@ -16,6 +16,7 @@ mod bare;
 mod figures;
 mod job;
 mod paced;
+mod punctual;
 mod records;
 mod subject;
 mod target;
