@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    task::{Context, Waker},
 };
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use hyper::{
     body::{Frame, Incoming},
     client::conn::http1::{self, SendRequest},
 };
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 use super::{
     client::Request,
@@ -48,21 +49,34 @@ impl Http1 {
         drive(&mut self.driver, body.frame()).await
     }
 
-    /// Whether it takes another request: the last one was written and its answer read, and neither side ends it.
-    pub(super) fn is_ready(&self) -> bool {
+    /// Whether it takes another request: the last one was written and its answer read, and neither side ends it. Who waited for the answer is
+    /// woken no more by what happens to it from now on, such as its next request.
+    pub(super) fn rests(&mut self) -> bool {
+        advance(&mut self.driver, &mut unheard());
         self.driver.is_some() && self.sender.is_ready()
     }
 }
 
-/// Reads and writes until there is what is waited for.
+/// Reads and writes until there is what is waited for. Only that brings it about, so that nobody is woken for it: whoever drives is here. Nor may it
+/// be put off then, which it would have to be woken from.
 async fn drive<T>(driver: &mut Option<Driver>, wanted: impl Future<Output = T>) -> T {
-    let mut wanted = pin!(wanted);
+    let mut wanted = pin!(unconstrained(wanted));
     poll_fn(|context| {
-        if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
-            // How it ended is told to who waits for the answer.
-            *driver = None;
-        }
-        wanted.as_mut().poll(context)
+        advance(driver, context);
+        wanted.as_mut().poll(&mut unheard())
     })
     .await
+}
+
+/// Reads and writes what there is.
+fn advance(driver: &mut Option<Driver>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
+        // How it ended is told to who waits for the answer.
+        *driver = None;
+    }
+}
+
+/// Wakes nobody.
+fn unheard() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
