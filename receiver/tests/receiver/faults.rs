@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -317,8 +319,18 @@ impl Paused {
         let State::Running { pid, .. } = cluster.component(Component::Kafka).state() else { panic!("no broker") };
         let pid = Pid::from_raw(pid).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
+        // One of its threads is woken by that, and has the others stop: until it comes to it they go on.
+        while !threads(pid).all(|stat| stat.contains(") T ")) {
+            thread::sleep(Duration::from_millis(1));
+        }
         Self(pid)
     }
+}
+
+/// What the kernel tells of each thread of a process.
+fn threads(pid: Pid) -> impl Iterator<Item = String> {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default())
 }
 
 impl Drop for Paused {
