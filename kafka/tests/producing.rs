@@ -228,7 +228,10 @@ fn as_sent(message: &OwnedMessage) -> OutgoingRecord {
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
         headers: headers
-            .map(|header| Header { name: header.key.into(), value: header.value.map(Bytes::copy_from_slice) })
+            .map(|header| Header {
+                name: header.key.to_owned().into(),
+                value: header.value.map(Bytes::copy_from_slice),
+            })
             .collect(),
         timestamp: message.timestamp().to_millis(),
     }

@@ -34,6 +34,7 @@ pub struct Received {
 const DEFAULT_TYPE: &str = "dev.sluice.webhook";
 /// What a header takes in bytes, beside its text.
 const HEADER: usize = 64;
+const CONTENT_TYPE: &str = "content-type";
 /// The CloudEvents extension "sequence".
 const SEQUENCE: &str = "ce_sequence";
 
@@ -76,13 +77,16 @@ impl Envelope {
     }
 
     fn of_event(&self, id: String, event_type: Option<String>, given: &HeaderMap, at: Timestamp) -> Vec<Header> {
-        let mut headers = vec![
+        let of_event = [
             Header::new("ce_specversion", "1.0"),
             Header::new("ce_id", id),
             Header::new("ce_source", self.source.clone()),
             Header::new("ce_type", event_type.map_or(Bytes::from(DEFAULT_TYPE), Bytes::from)),
             Header::new("ce_time", at.to_string()),
         ];
+        // Those that are carried along as well.
+        let mut headers = Vec::with_capacity(of_event.len() + self.carried.len());
+        headers.extend(of_event);
         headers.extend(as_given(given, &header::CONTENT_TYPE));
         headers
     }
@@ -92,14 +96,15 @@ impl Envelope {
 fn of_cloud_event(event: CloudEvent, at: Timestamp) -> (Vec<Header>, Option<Bytes>) {
     let CloudEvent { attributes, content_type, data } = event;
     let time = (!attributes.contains_key("time")).then(|| Header::new("ce_time", at.to_string()));
-    let content_type = content_type.map(|value| Header::new(header::CONTENT_TYPE.as_str(), value));
+    let content_type = content_type.map(|value| Header::new(CONTENT_TYPE, value));
     let attributes = attributes.into_iter().map(|(name, value)| Header::new(format!("ce_{name}"), value));
     (attributes.chain(time).chain(content_type).collect(), data)
 }
 
 /// The headers of a request that have this name.
 fn as_given(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = Header> {
-    let header = move |value: &HeaderValue| Header::new(name.as_str(), Bytes::copy_from_slice(value.as_bytes()));
+    let header =
+        move |value: &HeaderValue| Header::new(name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()));
     headers.get_all(name).iter().map(header)
 }
 
@@ -124,7 +129,7 @@ mod tests {
             ("shop.github", None, Some(1_614_265_330_123))
         );
         assert_eq!((record.key, record.value), (Some("c1".into()), Some(Bytes::from_static(b"\x00 any bytes \xff"))));
-        let headers: Vec<_> = record.headers.iter().map(|header| (header.name.as_str(), value(header))).collect();
+        let headers: Vec<_> = record.headers.iter().map(|header| (&*header.name, value(header))).collect();
         let expected = [
             ("ce_specversion", "1.0"),
             ("ce_id", "e1"),

@@ -1,6 +1,6 @@
 //! A record to be written, and where it landed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
@@ -24,8 +24,8 @@ pub struct OutgoingRecord {
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its name.
-    pub name: String,
+    /// Its name. Most are of few.
+    pub name: Cow<'static, str>,
     /// Its value; null and empty differ.
     pub value: Option<Bytes>,
 }
@@ -48,7 +48,7 @@ impl OutgoingRecord {
 
     /// Puts headers in the place of all that have these names.
     pub fn replace_headers(&mut self, names: &[&str], headers: impl IntoIterator<Item = (&'static str, String)>) {
-        self.headers.retain(|header| !names.contains(&header.name.as_str()));
+        self.headers.retain(|header| !names.contains(&&*header.name));
         self.headers.extend(headers.into_iter().map(|(name, value)| Header::new(name, value)));
     }
 
@@ -68,7 +68,7 @@ impl OutgoingRecord {
 
 impl Header {
     /// A header with a value.
-    pub fn new(name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
         Self { name: name.into(), value: Some(value.into()) }
     }
 }

@@ -12,8 +12,8 @@ pub(crate) fn written(topic: &Arc<str>, record: &Record, message: &Message) -> O
     };
     let named: BTreeSet<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     let kept = record.headers.iter().filter(|header| !named.contains(header.name.as_str()));
-    let kept = kept.map(|header| Header { name: header.name.clone(), value: header.value.clone() });
-    let made = headers.iter().filter_map(|(name, value)| Some(Header::new(name, value.clone()?)));
+    let kept = kept.map(|header| Header { name: header.name.clone().into(), value: header.value.clone() });
+    let made = headers.iter().filter_map(|(name, value)| Some(Header::new(name.clone(), value.clone()?)));
     OutgoingRecord {
         topic: Arc::clone(topic),
         partition: *partition,

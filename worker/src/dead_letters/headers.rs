@@ -33,7 +33,7 @@ pub(super) fn reasons(style: HeaderStyle, origin: &Origin, record: &Record, fail
         HeaderStyle::KafkaConnect => kafka_connect(origin, record, failed),
         HeaderStyle::Spring => spring(origin, record, failed),
     };
-    headers.into_iter().map(|(name, value)| Header { name: name.to_owned(), value: Some(value) }).collect()
+    headers.into_iter().map(|(name, value)| Header::new(name, value)).collect()
 }
 
 type Named = (&'static str, Bytes);
@@ -167,7 +167,7 @@ mod tests {
     fn of(style: HeaderStyle, record: &Record, failed: &Failed) -> Vec<(String, Vec<u8>)> {
         reasons(style, &origin(), record, failed)
             .into_iter()
-            .map(|header| (header.name, header.value.unwrap().to_vec()))
+            .map(|header| (header.name.into_owned(), header.value.unwrap().to_vec()))
             .collect()
     }
 

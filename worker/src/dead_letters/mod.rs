@@ -140,8 +140,10 @@ impl Letters {
 
     /// The record with its key, value, timestamp and headers untouched, and the reasons as further headers.
     pub(crate) fn letter(&self, record: &Record, failed: &Failed) -> OutgoingRecord {
-        let original =
-            record.headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() });
+        let original = record
+            .headers
+            .iter()
+            .map(|header| Header { name: header.name.clone().into(), value: header.value.clone() });
         let reasons = headers::reasons(self.style, &self.origin, record, failed);
         OutgoingRecord {
             topic: Arc::clone(&self.topic),

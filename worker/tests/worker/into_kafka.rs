@@ -78,7 +78,7 @@ async fn a_record_is_copied_with_all_that_it_has() {
         headers: record
             .headers
             .iter()
-            .map(|h| (h.name.clone(), h.value.as_ref().map(|value| value.to_vec())))
+            .map(|h| (h.name.to_string(), h.value.as_ref().map(|value| value.to_vec())))
             .collect(),
     };
     let mut expected: Vec<_> = delivery.iter().map(expected).collect();

@@ -174,7 +174,7 @@ impl Place {
 
     /// A header for a record.
     pub(crate) fn header(name: &str, value: &str) -> Header {
-        Header::new(name, value.to_owned())
+        Header::new(name.to_owned(), value.to_owned())
     }
 
     /// The ids of the group's members: Kafka gives another one to a member that it has missed.
