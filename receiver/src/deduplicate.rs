@@ -58,9 +58,11 @@ pub struct Limits {
 pub struct Deduplicator {
     limits: Limits,
     entries: Table,
-    /// By deadline: every reservation lives as long as any other. An item whose deadline is not its entry's is out of date.
-    reserved: VecDeque<Item>,
-    /// By deadline, for the same reason.
+    /// By token, and so by deadline: every reservation lives as long as any other. One that was confirmed or released is `None`.
+    reserved: VecDeque<(u64, Option<Item>)>,
+    /// How many of these are `None`.
+    settled: usize,
+    /// By deadline, for the same reason. An item whose deadline is not its entry's is out of date.
     confirmed: VecDeque<Item>,
     next_token: u64,
     /// What times are counted from: the first one that is told.
@@ -77,6 +79,8 @@ struct Item {
     deadline: u64,
 }
 
+/// Reservations that have ended and wait for one before them, where these are most of all: they take 40 bytes each.
+const MOST_SETTLED: usize = 1024;
 /// Each reservation adds at most two items, so forgetting more than two at a time keeps up, and none takes long.
 const FORGOTTEN_AT_A_TIME: usize = 4;
 
@@ -100,6 +104,7 @@ impl Deduplicator {
             limits,
             entries: Table::default(),
             reserved: VecDeque::new(),
+            settled: 0,
             confirmed: VecDeque::new(),
             next_token: 0,
             start: None,
@@ -129,7 +134,7 @@ impl Deduplicator {
         self.next_token += 1;
         let deadline = time.saturating_add(nanos(self.limits.reservation));
         self.entries.insert(fingerprint, Entry::reserved(token, deadline));
-        self.reserved.push_back(Item { fingerprint, deadline });
+        self.reserved.push_back((token, Some(Item { fingerprint, deadline })));
         Admission::Reserved(Reservation { fingerprint, token })
     }
 
@@ -142,6 +147,7 @@ impl Deduplicator {
         };
         *entry = Entry::confirmed(token, deadline);
         self.confirmed.push_back(Item { fingerprint, deadline });
+        self.settle(token);
     }
 
     /// The event was certainly not written: the next request with its id may write it.
@@ -149,6 +155,19 @@ impl Deduplicator {
         let &Reservation { fingerprint, token } = reservation;
         if self.entries.get(&fingerprint).is_some_and(|entry| entry.is_reserved_as(token)) {
             self.entries.remove(&fingerprint);
+            self.settle(token);
+        }
+    }
+
+    /// The reservation has ended before its time. Those that have are kept until all before them have ended, unless they become too many.
+    fn settle(&mut self, token: u64) {
+        if let Ok(place) = self.reserved.binary_search_by_key(&token, |(token, _)| *token) {
+            self.reserved[place].1 = None;
+            self.settled += 1;
+        }
+        if self.settled > MOST_SETTLED && self.settled > self.reserved.len() / 2 {
+            self.reserved.retain(|(_, item)| item.is_some());
+            self.settled = 0;
         }
     }
 
@@ -171,15 +190,13 @@ impl Deduplicator {
     /// Also lets go of reservations that have ended before their time, as nearly all do within milliseconds.
     fn forget_expired(&mut self, time: u64) {
         for _ in 0..FORGOTTEN_AT_A_TIME {
-            let Some(item) = self.reserved.front() else { break };
-            let stands = self.entries.has(item);
-            if stands && item.deadline > time {
-                break;
+            let is_over = |(_, item): &mut (u64, Option<Item>)| item.is_none_or(|item| item.deadline <= time);
+            let Some((_, ended)) = self.reserved.pop_front_if(is_over) else { break };
+            match ended {
+                None => self.settled -= 1,
+                Some(item) if self.entries.has(&item) => self.entries.remove(&item.fingerprint),
+                Some(_) => {}
             }
-            if stands {
-                self.entries.remove(&item.fingerprint);
-            }
-            self.reserved.pop_front();
         }
         for _ in 0..FORGOTTEN_AT_A_TIME {
             let Some(item) = self.confirmed.pop_front_if(|item| item.deadline <= time) else { break };

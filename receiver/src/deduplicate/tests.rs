@@ -115,6 +115,20 @@ fn reservations_that_have_ended_leave_the_memory_long_before_their_time() {
     }
 }
 
+#[test]
+fn one_of_unknown_outcome_does_not_keep_those_after_it_in_memory() {
+    let (mut deduplicator, now) = (remembering(1000), Instant::now());
+    let unknown = reserve(&mut deduplicator, "unknown", now);
+    for id in 0..10_000 {
+        write(&mut deduplicator, &id.to_string(), now);
+        assert!(deduplicator.reserved.len() <= MOST_SETTLED + 2, "{} after {id}", deduplicator.reserved.len());
+    }
+    assert_eq!(deduplicator.reserve(Fingerprint::of("unknown"), now), Admission::InProgress);
+    let next = reserve(&mut deduplicator, "unknown", now + RESERVATION);
+    deduplicator.confirm(&unknown, now + RESERVATION);
+    assert_eq!(deduplicator.reserve(Fingerprint::of("unknown"), now + RESERVATION), Admission::InProgress, "{next:?}");
+}
+
 /// Something that happens to one of a few ids.
 #[derive(Clone, Debug)]
 enum Step {
