@@ -19,7 +19,7 @@ use crate::{
     many::Many,
     process::Process,
     receive::Receiver,
-    server::{Ending, Endpoints, serve},
+    server::{self, Ending, Endpoints, serve},
     status,
 };
 
@@ -35,7 +35,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn of_one(options: &Options) -> anyhow::Result<()> {
     let endpoint = Arc::new(config::read(&options.config)?);
     let controls = controls::watch(&options.controls)?;
-    let doors = Doors::open(options).await?;
+    let doors = Doors::open(options)?;
     info!(webhook = %endpoint.webhook, topic = endpoint.topic, generation = endpoint.generation, "Receiver started");
 
     let tracer = tracer(&[("sluice.webhook", endpoint.webhook.to_string())]);
@@ -49,7 +49,7 @@ async fn of_one(options: &Options) -> anyhow::Result<()> {
 
 async fn of_many(options: &Options, folder: &Path) -> anyhow::Result<()> {
     let controls = controls::watch(&options.controls)?;
-    let doors = Doors::open(options).await?;
+    let doors = Doors::open(options)?;
     let process = Process::of_many(tracer(&[]));
     let many = Many::watch(process, folder.to_owned(), controls).await?;
     info!("Receiver of many Webhooks started");
@@ -79,11 +79,11 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open(options: &Options) -> anyhow::Result<Self> {
+    fn open(options: &Options) -> anyhow::Result<Self> {
         Ok(Self {
             signals: Signals::new().context("cannot listen for signals")?,
-            listener: bind(options.listen).await?,
-            status_listener: bind(options.status_listen).await?,
+            listener: bind(options.listen)?,
+            status_listener: bind(options.status_listen)?,
             drain_delay: options.drain_delay.get(),
         })
     }
@@ -127,8 +127,8 @@ async fn end_writes(process: &Process) {
     }
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    server::listen(address).with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Waits for a signal, then lets the gateways look elsewhere before the first connection is refused.

@@ -9,7 +9,6 @@ use std::{
 
 use http::Version;
 use sluice_crds::wire::ending::HEAD;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,6 @@ pub(super) enum Overdue {
 /// Longer than gateways keep an idle connection (a minute, mostly): one that both sides give up at the same moment would
 /// fail a request.
 const IDLE: Duration = Duration::from_mins(3);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Clock {
     fn start(now: Instant) -> Self {
@@ -110,16 +108,14 @@ impl SharedClock {
         Serving(self.clone())
     }
 
-    /// Resolves when the connection has waited for too long.
-    pub(super) async fn overdue(&self) -> Overdue {
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Some(overdue) = self.lock().overdue(Instant::now()) {
-                return overdue;
-            }
-        }
+    /// Whether nobody else has it any more: the connection is gone.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Whether the connection has waited for too long.
+    pub(super) fn overdue(&self) -> Option<Overdue> {
+        self.lock().overdue(Instant::now())
     }
 
     fn lock(&self) -> MutexGuard<'_, Clock> {

@@ -2,14 +2,16 @@
 //!
 //! - `clock`: how long a connection may wait, and for what.
 //! - `clocked`: a connection that tells its clock when bytes come in.
+//! - `overseer`: closes those that have waited for too long.
 
 mod clock;
 mod clocked;
+mod overseer;
 
 use std::{
     convert::Infallible,
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +27,7 @@ use hyper_util::{
     },
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -33,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, warn};
 
-use self::{clock::SharedClock, clocked::Clocked};
+use self::{clock::SharedClock, clocked::Clocked, overseer::Overseer};
 
 /// How a server ends.
 #[derive(Clone, Debug, Default)]
@@ -66,13 +68,24 @@ const PONG: Duration = Duration::from_secs(10);
 /// No file descriptor is left: one gets free when a connection ends.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
+/// Listens. As many connections may wait to be taken as may be open: of a burst that is larger than the 128 which Rust allows, clients would try
+/// the rest again only after a second.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As long as connections of the one before are not quite over, its address counts as taken.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(u32::try_from(CONNECTIONS).expect("a small number"))
+}
+
 /// Serves until the end has begun and all connections have ended, or that much later.
 pub(crate) async fn serve(listener: TcpListener, endpoints: impl Endpoints, ending: Ending, last_requests: Duration) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let open = GracefulShutdown::new();
+    let (open, overseer) = (GracefulShutdown::new(), Overseer::start());
     while let Some((stream, place)) = next(&listener, &places, &ending).await {
         let connection = Connection::new(&stream, endpoints.clone(), ending.clone());
-        tokio::spawn(connection.run(stream, open.watcher(), place));
+        let clock = connection.clock.clone();
+        tokio::spawn(overseer.oversee(clock, connection.run(stream, open.watcher(), place)));
     }
     drop(listener);
     if timeout(last_requests, open.shutdown()).await.is_err() {
@@ -131,9 +144,8 @@ impl<E: Endpoints> Connection<E> {
         let service = service_fn(|request| Arc::clone(&self).answer(request));
         let builder = builder();
         let served = builder.serve_connection(TokioIo::new(Clocked::new(stream, self.clock.clone())), service);
-        tokio::select! {
-            end = watcher.watch(served) => if let Err(error) = end { debug!("Connection ended: {error}") },
-            overdue = self.clock.overdue() => debug!("Connection closed: {overdue}"),
+        if let Err(error) = watcher.watch(served).await {
+            debug!("Connection ended: {error}");
         }
     }
 
@@ -182,4 +194,20 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::try_join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_to_be_taken() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let burst = try_join_all((0..300).map(|_| TcpStream::connect(address)));
+        // Those that find no place are tried again, and find none for ever: nobody takes any.
+        assert_eq!(timeout(Duration::from_secs(30), burst).await.expect("all find a place").unwrap().len(), 300);
+    }
 }

@@ -13,7 +13,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use sluice_kafka::{KafkaConnection, ProducerSettings};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// The first argument of this program where it is to be the handler.
 pub(crate) const ARGUMENT: &str = "bare";
@@ -34,7 +34,10 @@ pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
         other => bail!("settings are {PLAIN} or {TUNED}, not {other:?}"),
     }
     .create()?;
-    let listener = TcpListener::bind(address).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(address)?;
+    // As many as the receiver.
+    let listener = socket.listen(1024)?;
     let topic: Arc<str> = topic.as_str().into();
     loop {
         let (stream, _) = listener.accept().await?;

@@ -62,8 +62,9 @@ pub(crate) async fn as_fast_as_possible(
     connections: usize,
     time: Duration,
 ) -> anyhow::Result<Traffic> {
+    let open = open(subject, connections).await?;
     let end = Instant::now() + time;
-    let senders = open(subject, connections).await?.into_iter().map(|mut connection| {
+    let senders = open.into_iter().map(|mut connection| {
         spawned(async move {
             let mut latencies = Vec::new();
             let mut begin = Instant::now();
