@@ -111,7 +111,7 @@ impl Event {
     /// stands before it, for both may hold any character.
     pub fn identity(&self) -> String {
         let source = self.cloud.as_ref().map_or("", |event| event.attributes["source"].as_str());
-        format!("{} {source}{}", source.len(), self.names.id)
+        [&source.len().to_string(), " ", source, &self.names.id].concat()
     }
 }
 

@@ -70,12 +70,12 @@ impl Limiter {
         peer: IpAddr,
         headers: &HeaderMap,
         receivers: u32,
-        now: Instant,
+        now: impl Fn() -> Instant,
     ) -> Result<(), Exceeded> {
         if let Some(limit) = &self.limits.source {
             let source = Source::of(peer, headers, limit.trusted_hops);
             let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-            let taken = sources.take(source, &share(&limit.rate, receivers), now);
+            let taken = sources.take(source, &share(&limit.rate, receivers), now());
             taken.map_err(|wait| Exceeded { limit: Limit::Source, wait })?;
         }
         take(&self.total, self.limits.total.as_ref(), receivers, now)
@@ -83,15 +83,20 @@ impl Limiter {
     }
 
     /// Counts a request that is genuine.
-    pub(crate) fn admit_genuine(&self, receivers: u32, now: Instant) -> Result<(), Exceeded> {
+    pub(crate) fn admit_genuine(&self, receivers: u32, now: impl Fn() -> Instant) -> Result<(), Exceeded> {
         take(&self.genuine, self.limits.genuine.as_ref(), receivers, now)
             .map_err(|wait| Exceeded { limit: Limit::Genuine, wait })
     }
 }
 
-fn take(bucket: &Mutex<TokenBucket>, limit: Option<&RateConfig>, receivers: u32, now: Instant) -> Result<(), Duration> {
+fn take(
+    bucket: &Mutex<TokenBucket>,
+    limit: Option<&RateConfig>,
+    receivers: u32,
+    now: impl Fn() -> Instant,
+) -> Result<(), Duration> {
     let Some(limit) = limit else { return Ok(()) };
-    bucket.lock().unwrap_or_else(PoisonError::into_inner).take(&share(limit, receivers), now)
+    bucket.lock().unwrap_or_else(PoisonError::into_inner).take(&share(limit, receivers), now())
 }
 
 /// What one of several receivers takes.
@@ -122,8 +127,8 @@ mod tests {
     #[test]
     fn without_limits_everything_is_admitted() {
         let (limiter, now) = (Limiter::new(RateLimits::default()), Instant::now());
-        assert!((0..10_000).all(|_| limiter.admit(HERE, &HeaderMap::new(), 1, now).is_ok()));
-        assert!((0..10_000).all(|_| limiter.admit_genuine(1, now).is_ok()));
+        assert!((0..10_000).all(|_| limiter.admit(HERE, &HeaderMap::new(), 1, || now).is_ok()));
+        assert!((0..10_000).all(|_| limiter.admit_genuine(1, || now).is_ok()));
     }
 
     #[test]
@@ -131,7 +136,7 @@ mod tests {
         let source = SourceLimit { rate: rate(2), trusted_hops: 1 };
         let limits = RateLimits { source: Some(source), total: Some(rate(3)), genuine: None };
         let (limiter, now) = (Limiter::new(limits), Instant::now());
-        let admit = |address: &str| limiter.admit(HERE, &from(address), 1, now).map_err(|exceeded| exceeded.limit);
+        let admit = |address: &str| limiter.admit(HERE, &from(address), 1, || now).map_err(|exceeded| exceeded.limit);
         let outcomes = ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"].map(admit);
         let expected = [Ok(()), Ok(()), Err(Limit::Source), Err(Limit::Source), Ok(()), Err(Limit::Total)];
         assert_eq!(outcomes, expected);
@@ -142,13 +147,13 @@ mod tests {
         let limits = |burst| RateLimits { genuine: Some(rate(burst)), ..RateLimits::default() };
         for (burst, receivers, expected) in [(10, 1, 10), (10, 5, 2), (10, 100, 1), (10, 0, 10)] {
             let (limiter, now) = (Limiter::new(limits(burst)), Instant::now());
-            let admitted = (0..100).filter(|_| limiter.admit_genuine(receivers, now).is_ok()).count();
+            let admitted = (0..100).filter(|_| limiter.admit_genuine(receivers, || now).is_ok()).count();
             assert_eq!(admitted, expected, "{burst} {receivers}");
         }
         let limiter = Limiter::new(limits(1));
         let now = Instant::now();
-        limiter.admit_genuine(4, now).unwrap();
+        limiter.admit_genuine(4, || now).unwrap();
         let wait = Duration::from_secs(4);
-        assert_eq!(limiter.admit_genuine(4, now), Err(Exceeded { limit: Limit::Genuine, wait }));
+        assert_eq!(limiter.admit_genuine(4, || now), Err(Exceeded { limit: Limit::Genuine, wait }));
     }
 }

@@ -185,7 +185,7 @@ impl Receiver {
         let (head, body) = request.into_parts();
         let controls = *self.controls.borrow();
         gate::check(&self.endpoint, controls, &head)?;
-        self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now()).map_err(Refused::Rate)?;
+        self.limiter.admit(peer, &head.headers, controls.replicas, Instant::now).map_err(Refused::Rate)?;
         let overhead = body::overhead(&head.headers);
         let kept = Arc::new(body::read(body, self.endpoint.body_limit, overhead, &self.memory).await?);
         // From here on the sender waits for us.
@@ -193,7 +193,7 @@ impl Receiver {
         let at = Timestamp::now();
         let request = Signed { peer, headers: &head.headers, query: head.uri.query(), body: &kept.bytes };
         self.verify(request, at, deadline).await?;
-        self.limiter.admit_genuine(controls.replicas, Instant::now()).map_err(Refused::Rate)?;
+        self.limiter.admit_genuine(controls.replicas, Instant::now).map_err(Refused::Rate)?;
         if let Some(text) = self.endpoint.scheme.challenge(request.body) {
             return Ok(Taken::Challenge(text));
         }

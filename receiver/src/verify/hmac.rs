@@ -167,11 +167,18 @@ pub(super) fn header_name(name: &str) -> Result<HeaderName, InvalidTemplate> {
 /// padding of base64url.
 pub(super) fn decode(encoding: Encoding, signature: &[u8]) -> Result<Vec<u8>, Refusal> {
     let decoded = match encoding {
-        Encoding::Hex => hex::decode(signature).ok(),
+        Encoding::Hex => of_hex(signature),
         Encoding::Base64 => STANDARD.decode(signature).ok(),
         Encoding::Base64Url => BASE64_URL.decode(signature).ok(),
     };
     decoded.ok_or(Refusal::SignatureMalformed)
+}
+
+/// As `hex::decode`, with all its room from the beginning.
+fn of_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; digits.len() / 2];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 #[cfg(test)]
