@@ -2,16 +2,13 @@
 
 use std::{
     fs::{self, File},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU16, Ordering},
-    },
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use sluice_cluster::testing;
 use sluice_crds::{
     Duration, KafkaConnection, NamespacedName, PresetName, Size,
     wire::{EventSources, RateLimits, ReceiverConfig, ReceiverControls, ReceiverStatus, SharedWebhook, Verification},
@@ -125,17 +122,14 @@ fn put(folder: &Path, webhook: &str, text: &str) {
     fs::rename(next, folder.join(WEBHOOKS).join(format!("{webhook}.json"))).unwrap();
 }
 
-/// A port for a server that starts later: below those that the system gives to connections and to whoever asks for any, and each one only
-/// once.
+/// A port for a server that starts later.
 pub(crate) fn free_port() -> u16 {
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(20_000..28_000)));
-    let mut ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    free_address().port()
 }
 
 /// The address with such a port.
 pub(crate) fn free_address() -> SocketAddr {
-    ([127, 0, 0, 1], free_port()).into()
+    testing::free_address().unwrap()
 }
 
 impl Running {

@@ -1,12 +1,14 @@
 //! What tests need besides their code: clusters that they share and leave running for the next, one of a test's own that goes
-//! with it, and foreign programs that are set up once per machine.
+//! with it, addresses that are free, and foreign programs that are set up once per machine.
 
 use std::env;
 use std::fs;
-use std::ops::Deref;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::bail;
 
@@ -25,6 +27,28 @@ pub fn shared_kafka() -> &'static str {
         external::kafka().unwrap_or_else(of_cluster)
     });
     &ADDRESS
+}
+
+/// An address of this machine at which nobody listens yet, and another one each time. It is none of those that the kernel gives to
+/// connections: one of them could take it before the program listens there.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    free_address_of(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same where this machine is known by that address.
+pub fn free_address_of(host: IpAddr) -> anyhow::Result<SocketAddr> {
+    const PORTS: Range<u32> = 20_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes of tests begin at different places.
+    let begin = process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((host, u16::try_from(PORTS.start + number)?));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("all ports of {PORTS:?} are taken")
 }
 
 /// A folder of the cache with these files and with what the commands, run among them, have added, such as the packages that a

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, LazyLock, Mutex},
@@ -65,10 +64,9 @@ impl Drop for Issuer {
     }
 }
 
-/// A port for a server that starts later: below those that the system gives to connections.
+/// A port for a server that starts later.
 pub(crate) fn free_port() -> u16 {
-    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..29_000));
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    testing::free_address().unwrap().port()
 }
 
 /// An API that takes what its tokens allow, and remembers them.
