@@ -18,6 +18,8 @@ pub(super) trait Request: Send + Sized + 'static {
     type Answer: Clone + Send + 'static;
     /// What becomes of a second request about the same topic.
     const REPEATS: Repeats;
+    /// How many lingers a batch waits for who comes next, at least.
+    const PATIENCE: usize = 1;
 
     /// The topic's name.
     fn topic(&self) -> &str;

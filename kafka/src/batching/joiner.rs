@@ -90,7 +90,14 @@ impl<R: Request> Gathering<R> {
         let mut latest = first;
         while backlog.len() < max_topics {
             let coming = self.company.coming();
-            let wait = Wait { first, latest, known, waiting: backlog.len(), coming };
+            let wait = Wait {
+                first,
+                latest,
+                patience: known.clamp(R::PATIENCE, MOST_PATIENCE),
+                known,
+                waiting: backlog.len(),
+                coming,
+            };
             tokio::select! {
                 biased;
                 next = self.incoming.recv() => {
@@ -124,6 +131,8 @@ struct Wait {
     first: Instant,
     /// When anybody came or went last.
     latest: Instant,
+    /// How many lingers it waits for who comes next, where nobody else is about to.
+    patience: usize,
     /// How many came together a moment ago. More will, and who waits for them makes the next batch as large.
     known: usize,
     /// How many are together now.
@@ -141,7 +150,7 @@ impl Wait {
             let crowd = self.known + self.waiting + self.coming;
             return self.first + lingers((crowd * LINGERS_FOR_EACH).min(MOST_LINGERS));
         }
-        let patience = lingers(self.known.clamp(1, MOST_PATIENCE));
+        let patience = lingers(self.patience);
         (self.first + patience.saturating_mul(MOST_WAITS)).min(self.latest + patience)
     }
 }

@@ -31,8 +31,8 @@ pub struct Batching {
     /// How many topics one request speaks of at most. 1,000 by default: a broker answers such a request in about 0.1 s, and
     /// larger ones gain nothing.
     pub max_topics: usize,
-    /// How long the latest call of a batch waits for another one: 5 ms by default, and up to ten times that where many came a moment
-    /// ago; a batch no longer than forty times that. Calls that come while a batch is on its way go together into the next one.
+    /// How long the latest call of a batch waits for another one: 5 ms by default, four times that where topics are made, and up to ten times
+    /// where many came a moment ago; a batch no longer than forty times that. Calls that come while a batch is on its way go together into the next one.
     ///
     /// While others of the [`Company`] are about to ask, a batch waits for them: three lingers for each who waits, came a moment ago or may
     /// come, at most 500 lingers. It goes as soon as nobody else may come.

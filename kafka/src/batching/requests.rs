@@ -80,6 +80,8 @@ impl Request for Create {
     type Backend = Admin;
     type Answer = ();
     const REPEATS: Repeats = Repeats::Wait;
+    // Topics are made once, many together, and come no faster than an API server stores their resources.
+    const PATIENCE: usize = 4;
 
     fn topic(&self) -> &str {
         &self.0.name

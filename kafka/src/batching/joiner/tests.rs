@@ -16,7 +16,7 @@ use crate::{Error, PerTopic, batching::backlog::Repeats};
 
 /// A request that can be told from others about the same topic.
 #[derive(Clone, Debug)]
-struct Ask<const SHARED: bool> {
+struct Ask<const SHARED: bool, const PATIENCE: usize = 1> {
     topic: String,
     number: usize,
     records: usize,
@@ -34,10 +34,11 @@ struct Script {
 /// A batch: topics and the numbers of the requests.
 type Asked = Vec<(String, usize)>;
 
-impl<const SHARED: bool> Request for Ask<SHARED> {
+impl<const SHARED: bool, const PATIENCE: usize> Request for Ask<SHARED, PATIENCE> {
     type Backend = Script;
     type Answer = usize;
     const REPEATS: Repeats = if SHARED { Repeats::Share } else { Repeats::Wait };
+    const PATIENCE: usize = PATIENCE;
 
     fn topic(&self) -> &str {
         &self.topic
@@ -107,6 +108,23 @@ async fn one_that_asks_alone_waits_for_the_linger_and_no_longer() {
     let joiner = joiner(&script, 100);
     joiner.ask(change("orders", 1)).await.unwrap();
     assert!(start.elapsed() <= LINGER + Duration::from_millis(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_by_nature_is_waited_for_longer() {
+    let script = Script::default();
+    let joiner = Joiner::<Ask<false, 4>>::start(
+        Batching { max_topics: 100, linger: LINGER },
+        Company::default(),
+        script.clone(),
+    );
+    let joiner = &joiner;
+    let at = async |millis: u64| {
+        time::sleep(Duration::from_millis(millis)).await;
+        joiner.ask(Ask { topic: format!("topic-{millis}"), number: 0, records: 1 }).await.unwrap();
+    };
+    join_all([0, 15, 30, 45, 75].map(at)).await;
+    assert_eq!(script.sizes(), [4, 1]);
 }
 
 #[tokio::test(start_paused = true)]
