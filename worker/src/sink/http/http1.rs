@@ -49,16 +49,16 @@ impl Http1 {
         drive(&mut self.driver, body.frame()).await
     }
 
-    /// Whether it takes another request: the last one was written and its answer read, and neither side ends it. Who waited for the answer is
-    /// woken no more by what happens to it from now on, such as its next request.
-    pub(super) fn rests(&mut self) -> bool {
+    /// Lets it come to rest after an answer that was read to its end: who waited for that is woken no more by what happens to it from now on,
+    /// such as its next request. Says whether it takes another one: the last one was written, and neither side ends it.
+    pub(super) fn comes_to_rest(&mut self) -> bool {
         advance(&mut self.driver, &mut unheard());
         self.driver.is_some() && self.sender.is_ready()
     }
 }
 
-/// Reads and writes until there is what is waited for. Only that brings it about, so that nobody is woken for it: whoever drives is here. Nor may it
-/// be put off then, which it would have to be woken from.
+/// Reads and writes until what is wanted is there. Nothing else brings it about, so it is polled with a waker that wakes nobody: whoever drives is
+/// here. And without tokio's budget, which would put it off and rely on that waker.
 async fn drive<T>(driver: &mut Option<Driver>, wanted: impl Future<Output = T>) -> T {
     let mut wanted = pin!(unconstrained(wanted));
     poll_fn(|context| {
@@ -79,4 +79,77 @@ fn advance(driver: &mut Option<Driver>, context: &mut Context<'_>) {
 /// Wakes nobody.
 fn unheard() -> Context<'static> {
     Context::from_waker(Waker::noop())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    async fn connection() -> (Http1, DuplexStream) {
+        let (own, api) = duplex(1024);
+        (Http1::over(Box::new(TokioIo::new(own))).await.unwrap(), api)
+    }
+
+    fn request() -> Request {
+        http::Request::get("/").header("host", "api").body(Full::default()).unwrap()
+    }
+
+    /// Takes a request and answers it.
+    async fn answer(api: &mut DuplexStream) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert!(api.read_buf(&mut request).await.unwrap() > 0);
+        }
+        api.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Woken {
+        fn times(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Who waited for the answer to a request: he was woken once, when it came.
+    async fn exchange(connection: &mut Http1, api: &mut DuplexStream) -> Arc<Woken> {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut sent = pin!(connection.send(request()));
+        assert!(sent.as_mut().poll(&mut context).is_pending());
+        assert_eq!(woken.times(), 0, "he sends it himself");
+        answer(api).await;
+        assert_eq!(woken.times(), 1);
+        assert!(sent.as_mut().poll(&mut context).is_ready());
+        assert_eq!(woken.times(), 1, "he reads it himself");
+        woken
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_his_answer_and_by_nothing_else() {
+        let (mut connection, mut api) = connection().await;
+        let first = exchange(&mut connection, &mut api).await;
+        assert!(connection.comes_to_rest());
+        exchange(&mut connection, &mut api).await;
+        assert_eq!(first.times(), 1, "the next request is another one's");
+    }
 }

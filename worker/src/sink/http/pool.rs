@@ -102,7 +102,7 @@ impl Pool {
 
     /// Takes a connection whose answer was read to its end.
     pub(super) fn give_back(&self, mut connection: Box<Http1>) {
-        if connection.rests() {
+        if connection.comes_to_rest() {
             connection.used = Instant::now();
             self.state().waiting.push(connection);
         }
