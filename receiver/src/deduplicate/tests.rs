@@ -204,6 +204,8 @@ proptest! {
                 Step::Confirm(_) | Step::Release(_) => {}
             }
             prop_assert!(deduplicator.len() <= capacity);
+            let settled = deduplicator.reserved.iter().filter(|(_, item)| item.is_none()).count();
+            prop_assert!(deduplicator.settled == settled && settled <= MOST_SETTLED.max(deduplicator.reserved.len() / 2));
         }
     }
 }

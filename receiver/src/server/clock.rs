@@ -3,10 +3,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use futures::task::AtomicWaker;
 use http::Version;
 use sluice_crds::wire::ending::HEAD;
 
@@ -87,16 +93,26 @@ impl fmt::Display for Overdue {
     }
 }
 
-/// The clock of one connection, seen by its bytes, its requests and whoever waits for its end.
+/// The clock of one connection, seen by its bytes, its requests, whoever serves it and who oversees all of them.
 #[derive(Clone, Debug)]
-pub(super) struct SharedClock(Arc<Mutex<Clock>>);
+pub(super) struct SharedClock(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    clock: Mutex<Clock>,
+    /// Whoever serves the connection.
+    server: AtomicWaker,
+    /// Whether he is to look at the clock.
+    is_called: AtomicBool,
+}
 
 /// A request that is being served, until this is dropped.
 pub(super) struct Serving(SharedClock);
 
 impl SharedClock {
     pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Clock::start(Instant::now()))))
+        let clock = Mutex::new(Clock::start(Instant::now()));
+        Self(Arc::new(Shared { clock, server: AtomicWaker::new(), is_called: AtomicBool::new(false) }))
     }
 
     pub(super) fn read(&self) {
@@ -113,13 +129,40 @@ impl SharedClock {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Whether the connection has waited for too long.
-    pub(super) fn overdue(&self) -> Option<Overdue> {
-        self.lock().overdue(Instant::now())
+    /// Resolves when the connection has waited for too long, as who serves it sees it himself once he was called: so no request can have begun
+    /// since. Nobody is called any more when this is dropped.
+    pub(super) async fn overdue(&self) -> Overdue {
+        let _server = Listening(&self.0.server);
+        poll_fn(|context| self.poll_overdue(context)).await
+    }
+
+    fn poll_overdue(&self, context: &Context<'_>) -> Poll<Overdue> {
+        self.0.server.register(context.waker());
+        if !self.0.is_called.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        self.lock().overdue(Instant::now()).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Calls who serves the connection where it has waited for too long.
+    pub(super) fn look(&self) {
+        if self.lock().overdue(Instant::now()).is_some() {
+            self.0.is_called.store(true, Ordering::Release);
+            self.0.server.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Clock> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever is called, until this is dropped: a waker keeps its task in memory.
+struct Listening<'a>(&'a AtomicWaker);
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `clock`: how long a connection may wait, and for what.
 //! - `clocked`: a connection that tells its clock when bytes come in.
-//! - `overseer`: closes those that have waited for too long.
+//! - `overseer`: has those closed that have waited for too long.
 
 mod clock;
 mod clocked;
@@ -68,8 +68,8 @@ const PONG: Duration = Duration::from_secs(10);
 /// No file descriptor is left: one gets free when a connection ends.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
-/// Listens. As many connections may wait to be taken as may be open: of a burst that is larger than the 128 which Rust allows, clients would try
-/// the rest again only after a second.
+/// Listens. As many connections may wait to be taken as may be open: of a burst larger than the 128 that Rust's default lets wait, the rest would
+/// be tried again only after a second.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // As long as connections of the one before are not quite over, its address counts as taken.
@@ -84,8 +84,8 @@ pub(crate) async fn serve(listener: TcpListener, endpoints: impl Endpoints, endi
     let (open, overseer) = (GracefulShutdown::new(), Overseer::start());
     while let Some((stream, place)) = next(&listener, &places, &ending).await {
         let connection = Connection::new(&stream, endpoints.clone(), ending.clone());
-        let clock = connection.clock.clone();
-        tokio::spawn(overseer.oversee(clock, connection.run(stream, open.watcher(), place)));
+        overseer.oversee(connection.clock.clone());
+        tokio::spawn(connection.run(stream, open.watcher(), place));
     }
     drop(listener);
     if timeout(last_requests, open.shutdown()).await.is_err() {
@@ -144,8 +144,10 @@ impl<E: Endpoints> Connection<E> {
         let service = service_fn(|request| Arc::clone(&self).answer(request));
         let builder = builder();
         let served = builder.serve_connection(TokioIo::new(Clocked::new(stream, self.clock.clone())), service);
-        if let Err(error) = watcher.watch(served).await {
-            debug!("Connection ended: {error}");
+        tokio::select! {
+            biased;
+            end = watcher.watch(served) => if let Err(error) = end { debug!("Connection ended: {error}") },
+            overdue = self.clock.overdue() => debug!("Connection closed: {overdue}"),
         }
     }
 

@@ -1,16 +1,14 @@
-//! Closes connections that have waited for too long. It looks at all of them once a second: a timer of its own would have each connection look
-//! at that with every request.
+//! Has connections that wait for too long be closed. One look a second at all of them will do: with a timer of its own, each connection would
+//! look at it with every request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::{AbortHandle, Abortable};
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
 use super::clock::SharedClock;
 
-/// Closes connections until it is dropped.
+/// Looks at the clocks of connections until it is dropped.
 pub(super) struct Overseer {
     open: Arc<Open>,
     _looks: AbortOnDropHandle<()>,
@@ -18,7 +16,7 @@ pub(super) struct Overseer {
 
 /// The connections that were open at the last look, and those that were opened since.
 #[derive(Default)]
-struct Open(Mutex<Vec<(AbortHandle, SharedClock)>>);
+struct Open(Mutex<Vec<SharedClock>>);
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,11 +28,9 @@ impl Overseer {
         Self { open, _looks: looks }
     }
 
-    /// What serves a connection, until its clock says that it has waited for too long.
-    pub(super) fn oversee<S: Future>(&self, clock: SharedClock, serving: S) -> Abortable<S> {
-        let (close, closed) = AbortHandle::new_pair();
-        self.open.lock().push((close, clock));
-        Abortable::new(serving, closed)
+    /// Looks at this connection too, for as long as anybody else has its clock.
+    pub(super) fn oversee(&self, clock: SharedClock) {
+        self.open.lock().push(clock);
     }
 }
 
@@ -43,42 +39,55 @@ async fn look(open: Arc<Open>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        open.lock().retain(|(close, clock)| !clock.is_alone() && stays(close, clock));
+        let mut open = open.lock();
+        open.retain(|clock| !clock.is_alone());
+        open.iter().for_each(SharedClock::look);
     }
-}
-
-fn stays(close: &AbortHandle, clock: &SharedClock) -> bool {
-    let Some(overdue) = clock.overdue() else { return true };
-    debug!("Connection closed: {overdue}");
-    close.abort();
-    false
 }
 
 impl Open {
     /// Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Vec<(AbortHandle, SharedClock)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<SharedClock>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::{pin::pin, task::Waker};
 
+    use futures::poll;
     use tokio::time::sleep;
 
     use super::*;
 
     #[tokio::test]
-    async fn what_has_ended_is_forgotten_and_what_is_open_is_not() {
+    async fn a_connection_that_is_gone_is_forgotten_and_one_that_is_open_is_not() {
         let overseer = Overseer::start();
-        let (ended, open) = (SharedClock::start(), SharedClock::start());
-        assert_eq!(overseer.oversee(ended, ready(7)).await, Ok(7));
-        let _serving = overseer.oversee(open.clone(), pending::<()>());
+        let (gone, open) = (SharedClock::start(), SharedClock::start());
+        [gone, open.clone()].into_iter().for_each(|clock| overseer.oversee(clock));
         while overseer.open.lock().len() > 1 {
             #[allow(clippy::disallowed_methods, reason = "nobody tells when it has looked")]
             sleep(Duration::from_millis(10)).await;
         }
         assert!(!open.is_alone());
+    }
+
+    #[tokio::test]
+    async fn who_serves_a_connection_stays_in_nobodys_memory_when_that_has_ended() {
+        let (clock, task) = (SharedClock::start(), Arc::new(Sleeper));
+        {
+            let mut overdue = pin!(clock.overdue());
+            let waker = Waker::from(Arc::clone(&task));
+            assert!(overdue.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+            assert!(poll!(overdue.as_mut()).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&task), 1);
+    }
+
+    struct Sleeper;
+
+    impl std::task::Wake for Sleeper {
+        fn wake(self: Arc<Self>) {}
     }
 }

@@ -319,11 +319,14 @@ impl Paused {
         let State::Running { pid, .. } = cluster.component(Component::Kafka).state() else { panic!("no broker") };
         let pid = Pid::from_raw(pid).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
-        // One of its threads is woken by that, and has the others stop: until it comes to it they go on.
-        while !threads(pid).all(|stat| stat.contains(") T ")) {
+        let paused = Self(pid);
+        // Until one of its threads has taken the signal and stopped the others, they go on.
+        let begin = Instant::now();
+        while let Some(going) = threads(pid).find(|stat| !stat.contains(") T ")) {
+            assert!(begin.elapsed() < Duration::from_secs(30), "it goes on: {going}");
             thread::sleep(Duration::from_millis(1));
         }
-        Self(pid)
+        paused
     }
 }
 
