@@ -1,7 +1,7 @@
 //! The Kafka record of an event: the body as it came, and the attributes of a cloud event as headers
 //! (`CloudEvents` 1.0, Kafka protocol binding, binary content mode).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -18,7 +18,7 @@ pub struct Envelope {
     topic: Arc<str>,
     source: Bytes,
     /// The headers that stay with the event: those of its trace, and those that the Webhook keeps.
-    carried: Vec<HeaderName>,
+    carried: Vec<(HeaderName, Cow<'static, str>)>,
 }
 
 /// An event as it was received.
@@ -42,7 +42,9 @@ impl Envelope {
     /// For the events of one Webhook.
     pub fn new(webhook: &NamespacedName, topic: &str, kept: Vec<HeaderName>) -> Self {
         let source = format!("/{}/webhooks/{}", webhook.namespace, webhook.name);
-        let carried = TRACE_HEADERS.map(HeaderName::from_static).into_iter().chain(kept).collect();
+        let of_trace = TRACE_HEADERS.map(|name| (HeaderName::from_static(name), Cow::Borrowed(name)));
+        let kept = kept.into_iter().map(|name| (name.clone(), Cow::Owned(name.as_str().to_owned())));
+        let carried = of_trace.into_iter().chain(kept).collect();
         Self { topic: topic.into(), source: source.into(), carried }
     }
 
@@ -54,7 +56,7 @@ impl Envelope {
             Some(event) => of_cloud_event(event, at),
             None => (self.of_event(id, event_type, &given, at), Some(body)),
         };
-        headers.extend(self.carried.iter().flat_map(|name| as_given(&given, name)));
+        headers.extend(self.carried.iter().flat_map(|(name, text)| as_given(&given, name, text)));
         if let Some(sequence) = sequence {
             headers.retain(|header| header.name != SEQUENCE);
             headers.push(Header::new(SEQUENCE, sequence));
@@ -72,7 +74,7 @@ impl Envelope {
     /// What the headers that stay with each event of a request take, in bytes.
     pub fn carried(&self, given: &HeaderMap) -> usize {
         let values =
-            self.carried.iter().flat_map(|name| given.get_all(name).iter().map(move |value| (name.as_str(), value)));
+            self.carried.iter().flat_map(|(name, text)| given.get_all(name).iter().map(move |value| (text, value)));
         values.map(|(name, value)| HEADER + name.len() + value.len()).sum()
     }
 
@@ -84,10 +86,10 @@ impl Envelope {
             Header::new("ce_type", event_type.map_or(Bytes::from(DEFAULT_TYPE), Bytes::from)),
             Header::new("ce_time", at.to_string()),
         ];
-        // Those that are carried along as well.
-        let mut headers = Vec::with_capacity(of_event.len() + self.carried.len());
+        // Room for the type of its content too, and for those that are carried along.
+        let mut headers = Vec::with_capacity(of_event.len() + 1 + self.carried.len());
         headers.extend(of_event);
-        headers.extend(as_given(given, &header::CONTENT_TYPE));
+        headers.extend(as_given(given, &header::CONTENT_TYPE, &Cow::Borrowed(CONTENT_TYPE)));
         headers
     }
 }
@@ -101,10 +103,13 @@ fn of_cloud_event(event: CloudEvent, at: Timestamp) -> (Vec<Header>, Option<Byte
     (attributes.chain(time).chain(content_type).collect(), data)
 }
 
-/// The headers of a request that have this name.
-fn as_given(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = Header> {
-    let header =
-        move |value: &HeaderValue| Header::new(name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+/// The headers of a request that have this name, which is written so.
+#[allow(
+    clippy::ptr_arg,
+    reason = "a text that is known to the program is not copied, and any other one only where there is such a header"
+)]
+fn as_given(headers: &HeaderMap, name: &HeaderName, text: &Cow<'static, str>) -> impl Iterator<Item = Header> {
+    let header = move |value: &HeaderValue| Header::new(text.clone(), Bytes::copy_from_slice(value.as_bytes()));
     headers.get_all(name).iter().map(header)
 }
 

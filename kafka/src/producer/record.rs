@@ -24,7 +24,7 @@ pub struct OutgoingRecord {
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its name. Most are of few.
+    /// Its name. Most records use the same few.
     pub name: Cow<'static, str>,
     /// Its value; null and empty differ.
     pub value: Option<Bytes>,
