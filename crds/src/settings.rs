@@ -133,9 +133,9 @@ pub struct AdminRequests {
     /// Topics in one request at most. Default: 1000.
     #[schemars(range(min = 1))]
     pub max_topics: u16,
-    /// How long a request waits for another one to share it, each time one comes along; four times as long where it makes a topic. Where many
-    /// came within the last second, up to ten times as long; in all at most forty times that. While passes over other Topics are under way, which may ask as well, it waits
-    /// for them up to 500 times as long, and goes as soon as all have asked. Default: `5ms`.
+    /// How long a request waits for another one to share it, each time one comes along; four times as long where it makes a topic. Where
+    /// many came within the last second, up to ten times as long; in all at most forty times that. While passes over other Topics are
+    /// under way, which may ask as well, it waits for them up to 500 times as long. Default: `5ms`.
     pub linger: Duration,
     /// How long Kafka may take to answer. Less than 10 s, so that what a replica asked for in time is over before another one
     /// leads. Default: `8s`.

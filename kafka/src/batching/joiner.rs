@@ -80,6 +80,7 @@ async fn serve<R: Request>(mut gathering: Gathering<R>, backend: R::Backend) {
 impl<R: Request> Gathering<R> {
     /// Waits for a first request and, while it pays, for others; says whether there is anything to do.
     async fn gather(&mut self, backlog: &mut Backlog<R>, crowd: &Crowd) -> bool {
+        const { assert!(R::PATIENCE <= MOST_PATIENCE) };
         let Batching { max_topics, linger } = self.batching;
         if backlog.len() == 0 {
             let Some((request, asker)) = self.incoming.recv().await else { return false };

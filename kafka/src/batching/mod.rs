@@ -35,7 +35,7 @@ pub struct Batching {
     /// where many came a moment ago; a batch no longer than forty times that. Calls that come while a batch is on its way go together into the next one.
     ///
     /// While others of the [`Company`] are about to ask, a batch waits for them: three lingers for each who waits, came a moment ago or may
-    /// come, at most 500 lingers. It goes as soon as nobody else may come.
+    /// come, at most 500 lingers. Once nobody else may come it waits no longer than as if there were none.
     pub linger: Duration,
 }
 
