@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use sluice_crds::NamespacedName;
 use tokio::{
     sync::watch as channel,
@@ -71,9 +72,13 @@ pub async fn run<P: Passes>(passes: Arc<P>, mut stop: channel::Receiver<bool>) -
     underway.tasks.len()
 }
 
-/// What work comes to that takes no longer than this.
-pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(limit, work).await.unwrap_or(Err(Error::TimedOut(limit)))
+/// What work comes to that takes no longer than this from now on. An async function would have room for the work twice, as its argument and as what it waits
+/// for.
+pub fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> impl Future<Output = Result<T, Error>> {
+    timeout(limit, work).map(move |done| done.unwrap_or(Err(Error::TimedOut(limit))))
 }
 
 /// The passes under way, by task.

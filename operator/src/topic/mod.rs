@@ -79,7 +79,8 @@ impl Kind for Topic {
     async fn reconcile(&self, context: &Context) -> Result<Pass<TopicStatus>, Error> {
         let _pass = context.clusters.pass_begins(&self.spec.cluster);
         if self.meta().deletion_timestamp.is_some() {
-            return farewell::pass(self, context).await;
+            // It is larger than all the rest, and rare.
+            return Box::pin(farewell::pass(self, context)).await;
         }
         if finalizer::follow_spec(&context.client, self).await? {
             // The watch brings the Topic as it is now, and with it the next pass.
