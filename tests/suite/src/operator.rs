@@ -64,7 +64,7 @@ const RESTARTS: usize = 3;
 pub struct Launch {
     /// The administrator's.
     pub kubeconfig: PathBuf,
-    /// The Kafka cluster `default` and, by another name, `alias`. Nothing answers at the one called `away`.
+    /// The Kafka cluster `default`.
     pub bootstrap: String,
     /// What the replica is called.
     pub identity: String,
@@ -111,8 +111,7 @@ impl Operator {
     pub async fn start(client: Client, launch: &Launch) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = format!(
-            "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, alias: {{bootstrapServers: ['{bootstrap}']}}, \
-             away: {{bootstrapServers: ['127.0.0.1:1']}}, silent: {{bootstrapServers: ['127.0.0.1:9']}}, {clusters}}}\n\
+            "clusters: {{default: {{bootstrapServers: ['{bootstrap}']}}, {clusters}}}\n\
              images: {{receiver: 'sluice/receiver:dev', worker: 'sluice/worker:dev'}}\n\
              schemaRegistries: {{{registries}}}\n\
              adminRequests: {{driftInterval: {drift_interval}}}\n\

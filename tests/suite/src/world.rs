@@ -158,7 +158,7 @@ impl Stage {
         self.target.kubectl(arguments)
     }
 
-    /// How an operator of that name is started here.
+    /// How an operator of that name is started here. Its Kafka cluster is known as `alias` too; nothing answers at those called `away` and `silent`.
     pub fn launch(&self, identity: &str) -> Launch {
         Launch {
             kubeconfig: self.target.kubeconfig().to_owned(),
@@ -170,7 +170,11 @@ impl Stage {
             settings: "outgoing: {allow: ['127.0.0.0/8']}\n".to_owned(),
             measuring: "{interval: 1s, writeEvery: 1s}",
             drift_interval: "5s",
-            clusters: String::new(),
+            clusters: format!(
+                "alias: {{bootstrapServers: ['{}']}}, away: {{bootstrapServers: ['127.0.0.1:1']}}, \
+                 silent: {{bootstrapServers: ['127.0.0.1:9']}}",
+                self.bootstrap
+            ),
             registries: "away: {url: 'http://127.0.0.1:1'}".to_owned(),
             log: "info,sluice_operator=debug".to_owned(),
             server: None,

@@ -67,7 +67,7 @@ async fn two_replicas_by(stage: &Stage, ways: impl FnOnce(Launch) -> Launch) -> 
 /// A replica that reaches Kafka by that way only, and looks after nothing but the test's own namespace: whatever it writes there is about that.
 fn by_way_of(kafka: &KafkaProxy, stage: &Stage, launch: Launch) -> Launch {
     let arguments = vec!["--namespaces".to_owned(), stage.namespace.clone()];
-    Launch { bootstrap: kafka.address.clone(), arguments, ..launch }
+    Launch { bootstrap: kafka.address.clone(), clusters: String::new(), arguments, ..launch }
 }
 
 /// What was written to Kafka, and when it got there.

@@ -56,14 +56,15 @@ async fn stalled(stage: &Stage, operator: &Operator, words: &str) -> String {
 
 /// An operator that is that user on the secured broker.
 async fn operator(stage: &Stage, kafka: &SecuredKafka) -> Operator {
+    let launch = stage.launch_apart("rights").await.unwrap();
     let clusters = format!(
-        "secured: {{bootstrapServers: ['{}'], securityProtocol: SASL_SSL, saslMechanism: SCRAM-SHA-512, credentials: '{}', ca: \
+        "{}, secured: {{bootstrapServers: ['{}'], securityProtocol: SASL_SSL, saslMechanism: SCRAM-SHA-512, credentials: '{}', ca: \
          '{}'}}",
+        launch.clusters,
         kafka.login_bootstrap(),
         kafka.credentials(USER).unwrap().display(),
         kafka.authority().display()
     );
-    let launch = stage.launch_apart("rights").await.unwrap();
     stage.start(&Launch { clusters, ..launch }).await.unwrap()
 }
 
@@ -182,7 +183,8 @@ async fn a_cluster_that_deletes_no_topics_is_named_and_the_topic_can_be_let_go()
     });
     let own = own.await.unwrap();
     let launch = stage.launch_apart("undeletable").await.unwrap();
-    let operator = stage.start(&Launch { bootstrap: own.kafka_bootstrap(), ..launch }).await.unwrap();
+    let launch = Launch { bootstrap: own.kafka_bootstrap(), clusters: String::new(), ..launch };
+    let operator = stage.start(&launch).await.unwrap();
     apply(&stage, "deletionPolicy: Delete").await;
     says(&stage, &operator, "True InSync").await;
     stage.api::<Topic>().delete("orders", &DeleteParams::default()).await.unwrap();

@@ -161,7 +161,13 @@ fn measure_all() -> anyhow::Result<()> {
 
 async fn measure(stage: &Stage, size: usize) -> anyhow::Result<Figures> {
     // As an operator is that nobody has told otherwise, where tests are in a hurry and want to see everything.
-    let by_default = Launch { measuring: "{}", drift_interval: "60s", log: "info".to_owned(), ..stage.launch("bench") };
+    let by_default = Launch {
+        clusters: String::new(),
+        measuring: "{}",
+        drift_interval: "60s",
+        log: "info".to_owned(),
+        ..stage.launch("bench")
+    };
     let operator = stage.start(&by_default).await?;
     operator.leads(PATIENCE).await?;
     topics(stage).await?;

@@ -113,7 +113,13 @@ async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
     println!("{size} Topics, the least possible work: {:.1} s", least.as_secs_f64());
 
     let stage = Stage::on(target.clone(), &format!("topics-{size}")).await?;
-    let launch = Launch { measuring: "{}", drift_interval: "1m", log: "info".to_owned(), ..stage.launch("bench") };
+    let launch = Launch {
+        clusters: String::new(),
+        measuring: "{}",
+        drift_interval: "1m",
+        log: "info".to_owned(),
+        ..stage.launch("bench")
+    };
     let operator = stage.start(&launch).await?;
     operator.leads(PATIENCE).await?;
     let ready = async |generation| all_are(&stage, size, |topic| is_ready(topic, generation)).await;

@@ -65,7 +65,8 @@ async fn a_topic_gets_more_copies_by_the_commands_that_it_shows_and_sees_by_itse
     let bootstrap_servers: Vec<String> = brokers.split(',').map(str::to_owned).collect();
     let stage = Stage::begin("copies").await.unwrap();
     let launch = stage.launch_apart("copies").await.unwrap();
-    let clusters = format!("replicated: {{bootstrapServers: ['{}']}}", bootstrap_servers.join("', '"));
+    let clusters =
+        format!("{}, replicated: {{bootstrapServers: ['{}']}}", launch.clusters, bootstrap_servers.join("', '"));
     let _operator = stage.start(&Launch { clusters, ..launch }).await.unwrap();
     let kafka = Admin::connect(&KafkaConnection { bootstrap_servers, ..KafkaConnection::default() }).unwrap();
 

@@ -78,7 +78,7 @@ async fn a_kafka_cluster_that_hangs_with_more_topics_than_there_is_room_for_hold
         applied.unwrap();
     }
     let launch = stage.launch_apart("deaf").await.unwrap();
-    let clusters = format!("deaf: {{bootstrapServers: ['{}']}}", deaf.address);
+    let clusters = format!("{}, deaf: {{bootstrapServers: ['{}']}}", launch.clusters, deaf.address);
     let launch = Launch { clusters, ..launch };
     let (mut operator, mut has_waited) = another_is_ready(&stage, &launch, "orders-0").await;
     // A machine that stood still for the eight seconds after which passes give up tells nothing: who waits for a place does so each time.

@@ -35,6 +35,7 @@ async fn while_kafka_is_away_topics_wait_and_lag_is_unknown() {
     // What other tests have left would be made in this Kafka too.
     let mut launch = stage.launch_apart("outage").await.unwrap();
     launch.bootstrap = kafka.kafka_bootstrap();
+    launch.clusters.clear();
     let operator = stage.start(&launch).await.unwrap();
 
     let killed = broker.clone();

@@ -35,6 +35,7 @@ pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     }
     .create()?;
     let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     // As many as the receiver.
     let listener = socket.listen(1024)?;

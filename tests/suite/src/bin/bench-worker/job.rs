@@ -47,7 +47,7 @@ impl Job {
     pub(crate) fn source(self, all: usize) -> (&'static str, usize) {
         match self {
             Self::Copy | Self::Transform => ("records", all),
-            Self::Quick => ("requests", all / 5),
+            Self::Quick => ("requests", all / 2),
             Self::Slow => ("slow-requests", all / 200),
         }
     }
