@@ -65,7 +65,8 @@ mod tests {
     async fn a_connection_that_is_gone_is_forgotten_and_one_that_is_open_is_not() {
         let overseer = Overseer::start();
         let (gone, open) = (SharedClock::start(), SharedClock::start());
-        [gone, open.clone()].into_iter().for_each(|clock| overseer.oversee(clock));
+        overseer.oversee(gone);
+        overseer.oversee(open.clone());
         while overseer.open.lock().len() > 1 {
             #[allow(clippy::disallowed_methods, reason = "nobody tells when it has looked")]
             sleep(Duration::from_millis(10)).await;
