@@ -181,6 +181,17 @@ impl Stage {
         }
     }
 
+    /// The same as an operator is that nobody has told otherwise, where tests are in a hurry, want to see everything and have many Kafka clusters.
+    pub fn launch_by_default(&self, identity: &str) -> Launch {
+        Launch {
+            clusters: String::new(),
+            measuring: "{}",
+            drift_interval: "1m",
+            log: "info".to_owned(),
+            ..self.launch(identity)
+        }
+    }
+
     /// How an operator is started that looks after this namespace only and has nothing to do with operators elsewhere.
     pub async fn launch_apart(&self, identity: &str) -> anyhow::Result<Launch> {
         allow_lease(&self.client, &self.namespace).await?;

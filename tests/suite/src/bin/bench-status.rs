@@ -34,7 +34,7 @@ use sluice_kafka::{
 use sluice_suite::{
     Stage,
     meter::{Meter, during, pause},
-    operator::{Launch, Operator},
+    operator::Operator,
     until,
     verdict::{At, tell},
     world::condition,
@@ -160,15 +160,7 @@ fn measure_all() -> anyhow::Result<()> {
 }
 
 async fn measure(stage: &Stage, size: usize) -> anyhow::Result<Figures> {
-    // As an operator is that nobody has told otherwise, where tests are in a hurry and want to see everything.
-    let by_default = Launch {
-        clusters: String::new(),
-        measuring: "{}",
-        drift_interval: "60s",
-        log: "info".to_owned(),
-        ..stage.launch("bench")
-    };
-    let operator = stage.start(&by_default).await?;
+    let operator = stage.start(&stage.launch_by_default("bench")).await?;
     operator.leads(PATIENCE).await?;
     topics(stage).await?;
     commit_all(stage, size)?;

@@ -27,7 +27,7 @@ use sluice_kafka::NewTopic;
 use sluice_suite::{
     Stage,
     meter::{Meter, during, pause},
-    operator::{Launch, Operator},
+    operator::Operator,
     world::judge_topic,
 };
 use tokio::{
@@ -113,14 +113,7 @@ async fn measure(target: &Target, size: usize) -> anyhow::Result<Figures> {
     println!("{size} Topics, the least possible work: {:.1} s", least.as_secs_f64());
 
     let stage = Stage::on(target.clone(), &format!("topics-{size}")).await?;
-    let launch = Launch {
-        clusters: String::new(),
-        measuring: "{}",
-        drift_interval: "1m",
-        log: "info".to_owned(),
-        ..stage.launch("bench")
-    };
-    let operator = stage.start(&launch).await?;
+    let operator = stage.start(&stage.launch_by_default("bench")).await?;
     operator.leads(PATIENCE).await?;
     let ready = async |generation| all_are(&stage, size, |topic| is_ready(topic, generation)).await;
     let made = phase(&operator, async { futures::try_join!(create(&stage, size, |_| Ok(())), ready(1)).map(drop) });
