@@ -17,7 +17,7 @@ use futures::future::join_all;
 use sluice_cluster::{Cluster, Component, ComponentHandle, Part, testing::OwnCluster};
 use sluice_kafka::{
     Admin, BatchProducer, Compression, Error, ErrorCode, KafkaConnection, NewTopic, OffsetAt, OutgoingRecord,
-    PerPartition, Producer, ProducerSettings, SendError, TopicPartition, Unwritten,
+    PerPartition, PerTopic, Producer, ProducerSettings, SendError, TopicDescription, TopicPartition, Unwritten,
     consumer::{BaseConsumer, Consumer, ConsumerSettings, Message, Offset, TopicPartitionList, consumer_config},
 };
 use tokio::{task, time::timeout};
@@ -84,6 +84,41 @@ async fn offsets_are_listed_again_once_a_killed_broker_is_back() {
         until(ends, Result::is_err).await.unwrap_err();
         blocking(&cluster, |kafka| kafka.start().unwrap()).await;
         until(ends, is_known).await.unwrap();
+    }
+    task::spawn_blocking(|| drop(cluster)).await.unwrap();
+}
+
+/// Others take the place of each in turn: as leader of partitions, as coordinator of groups and as controller.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_known_while_one_of_its_brokers_is_away() {
+    let up = || OwnCluster::up("kafka-away", &[Part::KafkaReplicated]).unwrap();
+    let cluster = task::spawn_blocking(up).await.unwrap();
+    let connection = connection_to(&cluster.kafka_replicated_bootstrap());
+    let replicated = NewTopic { partitions: Some(6), replicas: Some(3), ..plain_topic("away") };
+    let topic = created(&admin(&connection), replicated).await;
+    let admin = impatient_admin(&connection);
+    let partitions: Vec<_> = (0..6).map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
+    let committed: BTreeMap<_, _> = partitions.iter().map(|partition| (partition.clone(), 0)).collect();
+    let commit = async || admin.commit_group_offsets(&topic, &committed).await;
+    until(commit, |said| said.as_ref().is_ok_and(|said| said.values().all(Result::is_ok))).await.unwrap();
+
+    let describe = async || admin.describe_topics(&[&topic]).await;
+    let copies = |said: &Result<PerTopic<Option<TopicDescription>>, Error>| -> Option<Vec<usize>> {
+        let description = said.as_ref().ok()?.get(topic.as_str())?.as_ref().ok()?.as_ref()?;
+        Some(description.partitions.iter().map(|partition| partition.in_sync.len()).collect())
+    };
+    let ends = async || admin.list_offsets(&partitions, OffsetAt::Latest).await;
+    let offsets = async || admin.group_offsets(&topic).await;
+    for broker in Component::REPLICATED.map(|broker| cluster.component(broker)) {
+        let killed = broker.clone();
+        task::spawn_blocking(move || killed.kill().unwrap()).await.unwrap();
+        until(describe, |said| copies(said) == Some(vec![2; 6])).await.unwrap();
+        until(ends, |ends| ends.as_ref().is_ok_and(|ends| ends.values().all(Result::is_ok))).await.unwrap();
+        until(offsets, |offsets| offsets.as_ref().is_ok_and(|offsets| offsets.len() == partitions.len()))
+            .await
+            .unwrap();
+        task::spawn_blocking(move || broker.start().unwrap()).await.unwrap();
+        until(describe, |said| copies(said) == Some(vec![3; 6])).await.unwrap();
     }
     task::spawn_blocking(|| drop(cluster)).await.unwrap();
 }

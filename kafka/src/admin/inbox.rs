@@ -1,14 +1,15 @@
-//! One thread per client that hands each answer of librdkafka to whoever waits for it.
+//! One thread per client that hands each answer of librdkafka to whoever waits for it, and another client after one that got none.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::ClientConfig;
 use tokio::sync::oneshot;
+use tracing::{debug, warn};
 
 use crate::{
     Error, ErrorCode, KafkaError,
@@ -17,11 +18,22 @@ use crate::{
     write_log_line,
 };
 
+/// An inbox, and a new one in its place where its client got no answer: librdkafka goes on for minutes to ask the controller, and the
+/// coordinator of a group, that it knew, also while that broker is away and others have taken its place.
+pub(super) struct Line {
+    config: ClientConfig,
+    inbox: RwLock<Arc<Inbox>>,
+}
+
+/// How long a client is left to connect before another one takes its place: longer than one connection may take to be set up.
+const YOUTH: Duration = Duration::from_secs(15);
+
 /// A client and the thread that empties its queue. When dropped, the thread destroys the client: that can take a moment.
 pub(super) struct Inbox {
     /// `None` only while being dropped.
     desk: Option<Arc<Desk>>,
     farewell: Farewell,
+    opened: Instant,
 }
 
 /// Where the inbox leaves its share of the client when it goes.
@@ -51,8 +63,34 @@ struct Waiting {
     asked: HashMap<Ticket, Asked>,
 }
 
+impl Line {
+    pub(super) fn open(config: ClientConfig) -> Result<Self, Error> {
+        let inbox = RwLock::new(Arc::new(Inbox::open(&config)?));
+        Ok(Self { config, inbox })
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Calls that are under way go on in the one that was `silent`. A young one stays: it may be about to connect.
+    pub(super) fn replace(&self, silent: &Arc<Inbox>) {
+        let mut inbox = self.inbox.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&inbox, silent) || silent.opened.elapsed() < YOUTH {
+            return;
+        }
+        match Inbox::open(&self.config) {
+            Ok(new) => {
+                debug!("A new Kafka client takes the place of one that got no answer");
+                *inbox = Arc::new(new);
+            }
+            Err(error) => warn!("No new Kafka client in place of one that gets no answer: {error}"),
+        }
+    }
+}
+
 impl Inbox {
-    pub(super) fn open(config: &ClientConfig) -> Result<Self, Error> {
+    fn open(config: &ClientConfig) -> Result<Self, Error> {
         let client = Client::new(config)?;
         let desk = Arc::new(Desk { client, waiting: Mutex::default(), trouble: Trouble::default() });
         let farewell = Farewell::default();
@@ -61,7 +99,7 @@ impl Inbox {
             .name("kafka-admin".into())
             .spawn(move || empty_queue(&theirs, &ours))
             .map_err(|error| Error::Settings(format!("the system allows no further thread: {error}")))?;
-        Ok(Self { desk: Some(desk), farewell })
+        Ok(Self { desk: Some(desk), farewell, opened: Instant::now() })
     }
 
     /// Sends what `submit` asks for and waits for the answer. An error comes with the connection's latest trouble.
@@ -140,4 +178,26 @@ impl Desk {
 /// What the lock guards is whole after each statement, so a panic elsewhere does not spoil it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_got_no_answer_is_replaced_once_and_not_while_it_is_young() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:9");
+        let mut inbox = Inbox::open(&config).unwrap();
+        inbox.opened -= YOUTH;
+        let (old, line) = (Arc::new(inbox), Line::open(config).unwrap());
+        *line.inbox.write().unwrap() = Arc::clone(&old);
+        line.replace(&old);
+        let young = line.inbox();
+        assert!(!Arc::ptr_eq(&young, &old));
+        for silent in [&old, &young] {
+            line.replace(silent);
+            assert!(Arc::ptr_eq(&line.inbox(), &young));
+        }
+    }
 }

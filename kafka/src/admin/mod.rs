@@ -1,6 +1,6 @@
 //! Admin calls: what a Kafka cluster has and what is to change, many things in each request.
 //!
-//! - `inbox`: one thread per client that hands each answer to whoever waits for it.
+//! - `inbox`: one thread per client that hands each answer to whoever waits for it, and a new client after one that got none.
 //! - `count`: how many requests were made, and how they ended.
 //! - `outage`: while a cluster does not answer, one call at a time finds out and all others fail at once.
 //! - `rights`: what a user has to be allowed for a call, said where Kafka refuses it.
@@ -37,7 +37,7 @@ pub use topics::{NewTopic, PartitionDescription, TopicDescription};
 use self::{
     batch::{Answers, Batch},
     count::Counts,
-    inbox::{Inbox, Kept},
+    inbox::{Inbox, Kept, Line},
     outage::{Attempt, Outage},
     rights::{Task, principal, with_advice},
 };
@@ -51,16 +51,25 @@ use crate::{
 /// A call gives [`Error`] when there is no answer as a whole; what a broker says about one topic, partition or group of
 /// many stands in the answer and holds up no other. A call whose future is dropped is carried out all the same.
 ///
+/// A call that is not answered is followed by others over new connections, which ask the given servers who takes them.
+///
 /// Once a call found that the cluster does not answer, one call a second tries again and all others fail at once with what
 /// it came to, until one is answered.
 #[derive(Clone)]
 pub struct Admin {
-    inbox: Arc<Inbox>,
+    line: Arc<Line>,
     outage: Arc<Outage>,
     principal: Arc<str>,
     counts: Arc<Counts>,
     timeout: Duration,
     permit: Arc<dyn Fn(bool) -> Option<Kept> + Send + Sync>,
+}
+
+/// An answer, the attempt that got it, and where it came in.
+struct Answered<'a> {
+    event: Event,
+    attempt: Attempt<'a>,
+    inbox: Arc<Inbox>,
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,9 +81,9 @@ impl Admin {
     pub fn connect(connection: &KafkaConnection) -> Result<Self, Error> {
         let config = client_config(connection)?;
         Ok(Self {
-            inbox: Arc::new(Inbox::open(&config)?),
-            outage: Arc::default(),
             principal: principal(connection, &config).into(),
+            line: Arc::new(Line::open(config)?),
+            outage: Arc::default(),
             counts: Arc::default(),
             timeout: DEFAULT_TIMEOUT,
             permit: Arc::new(|_| Some(Box::new(()))),
@@ -150,7 +159,7 @@ impl Admin {
     /// Sends what `submit` asks for and waits for the answer; `doing` names it in errors, and `changes` says whether it may change
     /// something.
     async fn request(&self, doing: &'static str, changes: bool, submit: impl FnOnce(Call<'_>)) -> Result<Event, Error> {
-        let (event, attempt) = self.send(doing, changes, submit).await?;
+        let Answered { event, attempt, .. } = self.send(doing, changes, submit).await?;
         attempt.end(None, Instant::now());
         Ok(event)
     }
@@ -164,9 +173,10 @@ impl Admin {
         submit: impl FnOnce(Call<'_>),
         read: impl FnOnce(&Event) -> BTreeMap<K, Result<T, KafkaError>>,
     ) -> Result<Answers<K, T>, Error> {
-        let (event, attempt) = self.send(doing, changes, submit).await?;
+        let Answered { event, attempt, inbox } = self.send(doing, changes, submit).await?;
         let answers = Answers::of(read(&event));
         if answers.silence.is_some() {
+            self.line.replace(&inbox);
             attempt.end_unknown(Instant::now());
         } else {
             attempt.end(None, Instant::now());
@@ -174,22 +184,27 @@ impl Admin {
         Ok(answers)
     }
 
-    /// The answer, and the attempt that got it.
     async fn send(
         &self,
         doing: &'static str,
         changes: bool,
         submit: impl FnOnce(Call<'_>),
-    ) -> Result<(Event, Attempt<'_>), Error> {
+    ) -> Result<Answered<'_>, Error> {
         let attempt = self.outage.begin(Instant::now()).map_err(|error| error.while_doing(doing))?;
         let Some(permit) = (self.permit)(changes) else { return Err(Error::NotAllowed { doing }) };
         let count = self.counts.begin(doing);
-        let answer = self.inbox.request(self.timeout, permit, submit).await;
+        let inbox = self.line.inbox();
+        // Whoever drops this call does not end its client, which another one may have replaced meanwhile.
+        let kept = Box::new((permit, Arc::clone(&inbox)));
+        let answer = inbox.request(self.timeout, kept, submit).await;
         let answer = answer.map_err(|(error, trouble)| Error::of_request(doing, self.timeout, error, trouble));
         count.end(answer.as_ref().err());
         match answer {
-            Ok(event) => Ok((event, attempt)),
+            Ok(event) => Ok(Answered { event, attempt, inbox }),
             Err(error) => {
+                if error.is_silence() {
+                    self.line.replace(&inbox);
+                }
                 attempt.end(Some(&error), Instant::now());
                 Err(error)
             }
