@@ -55,7 +55,7 @@ fn joined(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
 fn kafka(site: &Site, parts: &Parts) -> Result<()> {
     when(parts, Part::Kafka, || ready(site, "kafka ready", &[Component::Kafka]))?;
     when(parts, Part::KafkaReplicated, || {
-        let brokers = [Component::Kafka1, Component::Kafka2, Component::Kafka3];
+        let brokers = Component::REPLICATED;
         // None of them is ready before two of them run.
         brokers.iter().try_for_each(|broker| supervision::launch(site, *broker))?;
         ready(site, "three kafka brokers ready", &brokers)

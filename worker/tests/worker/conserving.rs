@@ -62,7 +62,7 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
         }
         config
     };
-    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), named);
+    let mut crowd = Crowd::start(&place, [cluster.component(Component::Kafka)], named);
     let steps = (records / 5_000).max(6);
     for step in 1..steps {
         ledger.until_taken(step * (records - refused) / steps).await;
@@ -98,11 +98,12 @@ async fn kills_rebalances_outages_and_a_bad_api_lose_nothing_and_keep_the_order_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_rebalances_and_outages_lose_nothing_and_write_nothing_twice() {
     let records = records(30_000);
-    let cluster = OwnCluster::up("worker-soak-once", &[Part::Kafka]).unwrap();
-    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "conserved-once", PARTITIONS).await;
+    let cluster = OwnCluster::up("worker-soak-once", &[Part::KafkaReplicated]).unwrap();
+    let place = Place::at(connection_to(&cluster.kafka_replicated_bootstrap()), "conserved-once", PARTITIONS).await;
     let target = place.another("entries", 1, &[]).await;
     let config = exactly_once(&place, &target);
-    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), move |_| config.clone());
+    let brokers = Component::REPLICATED.map(|broker| cluster.component(broker));
+    let mut crowd = Crowd::start(&place, brokers, move |_| config.clone());
     write_and_disturb(&place, &target, records, &mut crowd).await;
     assert_once(&place.read_all(&target, "last-of-conserved").await, 0..i64::try_from(records).unwrap());
     assert_eq!(place.dead_letter_count().await, 0);
@@ -121,7 +122,7 @@ async fn kills_rebalances_and_outages_of_a_kafka_sink_lose_nothing_and_repeat_on
         let headers = [(WORKER.to_owned(), number.to_string())].into();
         WorkerConfig { sink: SinkConfig::Kafka(KafkaSinkConfig { headers, ..sink.clone() }), ..usual.clone() }
     };
-    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), named);
+    let mut crowd = Crowd::start(&place, [cluster.component(Component::Kafka)], named);
     write_and_disturb(&place, &target, records, &mut crowd).await;
 
     let written = place.read_all(&target, "last-of-conserved-into").await;
@@ -195,7 +196,7 @@ async fn kills_rebalances_and_outages_leave_the_whole_topic_in_the_journal_of_an
     }
     place.write((0..records).map(of_a_kind)).await;
     let config = impatient(&place, &wiremock.url());
-    let mut crowd = Crowd::start(&place, cluster.component(Component::Kafka), move |_| config.clone());
+    let mut crowd = Crowd::start(&place, [cluster.component(Component::Kafka)], move |_| config.clone());
     for step in 1..STEPS {
         let wanted = u64::try_from(step * records / STEPS).unwrap();
         until("requests", async || wiremock.count().await, |seen| *seen >= wanted).await;

@@ -1,4 +1,4 @@
-//! Workers that are disturbed again and again: members come, go and are killed, and so is their broker.
+//! Workers that are disturbed again and again: members come, go and are killed, and so are brokers.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,8 @@ pub(crate) fn records(usual: usize) -> usize {
 /// The workers of one Integration.
 pub(crate) struct Crowd<'a> {
     place: &'a Place,
-    broker: ComponentHandle,
+    /// Each has what the others have.
+    brokers: Vec<ComponentHandle>,
     /// The configuration of the worker with this number.
     config: Box<dyn Fn(usize) -> WorkerConfig>,
     members: Vec<Member>,
@@ -42,7 +43,7 @@ pub(crate) struct History {
     pub(crate) changes: usize,
     /// Workers that were killed.
     deaths: Vec<Death>,
-    /// When the broker was killed.
+    /// When a broker was killed.
     outages: Vec<Outage>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Death {
     pub(crate) committed: BTreeMap<i32, i64>,
 }
 
-/// The broker was away.
+/// A broker was away.
 #[derive(Debug)]
 struct Outage {
     begin: Instant,
@@ -69,11 +70,11 @@ impl<'a> Crowd<'a> {
     /// Starts two of them.
     pub(crate) fn start(
         place: &'a Place,
-        broker: ComponentHandle,
+        brokers: impl Into<Vec<ComponentHandle>>,
         config: impl Fn(usize) -> WorkerConfig + 'static,
     ) -> Self {
-        let history = History::default();
-        let mut crowd = Self { place, broker, config: Box::new(config), members: vec![], started: 0, history };
+        let (brokers, history) = (brokers.into(), History::default());
+        let mut crowd = Self { place, brokers, config: Box::new(config), members: vec![], started: 0, history };
         crowd.join();
         crowd.join();
         crowd
@@ -121,12 +122,16 @@ impl<'a> Crowd<'a> {
         assert!(worker.ended().await.success());
     }
 
-    /// SIGKILL to the broker, which comes back once that was noticed.
+    /// SIGKILL to the next broker, which comes back: where no other one takes its place, once that was noticed.
     async fn interrupt(&mut self) {
+        self.place.until_in_sync().await;
         let (committed, begin) = (self.place.committed().await, Instant::now());
-        self.broker.kill().unwrap();
-        self.members[0].worker.until_status("trouble", |status| status.trouble.is_some()).await;
-        self.broker.start().unwrap();
+        let broker = &self.brokers[self.history.outages.len() % self.brokers.len()];
+        broker.kill().unwrap();
+        if self.brokers.len() == 1 {
+            self.members[0].worker.until_status("trouble", |status| status.trouble.is_some()).await;
+        }
+        broker.start().unwrap();
         self.place.until_committed_since(&committed).await;
         self.history.outages.push(Outage { begin, end: Instant::now(), committed });
     }

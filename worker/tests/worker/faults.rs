@@ -40,21 +40,24 @@ async fn a_broker_that_is_killed_and_comes_back_costs_no_record() {
     api.until_numbers(3_970).await;
 }
 
+/// One after the other of three brokers: a broker alone, killed between the end of a transaction and the markers that tell it, may skip
+/// those when it comes back, and the transaction is neither written nor not (Kafka's `TransactionMarkerChannelManager`, which takes a
+/// partition that nobody leads for one that was deleted).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_killed_in_the_midst_of_transactions_writes_nothing_twice() {
+async fn brokers_that_are_killed_in_the_midst_of_transactions_write_nothing_twice() {
     const RECORDS: usize = 30_000;
-    let cluster = OwnCluster::up("worker-transactions", &[Part::Kafka]).unwrap();
-    let broker = cluster.component(Component::Kafka);
-    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "transactions", 3).await;
+    let cluster = OwnCluster::up("worker-transactions", &[Part::KafkaReplicated]).unwrap();
+    let brokers = Component::REPLICATED.map(|broker| cluster.component(broker));
+    let place = Place::at(connection_to(&cluster.kafka_replicated_bootstrap()), "transactions", 3).await;
     let target = place.another("entries", 1, &[]).await;
     let worker = Worker::start(&exactly_once(&place, &target));
-    for step in 0..3 {
-        let part = RECORDS / 3;
+    let part = RECORDS / brokers.len();
+    for (step, broker) in brokers.iter().enumerate() {
         place.write(numbered(step * part..(step + 1) * part)).await;
         let wanted = step * part + part / 4;
         until("progress", async || place.written(&target).await, |written| *written >= wanted).await;
+        place.until_in_sync().await;
         broker.kill().unwrap();
-        worker.until_status("trouble", |status| status.trouble.is_some()).await;
         broker.start().unwrap();
     }
     place.until_no_lag().await;

@@ -11,6 +11,7 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
     groups::GroupInfo,
+    metadata::{MetadataPartition, MetadataTopic},
 };
 use sluice_cluster::testing;
 use sluice_kafka::{
@@ -88,9 +89,32 @@ impl Place {
 
     async fn create_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let topic = NewTopic { name: name.to_owned(), partitions: Some(partitions), replicas: Some(1), config };
+        // A copy for each broker.
+        let replicas = i16::try_from(self.connection.bootstrap_servers.len()).ok();
+        let topic = NewTopic { name: name.to_owned(), partitions: Some(partitions), replicas, config };
         let created = self.admin.create_topics(&[topic]).await.unwrap();
         assert!(created.values().all(Result::is_ok), "{created:?}");
+        self.until_known(name).await;
+    }
+
+    /// Waits until each of several brokers knows a topic: they hear of it one after the other.
+    async fn until_known(&self, name: &str) {
+        let servers = &self.connection.bootstrap_servers;
+        for server in servers.iter().filter(|_| servers.len() > 1) {
+            let name = name.to_owned();
+            let leaders = async || {
+                let name = name.clone();
+                let question = move |looker: &BaseConsumer| {
+                    let metadata = looker.fetch_metadata(Some(&name), Duration::from_mins(1)).ok()?;
+                    Some(metadata.topics()[0].partitions().iter().map(MetadataPartition::leader).collect::<Vec<_>>())
+                };
+                ask(connection_to(server), question).await
+            };
+            let is_led = |leaders: &Option<Vec<i32>>| {
+                leaders.as_ref().is_some_and(|leaders| !leaders.is_empty() && leaders.iter().all(|leader| *leader >= 0))
+            };
+            drop(until("a topic on each broker", leaders, is_led).await);
+        }
     }
 
     /// Deletes topics, with all that is in them.
@@ -177,6 +201,19 @@ impl Place {
         Header::new(name.to_owned(), value.to_owned())
     }
 
+    /// Waits until all copies of all that Kafka holds are in sync, so that any broker can be done without.
+    pub(crate) async fn until_in_sync(&self) {
+        let behind = |looker: &BaseConsumer| {
+            let metadata = looker.fetch_metadata(None, Duration::from_mins(1)).map_err(|error| error.to_string())?;
+            let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+            Ok::<_, String>(partitions.filter(|held| held.isr().len() < held.replicas().len()).count())
+        };
+        drop(
+            until("all copies in sync", async || ask(self.connection.clone(), behind).await, |behind| *behind == Ok(0))
+                .await,
+        );
+    }
+
     /// The ids of the group's members: Kafka gives another one to a member that it has missed.
     pub(crate) async fn members(&self) -> Vec<String> {
         self.look_at_group(|group| group.members().iter().map(|member| member.id().to_owned()).collect()).await
@@ -188,15 +225,12 @@ impl Place {
     }
 
     async fn look_at_group<T: Send + 'static>(&self, look: impl FnOnce(&GroupInfo) -> T + Send + 'static) -> T {
-        let (connection, group) = (self.connection.clone(), self.group.clone());
-        let question = move || {
-            let settings = sluice_kafka::consumer::ConsumerSettings::default();
-            let config = consumer_config(&connection, &fresh("looker"), &settings).unwrap();
-            let looker: BaseConsumer = config.create().unwrap();
+        let group = self.group.clone();
+        let question = move |looker: &BaseConsumer| {
             let groups = looker.fetch_group_list(Some(&group), Duration::from_mins(1)).unwrap();
             look(&groups.groups()[0])
         };
-        tokio::task::spawn_blocking(question).await.unwrap()
+        ask(self.connection.clone(), question).await
     }
 
     /// The committed offset of each partition.
@@ -302,8 +336,24 @@ pub(crate) fn connection() -> KafkaConnection {
 }
 
 /// A connection to any address.
-pub(crate) fn connection_to(address: &str) -> KafkaConnection {
-    KafkaConnection { bootstrap_servers: vec![address.to_owned()], ..KafkaConnection::default() }
+pub(crate) fn connection_to(addresses: &str) -> KafkaConnection {
+    KafkaConnection {
+        bootstrap_servers: addresses.split(',').map(str::to_owned).collect(),
+        ..KafkaConnection::default()
+    }
+}
+
+/// Asks Kafka by a consumer that only looks.
+async fn ask<T: Send + 'static>(
+    connection: KafkaConnection,
+    question: impl FnOnce(&BaseConsumer) -> T + Send + 'static,
+) -> T {
+    let asking = move || {
+        let settings = sluice_kafka::consumer::ConsumerSettings::default();
+        let config = consumer_config(&connection, &fresh("looker"), &settings).unwrap();
+        question(&config.create().unwrap())
+    };
+    tokio::task::spawn_blocking(asking).await.unwrap()
 }
 
 /// A name that is new in every run and every call.

@@ -88,6 +88,9 @@ impl Component {
         Self::Envoy,
     ];
 
+    /// The brokers of [`Part::KafkaReplicated`](crate::Part::KafkaReplicated).
+    pub const REPLICATED: [Self; 3] = [Self::Kafka1, Self::Kafka2, Self::Kafka3];
+
     /// The name of its log and of its process record.
     pub fn name(self) -> &'static str {
         match self {
