@@ -11,7 +11,7 @@ use rdkafka::{
 use sluice_cluster::testing;
 use sluice_crds::{
     KafkaConnection, SaslMechanism, SecurityProtocol, StartFrom,
-    wire::{SourceConfig, WorkerConfig},
+    wire::{SourceConfig, WorkerConfig, WorkerStatus},
 };
 
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
     kafka::{Place, connection},
     running::{Worker, config, numbered},
 };
+
+/// How long Kafka may take for one part of a transaction.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn a_new_group_commits_where_it_begins_so_that_lag_is_told_from_the_start() {
@@ -146,14 +149,13 @@ async fn transaction_markers_leave_no_lag_and_aborted_records_are_not_delivered(
     let worker = Worker::start(&config(&place, &api.url));
     let write = move || {
         let producer: BaseProducer = client_config().set("transactional.id", &topic).create().unwrap();
-        let patience = Duration::from_mins(2);
-        producer.init_transactions(patience).unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
         for (n, commit) in [(1, true), (2, false), (3, true), (4, false)] {
             producer.begin_transaction().unwrap();
             let body = format!(r#"{{"n": {n}}}"#);
             producer.send(BaseRecord::<str, str>::to(&topic).payload(&body)).map_err(|(error, _)| error).unwrap();
-            producer.flush(patience).unwrap();
-            if commit { producer.commit_transaction(patience) } else { producer.abort_transaction(patience) }.unwrap();
+            producer.flush(PATIENCE).unwrap();
+            if commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) }.unwrap();
         }
     };
     tokio::task::spawn_blocking(write).await.unwrap();
@@ -164,15 +166,48 @@ async fn transaction_markers_leave_no_lag_and_aborted_records_are_not_delivered(
     assert_eq!(worker.status().await.received, 2);
 }
 
+#[tokio::test]
+async fn commits_of_a_transaction_that_is_undecided_are_told_of_and_waited_for() {
+    let (place, api) = (Place::new("undecided", 1).await, Api::willing().await);
+    place.write(numbered(0..10)).await;
+    let (topic, group) = (place.topic.clone(), place.group.clone());
+    let begin = move || {
+        let mut config = client_config();
+        // Longer than the worker takes to tell, on any machine.
+        config.set("transactional.id", &topic).set("transaction.timeout.ms", "600000");
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        let consumer: BaseConsumer = client_config().set("group.id", &group).create().unwrap();
+        let shown = consumer.group_metadata().unwrap();
+        producer.send_offsets_to_transaction(&positions(&topic, 0, 5), &shown, PATIENCE).unwrap();
+        producer
+    };
+    let producer = tokio::task::spawn_blocking(begin).await.unwrap();
+    let worker = Worker::start(&config(&place, &api.url));
+    let is_told = |status: &WorkerStatus| status.trouble.as_ref().is_some_and(|told| told.contains("find-hanging"));
+    worker.until_status("what it waits for", is_told).await;
+    assert_eq!(api.numbers(), [].into());
+    tokio::task::spawn_blocking(move || producer.commit_transaction(PATIENCE)).await.unwrap().unwrap();
+    api.until_numbers(5).await;
+    place.until_no_lag().await;
+    worker.until_status("well again", |status| status.trouble.is_none()).await;
+    assert_eq!(api.numbers(), (5..10).map(|n| (n, 1)).collect());
+}
+
 fn sink(url: &str) -> sluice_crds::wire::SinkConfig {
     sluice_crds::wire::SinkConfig::Http(sluice_crds::wire::HttpSinkConfig::new(url))
 }
 
 fn commit(place: &Place, partition: i32, offset: i64) {
     let consumer: BaseConsumer = client_config().set("group.id", &place.group).create().unwrap();
+    consumer.commit(&positions(&place.topic, partition, offset), CommitMode::Sync).unwrap();
+}
+
+fn positions(topic: &str, partition: i32, offset: i64) -> TopicPartitionList {
     let mut positions = TopicPartitionList::new();
-    positions.add_partition_offset(&place.topic, partition, Offset::Offset(offset)).unwrap();
-    consumer.commit(&positions, CommitMode::Sync).unwrap();
+    positions.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    positions
 }
 
 fn client_config() -> ClientConfig {

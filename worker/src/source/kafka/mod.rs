@@ -313,7 +313,7 @@ impl Reader {
                     self.status.ready();
                 }
             }
-            suspicious |= findings.suspicion > Suspicion::None;
+            suspicious |= findings.suspicion > Suspicion::None || !consumer.context().unknown().is_empty();
             if findings.suspicion == Suspicion::Misplaced {
                 self.misplaced.extend(consumer.assignment().iter().flat_map(ids));
             }
@@ -416,7 +416,7 @@ impl Reader {
         let Settings { connection, topics, .. } = &self.settings;
         let answered = probe::topics(consumer, connection, topics);
         let answers = answered.is_ok();
-        match answered.and_then(|()| self.place(consumer)) {
+        match answered.and_then(|()| self.place(consumer)).and_then(|()| self.ask_for_start(consumer)) {
             Ok(()) if Membership::of(consumer).is_some() => self.status.well(Area::Source),
             // Kafka answers, and has yet to take the worker into its group.
             Ok(()) => {}
@@ -455,6 +455,23 @@ impl Reader {
         Err(format!(
             "{waiting}: it was shortened or made again, and is read from its first record once that is settled"
         ))
+    }
+
+    /// Partitions of which it is not known what is committed are not read before it is.
+    fn ask_for_start(&self, consumer: &GroupConsumer) -> Result<(), String> {
+        let held: BTreeSet<_> = consumer.assignment().iter().flat_map(ids).collect();
+        let unknown: Vec<_> = consumer.context().unknown().intersection(&held).cloned().collect();
+        if !unknown.is_empty() {
+            start::are_known(consumer, &unknown).map_err(|error| {
+                format!(
+                    "Kafka does not say which offsets group {:?} has committed: {error}. Where it answers otherwise, a transaction that \
+                     commits some is undecided, and `kafka-transactions.sh find-hanging` finds one that stays so",
+                    self.settings.group
+                )
+            })?;
+        }
+        consumer.context().unknown().clear();
+        Ok(())
     }
 
     /// Where the engine reads on.

@@ -1,6 +1,12 @@
 //! The worker's part in a rebalance: what is under way is settled and committed before a partition goes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sluice_crds::StartFrom;
 use sluice_kafka::{
@@ -18,7 +24,7 @@ use super::{
     lists::{commit, ids},
     start,
 };
-use crate::source::Event;
+use crate::source::{Event, PartitionId};
 
 /// Called by librdkafka on the thread that polls.
 pub(super) struct Group {
@@ -28,11 +34,19 @@ pub(super) struct Group {
     pub(super) connections: Connections,
     /// Whether another consumer has taken its place, and nothing that it tells is heard any more.
     retired: AtomicBool,
+    /// Partitions that came, and of which Kafka did not say what is committed.
+    unknown: Mutex<BTreeSet<PartitionId>>,
 }
 
 impl Group {
     pub(super) fn new(events: mpsc::Sender<Event>, start_from: StartFrom) -> Self {
-        Self { events, start_from, connections: Connections::default(), retired: AtomicBool::new(false) }
+        let (connections, retired) = (Connections::default(), AtomicBool::new(false));
+        Self { events, start_from, connections, retired, unknown: Mutex::default() }
+    }
+
+    /// Partitions that came, and of which Kafka did not say what is committed. What the lock guards is whole after each statement.
+    pub(super) fn unknown(&self) -> MutexGuard<'_, BTreeSet<PartitionId>> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another consumer takes its place.
@@ -102,7 +116,11 @@ impl ConsumerContext for Group {
             }
             // It is called after each rebalance, also where no partition comes.
             self.tell(Event::Rebalanced(Membership::of(consumer)));
-            self.tell(Event::Assigned(start::starts(consumer, partitions)));
+            let committed = start::committed(consumer, partitions);
+            if committed.is_none() {
+                self.unknown().extend(ids(partitions));
+            }
+            self.tell(Event::Assigned(start::starts(partitions, &committed.unwrap_or_default())));
         }
     }
 }

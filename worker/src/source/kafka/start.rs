@@ -20,6 +20,8 @@ use crate::source::{Commit, Extent, PartitionId, Start};
 
 /// How long a broker may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take for one that is only asked whether it answers: the reading waits meanwhile.
+const GLANCE: Duration = Duration::from_millis(500);
 /// How often it is asked for commits.
 const TRIES: usize = 3;
 
@@ -74,13 +76,25 @@ fn to_begin(
     }
 }
 
-/// What these partitions go on from: what is committed, with its notes. Where that cannot be read, records that are settled
-/// above the committed offset are delivered again.
-pub(super) fn starts(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> Vec<Start> {
+/// What is committed of these partitions, with its notes; `None` where Kafka does not say it.
+pub(super) fn committed(
+    consumer: &GroupConsumer,
+    partitions: &TopicPartitionList,
+) -> Option<PerPartition<CommittedOffset>> {
     let mut tries = (0..TRIES).map(|_| consumer.committed_offsets(partitions.clone(), PATIENCE));
-    let committed = tries.find_map(|read| read.inspect_err(|error| warn!("Commits cannot be read: {error}")).ok());
-    let committed = committed.as_ref().map(committed_in).unwrap_or_default();
-    ids(partitions).into_iter().map(|partition| start(partition, &committed)).collect()
+    let read = tries.find_map(|read| read.inspect_err(|error| warn!("Commits cannot be read: {error}")).ok());
+    read.as_ref().map(committed_in)
+}
+
+/// What these partitions go on from. Where that is not known, librdkafka waits for it, and records that are settled above the committed
+/// offset are delivered again.
+pub(super) fn starts(partitions: &TopicPartitionList, committed: &PerPartition<CommittedOffset>) -> Vec<Start> {
+    ids(partitions).into_iter().map(|partition| start(partition, committed)).collect()
+}
+
+/// Whether Kafka says now what is committed of these partitions. It does not while a transaction that commits some of it is undecided.
+pub(super) fn are_known(consumer: &GroupConsumer, partitions: &[PartitionId]) -> Result<(), ClientError> {
+    consumer.committed_offsets(list(partitions), GLANCE).map(drop)
 }
 
 /// What there is of those of these partitions in which the group has begun, as is done first where this member can.
