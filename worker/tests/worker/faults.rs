@@ -40,6 +40,27 @@ async fn a_broker_that_is_killed_and_comes_back_costs_no_record() {
     api.until_numbers(3_970).await;
 }
 
+/// Longer than librdkafka's consumer is trusted to find back by itself.
+#[tokio::test]
+async fn a_broker_that_was_away_for_long_is_found_by_another_consumer() {
+    let cluster = OwnCluster::up("worker-long", &[Part::Kafka]).unwrap();
+    let broker = cluster.component(Component::Kafka);
+    let place = Place::at(connection_to(&cluster.kafka_bootstrap()), "long", 2).await;
+    let api = Api::willing().await;
+    let worker = Worker::start(&config(&place, &api.url));
+    place.write(numbered(0..100)).await;
+    place.until_no_lag().await;
+    broker.kill().unwrap();
+    worker.until_logged("does not join its group; continuing with a new one").await;
+    let told = worker.until_status("trouble", |status| status.trouble.is_some()).await;
+    assert_eq!(worker.get("/healthz").await.0, 200, "{told:?}");
+    broker.start().unwrap();
+    place.write(numbered(100..200)).await;
+    place.until_no_lag().await;
+    worker.until_status("well again", |status| status.trouble.is_none() && status.unsettled == 0).await;
+    assert_eq!(api.numbers(), (0..200).map(|n| (n, 1)).collect(), "all was committed before");
+}
+
 /// One after the other of three brokers: a broker alone, killed between the end of a transaction and the markers that tell it, may skip
 /// those when it comes back, and the transaction is neither written nor not (Kafka's `TransactionMarkerChannelManager`, which takes a
 /// partition that nobody leads for one that was deleted).

@@ -63,8 +63,8 @@ const BATCH_BYTES: usize = 512 * 1024;
 const POLL: Duration = Duration::from_millis(50);
 /// How often it is looked whether trouble is over.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a consumer may take to become a member of its group while Kafka answers. librdkafka can wait for ever for commits that were
-/// under way when it lost its coordinator.
+/// How long a consumer may take to become a member of its group. librdkafka can wait for ever for commits that were under way when it lost
+/// its coordinator, and was seen not to find a broker that had come back.
 const ABSENCE: Duration = Duration::from_secs(45);
 /// How often it is looked whether credentials were rotated, and how often those are tried that Kafka did not take: the reading waits for
 /// its answer.
@@ -105,7 +105,7 @@ enum End {
     Anew,
     /// The consumer is beyond repair; another one may work.
     Broken,
-    /// Kafka answers, and the consumer does not become a member of its group.
+    /// The consumer does not become a member of its group.
     Absent,
 }
 
@@ -169,7 +169,7 @@ impl Reader {
             match self.read(&consumer) {
                 End::Stopped => break,
                 End::Absent => {
-                    warn!("Kafka answers, and the consumer does not join its group; continuing with a new one");
+                    warn!("The Kafka consumer does not join its group; continuing with a new one");
                     self.retire(consumer);
                 }
                 End::Broken => warn!("The Kafka consumer failed for good; continuing with a new one"),
@@ -285,7 +285,7 @@ impl Reader {
 
     fn read(&mut self, consumer: &GroupConsumer) -> End {
         let (mut next_probe, mut next_renewal, mut next_roll_call) = (Instant::now(), Instant::now(), Instant::now());
-        let (mut suspicious, mut is_absent, mut absent_since) = (false, true, None);
+        let (mut suspicious, mut absent_since) = (false, Some(Instant::now()));
         loop {
             self.status.beat();
             match self.obey(consumer) {
@@ -305,12 +305,16 @@ impl Reader {
                 return End::Broken;
             }
             // Absent, it is looked at each time: readiness follows at once.
-            if is_absent || Instant::now() >= next_roll_call {
+            if absent_since.is_some() || Instant::now() >= next_roll_call {
                 next_roll_call = Instant::now() + PROBE_INTERVAL;
-                is_absent = Membership::of(consumer).is_none();
-                if !is_absent {
-                    absent_since = None;
-                    self.status.ready();
+                absent_since = match Membership::of(consumer) {
+                    None => absent_since.or_else(|| Some(Instant::now())),
+                    Some(_) => None,
+                };
+                match absent_since {
+                    None => self.status.ready(),
+                    Some(since) if since.elapsed() > ABSENCE => return End::Absent,
+                    Some(_) => {}
                 }
             }
             suspicious |= findings.suspicion > Suspicion::None || !consumer.context().unknown().is_empty();
@@ -320,14 +324,12 @@ impl Reader {
             if findings.at_end {
                 self.tell_positions(consumer);
             }
-            let troubled =
-                is_absent || suspicious || !self.misplaced.is_empty() || self.status.is_troubled(Area::Source);
+            let troubled = absent_since.is_some()
+                || suspicious
+                || !self.misplaced.is_empty()
+                || self.status.is_troubled(Area::Source);
             if troubled && Instant::now() >= next_probe {
-                let answers = self.repair(consumer);
-                absent_since = (is_absent && answers).then(|| absent_since.unwrap_or_else(Instant::now));
-                if absent_since.is_some_and(|since| since.elapsed() > ABSENCE) {
-                    return End::Absent;
-                }
+                self.repair(consumer);
                 suspicious = false;
                 next_probe = Instant::now() + PROBE_INTERVAL;
             }
@@ -411,18 +413,18 @@ impl Reader {
         self.tell(Event::Reached(positions.elements().iter().filter_map(reached).collect()));
     }
 
-    /// Looks whether Kafka works, and puts partitions back to where they can be read. Says whether Kafka answers.
-    fn repair(&mut self, consumer: &GroupConsumer) -> bool {
+    /// Looks whether Kafka works, and puts partitions back to where they can be read.
+    fn repair(&mut self, consumer: &GroupConsumer) {
         let Settings { connection, topics, .. } = &self.settings;
-        let answered = probe::topics(consumer, connection, topics);
-        let answers = answered.is_ok();
-        match answered.and_then(|()| self.place(consumer)).and_then(|()| self.ask_for_start(consumer)) {
+        let works = probe::topics(consumer, connection, topics)
+            .and_then(|()| self.place(consumer))
+            .and_then(|()| self.ask_for_start(consumer));
+        match works {
             Ok(()) if Membership::of(consumer).is_some() => self.status.well(Area::Source),
             // Kafka answers, and has yet to take the worker into its group.
             Ok(()) => {}
             Err(message) => self.status.trouble(Area::Source, message),
         }
-        answers
     }
 
     /// librdkafka has given up on some of these partitions and does not say on which: all of them are handed out anew, where
