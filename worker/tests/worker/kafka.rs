@@ -97,18 +97,17 @@ impl Place {
         self.until_known(name).await;
     }
 
-    /// Waits until each of several brokers knows a topic: they hear of it one after the other.
+    /// Waits until each broker knows a topic: they hear of it one after the other, and a busy one a while after it is made.
     async fn until_known(&self, name: &str) {
-        let servers = &self.connection.bootstrap_servers;
-        for server in servers.iter().filter(|_| servers.len() > 1) {
-            let name = name.to_owned();
+        for server in &self.connection.bootstrap_servers {
+            let connection = KafkaConnection { bootstrap_servers: vec![server.clone()], ..self.connection.clone() };
             let leaders = async || {
-                let name = name.clone();
+                let name = name.to_owned();
                 let question = move |looker: &BaseConsumer| {
                     let metadata = looker.fetch_metadata(Some(&name), Duration::from_mins(1)).ok()?;
                     Some(metadata.topics()[0].partitions().iter().map(MetadataPartition::leader).collect::<Vec<_>>())
                 };
-                ask(connection_to(server), question).await
+                ask(connection.clone(), question).await
             };
             let is_led = |leaders: &Option<Vec<i32>>| {
                 leaders.as_ref().is_some_and(|leaders| !leaders.is_empty() && leaders.iter().all(|leader| *leader >= 0))
