@@ -307,14 +307,11 @@ impl Reader {
             // Absent, it is looked at each time: readiness follows at once.
             if absent_since.is_some() || Instant::now() >= next_roll_call {
                 next_roll_call = Instant::now() + PROBE_INTERVAL;
-                absent_since = match Membership::of(consumer) {
-                    None => absent_since.or_else(|| Some(Instant::now())),
-                    Some(_) => None,
-                };
-                match absent_since {
-                    None => self.status.ready(),
-                    Some(since) if since.elapsed() > ABSENCE => return End::Absent,
-                    Some(_) => {}
+                if Membership::of(consumer).is_some() {
+                    absent_since = None;
+                    self.status.ready();
+                } else if absent_since.get_or_insert_with(Instant::now).elapsed() > ABSENCE {
+                    return End::Absent;
                 }
             }
             suspicious |= findings.suspicion > Suspicion::None || !consumer.context().unknown().is_empty();
